@@ -1,0 +1,83 @@
+# `make demo` and `make test` do all set-up themselves. Everything runs from .venv.
+SHELL := /bin/bash
+PYTHON ?= python3
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export DVC_NO_ANALYTICS := 1
+READY := .venv/.ready
+
+.PHONY: help setup demo test test-system check format lock readme rescan ui clean
+
+help:
+	@echo "make demo         set up, then the whole pipeline on generated videos -> results/report.html"
+	@echo "make test         set up, then the tests that need no system packages"
+	@echo "make test-system  the tests with SLURM and Chromium (apt-get installs them, as root)"
+	@echo "make check        formatting, lint, types"
+	@echo "make ui           MLflow on http://127.0.0.1:5000"
+	@echo "make rescan       list the raw videos again after they changed"
+	@echo "make readme       put the committed results table into README.md"
+	@echo "make lock         resolve requirements.lock anew"
+
+setup: $(READY)
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Makefile: $(PYTHON) is too old. Install Python 3.11 or newer, or: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null \
+		|| { echo "Makefile: $(PYTHON) has no venv. Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet "torch==2.13.0"
+	.venv/bin/python -m pip install --quiet --require-hashes --no-deps -r requirements.lock
+	.venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# The networks that the parity tests compare with; beside .venv, never into it.
+.peers/.ready: requirements-peers.lock $(READY)
+	python -m pip install --quiet --upgrade --no-deps --no-build-isolation --require-hashes \
+		--target .peers --requirement requirements-peers.lock
+	@touch $@
+
+demo: $(READY)
+	dvc repro
+	@echo "The report: $(CURDIR)/results/report.html"
+
+test: .peers/.ready
+	pytest -n auto -m "not system"
+
+test-system: $(READY)
+	tests/install-system
+	pytest -m system --timeout 900
+
+check: $(READY)
+	ruff format --check .
+	ruff check .
+	pyright
+	snakefmt --check Snakefile
+
+format: $(READY)
+	ruff format .
+	ruff check --fix .
+	snakefmt Snakefile
+
+# torch is left out: its own wheel brings CUDA where a GPU is, and a CPU wheel may lie beside.
+lock:
+	echo 'torch ; python_version < "3"' >.no-torch.txt
+	echo 'python-dateutil<3' >.constraints.txt
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-annotate --no-header --quiet --upgrade \
+		--override .no-torch.txt --constraint .constraints.txt --output-file requirements.lock
+	rm .no-torch.txt .constraints.txt
+
+readme: $(READY)
+	python -m autox3d.report.readme
+
+rescan: $(READY)
+	dvc repro --force --single-item annotate
+
+# The first line sends what is waiting, and makes the store before the server opens it.
+ui: $(READY)
+	-python -m autox3d.run.mirror replay
+	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --workers 1 \
+		--backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
+
+clean:
+	rm -rf .pipeline .pytest_cache .ruff_cache
