@@ -1,0 +1,238 @@
+"""What a network costs: the papers' numbers, and an independent count of the real modules."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from autox3d.cost import Cost, cost
+from autox3d.genotype import Genotype
+from autox3d.nets.network import VideoNet
+from autox3d.nets.norm import BatchNorm
+from autox3d.space import Space
+
+ARCHITECTURES = Path(__file__).parents[1] / "architectures"
+SHIPPED = sorted(p.stem for p in ARCHITECTURES.glob("*.yaml") if not p.name.startswith("space_"))
+CLASSES = 400
+aten = torch.ops.aten
+PRODUCTS = {aten.convolution, aten.mm, aten.addmm, aten.bmm, aten.baddbmm}
+
+# X3D, Tables 1 to 4, and Auto-X3D's supplement, Table 1, to more digits than they print:
+# parameters, M without BN affine, G multiply-adds at the centre and left-centre-right crops.
+PUBLISHED = [
+    ("x3d_xs", 3_794_322, 3.763, 0.605, 0.84),
+    ("x3d_s", 3_794_322, 3.763, 1.963, 2.727),
+    ("x3d_m", 3_794_322, 3.763, 4.732, 6.186),
+    ("x3d_l", 6_153_432, 6.087, 18.368, 24.778),
+    ("autox3d_s_no_attention", 3_825_032, 3.79, 1.961, 2.724),
+    ("autox3d_m_no_attention", 3_825_032, 3.79, 4.729, 6.181),
+    ("autox3d_l_no_attention", 6_022_640, 5.95, 18.64, 25.13),
+]
+# X3D, Tables 1, 2 and 4; parameters in M, without batch norm's.
+WITHIN_A_PERCENT = [
+    ("x3d_xl", 11.0, 35.84, 48.4),
+    ("x3d_xxl", 20.3, 143.5, 194.1),
+    ("x2d", 1.63, 0.02067, None),
+]
+
+
+def read(name: str) -> Genotype:
+    return Genotype.load(ARCHITECTURES / f"{name}.yaml")
+
+
+def at_lcr_crop(genotype: Genotype) -> Cost:
+    return cost(genotype, CLASSES, crop=genotype.input.short)
+
+
+def digits(number: float) -> int:
+    """Decimal places that a printed number has."""
+    return len(str(number).partition(".")[2])
+
+
+@pytest.mark.parametrize(("name", "params", "bare", "center", "lcr"), PUBLISHED)
+def test_costs_are_those_published(name, params, bare, center, lcr):
+    """To every digit: a row that fails means that the network is not the published one."""
+    genotype = read(name)
+    found = cost(genotype, CLASSES)
+
+    assert found.params == params
+    assert round(found.params_without_bn / 1e6, digits(bare)) == bare
+    assert round(found.gmacs, digits(center)) == center
+    assert round(at_lcr_crop(genotype).gmacs, digits(lcr)) == lcr
+
+
+@pytest.mark.parametrize(("name", "params", "center", "lcr"), WITHIN_A_PERCENT)
+def test_other_published_costs_are_within_a_percent(name, params, center, lcr):
+    """docs/PAPER.md says why each differs."""
+    genotype = read(name)
+    found = cost(genotype, CLASSES)
+
+    assert found.params_without_bn / 1e6 == pytest.approx(params, rel=0.01)
+    assert found.gmacs == pytest.approx(center, rel=0.01)
+    if lcr:
+        assert at_lcr_crop(genotype).gmacs == pytest.approx(lcr, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "gmacs"), [("x3d_xs", 0.92), ("x3d_s", 2.96), ("x3d_m", 6.73), ("x3d_l", 26.65)]
+)
+def test_the_third_convention_adds_five_for_each_norm_output(name, gmacs):
+    """At the left-centre-right crop, as the reference code's model zoo prints it."""
+    assert round(at_lcr_crop(read(name)).gmacs_with_bn, 2) == gmacs
+
+
+def test_a_200_class_count_explains_the_3_5_million_of_table_5():
+    """Auto-X3D prints 3.5 M for S in Tables 5 and 6, and 3.8 M in its supplement."""
+    found = cost(read("autox3d_s"), classes=200)
+
+    assert found.params / 1e6 == pytest.approx(3.42, abs=0.005)
+
+
+@pytest.mark.parametrize(
+    ("size", "center", "lcr"), [("s", 2.18, 3.01), ("m", 5.25, 6.86), ("l", None, 27.8)]
+)
+def test_the_preset_comes_near_the_printed_cost_with_attention(size, center, lcr):
+    """Auto-X3D prints 2.9, 6.8 and 27.8 G at the left-centre-right crop: no reading has all."""
+    genotype = read(f"autox3d_{size}_published_cost")
+
+    assert round(at_lcr_crop(genotype).gmacs, digits(lcr)) == lcr
+    if center:
+        assert round(cost(genotype, CLASSES).gmacs, digits(center)) == center
+
+
+ABLATIONS = [  # X3D's supplement, Table A.1: G multiply-adds, M parameters
+    ("x3d_s", {"first": "relu", "second": "relu"}, "even", 1.96, 3.76),
+    ("x3d_s", {}, "none", 1.96, 3.60),
+    ("x3d_xl", {"first": "relu", "second": "relu"}, "even", 35.84, 11.0),
+    ("x3d_xl", {}, "none", 35.84, 10.4),
+]
+
+
+@pytest.mark.parametrize(("name", "style", "gates", "gmacs", "params"), ABLATIONS)
+def test_ablations_of_mobile_components_cost_what_is_printed(name, style, gates, gmacs, params):
+    """Without swish and without squeeze-excite; the others: docs/PAPER.md."""
+    genotype = read(name)
+    groups = tuple(replace(group, squeeze_excite=gates) for group in genotype.groups)
+    block = replace(genotype.block, **style)
+    found = cost(replace(genotype, groups=groups, block=block), CLASSES)
+
+    assert round(found.gmacs, 2) == gmacs
+    assert round(found.params_without_bn / 1e6, digits(params)) == params
+
+
+def test_dense_convolutions_do_not_fit_the_print():
+    """Table A.1 prints 17.6 G and 22.1 M where a dense 3x3^2 has more than twice as much."""
+    genotype = read("x3d_s")
+    found = cost(replace(genotype, block=replace(genotype.block, depthwise=False)), CLASSES)
+
+    assert found.gmacs == pytest.approx(44.3, abs=0.05)
+    assert found.params_without_bn / 1e6 == pytest.approx(54.5, abs=0.05)
+
+
+class Products(TorchDispatchMode):
+    """Watches every convolution and matrix product, whichever module or function it is in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.macs = self.outputs = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func.overloadpacket in PRODUCTS:
+            self.macs += (
+                flop_registry[func.overloadpacket](*args, **(kwargs or {}), out_val=out) // 2
+            )
+            self.outputs += out.numel()
+        return out
+
+
+class Counted:
+    """What the real modules do, counted as they run on tensors without storage."""
+
+    def __init__(self, genotype: Genotype, frames: int, crop: int) -> None:
+        with torch.device("meta"):
+            net = VideoNet(genotype, CLASSES, dropout=0.5, bn_clips=8)
+        norms = [layer for layer in net.modules() if isinstance(layer, BatchNorm)]
+        self.normed = 0
+        for norm in norms:
+            norm.register_forward_hook(self._on_norm)
+            norm.forward = lambda x: (
+                x
+            )  # its own arithmetic is not counted, and slow without storage
+        with Products() as products, torch.no_grad():
+            net(torch.empty(1, 3, frames, crop, crop, device="meta"))
+        self.macs, self.activations = products.macs, products.outputs
+        self.params = sum(p.numel() for p in net.parameters())
+        self.bn_params = sum(p.numel() for norm in norms for p in norm.parameters())
+
+    def _on_norm(self, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        self.normed += output.numel()
+
+
+def assert_equal_counts(genotype: Genotype, frames: int, crop: int) -> None:
+    found, counted = cost(genotype, CLASSES, frames, crop), Counted(genotype, frames, crop)
+
+    assert found.params == counted.params
+    assert found.params - found.params_without_bn == counted.bn_params
+    assert round(found.gmacs * 1e9) == counted.macs
+    assert round((found.gmacs_with_bn - found.gmacs) * 1e9) == 5 * counted.normed
+    assert found.activations == counted.activations
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_networks_count_the_same_by_hooks(name):
+    """Parameters, multiply-adds, norm outputs and activations, exactly, at both crops."""
+    genotype = read(name)
+    for crop in (genotype.input.crop, genotype.input.short):
+        assert_equal_counts(genotype, genotype.input.frames, crop)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_draws_of_the_space_count_the_same_by_hooks(seed):
+    """200 of them, with GloRe or without after each group."""
+    space = Space.load(ARCHITECTURES / "space_autox3d.yaml")
+    rng = random.Random(seed)
+    for number in range(50):
+        draw = tuple(rng.randrange(len(choice.candidates)) for choice in space.choices)
+        assert_equal_counts(space.genotype(draw, f"draw_{number}"), 13, 160)
+
+
+@pytest.mark.parametrize("placement", ["after_group", "after_block"])
+def test_nonlocal_units_count_the_same_by_hooks(placement):
+    """Their two products of all positions with all positions."""
+    small = read("autox3d_s")
+    groups = tuple(replace(g, attention="nonlocal") for g in small.groups)
+    attention = replace(small.attention, placement=placement)
+
+    assert_equal_counts(replace(small, groups=groups, attention=attention), 13, 160)
+
+
+def test_a_dense_block_counts_the_same_by_hooks():
+    """And one with squeeze-excite in every block."""
+    genotype = read("x3d_xs")
+    groups = tuple(replace(group, squeeze_excite="all") for group in genotype.groups)
+    block = replace(genotype.block, depthwise=False)
+
+    assert_equal_counts(replace(genotype, groups=groups, block=block), 4, 160)
+
+
+def test_peak_memory_is_what_the_widest_block_holds():
+    """X3D-S: the first block's input, and its inner channels before and after the stride."""
+    found = cost(read("x3d_s"), CLASSES)
+
+    elements = 13 * (24 * 80**2 + 54 * 80**2 + 54 * 40**2)
+    assert found.peak_bytes == 4 * elements
+
+
+def test_a_crop_below_the_heads_window_is_refused():
+    """A smaller crop than in training leaves less than the window averages."""
+    with pytest.raises(ValueError, match=r"leaves 4 px before the head, less than its window of 5"):
+        cost(read("x3d_s"), CLASSES, crop=128)

@@ -1,0 +1,213 @@
+"""A space is a table of candidates: counted, drawn from, and turned into genotypes and back."""
+
+import dataclasses
+import itertools
+import math
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from autox3d.cost import cost
+from autox3d.errors import Refused
+from autox3d.genotype import Genotype
+from autox3d.space import Space, SpaceCosts
+
+ARCHITECTURES = Path(__file__).parents[1] / "architectures"
+SPACES = {name: Space.load(ARCHITECTURES / f"space_{name}.yaml") for name in ("autox3d", "demo")}
+SMALL = """\
+name: small
+input: {frames: 4, stride: 2, crop: 32, short: 32}
+stem: {channels: 8, temporal_kernel: 1}
+expansion_of: in
+block: {first: relu, second: swish, depthwise: true}
+attention: {placement: after_group, nodes: 0.25}
+head: {channels: 16, hidden: 16}
+groups:
+  - {kernel: [t1_s3, t3_s3], expansion: [1.5, 3.0], channels: [8, 16],
+     blocks: 2, stride: 2, squeeze_excite: even, attention: [none, glore]}
+"""
+
+
+def draws(space, count, seed=0):
+    rng = random.Random(seed)
+    return [
+        tuple(rng.randrange(len(choice.candidates)) for choice in space.choices)
+        for _ in range(count)
+    ]
+
+
+def test_the_papers_space_has_277e30_networks():
+    """84 block types, expansions and units in 11 groups; 5, 6, 8 and 8 widths in four stages."""
+    assert SPACES["autox3d"].size == 84**11 * 5**2 * 6**2 * 8**4 * 8**3
+    assert f"{SPACES['autox3d'].size:.2e}" == "2.77e+30"
+
+
+def test_the_papers_space_is_its_table_2():
+    """Groups, blocks and strides as the stages of A3D's Table 2."""
+    groups = SPACES["autox3d"].groups
+
+    assert [group.blocks for group in groups] == [1, 2, 2, 3, 2, 3, 3, 3, 2, 2, 3]
+    assert [row for row, group in enumerate(groups, 1) if group.stride == 2] == [1, 3, 5, 9]
+    assert [len(group.channels) for group in groups] == [5, 5, 6, 6, 8, 8, 8, 8, 8, 8, 8]
+    assert groups[4].channels == (48, 60, 72, 84, 96, 108, 120, 132)
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_a_draw_is_a_genotype_is_a_file_is_the_draw(name, tmp_path):
+    """Nothing is lost on the way."""
+    space = SPACES[name]
+
+    for draw in draws(space, 20):
+        genotype = space.genotype(draw, "found")
+        genotype.save(tmp_path / "found.yaml")
+        assert space.draw(Genotype.load(tmp_path / "found.yaml")) == draw
+
+
+def test_groups_of_a_stage_share_one_ring():
+    """Equal width is then equal set, and the identity adds a channel to itself."""
+    axes = SPACES["autox3d"].axes("fair")
+
+    for first, second in [(0, 1), (2, 3), (4, 7), (8, 10)]:
+        assert axes[first].outputs == axes[second].outputs == axes[second].inputs
+    assert axes[2].inputs == axes[1].outputs
+
+
+def test_a_stage_whose_groups_list_different_widths_still_shares_a_ring(tmp_path):
+    """The ring holds every width that any group of the stage may take."""
+    row = SMALL.splitlines()[-2:]
+    second = "\n".join(row).replace("[8, 16]", "[16, 24]").replace("stride: 2", "stride: 1")
+    (tmp_path / "space.yaml").write_text(f"{SMALL}{second}\n")
+    first, second = Space.load(tmp_path / "space.yaml").axes("fair")
+
+    assert first.outputs == second.outputs
+    assert (first.outputs.step, first.outputs.count) == (8, 3)
+
+
+def test_a_cell_of_inner_channels_is_one_part_by_one_part():
+    """An input part times 0.75: 18 channels after the stem, then 3, 6, 9 and 18."""
+    axes = SPACES["autox3d"].axes("fair")
+    cells = [axis.inputs.step * axis.expansions.step for axis in axes]
+
+    assert cells == [18, 3, 3, 6, 6, 9, 9, 9, 9, 18, 18]
+
+
+def test_a_network_outside_the_space_is_no_draw():
+    """Said with row and column."""
+    space = SPACES["demo"]
+    genotype = SPACES["autox3d"].genotype((0,) * 44, "other")
+
+    with pytest.raises(ValueError, match="other: 11 groups, not as the space"):
+        space.draw(genotype)
+
+
+MISTAKES = {
+    "[1.5, 3.0]|[1.5, 1.6]": (
+        "'groups', row 1: 8 channels times 0.1 of expansion make 0.8 inner channels a part,"
+        " not a whole number. Choose coarser steps."
+    ),
+    "nodes: 0.25|nodes: 0.3": (
+        "'groups', row 1: 8 channels times 0.3 make 2.4 graph nodes a part,"
+        " not a whole number. Choose coarser steps."
+    ),
+    "[t1_s3, t3_s3]|[t1_s3, t1_s3]": (
+        "'groups', row 1, 'kernel' names a candidate twice. Delete one."
+    ),
+    "channels: [8, 16]|widths: [8, 16]": "unknown 'groups', row 1, 'widths'.",
+}
+
+
+@pytest.mark.parametrize("change", MISTAKES)
+def test_a_mistake_is_named_with_its_row(change, tmp_path):
+    """File, row, thing and fix."""
+    before, after = change.split("|")
+    path = tmp_path / "space.yaml"
+    path.write_text(SMALL.replace(before, after))
+
+    with pytest.raises(Refused) as refused:
+        Space.load(path)
+
+    assert str(refused.value).startswith(f"{path}: {MISTAKES[change]}")
+
+
+@pytest.fixture(scope="module")
+def costs():
+    return {name: SpaceCosts(space, 10) for name, space in SPACES.items()}
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_the_cost_of_a_draw_is_that_of_its_genotype(name, costs):
+    """Table by table, to the last multiply-add."""
+    for draw in draws(SPACES[name], 50):
+        genotype = SPACES[name].genotype(draw, "drawn")
+        assert costs[name].of(draw) == cost(genotype, 10).gmacs
+
+
+def test_the_costs_of_thirteen_draws_take_milliseconds(costs):
+    """Thirteen draws, one hundred times, in far less than a second."""
+    drawn = draws(SPACES["autox3d"], 13)
+    began = time.perf_counter()
+    for draw in drawn * 100:
+        costs["autox3d"].of(draw)
+
+    assert time.perf_counter() - began < 1
+
+
+def test_the_expected_cost_is_the_mean_over_the_space():
+    """Every network of a small space, weighted by its probability."""
+    space = dataclasses.replace(
+        SPACES["demo"],
+        groups=tuple(
+            dataclasses.replace(
+                group,
+                kernel=group.kernel[:2],
+                expansion=group.expansion[:2],
+                channels=group.channels[:2],
+            )
+            for group in SPACES["demo"].groups[:2]
+        ),
+    )
+    costs, rng = SpaceCosts(space, 8), random.Random(2)
+    chances = [[rng.random() for _ in choice.candidates] for choice in space.choices]
+    chances = [[chance / sum(row) for chance in row] for row in chances]
+    every = itertools.product(*(range(len(choice.candidates)) for choice in space.choices))
+    wanted = math.fsum(
+        costs.of(draw) * math.prod(row[i] for row, i in zip(chances, draw, strict=True))
+        for draw in every
+    )
+
+    assert costs.expected(chances) == pytest.approx(wanted, rel=1e-12)
+
+
+def test_without_a_unit_the_attention_study_is_x3d_s():
+    """Block by block the same network, at its published cost."""
+    space = Space.load(ARCHITECTURES / "space_x3d_s_attention.yaml")
+    published = cost(Genotype.load(ARCHITECTURES / "x3d_s.yaml"), 400)
+    found = cost(space.genotype((0,) * len(space.choices), "x3d_s"), 400)
+
+    assert space.size == 2**26
+    assert (found.params, found.gmacs) == (published.params, published.gmacs)
+
+
+def test_the_channel_study_searches_channels_and_expansions_alone():
+    """The space of A3D's Figure 4."""
+    space = Space.load(ARCHITECTURES / "space_autox3d_channels.yaml")
+
+    searched = {choice.column for choice in space.choices if len(choice.candidates) > 1}
+    assert searched == {"channels", "expansion"}
+    assert space.size == 7**11 * 5**2 * 6**2 * 8**7
+
+
+def test_uniform_draws_cost_as_was_measured():
+    """13x160x160, no attention: 2.0 % of 2,000 draws cost at most 2 G, their median is 3.1 G."""
+    space = SPACES["autox3d"]
+    plain = dataclasses.replace(
+        space,
+        groups=tuple(dataclasses.replace(group, attention=("none",)) for group in space.groups),
+    )
+    costs = SpaceCosts(plain, 400)
+    found = sorted(costs.of(draw) for draw in draws(plain, 2000, 7))
+
+    assert found[1000] == pytest.approx(3.10, abs=0.05)
+    assert sum(value <= 2.0 for value in found) / 2000 == pytest.approx(0.02, abs=0.006)
