@@ -1,0 +1,102 @@
+"""Pointwise and depthwise convolution, at the speed that oneDNN has on a CPU.
+
+PyTorch leaves some of it unused: with one thread it takes a slow kernel for 1x1x1, and the input
+gradient of a depthwise convolution is computed as if it were not depthwise. That gradient is a
+forward convolution, too: of the output's gradient, with the kernel turned about its centre.
+
+    B clips, C channels in, D channels out, T frames, H x W pixels
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, groups: int) -> Tensor:
+    """(B, C, T, H, W) with (D, C/groups, t, s, s) -> (B, D, T, H/stride, W/stride).
+
+    Padded by half the kernel. Either `groups` is C and D, or it is 1 and the kernel 1x1x1.
+    """
+    if _plain(x) and torch.is_grad_enabled():
+        return _Convolution.apply(x, weight, bias, stride, groups)
+    return _forward(x, weight, bias, stride, groups)
+
+
+def _forward(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, groups: int) -> Tensor:
+    padding = [size // 2 for size in weight.shape[2:]]
+    strides = (1, stride, stride)
+    if _onednn(x):
+        return torch.mkldnn_convolution(x, weight, bias, padding, strides, (1, 1, 1), groups)
+    return F.conv3d(x, weight, bias, strides, padding, 1, groups)
+
+
+def _plain(x: Tensor) -> bool:
+    """On a CPU, and neither compiled nor cast on the way: those make their own choices."""
+    cast = torch.is_autocast_enabled("cpu")
+    return x.device.type == "cpu" and not cast and not torch.compiler.is_compiling()
+
+
+def _onednn(x: Tensor) -> bool:
+    """Whether oneDNN may be called past PyTorch's choice."""
+    return _plain(x) and x.dtype == torch.float32 and torch.backends.mkldnn.is_available()
+
+
+class _Convolution(torch.autograd.Function):
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, groups: int) -> Tensor:
+        return _forward(x, weight, bias, stride, groups)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, weight, _, ctx.stride, ctx.groups = inputs
+        ctx.save_for_backward(x, weight)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        x, weight = ctx.saved_tensors
+        grad = grad.contiguous(memory_format=torch.channels_last_3d)
+        for_x, for_weight, for_bias, _, _ = ctx.needs_input_grad
+        return (
+            _input_gradient(grad, x, weight, ctx.stride, ctx.groups) if for_x else None,
+            _weight_gradient(grad, x, weight, ctx.stride, ctx.groups) if for_weight else None,
+            grad.sum((0, 2, 3, 4)) if for_bias else None,
+            None,
+            None,
+        )
+
+
+def _input_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: int, groups: int) -> Tensor:
+    """(B, D, T, H/stride, W/stride) -> (B, C, T, H, W)."""
+    if groups == 1:
+        return _spread(_forward(grad, weight.transpose(0, 1), None, 1, 1), x, stride)
+    return _forward(_spread(grad, x, stride), weight.flip(2, 3, 4), None, 1, groups)
+
+
+def _spread(small: Tensor, x: Tensor, stride: int) -> Tensor:
+    """Zeros in the place of the pixels of `x` that the stride left out."""
+    if stride == 1:
+        return small
+    size = (*small.shape[:2], *x.shape[2:])
+    like = {"dtype": small.dtype, "device": small.device}
+    large = torch.empty(size, **like, memory_format=torch.channels_last_3d).zero_()
+    large[..., ::stride, ::stride] = small
+    return large
+
+
+def _weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: int, groups: int) -> Tensor:
+    """(D, C/groups, t, s, s)."""
+    if groups == 1 and torch.get_num_threads() == 1:  # where PyTorch takes its slow kernel
+        rows = grad.movedim(1, -1).flatten(0, 3)  # (B*T*H*W, D)
+        seen = x[..., ::stride, ::stride].movedim(1, -1).flatten(0, 3)  # (B*T*H*W, C)
+        return (rows.T @ seen).view_as(weight)
+    padding = [size // 2 for size in weight.shape[2:]]
+    strides, dilation, none = (1, stride, stride), (1, 1, 1), (0, 0, 0)
+    return torch.ops.aten.convolution_backward(
+        grad, x, weight, None, strides, padding, dilation, False, none, groups, (False, True, False)
+    )[1]

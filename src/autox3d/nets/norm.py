@@ -1,0 +1,78 @@
+"""Batch norm whose statistics do not depend on how many clips a device holds.
+
+X3D takes them within each 8 clips (its supplement, A.3): here within fixed chunks of the batch,
+"ghost batch norm" (arXiv:1705.08741), so that one process and eight give the same numbers.
+
+    B clips, C channels, T frames, H x W pixels
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def ghost_norm(x: Tensor, weight: Tensor, bias: Tensor, clips: int, eps: float = 1e-5) -> Tensor:
+    """Normalises (B, C, T, H, W) by its own statistics, those of each chunk of `clips` clips.
+
+    The last chunk may be smaller.
+    """
+    done = [F.batch_norm(c, None, None, weight, bias, True, 0.0, eps) for c in x.split(clips)]
+    return done[0] if len(done) == 1 else torch.cat(done)
+
+
+class BatchNorm(nn.Module):
+    """Ghost batch norm in training, the running statistics in evaluation.
+
+    Its tensors are those of `nn.BatchNorm3d`, which it equals when the batch is one chunk.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def __init__(self, channels: int, clips: int, *, gamma: float = 1.0, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.clips, self.gamma, self.eps = clips, gamma, eps
+        self.momentum = 0.1
+        self.tracked = True  # false: no running statistics, as in a path of the supernet
+        self.weight = nn.Parameter(torch.full((channels,), gamma))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+        self.register_buffer("num_batches_tracked", torch.tensor(0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, T, H, W) -> the same."""
+        if not self.tracked:
+            return ghost_norm(x, self.weight, self.bias, self.clips, self.eps)
+        if not self.training:
+            return self._normalise(x, self.running_mean, self.running_var)
+        self.num_batches_tracked += 1
+        if len(x) <= self.clips:
+            return self._normalise(x, self.running_mean, self.running_var)
+        return self._by_chunks(x)
+
+    def affine(self) -> tuple[Tensor, Tensor]:
+        """Evaluation's scale and shift of each channel, (C) both."""
+        scale = self.weight * torch.rsqrt(self.running_var + self.eps)
+        return scale, self.bias - self.running_mean * scale
+
+    def _normalise(self, x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+        """Updates `mean` and `var` in training."""
+        return F.batch_norm(
+            x, mean, var, self.weight, self.bias, self.training, self.momentum, self.eps
+        )
+
+    def _by_chunks(self, x: Tensor) -> Tensor:
+        """One step of the running statistics, towards the average of the chunks'."""
+        chunks = x.split(self.clips)
+        means = self.running_mean.repeat(len(chunks), 1)
+        variances = self.running_var.repeat(len(chunks), 1)
+        parts = zip(chunks, means, variances, strict=True)
+        done = [self._normalise(chunk, mean, var) for chunk, mean, var in parts]
+        with torch.no_grad():
+            self.running_mean.copy_(means.mean(0))
+            self.running_var.copy_(variances.mean(0))
+        return torch.cat(done)

@@ -1,0 +1,196 @@
+"""A path of the supernet is the network of its genotype, to the last bit."""
+
+import dataclasses
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+
+from autox3d.nets.network import VideoNet
+from autox3d.nets.supernet import Supernet, block_sets
+from autox3d.parts import Selection, indices
+from autox3d.space import Space
+
+ARCHITECTURES = Path(__file__).parents[1] / "architectures"
+
+
+def small_input(name, frames=4, crop=32):
+    """The space with clips that a test has time for."""
+    space = Space.load(ARCHITECTURES / f"space_{name}.yaml")
+    size = dataclasses.replace(space.input, frames=frames, crop=crop, short=crop)
+    return dataclasses.replace(space, input=size)
+
+
+def draws(space, count, seed=0):
+    rng = random.Random(seed)
+    return [
+        tuple(rng.randrange(len(choice.candidates)) for choice in space.choices)
+        for _ in range(count)
+    ]
+
+
+def random_supernet(space, selection: Selection = "fair", bn_clips=2, dropout=0.0):
+    """No weight left at zero, so that every branch shows in the output."""
+    torch.manual_seed(0)
+    supernet = Supernet(space, 5, dropout, bn_clips, selection)
+    for name, parameter in supernet.named_parameters():
+        if parameter.ndim == 1:
+            torch.nn.init.normal_(parameter, mean=float(name.endswith("weight")), std=0.3)
+    return supernet
+
+
+def clips(space, count=4):
+    generator = torch.Generator().manual_seed(1)
+    size = space.input
+    return torch.randn(count, 3, size.frames, size.crop, size.crop, generator=generator)
+
+
+def own_network(supernet, draw):
+    """VideoNet of the genotype, made by itself, with the gathered weights loaded by name."""
+    net = VideoNet(supernet.space.genotype(draw, "own"), 5, supernet.dropout, supernet.bn_clips)
+    net.load_state_dict(supernet.network(draw).state_dict())
+    return net.train()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("name", "selection", "count"),
+    [
+        ("demo", "fair", 150),
+        ("demo", "naive", 20),
+        ("autox3d", "fair", 25),
+        ("autox3d", "naive", 5),
+    ],
+)
+def test_a_path_equals_its_network_to_the_last_bit(name, selection, count):
+    """200 random draws, batch norm in two chunks."""
+    space = small_input(name)
+    supernet, x = random_supernet(space, selection), clips(space)
+
+    with torch.no_grad():
+        for draw in draws(space, count):
+            assert torch.equal(supernet(x, draw), own_network(supernet, draw)(x))
+
+
+def test_gradients_reach_the_parts_that_a_path_uses():
+    """The shared weights' gradients are the network's, at the places they were gathered from."""
+    space = small_input("demo")
+    supernet, x = random_supernet(space), clips(space)
+    draw = draws(space, 1)[0]
+    net = own_network(supernet, draw)
+
+    supernet(x, draw).square().sum().backward()
+    net(x).square().sum().backward()
+
+    sets = block_sets(space.genotype(draw, "own"), supernet.axes)[2]
+    rows, columns = indices(*sets["N"]), indices(*sets["I"])
+    shared = gradient(supernet.widest, "blocks.2.expand.conv.weight")
+    own = gradient(net, "blocks.2.expand.conv.weight")
+    assert shared is not None
+    assert own is not None
+    assert torch.equal(shared[rows][:, columns], own)
+    untouched = sorted(set(range(len(shared))) - set(rows))
+    assert untouched == [] or shared[untouched].abs().sum() == 0
+    taken = space.genotype(draw, "own").groups[2].kernel
+    for kernel in space.groups[2].kernel:
+        found = gradient(supernet.widest, f"blocks.2.look.{kernel}.conv.weight")
+        assert (found is not None) is (kernel == taken)
+
+
+def gradient(net, name):
+    return net.get_parameter(name).grad
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"expansion_of": "out"},
+        {"attention": {"placement": "after_block", "nodes": 0.75}},
+        {"block": {"first": "swish", "second": "relu", "depthwise": False}},
+        {"unit": ("none", "glore", "nonlocal")},
+    ],
+)
+def test_other_spaces_hold_the_same_promise(change):
+    """X3D's inner widths, units after each block, dense kernels, a third kind of attention."""
+    space = small_input("demo")
+    parts = {
+        name: dataclasses.replace(getattr(space, name), **value)
+        if isinstance(value, dict)
+        else value
+        for name, value in change.items()
+        if name != "unit"
+    }
+    groups = tuple(
+        dataclasses.replace(group, blocks=2, attention=change.get("unit", group.attention))
+        for group in space.groups
+    )
+    space = dataclasses.replace(space, groups=groups, **parts)
+    supernet, x = random_supernet(space), clips(space, 2)
+
+    with torch.no_grad():
+        for draw in draws(space, 6):
+            assert torch.equal(supernet(x, draw), own_network(supernet, draw)(x))
+
+
+def test_no_temporal_kernel_no_time():
+    """A path of t1 kernels gives the same scores when the frames are shuffled; others do not."""
+    space = small_input("demo")
+    supernet, x = random_supernet(space), clips(space)
+    shuffled = x[:, :, [2, 0, 3, 1]]
+    kernels = next(choice.candidates for choice in space.choices if choice.column == "kernel")
+    still, moving = kernels.index("t1_s3"), kernels.index("t3_s3")
+
+    with torch.no_grad():
+        for kernel, same in [(still, True), (moving, False)]:
+            draw = tuple(
+                kernel if choice.column == "kernel" else len(choice.candidates) - 1
+                for choice in space.choices
+            )
+            found = torch.allclose(supernet(x, draw), supernet(shuffled, draw), atol=1e-4)
+            assert found is same
+
+
+@pytest.mark.parametrize("selection", ["fair", "naive"])
+def test_the_identity_adds_every_channel_to_itself(selection):
+    """Where a shortcut is the identity, the input's set is the output's, in the same order."""
+    space = small_input("autox3d")
+    axes = space.axes(selection)
+    seen = Counter()
+
+    for draw in draws(space, 50):
+        genotype = space.genotype(draw, "drawn")
+        for row, sets in zip(genotype.blocks(), block_sets(genotype, axes), strict=True):
+            assert len(indices(*sets["I"])) == row.channels_in
+            assert len(indices(*sets["N"])) == row.inner
+            assert len(indices(*sets["O"])) == row.channels
+            if row.stride == 1 and row.channels_in == row.channels:
+                assert sets["I"] == sets["O"]
+                seen[row.group] += 1
+
+    assert min(seen[group] for group in (1, 3, 5, 6, 7, 9, 10)) > 0
+
+
+def test_dropout_is_off_in_evaluation_and_batch_statistics_are_not():
+    """As the forward passes for alpha need it."""
+    space = small_input("demo")
+    supernet, x, draw = random_supernet(space, dropout=0.5), clips(space), draws(space, 1)[0]
+
+    with torch.no_grad():
+        quiet, again = supernet.eval()(x, draw), supernet(x, draw)
+        noisy = supernet.train()(x, draw)
+        own = own_network(supernet, draw)
+        own.head.dropout = 0.0
+        same = own(x)
+
+    assert torch.equal(quiet, again)
+    assert torch.equal(quiet, same)
+    assert not torch.equal(quiet, noisy)

@@ -1,0 +1,154 @@
+"""A trained network is a folder that loads whole, or says in one line why it does not."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from autox3d.errors import Refused
+from autox3d.genotype import Genotype, Input
+from autox3d.nets import weights
+from autox3d.nets.network import VideoNet
+from autox3d.scaling import thinned
+
+ARCHITECTURES = Path(__file__).parents[1] / "architectures"
+CLASSES = ["bowling", "crème brûlée", "yoga"]
+
+
+@pytest.fixture
+def genotype() -> Genotype:
+    torch.set_num_threads(1)
+    clip = Input(frames=4, stride=1, crop=32, short=40)
+    small = Genotype.load(ARCHITECTURES / "autox3d_s.yaml")
+    return thinned(small, "tiny", clip, width=0.25, depth=0.3)
+
+
+@pytest.fixture
+def folder(genotype, tmp_path) -> Path:
+    """A network after a step of training, saved."""
+    net = VideoNet(genotype, len(CLASSES), dropout=0.5, bn_clips=8)
+    net(torch.randn(2, 3, 4, 32, 32))
+    weights.save(tmp_path / "net", net, genotype, CLASSES, {"seed": 1})
+    return tmp_path / "net"
+
+
+def test_a_loaded_network_is_the_saved_one(genotype, tmp_path):
+    """Every tensor to the last bit, running statistics too; ready for evaluation."""
+    net = VideoNet(genotype, len(CLASSES), dropout=0.5, bn_clips=8)
+    net(torch.randn(2, 3, 4, 32, 32))
+    weights.save(tmp_path / "net", net, genotype, CLASSES, {"seed": 1})
+
+    loaded = weights.load(tmp_path / "net")
+
+    assert (loaded.genotype, loaded.classes, loaded.how) == (genotype, CLASSES, {"seed": 1})
+    assert not loaded.net.training
+    assert loaded.net.state_dict().keys() == net.state_dict().keys()
+    for name, tensor in net.state_dict().items():
+        assert torch.equal(loaded.net.state_dict()[name], tensor), name
+
+
+def test_the_folder_says_how_to_use_it(folder):
+    """Sizes, normalisation and classes, for those who load it without this project."""
+    card = json.loads((folder / "model.json").read_text())
+
+    assert card["classes"] == CLASSES
+    assert card["input"] == {
+        "layout": "B 3 T H W",
+        "frames": 4,
+        "stride": 1,
+        "crop": 32,
+        "short": 40,
+        "normalisation": {"mean": 0.45, "std": 0.225},
+    }
+
+
+def test_saving_again_replaces_the_folder_whole(folder, genotype):
+    """Nothing of the old one is left, and nothing stands beside."""
+    (folder / "stray").touch()
+    net = VideoNet(genotype, len(CLASSES), dropout=0.5, bn_clips=8)
+    weights.save(folder, net, genotype, CLASSES, {})
+
+    assert {path.name for path in folder.iterdir()} == {
+        "genotype.yaml",
+        "model.json",
+        "weights.safetensors",
+    }
+    assert [path.name for path in folder.parent.iterdir()] == ["net"]
+
+
+def test_a_failed_save_leaves_the_old_folder(folder, genotype):
+    """The new one takes its name last."""
+    net = VideoNet(genotype, len(CLASSES), dropout=0.5, bn_clips=8)
+    with pytest.raises(TypeError):
+        weights.save(folder, net, genotype, CLASSES, {"not JSON": object()})
+
+    assert weights.load(folder).how == {"seed": 1}
+    assert [path.name for path in folder.parent.iterdir()] == ["net"]
+
+
+def test_fine_tuning_starts_from_all_but_the_last_layer(folder, genotype):
+    """With other classes the last layer is new, and is named; nothing else is left out."""
+    net = VideoNet(genotype, 9, dropout=0.5, bn_clips=8)
+    new = net.head.classify.weight.clone()
+
+    left_out = weights.initialise(net, folder)
+
+    assert sorted(left_out) == ["head.classify.bias", "head.classify.weight"]
+    assert torch.equal(net.head.classify.weight, new)
+    pretrained = weights.load(folder).net.state_dict()
+    for name, tensor in net.state_dict().items():
+        assert name in left_out or torch.equal(tensor, pretrained[name]), name
+
+
+def test_fine_tuning_with_as_many_classes_starts_from_everything(folder, genotype):
+    """Nothing is left out."""
+    net = VideoNet(genotype, len(CLASSES), dropout=0.5, bn_clips=8)
+
+    assert weights.initialise(net, folder) == []
+
+
+def test_missing_weights_are_named(folder):
+    """The file, and what to look at."""
+    (folder / "weights.safetensors").unlink()
+    with pytest.raises(Refused) as refused:
+        weights.load(folder)
+
+    assert str(refused.value) == (
+        f"{folder}/weights.safetensors: cannot be read (no such file). Check the path."
+    )
+
+
+def test_garbled_weights_are_named(folder):
+    """Half a file is no safetensors."""
+    path = folder / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(Refused, match=r"weights\.safetensors: no safetensors \(.*\)\. Train or"):
+        weights.load(folder)
+
+
+def test_a_garbled_card_is_named(folder):
+    """model.json without classes."""
+    (folder / "model.json").write_text('{"classes": 3}')
+    with pytest.raises(Refused) as refused:
+        weights.load(folder)
+
+    assert str(refused.value) == (
+        f"{folder}/model.json: no list of classes. Train or import the network again."
+    )
+
+
+def test_weights_of_another_genotype_are_named_by_tensor(folder, genotype):
+    """The first tensor that does not fit, and both shapes."""
+    wider = replace(genotype, head=replace(genotype.head, channels=64))
+    wider.save(folder / "genotype.yaml")
+    with pytest.raises(Refused) as refused:
+        weights.load(folder)
+
+    assert str(refused.value) == (
+        f"{folder}/weights.safetensors: 'head.conv.conv.weight' is [112, 48, 1, 1, 1], and the "
+        "network needs [64, 48, 1, 1, 1]. Use the genotype that it was trained with."
+    )
