@@ -1,0 +1,1 @@
+"""PARSEC with a cost term: tensors in, tensors out."""

@@ -1,0 +1,236 @@
+"""The search learns what helps, stops at no step for good, and is one run on several processes."""
+
+import copy
+import itertools
+import math
+
+import pytest
+import torch
+from torch.multiprocessing.spawn import spawn
+
+from autox3d.run.distributed import join
+from autox3d.search.constraint import Constraint
+from autox3d.search.loop import Costs, Recipe, State, fit, seed_of
+from autox3d.search.parsec import Likelihood
+from autox3d.search.prior import Prior
+from autox3d.search.trace import pack, unpack
+
+CANDIDATES = (2, 3)
+STEPS, BATCH, CHUNK = 3, 16, 4
+
+
+class Toy(torch.nn.Module):
+    """Two searched layers; the first choice decides whether the label can be seen at all."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = torch.nn.Parameter(torch.randn(2, 4, 8))
+        self.last = torch.nn.Parameter(torch.randn(3, 8, 2))
+
+    def forward(self, clips, draw):
+        seen = clips if draw[0] else clips.abs()  # the sign is the label
+        hidden = torch.nn.functional.dropout(
+            torch.tanh(seen @ self.first[draw[0]]), 0.1, self.training
+        )
+        return hidden @ self.last[draw[1]]
+
+
+def cost(draw):
+    return 1.0 + 0.5 * draw[1]
+
+
+def expected(probabilities):
+    return sum(chance * cost((0, i)) for i, chance in enumerate(probabilities[1]))
+
+
+def recipe(until, **changes):
+    made = Recipe(
+        seed=3,
+        until=until,
+        steps=STEPS,
+        batch=BATCH,
+        draws=2,
+        alpha_draws=4,
+        shared=False,
+        likelihood=Likelihood("sum", 1.0),
+        constraint=Constraint("log", 0.2, None, 1.4),
+        costs=Costs(cost, expected),
+        rate=lambda step: 0.2,
+    )
+    return made._replace(**changes)
+
+
+def fresh():
+    torch.manual_seed(0)
+    net, prior = Toy(), Prior(CANDIDATES)
+    sgd = torch.optim.SGD(net.parameters(), lr=0.0, momentum=0.9, weight_decay=5e-5)
+    return State(net, prior, sgd, torch.optim.Adam(prior.parameters(), lr=0.05))
+
+
+def batches(half, shuffled=False, rank=0, size=1):
+    """Clips of a step follow from (half, epoch, step); ranks take every so manyth chunk."""
+
+    def epoch(number, start):
+        for step in range(start, STEPS):
+            generator = torch.Generator().manual_seed(seed_of(half, number, step))
+            clips = torch.randn(BATCH, 4, generator=generator)
+            labels = (clips[:, 0] > 0).long()
+            if shuffled:
+                labels = labels[torch.randperm(BATCH, generator=generator)]
+            chunks = list(enumerate(zip(clips.split(CHUNK), labels.split(CHUNK), strict=True)))
+            yield [(chunk, *pair) for chunk, pair in chunks[rank::size]]
+
+    return epoch
+
+
+def alone(tensors):
+    """One process has nothing to sum."""
+
+
+def search(state, warmup=2, epochs=6, **changes):
+    shuffled = changes.pop("shuffled", False)
+    yield from fit(state, recipe(warmup, **changes), batches(0), None, alone)
+    yield from fit(state, recipe(epochs, **changes), batches(0), batches(1, shuffled), alone)
+
+
+def same(one, two):
+    """Whether two states have the same bits."""
+    if isinstance(one, dict):
+        return one.keys() == two.keys() and all(same(one[key], two[key]) for key in one)
+    if isinstance(one, list):
+        return len(one) == len(two) and all(map(same, one, two))
+    if isinstance(one, torch.Tensor):
+        return one.dtype == two.dtype and torch.equal(one.nan_to_num(-1), two.nan_to_num(-1))
+    return one == two
+
+
+def test_it_finds_the_choice_that_helps_and_the_null_control_does_not():
+    """Only the second candidate of the first choice sees the label.
+
+    With alpha's labels shuffled, to be sure of what it sees is of no use to it: rather the reverse.
+    """
+    found, null = fresh(), fresh()
+    list(search(found, 4, 40))
+    list(search(null, 4, 40, shuffled=True))
+
+    assert found.prior.probabilities()[0][1] > 0.9
+    assert null.prior.probabilities()[0][1] < 0.6
+
+
+def test_alpha_stays_as_it_is_in_warm_up():
+    """Every choice is uniform at its end, and the weights are not as they were."""
+    state, before = fresh(), fresh()
+    list(fit(state, recipe(2), batches(0), None, alone))
+
+    assert state.prior.alpha.abs().sum() == 0
+    assert not same(state.supernet.state_dict(), before.supernet.state_dict())
+    assert all(math.isnan(row.alpha_loss) for row in state.rows)
+    assert [tuple(alpha.shape) for alpha in state.alphas] == [(2, 3), (2, 3)]
+
+
+@pytest.mark.parametrize("stop", [1, 4, 7, 10, 17])
+def test_a_restart_from_any_step_gives_the_same_bits(stop):
+    """In warm-up, at its end, in the search, inside an epoch and at its edge."""
+    whole, first, second = fresh(), fresh(), fresh()
+    list(search(whole))
+    list(itertools.islice(search(first), stop))
+    saved = copy.deepcopy(first.state_dict())
+    torch.manual_seed(99)  # whatever the later process did before
+
+    second.load_state_dict(saved)
+    list(search(second))
+
+    assert same(whole.state_dict(), second.state_dict())
+
+
+def test_a_restart_costs_no_step_twice():
+    """The batches of an epoch are asked for from the step on that is due."""
+    state = fresh()
+    list(itertools.islice(search(state), 4))
+    asked = []
+
+    def watched(epoch, start):
+        asked.append((epoch, start))
+        return batches(0)(epoch, start)
+
+    list(fit(state, recipe(2), watched, None, alone))
+    assert asked == [(1, 1)]
+
+
+def test_draws_follow_from_seed_step_and_chunk():
+    """Chunks of a step have draws of their own, or the same ones where the setting says so."""
+    own, shared, again = fresh(), fresh(), fresh()
+    for state, changes in [(own, {}), (again, {}), (shared, {"shared": True})]:
+        list(fit(state, recipe(1, **changes), batches(0), None, alone))
+
+    assert same(own.state_dict(), again.state_dict())
+    assert not same(own.supernet.state_dict(), shared.supernet.state_dict())
+
+
+def test_the_trace_tells_cost_and_entropy_of_each_step():
+    """Uniform alpha: entropy 1, expected cost the mean of the candidates'; the target is 1.4."""
+    state = fresh()
+    row = next(fit(state, recipe(1), batches(0), None, alone))
+
+    assert row.entropy == pytest.approx((1, 1))
+    assert row.expected_gmacs == pytest.approx(1.5)
+    assert row.mode_gmacs == 1.0
+    assert 1.0 <= row.drawn_gmacs <= 2.0
+    assert row.over_target == pytest.approx((row.drawn_gmacs - 1) / 0.5, abs=0.5)
+    assert 1 <= row.effective_draws <= 2
+    assert unpack(pack([row])) == [row] or math.isnan(row.alpha_loss)
+
+
+def test_one_draw_for_alpha_is_refused():
+    """Before any step is made."""
+    state = fresh()
+    with pytest.raises(ValueError, match="K must be 2 or more"):
+        next(fit(state, recipe(1, alpha_draws=1), batches(0), batches(1), alone))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_moves_nothing():
+    """Named by its step."""
+    state = fresh()
+
+    def broken(epoch, start):
+        for step in batches(0)(epoch, start):
+            yield [(number, clips * math.nan, labels) for number, clips, labels in step]
+
+    with pytest.raises(FloatingPointError, match="step 0"):
+        next(fit(state, recipe(1), broken, None, alone))
+    assert same(state.state_dict(), fresh().state_dict())
+
+
+def process(rank, size, port, folder):
+    """One rank of a run over gloo."""
+    import os
+
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1"}
+    os.environ["MASTER_PORT"] = str(port)
+    torch.set_num_threads(1)
+    with join() as world:
+        state = fresh()
+        drawn = []
+        for until, alpha in [(1, None), (3, batches(1, False, rank, size))]:
+            for _ in fit(state, recipe(until), batches(0, False, rank, size), alpha, world.sum_):
+                drawn.append(len(state.rows))
+        world.agree("alpha", state.prior.alpha)
+        torch.save(state.state_dict(), folder / f"{rank}.pt")
+
+
+@pytest.mark.timeout(120)
+def test_two_processes_are_one_search(tmp_path):
+    """Both end with the same bits, and with what one process finds, up to the order of sums."""
+    import socket
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    spawn(process, (2, port, tmp_path), nprocs=2)
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    one = fresh()
+    list(search(one, 1, 3))
+
+    assert same(first, second)
+    assert torch.allclose(first["prior"]["alpha"], one.prior.alpha, rtol=0, atol=1e-4)
+    assert torch.allclose(first["rows"].nan_to_num(), pack(one.rows).nan_to_num(), atol=1e-3)
