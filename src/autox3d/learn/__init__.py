@@ -1,0 +1,1 @@
+"""Training and evaluation of one network: tensors in, tensors out."""

@@ -1,0 +1,40 @@
+"""Learning rate and optimiser."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+
+def cosine(step: int, total: int, warmup: int, peak: float) -> float:
+    """The rate of `step` out of `total`: linear to `peak` over `warmup` steps, then half a cosine.
+
+    The ramp ends where the cosine stands by then, so that nothing jumps (A3D 5.1: half-period
+    cosine, linear warm-up for the first 34 of 300 epochs).
+    """
+    rate = 0.5 * peak * (1 + math.cos(math.pi * step / total))
+    if step >= warmup:
+        return rate
+    reached = 0.5 * peak * (1 + math.cos(math.pi * warmup / total))
+    return reached * (step + 1) / (warmup + 1)
+
+
+def scaled_rate(lr: float, batch: int) -> float:
+    """Rates are stated for 256 clips a step and grow with the batch (arXiv:1706.02677)."""
+    return lr * batch / 256
+
+
+def sgd(net: nn.Module, momentum: float, weight_decay: float) -> torch.optim.SGD:
+    """SGD that spares the batch norms' scales and shifts from weight decay (code of X3D)."""
+    norms = [p for m in net.modules() if is_norm(m) for p in m.parameters(recurse=False)]
+    spared = {id(p) for p in norms}
+    decayed = [p for p in net.parameters() if id(p) not in spared]
+    groups = [{"params": decayed}, {"params": norms, "weight_decay": 0.0}]
+    return torch.optim.SGD(groups, lr=0.0, momentum=momentum, weight_decay=weight_decay)
+
+
+def is_norm(module: nn.Module) -> bool:
+    """Whether the module normalises by batch statistics."""
+    return hasattr(module, "running_mean")

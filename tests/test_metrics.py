@@ -1,0 +1,71 @@
+"""DVC reads what the stages write: `dvc metrics` and `dvc plots` on the project's own dvc.yaml."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import results_folder
+
+PROJECT = Path(__file__).parents[1]
+
+
+def run(root: Path, *command: str) -> str:
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def dvc(root: Path, *command: str) -> Any:
+    return json.loads(run(root, sys.executable, "-m", "dvc", *command, "--json"))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with the project's stages and invented results, committed."""
+    root = tmp_path_factory.mktemp("project")
+    results_folder.make(root)
+    for name in ("dvc.yaml", "params.yaml"):
+        shutil.copy(PROJECT / name, root / name)
+    run(root, "git", "init", "-q")
+    run(root, sys.executable, "-m", "dvc", "init", "-q")
+    run(root, "git", "add", ".")
+    who = ("-c", "user.name=lab", "-c", "user.email=lab@localhost")
+    run(root, "git", *who, "commit", "-qm", "results")
+    return root
+
+
+def test_metrics_show_and_diff(project: Path) -> None:
+    """Each network's accuracy and cost; a changed one is the only difference."""
+    shown = dvc(project, "metrics", "show")[""]["data"]
+    for name in results_folder.NETWORKS:
+        path = project / f"results/evaluate/{name}.json"
+        told, written = shown[f"results/evaluate/{name}.json"]["data"], json.loads(path.read_text())
+        assert told["lcr"] == written["lcr"]
+        assert told["gmacs_lcr"] == written["gmacs_lcr"]
+        assert "per_class" not in told  # a list: too wide for the table
+    assert shown["results/data.json"]["data"]["usable"] == 732
+
+    path = project / "results/evaluate/s.json"
+    text = path.read_text()
+    found = json.loads(text)
+    found["lcr"]["top1"] -= 0.25
+    path.write_text(json.dumps(found))
+    changed = dvc(project, "metrics", "diff")
+    path.write_text(text)
+    ((name, values),) = changed["diff"].items() if "diff" in changed else changed.items()
+    assert name == "results/evaluate/s.json"
+    assert values["lcr.top1"]["diff"] == pytest.approx(-0.25)
+
+
+def test_plots_show(project: Path) -> None:
+    """The search's curves, each network's training curve and confusion."""
+    shown = dvc(project, "plots", "show", "--split")["data"]
+    titles = {"Cost of the search", "Loss of the search", "Entropy of the search"}
+    assert titles <= {name.removeprefix("dvc.yaml::") for name in shown}
+    for name in results_folder.NETWORKS:
+        assert shown[f"results/train/{name}.csv"]
+        assert shown[f"results/evaluate/{name}_confusion.csv"]

@@ -1,0 +1,210 @@
+"""The learning rate, the optimiser, accuracy and the training loop do what the papers say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from autox3d.learn import metrics
+from autox3d.learn.augment import normalise
+from autox3d.learn.loop import Recipe, State, chunk_seed, fit
+from autox3d.learn.schedule import cosine, scaled_rate, sgd
+
+
+def test_the_rate_rises_linearly_and_falls_as_half_a_cosine():
+    """A3D 5.1, worked by hand: 10 steps, 4 of warm-up, peak 1."""
+    rates = [cosine(step, 10, 4, 1.0) for step in range(10)]
+    reached = 0.5 * (1 + np.cos(np.pi * 0.4))
+
+    np.testing.assert_allclose(rates[:4], [reached * k / 5 for k in (1, 2, 3, 4)])
+    assert rates[4] == pytest.approx(reached)
+    assert rates[5] == pytest.approx(0.5)
+    assert rates[9] == pytest.approx(0.5 * (1 + np.cos(np.pi * 0.9)))
+    assert max(rates) == rates[4]
+
+
+def test_the_rate_is_stated_for_256_clips():
+    """0.4 for 256 is X3D's 1.6 for 1,024."""
+    assert scaled_rate(0.4, 1024) == 1.6
+
+
+def test_batch_norm_is_spared_from_weight_decay():
+    """With zero gradients, one step shrinks the convolution alone."""
+    net = nn.Sequential(nn.Conv3d(3, 4, 1), nn.BatchNorm3d(4))
+    before = [p.detach().clone() for p in net.parameters()]
+    optimiser = sgd(net, 0.0, 0.1)
+    for group in optimiser.param_groups:
+        group["lr"] = 1.0
+    for parameter in net.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+
+    optimiser.step()
+
+    after = list(net.parameters())
+    torch.testing.assert_close(after[0].detach(), 0.9 * before[0])
+    for k in (2, 3):
+        assert torch.equal(after[k], before[k])
+
+
+def test_accuracy_by_hand():
+    """Three labelled videos of four: two right at first, all within five; class 2 has no video."""
+    scores = np.array(
+        [
+            [0.9, 0.1, 0, 0, 0, 0],
+            [0.2, 0.7, 0, 0, 0, 0.1],
+            [0.4, 0.3, 0, 0, 0.1, 0.2],
+            [0, 0, 1, 0, 0, 0],
+        ]
+    )
+
+    found = metrics.accuracy(scores, np.array([0, 1, 5, -1]))
+
+    assert (found.top1, found.top5) == (pytest.approx(2 / 3), 1.0)
+    np.testing.assert_array_equal(found.per_class, [1, 1, np.nan, np.nan, np.nan, 0])
+
+
+def test_equal_scores_go_to_the_lower_class():
+    """A network that says nothing gets the share of class 0, not a share of luck."""
+    found = metrics.accuracy(np.zeros((4, 8)), np.array([0, 1, 2, 7]))
+
+    assert (found.top1, found.top5) == (0.25, 0.75)
+
+
+def test_no_label_no_accuracy():
+    """A test split without labels has scores, but no accuracy."""
+    assert np.isnan(metrics.accuracy(np.ones((2, 3)), np.array([-1, -1])).top1)
+
+
+def test_pixels_are_normalised_once():
+    """(x/255 - 0.45)/0.225, channels first, laid out channels last."""
+    clips = torch.randint(0, 256, (2, 3, 4, 5, 3), dtype=torch.uint8)
+
+    found = normalise(clips)
+
+    wanted = (clips.permute(0, 4, 1, 2, 3).double() / 255 - 0.45) / 0.225
+    torch.testing.assert_close(found.double(), wanted, rtol=0, atol=1e-6)
+    assert found.is_contiguous(memory_format=torch.channels_last_3d)
+
+
+class Batch(NamedTuple):
+    clips: Tensor
+    labels: Tensor
+    chunks: Tensor
+
+
+def batches(epoch: int, start: int):
+    """Three steps an epoch of 8 clips in 2 chunks: bright clips are class 1, dark ones class 0."""
+    for step in range(start, 3):
+        generator = torch.Generator().manual_seed(100 * epoch + step)
+        labels = torch.randint(0, 2, (8,), generator=generator)
+        noise = torch.randint(0, 100, (8, 2, 4, 4, 3), generator=generator)
+        clips = (noise + 120 * labels[:, None, None, None, None]).to(torch.uint8)
+        yield Batch(clips, labels, torch.arange(2))
+
+
+def new_state() -> State:
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv3d(3, 4, 1), nn.BatchNorm3d(4), nn.Dropout(0.5), nn.Flatten(), nn.Linear(128, 2)
+    )
+    return State(net, sgd(net, 0.9, 5e-5))
+
+
+RECIPE = Recipe(seed=1, epochs=2, steps=3, warmup=1, peak=0.1, batch=8, chunk=4)
+
+
+class World:
+    """Processes as the loop sees them; `take` is what becomes of the tensors to be summed."""
+
+    def __init__(self, size: int, take: Callable[[list[Tensor]], None]) -> None:
+        self.size, self.take, self.device = size, take, torch.device("cpu")
+
+    def sum_(self, tensors: list[Tensor]) -> None:
+        self.take(tensors)
+
+
+ALONE = World(1, lambda tensors: None)
+
+
+def test_training_learns():
+    """The loss of a task that can be learned falls."""
+    recipe = RECIPE._replace(epochs=15, peak=0.01)
+    steps = list(fit(new_state(), recipe, batches, ALONE))
+
+    assert len(steps) == 45
+    assert np.mean([s.loss for s in steps[-6:]]) < 0.5 * np.mean([s.loss for s in steps[:3]])
+
+
+@pytest.mark.parametrize("stop", range(1, 6))
+def test_a_run_goes_on_from_any_step_to_the_same_bits(stop):
+    """Saved after any step and loaded into a new state: weights, momentum, BN, dropout, sums."""
+    whole = new_state()
+    wanted = list(fit(whole, RECIPE, batches, ALONE))
+
+    first = new_state()
+    steps = fit(first, RECIPE, batches, ALONE)
+    head = [next(steps) for _ in range(stop)]
+    second = new_state()
+    second.load_state_dict(first.state_dict())
+    tail = list(fit(second, RECIPE, batches, ALONE))
+
+    assert head + tail == wanted
+    for name, value in whole.net.state_dict().items():
+        assert torch.equal(value, second.net.state_dict()[name]), name
+
+
+def test_two_halves_of_a_step_are_the_step():
+    """Processes that share a step's chunks and sum their gradients get what one process gets."""
+    whole = new_state()
+    one = next(iter(fit(whole, RECIPE, batches, ALONE)))
+
+    shares = [[], []]
+
+    def half(rank: int):
+        def only(epoch: int, start: int):
+            for batch in batches(epoch, start):
+                mine = slice(4 * rank, 4 * rank + 4)
+                yield Batch(batch.clips[mine], batch.labels[mine], batch.chunks[rank : rank + 1])
+
+        return only
+
+    for rank in (0, 1):
+        next(iter(fit(new_state(), RECIPE, half(rank), World(2, shares[rank].extend))))
+    sums = [a + b for a, b in zip(*shares, strict=True)]
+
+    def take(tensors: list[Tensor]) -> None:
+        for tensor, total in zip(tensors, sums, strict=True):
+            tensor.copy_(total)
+
+    other = new_state()
+    two = next(iter(fit(other, RECIPE, half(0), World(2, take))))
+
+    assert (one.loss, one.hits) == (pytest.approx(two.loss, rel=1e-12), two.hits)
+    for name, ours in whole.net.named_parameters():
+        torch.testing.assert_close(ours, other.net.get_parameter(name), rtol=1e-6, atol=1e-7)
+
+
+def test_dropout_is_drawn_by_seed_step_and_chunk():
+    """No two of them share their noise."""
+    seeds = {chunk_seed(a, b, c) for a in range(4) for b in range(50) for c in range(50)}
+
+    assert len(seeds) == 4 * 50 * 50
+
+
+def test_a_loss_that_is_not_finite_stops_the_run():
+    """The step is named; the weights are still those before it."""
+    state = new_state()
+    with torch.no_grad():
+        state.net[4].bias[0] = float("nan")  # type: ignore[index]
+    before = [p.detach().clone() for p in state.net.parameters()]
+
+    with pytest.raises(FloatingPointError, match="the loss of step 0 is nan"):
+        next(iter(fit(state, RECIPE, batches, ALONE)))
+
+    for old, new in zip(before, state.net.parameters(), strict=True):
+        torch.testing.assert_close(old, new.detach(), rtol=0, atol=0, equal_nan=True)
