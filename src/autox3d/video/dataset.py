@@ -1,0 +1,263 @@
+"""Batches of training clips, and the views of test videos, made by worker processes.
+
+    N clips or videos of a table, B clips a step over all processes, T frames, S x S pixels
+
+The order of an epoch is a function of (seed, epoch), the cut of a clip one of (seed, epoch,
+clip). So neither the number of workers nor of processes changes a clip, and a run that is
+resumed in the middle of an epoch begins there, decoding nothing to catch up.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Generator, Sequence
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from autox3d.errors import Refused
+from autox3d.video import views
+from autox3d.video.autoaugment import autoaugment
+from autox3d.video.decode import Video
+from autox3d.video.store import Clips
+from autox3d.video.transform import cut
+from autox3d.video.views import Crops, FramesRule, StartsRule, View
+
+if TYPE_CHECKING:
+    from autox3d.config import Sampling
+
+GRACE = 30  # s that a worker goes on after a signal to end
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+class Batch(NamedTuple):
+    """The share of one step's clips that this process works on, in whole chunks."""
+
+    clips: Tensor  # uint8 (B, T, S, S, 3), in pinned memory where there is a GPU
+    labels: Tensor  # int64 (B,)
+    rows: Tensor  # int64 (B,), of the clips in their table
+    chunks: Tensor  # int64 (chunks,), their numbers in the step
+
+
+class VideoViews(NamedTuple):
+    """Every view of one test video by one rule of crops."""
+
+    row: int  # of the video in its table
+    label: int  # -1: none
+    crops: Crops
+    views: tuple[View, ...]  # V
+    clips: Tensor  # uint8 (V, T, S, S, 3)
+
+
+def epoch_shape(count: int, batch: int) -> tuple[int, int]:
+    """Steps of an epoch, and clips of a step.
+
+    Clips that do not fill a last batch wait for the next epoch's order; nothing is repeated to
+    fill it. Fewer clips than one batch are one step.
+    """
+    return max(1, count // batch), min(batch, count)
+
+
+def epoch_order(count: int, batch: int, seed: int, epoch: int) -> np.ndarray:
+    """(steps, B) int64: the clips of each step."""
+    steps, size = epoch_shape(count, batch)
+    order = np.random.default_rng((seed, epoch)).permutation(count)
+    return order[: steps * size].reshape(steps, size)
+
+
+def train_clip(
+    video: Video,
+    sampling: Sampling,
+    frames: int,
+    stride: int,
+    crop: int,
+    rng: np.random.Generator,
+) -> Tensor:
+    """uint8 (T, crop, crop, 3): a random clip of a video."""
+    c = views.span(frames, stride, video.rate)
+    start = views.train_start(video.count, c, rng)
+    times = views.clip_frames(start, frames, stride, video.rate, sampling.rule)
+    box = views.train_box(video.height, video.width, sampling.jitter, crop, rng)
+    flip = bool(rng.integers(2)) and sampling.flip
+    clip = cut(video.frames(views.clamp(times, video.count)), box, crop, flip)
+    return torch.from_numpy(autoaugment(clip.numpy(), rng)) if sampling.autoaugment else clip
+
+
+def train_batches(
+    clips: Clips,
+    sampling: Sampling,
+    frames: int,
+    stride: int,
+    crop: int,
+    *,
+    seed: int,
+    epoch: int,
+    batch: int,
+    chunk: int,
+    world: tuple[int, int] = (0, 1),
+    start: int = 0,
+    workers: int | None = None,
+) -> Generator[Batch, None, None]:
+    """This process's share of each step of an epoch, from step `start` on.
+
+    Each step's clips are cut into chunks of `chunk` (the last one may be smaller), which are
+    dealt out to the processes in turn; `world` is (rank, number of processes).
+
+    Raises:
+        Refused: there are more processes than chunks, or a shard is gone.
+    """
+    order = epoch_order(len(clips), batch, seed, epoch)
+    dealt = [range(at, min(at + chunk, order.shape[1])) for at in range(0, order.shape[1], chunk)]
+    rank, size = world
+    if len(dealt) < size:
+        raise Refused(
+            f"params.yaml: a step of {order.shape[1]} clips is {len(dealt)} chunks of {chunk}, "
+            f"too few for {size} processes. Raise the batch, or use fewer."
+        )
+    mine = range(rank, len(dealt), size)
+    jobs = [order[step, dealt[number]] for step in range(start, len(order)) for number in mine]
+
+    def make(rows: np.ndarray) -> Tensor:
+        made = [_train_clip(row) for row in rows.tolist()]
+        return torch.stack(made)
+
+    def _train_clip(row: int) -> Tensor:
+        rng = np.random.default_rng((seed, epoch, row))
+        return train_clip(clips.video(row), sampling, frames, stride, crop, rng)
+
+    made = _in_workers(make, jobs, workers)
+    shape = (frames, crop, crop, 3)
+    pinned = torch.cuda.is_available()
+    for step in range(start, len(order)):
+        rows = torch.from_numpy(np.concatenate([order[step, dealt[number]] for number in mine]))
+        out = torch.empty((len(rows), *shape), dtype=torch.uint8, pin_memory=pinned)
+        for place in out.split(chunk):
+            place.copy_(next(made))
+        labels = torch.from_numpy(clips.labels)[rows]
+        yield Batch(out, labels, rows, torch.tensor(mine))
+
+
+def eval_views(
+    clips: Clips,
+    counts: Sequence[int],
+    rule: StartsRule,
+    frames: int,
+    stride: int,
+    short: int,
+    crop: int,
+    *,
+    sampling: FramesRule,
+    crops: Sequence[Crops],
+    world: tuple[int, int] = (0, 1),
+    workers: int | None = None,
+) -> Generator[VideoViews, None, None]:
+    """All views of this process's videos; every video is in exactly one process, decoded once.
+
+    The views of a video are those that any number of clips in `counts` needs; each rule in
+    `crops` gives a VideoViews of its own, one after the other.
+    """
+    rank, size = world
+    places = views.union_places(counts, rule)
+
+    def make(row: int) -> list[Tensor]:
+        made = video_views(clips.video(row), places, frames, stride, short, crop, sampling, crops)
+        return [pixels for _, pixels in made]
+
+    rows = range(rank, len(clips), size)
+    for row, made in zip(rows, _in_workers(make, rows, workers, ahead=1), strict=True):
+        for kind, pixels in zip(crops, made, strict=True):
+            names = view_names(places, kind)
+            yield VideoViews(row, int(clips.labels[row]), kind, names, pixels)
+
+
+def view_names(places: Sequence[Fraction], crops: Crops) -> tuple[View, ...]:
+    """The views of a video in their order: all crops of the first clip, then of the next."""
+    return tuple(View(place, side) for place in places for side in views.crop_sides(crops))
+
+
+def video_views(
+    video: Video,
+    places: Sequence[Fraction],
+    frames: int,
+    stride: int,
+    short: int,
+    crop: int,
+    sampling: FramesRule,
+    crops: Sequence[Crops],
+) -> list[tuple[Crops, Tensor]]:
+    """For each rule of crops, uint8 (V, T, S, S, 3) in the order of `view_names`."""
+    c = views.span(frames, stride, video.rate)
+    room = views.last_start(video.count, c)
+    times = [views.clip_frames(p * room, frames, stride, video.rate, sampling) for p in places]
+    times = views.clamp(np.stack(times), video.count)  # (places, T)
+    unique, where = np.unique(times, return_inverse=True)
+    pixels = video.frames(unique)
+    made: list[tuple[Crops, Tensor]] = []
+    for kind in crops:
+        size = views.test_size(kind, short, crop)
+        sides = [
+            cut(pixels, views.test_box(video.height, video.width, kind, side, short, crop), size)
+            for side in views.crop_sides(kind)
+        ]
+        each = torch.stack(sides)[:, torch.from_numpy(where.reshape(times.shape))]
+        made.append((kind, each.transpose(0, 1).flatten(0, 1).contiguous()))
+    return made
+
+
+class _Jobs(Dataset, Generic[Job, Result]):
+    """Makes what each job asks for; a mistake of the user's comes back in its place."""
+
+    def __init__(self, make: Callable[[Job], Result]) -> None:
+        self._make = make
+
+    def __getitem__(self, job: Any) -> Result | Refused:
+        try:
+            return self._make(job)
+        except Refused as error:
+            return error
+
+
+def _in_workers(
+    make: Callable[[Job], Result], jobs: Sequence[Job], workers: int | None, ahead: int = 4
+) -> Generator[Result, None, None]:
+    """`make(job)` for each job in order, `ahead` jobs a worker before they are asked for."""
+    count = default_workers() if workers is None else workers
+    loader = DataLoader(
+        _Jobs(make),
+        batch_size=None,
+        sampler=jobs,  # type: ignore[arg-type]  # the jobs themselves go to the workers
+        num_workers=min(count, len(jobs)),
+        prefetch_factor=ahead if count and jobs else None,
+        # A fork starts within milliseconds, and nothing here touches a GPU or another thread
+        multiprocessing_context="fork" if count and jobs else None,
+        worker_init_fn=_quiet,
+    )
+    results = iter(loader)
+    try:
+        for result in results:
+            if isinstance(result, Refused):
+                raise result
+            yield result
+    finally:  # at once: a traceback would keep the iterator, and with it the workers, alive
+        if count and jobs:
+            results._shutdown_workers()  # type: ignore[attr-defined]
+
+
+def _quiet(_worker: int) -> None:
+    """A cluster signals every process of a job; the main one decides what ends, and when."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE))
+
+
+def default_workers() -> int:
+    """AUTOX3D_WORKERS, or a core for each but the one that trains, among the host's processes."""
+    if "AUTOX3D_WORKERS" in os.environ:
+        return int(os.environ["AUTOX3D_WORKERS"])
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(1, len(os.sched_getaffinity(0)) // here - 1)

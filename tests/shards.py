@@ -1,0 +1,74 @@
+"""A small table of clips with its two shards, made by the real thing from generated videos."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import corpus
+import pandas as pd
+
+from autox3d import config
+from autox3d.video import tables
+from autox3d.video.store import Clips
+from autox3d.video.transcode import transcode
+
+PARAMS = Path(__file__).parents[1] / "params.yaml"
+CLASSES = ("left", "right", "up")
+SIZES = ("128x96", "96x128", "160x90", "72x72")
+
+
+def settings(**changes) -> config.Transcode:
+    """Those of the demo."""
+    plain = config.load("transcode", config.Transcode, PARAMS)
+    return config.Transcode(**vars(plain) | changes)
+
+
+def listing(root: Path, target: Path, names: list[str]) -> Path:
+    """The list that `annotate` writes of files that are there."""
+    stats = [(root / name).stat() for name in names]
+    rows = {
+        "key": [Path(name).stem for name in names],
+        "path": names,
+        "size": [stat.st_size for stat in stats],
+        "mtime_ns": [stat.st_mtime_ns for stat in stats],
+    }
+    tables.write_table(pd.DataFrame(rows), target)
+    return target
+
+
+def shard(root: Path, out: Path, number: int, names: list[str], workers: int = 2) -> pd.DataFrame:
+    """Makes shard `number` under `out`; its index."""
+    transcode(
+        listing(root, out / f"lists/{number}.parquet", names),
+        root,
+        out / f"shards/{number}.tar",
+        out / f"index/{number}.parquet",
+        settings(),
+        workers=workers,
+        progress=lambda items, total: items,
+    )
+    return tables.read_table(out / f"index/{number}.parquet")
+
+
+def make(out: Path, count: int = 12) -> Path:
+    """clips.parquet of `count` videos of 0.4 to 2 s, a third of them for tests."""
+    root = out / "raw"
+    root.mkdir()
+    names = [f"v{number:02d}.mp4" for number in range(count)]
+    for number, name in enumerate(names):
+        picture = corpus.pictures(SIZES[number % 4], rate=30)
+        hue = f"hue=h={number * 360 // count}"
+        seconds = 0.4 + 0.8 * (number % 3)
+        corpus.ffmpeg(*picture, "-vf", hue, *corpus.H264, seconds=seconds, to=root / name)
+    rows = pd.concat([shard(root, out, 0, names[::2]), shard(root, out, 1, names[1::2])])
+    rows = rows.sort_values("key", ignore_index=True)
+    number = rows.index.to_numpy()
+    rows["label"] = number % len(CLASSES)
+    rows["split"] = ["test" if n % 3 == 2 else "train" for n in number]
+    rows["half"] = ["weights" if n % 2 else "alpha" for n in number]
+    tables.write_table(rows, out / "clips.parquet", classes=CLASSES)
+    return out / "clips.parquet"
+
+
+def clips(table: Path, split: str = "train", half: str | None = None) -> Clips:
+    return Clips.load(table, split=split, half=half, shards=table.parent / "shards")

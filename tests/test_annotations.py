@@ -1,0 +1,456 @@
+"""Each data set's own files give the same table, and a row that cannot be right is named."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from autox3d.errors import Refused
+from autox3d.video import annotations, listing
+from autox3d.video.annotations import Annotations, Video
+from autox3d.video.tables import read_classes, read_table
+
+HEADER = "label,youtube_id,time_start,time_end,split\n"
+TRAIN = HEADER + "abseiling,-abcdefghij,12,22,train\nzumba,AAAAAAAAAAA,0,10,train\n"
+VAL = HEADER + '"abseiling",BBBBBBBBBBB,3,13,validate\n'
+
+
+def write(root: Path, **files: str) -> dict[str, str]:
+    """Files under `root` by the names of `annotate.files`, and the setting that names them."""
+    for name, text in files.items():
+        (root / name).write_text(text, encoding="utf-8")
+    return {name: name for name in files}
+
+
+def touch(root: Path, *paths: str) -> None:
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(b"video")
+
+
+def rows(found: Annotations) -> list[tuple[str, str, str | None, str]]:
+    return [(video.id, video.path, video.label, video.split) for video in found.videos]
+
+
+def refusal(root: Path, dataset: str, files: dict[str, str], videos: str = "v") -> str:
+    with pytest.raises(Refused) as error:
+        annotations.read(dataset, root, videos, files)
+    return str(error.value).replace(str(root), "raw")
+
+
+# ---- Kinetics
+
+
+def test_kinetics_reads_the_official_rows(tmp_path):
+    """Quoted labels, ids that begin with "-", `validate` for val, and test rows without labels."""
+    test = "youtube_id,time_start,time_end,split\nCCCCCCCCCCC,1,11,test\n"
+    files = write(tmp_path, train=TRAIN, val=VAL, test=test)
+
+    found = annotations.read("kinetics", tmp_path, "v", files)
+
+    assert found.classes == ("abseiling", "zumba")
+    assert rows(found) == [
+        ("-abcdefghij_000012_000022", "v/-abcdefghij_000012_000022.mp4", "abseiling", "train"),
+        ("AAAAAAAAAAA_000000_000010", "v/AAAAAAAAAAA_000000_000010.mp4", "zumba", "train"),
+        ("BBBBBBBBBBB_000003_000013", "v/BBBBBBBBBBB_000003_000013.mp4", "abseiling", "val"),
+        ("CCCCCCCCCCC_000001_000011", "v/CCCCCCCCCCC_000001_000011.mp4", None, "test"),
+    ]
+    assert found.videos[0].source == "-abcdefghij"
+
+
+@pytest.mark.parametrize(
+    "folder", ["", "train/", "playing squash/", "playing_squash/", "train/playing_squash/"]
+)
+def test_kinetics_finds_files_flat_and_in_folders(tmp_path, folder):
+    """All the layouts in which copies of Kinetics are handed on, and not only MP4."""
+    files = write(tmp_path, train=HEADER + "playing squash,AAAAAAAAAAA,0,10,train\n", val=HEADER)
+    touch(tmp_path, f"v/{folder}AAAAAAAAAAA_000000_000010.mkv")
+
+    found = annotations.read("kinetics", tmp_path, "v", files)
+
+    assert found.videos[0].path == f"v/{folder}AAAAAAAAAAA_000000_000010.mkv"
+
+
+def test_kinetics_follows_links_to_folders(tmp_path):
+    """Large copies are spread over disks; a link that goes round is not followed for ever."""
+    files = write(tmp_path, train=TRAIN, val=VAL)
+    touch(tmp_path, "disk2/AAAAAAAAAAA_000000_000010.mp4")
+    (tmp_path / "v").mkdir()
+    (tmp_path / "v/zumba").symlink_to(tmp_path / "disk2")
+    (tmp_path / "v/round").symlink_to(tmp_path / "v")
+
+    found = annotations.read("kinetics", tmp_path, "v", files)
+
+    assert found.videos[1].path == "v/zumba/AAAAAAAAAAA_000000_000010.mp4"
+
+
+def test_kinetics_takes_no_file_from_another_class(tmp_path):
+    """A file in the folder of another class is not this row's video."""
+    files = write(tmp_path, train=TRAIN, val=VAL)
+    touch(tmp_path, "v/abseiling/AAAAAAAAAAA_000000_000010.mp4")
+
+    found = annotations.read("kinetics", tmp_path, "v", files)
+
+    assert found.videos[1].path == "v/AAAAAAAAAAA_000000_000010.mp4"
+
+
+KINETICS_FAULTS = [
+    (
+        "zumba,#NAME?,0,10,train",
+        "line 4: 'youtube_id' must be an id of 11 characters, not '#NAME?'.",
+    ),
+    ("zumba,DDDDDDDDDDD,0.5,10,train", "line 4: 'time_start' must be whole seconds, not '0.5'."),
+    ("zumba,DDDDDDDDDDD,10,10,train", "line 4: 'time_end' 10 is not after 'time_start' 10."),
+    (",DDDDDDDDDDD,0,10,train", "line 4: no label. Only videos of split 'test' may go without."),
+    (
+        "zumba,DDDDDDDDDDD,0,10,val",
+        "line 4: split 'val' in a file given as annotate.files.train. "
+        "Mend the row, or the file's name in params.yaml.",
+    ),
+    (
+        "a, b,DDDDDDDDDDD,0,10,train",
+        "line 4: 6 cells under 5 columns. Quote cells with commas.",
+    ),
+    (
+        "zumba,AAAAAAAAAAA,0,10,train",
+        "line 4: video 'AAAAAAAAAAA_000000_000010' stands twice (first: raw/train line 3). "
+        "Delete one of the two.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("row", "message"), KINETICS_FAULTS)
+def test_kinetics_names_a_wrong_row(tmp_path, row, message):
+    """By file and line, with what is wrong and what to do."""
+    files = write(tmp_path, train=f"{TRAIN}{row}\n", val=VAL)
+
+    assert refusal(tmp_path, "kinetics", files) == f"raw/train {message}"
+
+
+def test_a_video_in_two_splits_is_refused(tmp_path):
+    """Other seconds of a training video are no held-out video."""
+    files = write(tmp_path, train=TRAIN, val=VAL + "zumba,AAAAAAAAAAA,50,60,val\n")
+
+    assert refusal(tmp_path, "kinetics", files) == (
+        "raw/val line 3: video 'AAAAAAAAAAA' is in split 'val', and in 'train' too "
+        "(raw/train line 3). Delete one of the two."
+    )
+
+
+def test_an_unknown_class_is_refused(tmp_path):
+    """A class that no training video has; the likely one is proposed."""
+    files = write(tmp_path, train=TRAIN, val=VAL + "abseilling,DDDDDDDDDDD,0,10,val\n")
+
+    assert refusal(tmp_path, "kinetics", files) == (
+        "raw/val line 3: unknown class 'abseilling'. Did you mean 'abseiling'?"
+    )
+
+
+def test_a_missing_column_is_refused(tmp_path):
+    """The header is checked before any row."""
+    files = write(tmp_path, train="label,youtube_id,split\n", val=VAL)
+
+    assert refusal(tmp_path, "kinetics", files) == (
+        "raw/train line 1: no column 'time_start'. There are: label, youtube_id, split."
+    )
+
+
+# ---- files and settings
+
+
+def test_a_missing_annotation_file_is_refused(tmp_path):
+    """With the place where its name stands."""
+    assert refusal(tmp_path, "kinetics", {"train": "train.csv", "val": "val.csv"}) == (
+        "raw/train.csv: cannot be read (No such file or directory). "
+        "Mend annotate.files in params.yaml: its paths are under the data root."
+    )
+
+
+def test_a_file_in_another_encoding_is_refused(tmp_path):
+    """Classes with accents would be torn otherwise."""
+    files = write(tmp_path, train=TRAIN, val=VAL)
+    (tmp_path / "train").write_bytes(b"label,youtube_id\ncaf\xe9,")
+
+    assert refusal(tmp_path, "kinetics", files) == (
+        "raw/train: not UTF-8 text at byte 20. Save it as UTF-8."
+    )
+
+
+def test_files_are_asked_for_by_name(tmp_path):
+    """A data set says which files it needs, and takes no other."""
+    assert refusal(tmp_path, "ucf101", {"classes": "classInd.txt", "train": "t"}) == (
+        "params.yaml: missing 'annotate.files.test'. Data set ucf101 asks for classes, train, test."
+    )
+    assert refusal(tmp_path, "csv", {"lists": "a.csv"}) == (
+        "params.yaml: unknown 'annotate.files.lists'. Known: list."
+    )
+
+
+# ---- UCF101
+
+CLASSES = "1 ApplyEyeMakeup\r\n2 YoYo\r\n"
+
+
+def test_ucf101_reads_the_official_lists(tmp_path):
+    """Lists with the class number (train) and without (test)."""
+    files = write(
+        tmp_path,
+        classes=CLASSES,
+        train="ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 1\nYoYo/v_YoYo_g08_c01.avi 2\n",
+        test="YoYo/v_YoYo_g01_c01.avi\n",
+    )
+
+    found = annotations.read("ucf101", tmp_path, "ucf", files)
+
+    assert found.classes == ("ApplyEyeMakeup", "YoYo")
+    assert rows(found) == [
+        (
+            "v_ApplyEyeMakeup_g08_c01",
+            "ucf/ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi",
+            "ApplyEyeMakeup",
+            "train",
+        ),
+        ("v_YoYo_g08_c01", "ucf/YoYo/v_YoYo_g08_c01.avi", "YoYo", "train"),
+        ("v_YoYo_g01_c01", "ucf/YoYo/v_YoYo_g01_c01.avi", "YoYo", "test"),
+    ]
+
+
+UCF101_FAULTS = [
+    ("YoYo/a.avi 1", "raw/train line 1: class 'YoYo', but number 1 is ApplyEyeMakeup."),
+    ("YoYo/a.avi 9", "raw/train line 1: class 'YoYo', but number 9 is no class."),
+    ("Yoyo/a.avi 2", "raw/train line 1: unknown class 'Yoyo'. Did you mean 'YoYo'?"),
+    (
+        "../YoYo/a.avi 2",
+        "raw/train line 1: path '../YoYo/a.avi' is not a path below the folder of the videos.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("row", "message"), UCF101_FAULTS)
+def test_ucf101_checks_the_number_against_the_folder(tmp_path, row, message):
+    """A list of another order of classes would shift every label."""
+    files = write(tmp_path, classes=CLASSES, train=row, test="YoYo/b.avi")
+
+    assert refusal(tmp_path, "ucf101", files) == message
+
+
+# ---- Something-Something
+
+
+def something(
+    root: Path, train: list[dict[str, str]], test: list[dict[str, str]]
+) -> dict[str, str]:
+    labels = {"Holding something": "0", "Moving something up": "1"}
+    lists = {"labels": labels, "train": train, "val": [], "test": test}
+    return write(root, **{name: json.dumps(content) for name, content in lists.items()})
+
+
+def test_somethingv2_reads_the_official_lists(tmp_path):
+    """The class is the template without its brackets; test entries are bare ids."""
+    entry = {"id": "74225", "label": "moving a pen up", "template": "Moving [something] up"}
+    files = something(tmp_path, [entry], [{"id": "1420"}])
+
+    found = annotations.read("somethingv2", tmp_path, "ssv2", files)
+
+    assert found.classes == ("Holding something", "Moving something up")
+    assert rows(found) == [
+        ("74225", "ssv2/74225.webm", "Moving something up", "train"),
+        ("1420", "ssv2/1420.webm", None, "test"),
+    ]
+
+
+def test_somethingv2_names_a_wrong_entry(tmp_path):
+    """JSON has no lines to speak of: by file and entry."""
+    good = {"id": "1", "template": "Holding [something]"}
+    files = something(tmp_path, [good, {"id": "2", "template": "Holding [something] up"}], [])
+    assert refusal(tmp_path, "somethingv2", files) == (
+        "raw/train entry 2: unknown class 'Holding something up'. Did you mean 'Holding something'?"
+    )
+    files = something(tmp_path, [good, {"template": "Holding [something]"}], [])
+    assert refusal(tmp_path, "somethingv2", files) == (
+        "raw/train entry 2: no 'id'. Each entry is a table with id and template."
+    )
+    (tmp_path / "train").write_text('[{"id": "1",\n]')
+    assert refusal(tmp_path, "somethingv2", files).startswith("raw/train line 2: no JSON:")
+
+
+# ---- a folder, a CSV
+
+
+def test_folders_are_classes(tmp_path):
+    """SPLIT/CLASS/.../VIDEO, and unlabelled videos in test; hidden files are not videos."""
+    touch(
+        tmp_path, "v/train/b c/x.mp4", "v/train/a/sub/y.avi", "v/val/a/z.webm", "v/test/q.mp4",
+        "v/train/a/.DS_Store",
+    )  # fmt: skip
+
+    found = annotations.read("folder", tmp_path, "v", {})
+
+    assert found.classes == ("a", "b c")
+    assert rows(found) == [
+        ("train/a/sub/y.avi", "v/train/a/sub/y.avi", "a", "train"),
+        ("train/b c/x.mp4", "v/train/b c/x.mp4", "b c", "train"),
+        ("val/a/z.webm", "v/val/a/z.webm", "a", "val"),
+        ("test/q.mp4", "v/test/q.mp4", None, "test"),
+    ]
+
+
+def test_a_folder_in_another_shape_is_refused(tmp_path):
+    """No split folder, a video outside any class, a class of val alone, a link to a folder."""
+    touch(tmp_path, "v/a/x.mp4")
+    assert refusal(tmp_path, "folder", {}) == (
+        "raw/v: no folder 'train'. Put the videos into v/SPLIT/CLASS/."
+    )
+    touch(tmp_path, "w/train/x.mp4")
+    assert refusal(tmp_path, "folder", {}, "w") == (
+        "raw/w/train/x.mp4: in no class folder. Move it to raw/w/train/CLASS/."
+    )
+    touch(tmp_path, "u/train/a/x.mp4", "u/val/cat/y.mp4")
+    assert refusal(tmp_path, "folder", {}, "u") == (
+        "raw/u/val/cat/y.mp4: unknown class 'cat'. No training video has it. Mend the row."
+    )
+    (tmp_path / "u/train/b").symlink_to(tmp_path / "v/a")
+    assert refusal(tmp_path, "folder", {}, "u") == (
+        "raw/u/train/b: a link to a folder. Put the folder there."
+    )
+
+
+def test_a_name_in_another_encoding_is_refused(tmp_path):
+    """No table could hold it; its bytes are shown."""
+    touch(tmp_path, "v/train/a/x.mp4", "v/train/a/caf\udce9.mp4")
+
+    assert refusal(tmp_path, "folder", {}) == (
+        "'v/train/a/caf\\udce9.mp4': a name that is not UTF-8. Rename the file."
+    )
+
+
+def test_a_csv_lists_paths(tmp_path):
+    """A mark at the start of the file, as spreadsheets write it, is no part of a column's name."""
+    text = '\ufeffpath,label,split\n./a/x.mp4,cat,train\n"b, c.mp4",cat,val\nd.mp4,,test\n'
+    found = annotations.read("csv", tmp_path, "v", write(tmp_path, list=text))
+
+    assert rows(found) == [
+        ("a/x.mp4", "v/a/x.mp4", "cat", "train"),
+        ("b, c.mp4", "v/b, c.mp4", "cat", "val"),
+        ("d.mp4", "v/d.mp4", None, "test"),
+    ]
+
+
+CSV_FAULTS = [
+    ("x.mp4,cat,training", "unknown split 'training'. Known: train, val, test."),
+    ("/etc/passwd,cat,train", "path '/etc/passwd' is not a path below the folder of the videos."),
+    (",cat,train", "path '' is not a path below the folder of the videos."),
+    ("y.mp4,dog,val", "unknown class 'dog'. No training video has it. Mend the row."),
+]
+
+
+@pytest.mark.parametrize(("row", "message"), CSV_FAULTS)
+def test_a_csv_names_a_wrong_row(tmp_path, row, message):
+    """By file and line."""
+    files = write(tmp_path, list=f"path,label,split\nz.mp4,cat,train\n{row}\n")
+
+    assert refusal(tmp_path, "csv", files) == f"raw/list line 3: {message}"
+
+
+# ---- the table and the lists
+
+
+def annotated(*names: str, split: str = "train") -> Annotations:
+    videos = [Video(name, name, f"v/{name}", "cat", split, "here") for name in names]
+    return Annotations(videos, ("cat",))
+
+
+def test_the_table_says_what_is_there(tmp_path):
+    """Missing is counted, what is no file of ours is refused; nothing is opened."""
+    touch(tmp_path, "root/v/good.mp4", "elsewhere.mp4")
+    root = tmp_path / "root"
+    os.utime(root / "v/good.mp4", ns=(5, 7))
+    (root / "v/linked.mp4").symlink_to("good.mp4")
+    (root / "v/out.mp4").symlink_to(tmp_path / "elsewhere.mp4")
+    (root / "v/loop.mp4").symlink_to("loop.mp4")
+    (root / "v/folder.mp4").mkdir()
+    os.mkfifo(root / "v/pipe.mp4")
+    names = ["good", "linked", "out", "loop", "folder", "pipe", "gone"]
+    found = annotated(*(f"{name}.mp4" for name in names), "concat:good.mp4|good.mp4")
+
+    table = listing.videos(found, root, "v", [0]).set_index("video")
+
+    assert table["status"].to_dict() == {
+        "good.mp4": "listed", "linked.mp4": "listed", "out.mp4": "refused", "loop.mp4": "refused",
+        "folder.mp4": "refused", "pipe.mp4": "refused", "gone.mp4": "missing",
+        "concat:good.mp4|good.mp4": "missing",
+    }  # fmt: skip
+    assert table["message"]["out.mp4"] == "a link out of the data root"
+    assert (table["size"]["good.mp4"], table["mtime_ns"]["good.mp4"]) == (5, 7)
+
+
+def test_nothing_there_is_refused(tmp_path):
+    """A wrong folder is not a data set of which everything is missing."""
+    with pytest.raises(Refused) as error:
+        listing.videos(annotated("a.mp4", "b.mp4"), tmp_path, "v", [0])
+
+    assert str(error.value) == (
+        f"{tmp_path}/v: none of the 2 videos is there (v/a.mp4: there is no such file). "
+        "Set annotate.videos in params.yaml, or the data root AUTOX3D_RAW."
+    )
+
+
+def test_a_class_without_videos_is_refused(tmp_path):
+    """Its label could not be learnt."""
+    touch(tmp_path, "v/a.mp4")
+    found = annotated("a.mp4")._replace(classes=("cat", "dog"))
+
+    with pytest.raises(Refused) as error:
+        listing.videos(found, tmp_path, "v", [0])
+
+    assert str(error.value) == (
+        f"{tmp_path}/v: no training video of class 'dog' is there. "
+        "Add one, or take the class out of the annotations."
+    )
+
+
+def test_keys_are_names_for_the_members_of_a_tar():
+    """An id that is one already stays; others are told apart by a hash."""
+    assert listing.key("-abcdefghij_000012_000022") == "-abcdefghij_000012_000022"
+    odd = ["a/b.mp4", "a b.mp4", "a\nb.mp4", "../b.mp4", "'.mp4", "ü.mp4", "x" * 300, "\udcff.mp4"]
+    keys = [listing.key(name) for name in odd]
+    assert len(set(keys)) == len(odd)
+    assert all(key.isascii() and len(key) <= 100 and not set(key) & set("./ \n'") for key in keys)
+
+
+def lists(folder: Path, found: Annotations, root: Path, shards: list[int]) -> dict[str, bytes]:
+    rows = listing.videos(found, root, "v", shards)
+    listing.write(rows, found.classes, folder / "videos.parquet", folder / "lists", shards)
+    return {path.name: path.read_bytes() for path in sorted((folder / "lists").iterdir())}
+
+
+def test_one_more_video_touches_one_list(tmp_path):
+    """And a corrected label or split none; the order of the annotations does not matter."""
+    names = [f"{number}.mp4" for number in range(60)]
+    touch(tmp_path, *(f"v/{name}" for name in names))
+    for name in names:
+        os.utime(tmp_path / "v" / name, (0, 0))
+    before = lists(tmp_path, annotated(*names[:-1]), tmp_path, [0, 1, 2])
+    relabelled = annotated(*reversed(names[:-1]))._replace(classes=("cat",))
+    relabelled.videos[0] = relabelled.videos[0]._replace(label=None, split="test")
+
+    assert lists(tmp_path, relabelled, tmp_path, [0, 1, 2]) == before
+    after = lists(tmp_path, annotated(*names), tmp_path, [0, 1, 2])
+    assert sum(before[name] != after[name] for name in before) == 1
+
+    sizes = [len(read_table(tmp_path / "lists" / f"{shard}.parquet")) for shard in range(3)]
+    assert sum(sizes) == 60
+    assert min(sizes) > 8
+    assert read_classes(tmp_path / "videos.parquet") == ("cat",)
+    assert set(read_table(tmp_path / "lists/0.parquet")) == {"key", "path", "size", "mtime_ns"}
+
+
+def test_fewer_shards_leave_no_old_list(tmp_path):
+    """A list of a shard that is no more would be transcoded by nobody, and joined by `index`."""
+    touch(tmp_path, "v/a.mp4")
+    lists(tmp_path, annotated("a.mp4"), tmp_path, [0, 1, 2])
+
+    assert set(lists(tmp_path, annotated("a.mp4"), tmp_path, [0])) == {"0.parquet"}

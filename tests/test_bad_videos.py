@@ -1,0 +1,269 @@
+"""Nothing gets past `transcode`: each kind of video in `corpus.KINDS` is used or refused."""
+
+import hashlib
+import os
+import subprocess
+import sys
+import time
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+
+import corpus
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import torch.nn.functional as F
+
+from autox3d import config
+from autox3d.errors import Refused
+from autox3d.video import encode, source, tables, transcode
+from autox3d.video.decode import IndexedVideo, at_rate, open_video
+from autox3d.video.isolate import Lost, run_isolated
+
+PARAMS = Path(__file__).parents[1] / "params.yaml"
+GOOD = [name for name, (verdict, _) in corpus.KINDS.items() if verdict == "ok"]
+
+
+def settings(**changes):
+    """Those of the demo; half of the corpus is bad."""
+    plain = config.load("transcode", config.Transcode, PARAMS)
+    return config.Transcode(**vars(plain) | {"max_lost": 1.0, **changes})
+
+
+def key(name):
+    return hashlib.sha256(name.encode()).hexdigest()[:16]
+
+
+def listed(root, names):
+    """The list that `annotate` would write."""
+    rows = []
+    for name in names:
+        try:
+            stat = (root / name).stat()
+            rows.append((key(name), name, stat.st_size, stat.st_mtime_ns))
+        except OSError:
+            rows.append((key(name), name, -1, -1))
+    return pd.DataFrame(rows, columns=["key", "path", "size", "mtime_ns"])
+
+
+def run(root, names, out, **changes):
+    """The index, by name of the video."""
+    tables.write_table(listed(root, names), out / "list.parquet")
+    transcode.transcode(
+        out / "list.parquet",
+        root,
+        out / "0.tar",
+        out / "index.parquet",
+        settings(**changes),
+        workers=2,
+        progress=lambda items, total: items,
+    )
+    names = {key(name): name for name in names}
+    rows = tables.read_table(out / "index.parquet")
+    return rows.set_index(rows["key"].map(names))
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    """The folder of all kinds."""
+    root = tmp_path_factory.mktemp("raw")
+    corpus.make(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def shard(videos, tmp_path_factory):
+    """The shard of all kinds: its folder, and its index."""
+    out = tmp_path_factory.mktemp("out")
+    return out, run(videos, list(corpus.KINDS), out)
+
+
+def clip(shard, name):
+    out, index = shard
+    row = index.loc[name]
+    data = (out / "0.tar").read_bytes()[row["offset"] : row["offset"] + row["length"]]
+    return data, row
+
+
+@pytest.mark.parametrize("name", corpus.KINDS)
+def test_each_kind_is_used_or_refused_for_its_reason(shard, name):
+    verdict = corpus.KINDS[name][0]
+    row = shard[1].loc[name]
+    assert (row["reason"] or "ok") == verdict, row["message"]
+    assert row["status"] == {"ok": "ok", "missing": "missing"}.get(verdict, "refused")
+    assert bool(row["message"]) == (verdict != "ok")
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_what_the_index_says_is_in_the_shard(shard, name):
+    """Offset, length, sum and numbers fit the clip; all its frames decode."""
+    data, row = clip(shard, name)
+    video = IndexedVideo(data)
+    assert hashlib.sha256(data).hexdigest() == row["sha256"]
+    assert (video.count, video.height, video.width) == (row["frames"], row["height"], row["width"])
+    assert video.rate == row["rate"] == 30
+    assert len(video.frames(range(video.count))) == video.count
+
+
+@pytest.mark.parametrize("name", [name for name in GOOD if name != "size_changes.ts"])
+def test_a_clip_shows_the_frames_of_its_source(videos, shard, name):
+    """Of all frames of the source, the one at the clip's time is the nearest."""
+    data, row = clip(shard, name)
+    ours, raw = IndexedVideo(data), open_video(videos / name)
+    assert ours.count == raw.count
+    theirs = torch.from_numpy(raw.frames(range(raw.count))).permute(0, 3, 1, 2)
+    size = (row["height"], row["width"])
+    theirs = F.interpolate(theirs, size, mode="bilinear", antialias=True).permute(0, 2, 3, 1)
+    picks = np.linspace(0, raw.count - 1, 4).astype(int)
+    for pick, frame in zip(picks, ours.frames(picks), strict=True):
+        distance = np.abs(theirs.numpy().astype(np.int16) - frame).mean((1, 2, 3))
+        assert distance[pick] < min(distance.min() + 0.5, 15)
+
+
+def test_a_change_of_size_costs_two_frames_at_most(videos, shard):
+    """ffmpeg starts its filters anew there; the second half has the size of the first."""
+    assert shard[1].loc["size_changes.ts", "frames"] >= 58
+    assert open_video(videos / "size_changes.ts").count == 60
+
+
+def test_rotation_is_applied(shard):
+    """A picture turned by 90 or 270 degrees is upright: higher than wide."""
+    sizes = {n: tuple(shard[1].loc[n, ["height", "width"]]) for n in GOOD if "rotated" in n}
+    assert sizes == {
+        "rotated_90.mp4": (86, 64),
+        "rotated_180.mp4": (64, 86),
+        "rotated_270.mp4": (86, 64),
+    }
+
+
+def test_the_same_content_twice_is_seen_by_its_sum(shard):
+    """Whoever compares splits can tell."""
+    assert shard[1].loc["plain.mp4", "sha256"] == shard[1].loc["again.mp4", "sha256"]
+
+
+def test_no_name_runs_anything(videos, shard):
+    assert shard[1].loc["$(touch pwned).mp4", "status"] == "ok"
+    assert not (videos / "pwned").exists()
+    assert not Path("pwned").exists()
+
+
+def test_a_playlist_opens_nothing(videos):
+    """The files that it names would play, if they were opened."""
+    for name in ("concat.mp4", "hls.mp4", "hls.m3u8"):
+        with pytest.raises(source.BadVideo, match="no video container"):
+            source.probe(videos / name)
+
+
+def test_paths_with_a_protocol_are_names_of_files(videos):
+    """No such file lies under the root, whatever libav would make of it."""
+    for path in ("http://127.0.0.1:9/x.mp4", "subfile,,start,0,end,0,,:plain.mp4", "data:,x"):
+        with pytest.raises(source.BadVideo) as caught:
+            source.locate(videos, path)
+        assert caught.value.reason == "missing"
+    with pytest.raises(source.BadVideo) as caught:
+        source.locate(videos / "folder.mp4", "../plain.mp4")
+    assert caught.value.reason == "outside"
+
+
+def test_a_bomb_costs_no_memory(videos):
+    """A frame of 144 million pixels is refused within 100 MB, PyAV and numpy included."""
+    code = (
+        "import sys, pathlib\n"
+        "from autox3d.video import source\n"
+        "try: source.probe(pathlib.Path(sys.argv[1]))\n"
+        "except source.BadVideo as error: print(error.reason)\n"
+        "status = pathlib.Path('/proc/self/status').read_text()\n"
+        "print(status.split('VmHWM:')[1].split()[0])\n"
+    )
+    command = [sys.executable, "-c", code, str(videos / "bomb.mov")]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert told[0] == "undecodable"
+    assert int(told[1]) < 100_000  # kB
+
+
+def test_an_unreadable_file_is_refused(videos, tmp_path):
+    """Without root's rights, as a job has none."""
+    path = videos / "plain.mp4"
+    path.chmod(0)
+    code = (
+        "import sys, pathlib\n"
+        "from autox3d.video import source\n"
+        "try: source.probe(source.locate(pathlib.Path(sys.argv[1]).parent, 'plain.mp4'))\n"
+        "except source.BadVideo as error: print(error.reason)\n"
+    )
+    command = ["setpriv", "--reuid", "65534", "--clear-groups", sys.executable, "-c", code]
+    open_to_all = [videos, *videos.parents]
+    modes = [folder.stat().st_mode for folder in open_to_all]
+    try:
+        for folder, mode in zip(open_to_all, modes, strict=True):
+            folder.chmod(mode | 0o055)
+        told = subprocess.run([*command, str(path)], capture_output=True, text=True)
+    finally:
+        path.chmod(0o644)
+        for folder, mode in zip(open_to_all, modes, strict=True):
+            folder.chmod(mode)
+    assert told.stdout.strip() == "unreadable", told.stderr
+
+
+def test_a_slow_video_costs_its_time_out(videos, tmp_path):
+    with pytest.raises(source.BadVideo) as caught:
+        encode.encode(videos / "plain.mp4", settings(timeout=0.001), tmp_path / "x.mp4")
+    assert caught.value.reason == "timeout"
+    assert list(tmp_path.iterdir()) == []
+
+
+def misbehave(job):
+    """Hangs, crashes, or fills the memory, as it is told."""
+    if job == "hang":
+        time.sleep(60)
+    if job == "crash":
+        os.abort()
+    if job == "eat":
+        return len(bytearray(3 << 30))
+    return job
+
+
+def test_a_lost_worker_costs_its_own_video_alone():
+    """One that hangs, crashes or wants too much memory; the others' results keep their order."""
+    jobs = ["a", "hang", "b", "crash", "c", "eat", "d"]
+    found = run_isolated(misbehave, jobs, workers=2, timeout=1.0, memory_mb=2048)
+    crashed = Lost("crashed")
+    assert list(found) == ["a", Lost("timeout"), "b", crashed, "c", crashed, "d"]
+
+
+def test_too_many_losses_stop_the_stage(videos, tmp_path):
+    """Nothing is written then."""
+    names = ["plain.mp4", "empty.mp4", "text.mp4"]
+    with pytest.raises(Refused) as caught:
+        run(videos, names, tmp_path, max_lost=0.5)
+    first = min(names[1:], key=key)
+    reasons = "1 empty, 1 not_a_video" if first == "empty.mp4" else "1 not_a_video, 1 empty"
+    why = {"empty.mp4": "the file has no content"}.get(
+        first, "no video container (Invalid data found when processing input)"
+    )
+    assert str(caught.value) == (
+        f"{tmp_path}/list.parquet: 2 of 3 videos cannot be used ({reasons}; first '{key(first)}': "
+        f"{why}). Replace them, or raise transcode.max_lost."
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["list.parquet"]
+
+
+def test_one_bad_video_shifts_no_other(videos, shard, tmp_path):
+    """The clips of the good ones are the same bytes without the bad ones."""
+    alone = run(videos, GOOD[:6], tmp_path)
+    together = shard[1].loc[GOOD[:6]]
+    assert alone.loc[GOOD[:6], "sha256"].tolist() == together["sha256"].tolist()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_frames_at_a_rate_follow_their_times(count):
+    """A frame is shown from the tick nearest to its time until the next frame's."""
+    times = [Fraction(i, 10) for i in range(count)]
+    assert at_rate(times, Fraction(1, 10), 30).tolist() == [i // 3 for i in range(3 * count)]
+
+
+def test_work_of_a_partial_is_isolated_too():
+    found = run_isolated(partial(max, 3), [1, 5], workers=1, timeout=30.0, memory_mb=2048)
+    assert list(found) == [3, 5]

@@ -1,0 +1,163 @@
+"""The frames that the readers give are those of a decoder that is given everything."""
+
+import subprocess
+from pathlib import Path
+
+import av
+import corpus
+import imageio_ffmpeg
+import numpy as np
+import pytest
+import shards
+
+from autox3d.video import encode, mp4
+from autox3d.video.decode import IndexedVideo, open_video
+
+PICTURE = corpus.pictures("160x120", 30)
+X264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-threads", "1")
+FILES = {  # ways to encode H.264 whose dropped packets, or order, could go wrong
+    "default": (*X264,),
+    "ultrafast": (*X264, "-preset", "ultrafast"),
+    "pyramid": (*X264, "-x264-params", "keyint=25:bframes=8:b-pyramid=normal:b-adapt=2"),
+    "open_gop": (*X264, "-x264-params", "keyint=20:open-gop=1:bframes=3"),
+    "all_intra": (*X264, "-g", "1"),
+    "interlaced": (*X264, "-flags", "+ilme+ildct"),
+    "many_slices": (*X264, "-x264-params", "slices=4"),
+    "high_444": ("-c:v", "libx264", "-pix_fmt", "yuv444p"),
+    "bt709_full": (*X264, "-color_range", "pc", "-colorspace", "bt709"),
+    "fragments_of_chunks": (*X264, "-movflags", "+faststart", "-write_tmcd", "0"),
+}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("h264")
+    for name, arguments in FILES.items():
+        corpus.ffmpeg(*PICTURE, *arguments, seconds=3, to=folder / f"{name}.mp4")
+    clip = encode.encode(folder / "default.mp4", shards.settings(), folder / "scratch.mp4")
+    (folder / "ours.mp4").write_bytes(clip.data)
+    return folder
+
+
+def everything(path: Path) -> np.ndarray:
+    """(N, H, W, 3): every frame, decoded and converted by PyAV in its plainest way."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        return np.stack([f.reformat(format="rgb24").to_ndarray() for f in container.decode(stream)])
+
+
+@pytest.mark.parametrize("name", [*FILES, "ours"])
+def test_chosen_frames_equal_a_full_decode_bit_for_bit(files, name):
+    """Forty random choices: clips, single frames, any order, repeated."""
+    data = (files / f"{name}.mp4").read_bytes()
+    video, expected = IndexedVideo(data), everything(files / f"{name}.mp4")
+    assert (video.count, video.height, video.width) == expected.shape[:3]
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        chosen = rng.integers(0, video.count, rng.integers(1, 9))
+        assert np.array_equal(video.frames(chosen), expected[chosen])
+    assert np.array_equal(video.frames(range(video.count)), expected)
+
+
+def test_only_what_is_needed_is_decoded(files):
+    """The last frame before a key frame, in ours: a key frame and the references after it."""
+    video = IndexedVideo((files / "ours.mp4").read_bytes())
+    assert len(video.packets([0])) == 1
+    assert len(video.packets([48])) == 1
+    assert len(video.packets([47])) <= 48 / 6 + 1
+    assert len(video.packets(range(video.count))) == video.count
+    full = IndexedVideo((files / "pyramid.mp4").read_bytes())
+    assert len(full.packets([24])) < 25
+
+
+def test_one_video_does_not_colour_the_next(files):
+    """A decoder of its own for each call: colour tags of another file leave no trace."""
+    plain, tagged = (
+        IndexedVideo((files / f"{n}.mp4").read_bytes()) for n in ("ours", "bt709_full")
+    )
+    before = plain.frames([3, 9])
+    tagged.frames([3, 9])
+    assert np.array_equal(plain.frames([3, 9]), before)
+
+
+@pytest.mark.parametrize("indices", [[-1], [90], [3, 1000], []])
+def test_frames_outside_the_video_are_an_error(files, indices):
+    path = files / "default.mp4"
+    for video in (IndexedVideo(path.read_bytes()), open_video(path)):
+        with pytest.raises(ValueError, match="of a video of 90"):
+            video.frames(indices)
+
+
+def test_broken_tables_are_an_error_and_nothing_worse(files):
+    """Cut anywhere, or with any box overwritten, the parser raises ValueError."""
+    data = (files / "ours.mp4").read_bytes()
+    moov = data.index(b"mdat")
+    for length in [0, 1, 7, 8, 9, *range(10, moov, 13), len(data) - 1]:
+        with pytest.raises(ValueError):  # noqa: PT011  # of numpy's, or our own
+            mp4.parse(data[:length])
+    rng = np.random.default_rng(0)
+    survived = 0
+    for _ in range(500):
+        harmed = bytearray(data)
+        at = int(rng.integers(0, moov))
+        harmed[at : at + 4] = rng.bytes(4)
+        try:
+            IndexedVideo(bytes(harmed)).frames([0, 50])
+            survived += 1
+        except ValueError:
+            pass
+    assert survived < 500
+
+
+CODECS = {
+    "h264.mp4": corpus.H264,
+    "mpeg4.avi": ("-c:v", "mpeg4", "-bf", "2"),
+    "vp9.webm": ("-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8"),
+}
+RATES = {"10": 10, "25": 25, "30": 30, "50": 50}
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("rate", RATES.values())
+def test_any_file_shows_what_ffmpeg_shows_at_the_same_time(tmp_path, codec, rate):
+    """Against ffmpeg's own decoder, constant rate and colour conversion: no bit differs."""
+    path = tmp_path / codec
+    corpus.ffmpeg(*corpus.pictures("96x64", rate), *CODECS[codec], seconds=1.3, to=path)
+    expected = by_ffmpeg(path, "fps=30", 64, 96)
+    video = open_video(path)
+    assert np.array_equal(video.frames(range(video.count)), expected)
+    some = np.array([5, 2, 2, video.count - 1])
+    assert np.array_equal(video.frames(some), expected[some])
+
+
+def test_variable_rates_are_followed(tmp_path):
+    """Frames dropped unevenly at the source: each is on display until the next one."""
+    path = tmp_path / "variable.mp4"
+    keep = "select=not(mod(n\\,7))+lt(n\\,10)"
+    corpus.ffmpeg(
+        *corpus.pictures("96x64", 25), *corpus.H264, "-vf", keep, "-fps_mode", "vfr", to=path
+    )
+    video = open_video(path)
+    assert np.array_equal(video.frames(range(video.count)), by_ffmpeg(path, "fps=30", 64, 96))
+
+
+def by_ffmpeg(path: Path, filters: str, height: int, width: int) -> np.ndarray:
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(path), "-vf", filters]
+    command += ["-sws_flags", "bilinear", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    told = subprocess.run(command, capture_output=True, check=True).stdout
+    return np.frombuffer(told, np.uint8).reshape(-1, height, width, 3)
+
+
+def test_thousands_of_clips_cost_no_memory_and_no_files(files):
+    """2,000 clips: at most 5 % more memory than after the first 200, no file more."""
+    data = (files / "ours.mp4").read_bytes()
+
+    def decode(times: int) -> tuple[int, int]:
+        for start in range(times):
+            IndexedVideo(data).frames(start % 60 + np.arange(4) * 6)
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages, len([*Path("/proc/self/fd").iterdir()])
+
+    before, after = decode(200), decode(2000)
+    assert after[0] <= 1.05 * before[0]
+    assert after[1] == before[1]

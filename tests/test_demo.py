@@ -1,0 +1,229 @@
+"""The demo's classes differ in time alone, and its files are real, varied and reproducible."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from av.error import InvalidDataError
+
+from autox3d.errors import Refused
+from autox3d.video import demo, scene
+
+SIZE = (96, 72)
+RATE = 30
+Movie = np.ndarray  # (T, H, W) float32, luma
+
+
+def movie(motion: str, seed: int, count: int, tiles: np.ndarray) -> Movie:
+    """Frames as they go to the encoder."""
+    rng = np.random.default_rng([seed, sorted(scene.MOTIONS).index(motion)])
+    frames = scene.frames(scene.MOTIONS[motion], SIZE, RATE, count, tiles, rng)
+    width, height = SIZE
+    luma = [np.frombuffer(frame, np.uint8)[: width * height] for frame in frames]
+    return np.stack(luma).reshape(count, height, width).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def tiles() -> np.ndarray:
+    return scene.noise_tiles(1)
+
+
+def seen_motion(frames: Movie, rate: float) -> str:
+    """The motion by name, from the brightness alone: dI/dt = -u . grad I, least squares.
+
+    u is a shift, a turn and a stretch about the middle (Lucas and Kanade 1981, with 4 unknowns).
+    """
+    frames = smooth(frames)
+    dt = (frames[2:] - frames[:-2]) / 2
+    dy, dx = np.gradient(frames[1:-1], axis=(1, 2))
+    height, width = frames.shape[1:]
+    y, x = np.mgrid[:height, :width] - np.array([height - 1, width - 1]).reshape(2, 1, 1) / 2
+    middle = (abs(x) < width / 5) & (abs(y) < height / 5)
+    columns = [dx, dy, -dx * y + dy * x, dx * x + dy * y]
+    design = np.stack([column[:, middle].ravel() for column in columns], 1)
+    found = np.linalg.lstsq(design, -dt[:, middle].ravel(), rcond=None)[0] * rate
+    right, down, turn, stretch = found / (min(SIZE), min(SIZE), 1, 1)
+    if abs(turn) > 0.4:  # the picture turns against the camera
+        return "roll_counterclockwise" if turn > 0 else "roll_clockwise"
+    if abs(stretch) > 0.3:
+        return "zoom_in" if stretch > 0 else "zoom_out"
+    if abs(right) > abs(down):
+        return "pan_left" if right > 0 else "pan_right"
+    return "pan_up" if down > 0 else "pan_down"
+
+
+def smooth(frames: Movie) -> Movie:
+    """Means of 5x5: sensor noise goes, motion stays."""
+    for axis in (1, 2):
+        frames = np.mean([np.roll(frames, step, axis) for step in range(-2, 3)], axis=0)
+    return frames
+
+
+def test_a_label_names_the_motion(tiles):
+    """Seen by optical flow: 40 videos, 5 of each class, every one as it is called."""
+    for motion in scene.MOTIONS:
+        assert [seen_motion(movie(motion, seed, 12, tiles), RATE) for seed in range(5)] == (
+            [motion] * 5
+        )
+
+
+def test_a_motion_played_backwards_is_its_opposite(tiles):
+    """So nothing but the order of frames tells the two apart."""
+    opposite = {"left": "right", "up": "down", "in": "out", "clockwise": "counterclockwise"}
+    opposite |= {right: left for left, right in opposite.items()}
+    for motion in scene.MOTIONS:
+        kind, way = motion.split("_")
+        assert seen_motion(movie(motion, 7, 12, tiles)[::-1], RATE) == f"{kind}_{opposite[way]}"
+
+
+def look(frames: Movie) -> np.ndarray:
+    """What single frames show, averaged: brightness, contrast and edges by place, and spectrum."""
+    blocks = frames.reshape(len(frames), 6, 12, 8, 12)
+    edges = [abs(np.diff(frames, axis=axis)).mean((1, 2)) for axis in (1, 2)]
+    spectrum = abs(np.fft.rfft2(frames - frames.mean((1, 2), keepdims=True)))[:, :6, 1:7]
+    parts = [blocks.mean((2, 4)), blocks.std((2, 4)), np.stack(edges, 1), np.log1p(spectrum)]
+    return np.concatenate([part.reshape(len(frames), -1).mean(0) for part in parts])
+
+
+def changes(frames: Movie) -> np.ndarray:
+    """What the order of frames shows: products of the change in time and the slopes, by place."""
+    frames = smooth(frames)
+    dt = frames[1:] - frames[:-1]
+    dy, dx = np.gradient((frames[1:] + frames[:-1]) / 2, axis=(1, 2))
+    blocks = [(dt * slope).reshape(-1, 6, 12, 8, 12).mean((0, 2, 4)).ravel() for slope in (dy, dx)]
+    power = (dx**2 + dy**2).mean()
+    return np.concatenate(blocks) / power
+
+
+def accuracy(tiles: np.ndarray, features: Callable[[Movie], np.ndarray]) -> float:
+    """Of a ridge regression on 60 videos a class, on 20 others a class."""
+    kinds = [(label, seed) for seed in range(80) for label in range(8)]
+    names = list(scene.MOTIONS)
+    x = np.stack([features(movie(names[label], seed, 6, tiles)) for label, seed in kinds])
+    y = np.eye(8)[[label for label, _ in kinds]] - 1 / 8
+    x = (x - x[:480].mean(0)) / (x[:480].std(0) + 1e-9)
+    weights = np.linalg.solve(x[:480].T @ x[:480] + 50 * np.eye(x.shape[1]), x[:480].T @ y[:480])
+    return float(((x[480:] @ weights).argmax(1) == y[480:].argmax(1)).mean())
+
+
+def test_frames_without_their_order_tell_nothing(tiles):
+    """Near chance, 12.5 % (25 % is 4.8 standard errors above it on 160 videos)."""
+    assert accuracy(tiles, look) < 0.25
+
+
+def test_the_order_of_frames_tells_the_class(tiles):
+    """The same little classifier on the same videos, shown the changes: no weakness of its own."""
+    assert accuracy(tiles, changes) > 0.75
+
+
+# ---- the files
+
+COUNTS = {"train": 5, "val": 1, "test": 1}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("raw") / "demo"
+    demo.render(folder, COUNTS, seed=1, processes=2)
+    return folder
+
+
+def contents(folder: Path) -> dict[str, str]:
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+    }
+
+
+def test_files_are_of_many_kinds(folder):
+    """Three codecs in three containers, sizes, rates and lengths; all as long as they say."""
+    found = []
+    for task in demo.tasks(folder, COUNTS, 1):
+        with av.open(str(task.path)) as container:
+            video = container.streams.video[0]
+            assert video.average_rate is not None
+            count = sum(1 for _ in container.decode(video))
+            found.append((video.codec.name, (video.width, video.height), video.average_rate, count))
+
+    assert len(found) == 8 * 7
+    codecs, sizes, rates, _ = zip(*found, strict=True)
+    assert set(codecs) == {"h264", "mpeg4", "vp9"}
+    assert len(set(sizes)) >= 8
+    assert {min(rates), max(rates)} == {10, 30}
+    assert all(0.9 <= count / rate <= 4.1 for *_, rate, count in found)
+
+
+def test_decoded_files_show_their_motion(folder):
+    """Encoding has not turned, mirrored or reordered anything."""
+    for task in demo.tasks(folder, {"train": 2}, 1):
+        with av.open(str(task.path)) as container:
+            video = container.streams.video[0]
+            frames = [frame.reformat(*SIZE, format="gray") for frame in container.decode(video)]
+            luma = np.stack([frame.to_ndarray() for frame in frames[:12]]).astype(np.float32)
+            assert seen_motion(luma, float(video.average_rate or 0)) == task.motion
+
+
+def test_a_few_are_bad_on_purpose(folder):
+    """On top of the good ones, spread over classes, and listed like them."""
+    listed = demo.describe("demo", COUNTS)
+    there = {path for path in contents(folder) if path != demo.SPEC}
+    paths = {video.path.removeprefix("demo/") for video in listed.videos}
+
+    assert len(paths) == 8 * 7 + len(demo.BAD)
+    assert paths - there == {"train/zoom_out/missing.mp4", "test/roll_counterclockwise/missing.mp4"}
+    assert there <= paths
+    assert (folder / "train/zoom_in/empty.mp4").stat().st_size == 0
+    with pytest.raises(InvalidDataError):
+        av.open(str(folder / "train/pan_left/cut.mp4"))
+
+
+def test_the_same_seed_gives_the_same_files(folder, tmp_path):
+    """For any number of processes and other counts; another seed gives others."""
+    some = {"train": 2, "val": 0, "test": 0}
+    demo.render(tmp_path / "again", some, seed=1, processes=1)
+    demo.render(tmp_path / "other", some, seed=2, processes=2)
+
+    names = [str(task.path.relative_to(folder)) for task in demo.tasks(folder, some, 1)]
+    first, again, other = (
+        contents(path) for path in (folder, tmp_path / "again", tmp_path / "other")
+    )
+    assert all(again[name] == first[name] for name in names)
+    assert all(other[name] != first[name] for name in names)
+
+
+def test_a_second_call_makes_what_is_missing_and_no_more(tmp_path):
+    """An interrupted file is made again; finished ones stay untouched, with a fixed time."""
+    folder, some = tmp_path / "demo", {"train": 1, "val": 0, "test": 0}
+    demo.render(folder, some, seed=1, processes=2)
+    before = contents(folder)
+    lost, torn = folder / "train/pan_up/0000.mp4", folder / "train/zoom_in/0000.mp4"
+    lost.unlink()
+    torn.write_bytes(b"torn")
+    kept = folder / "train/pan_left/0000.mp4"
+    inode = kept.stat().st_ino
+
+    demo.render(folder, some, seed=1, processes=2)
+
+    assert contents(folder) == before
+    assert kept.stat().st_ino == inode
+    assert {path.stat().st_mtime for path in folder.glob("*/*/*")} == {demo.FINISHED}
+
+
+def test_the_files_of_others_are_not_overwritten(tmp_path):
+    """`annotate.videos` may name the wrong folder."""
+    (tmp_path / "holiday.mp4").write_bytes(b"dear")
+
+    with pytest.raises(Refused) as error:
+        demo.render(tmp_path, {"train": 1}, seed=1, processes=1)
+
+    assert str(error.value) == (
+        f"{tmp_path}: holds files that the demo has not made. "
+        "Set annotate.videos in params.yaml to another folder."
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["holiday.mp4"]

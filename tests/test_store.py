@@ -1,0 +1,122 @@
+"""Clips are found by their table and read from their shards, or the user is told what to do."""
+
+import pickle
+import subprocess
+import sys
+import tarfile
+
+import numpy as np
+import pandas as pd
+import pytest
+import shards
+
+from autox3d.errors import Refused
+from autox3d.video import tables
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    return shards.make(tmp_path_factory.mktemp("store"), count=6)
+
+
+def test_a_clip_is_the_member_of_its_shard(table):
+    """Any reader of tar files finds the same bytes."""
+    clips = shards.clips(table)
+    found = {}
+    for path in (table.parent / "shards").iterdir():
+        with tarfile.open(path) as tar:
+            for member in tar:
+                file = tar.extractfile(member)
+                assert file is not None
+                found[member.name] = file.read()
+    for index, key in enumerate(clips.keys):
+        assert clips.bytes(index) == found[f"{key.decode()}.mp4"]
+        assert clips.video(index).count == clips.frames[index]
+
+
+def test_splits_and_halves_are_kept_apart(table):
+    rows = tables.read_table(table)
+    train, test = shards.clips(table), shards.clips(table, "test")
+    assert len(train) + len(test) == len(rows)
+    assert not set(train.keys.tolist()) & set(test.keys.tolist())
+    halves = [shards.clips(table, "train", half) for half in ("weights", "alpha")]
+    assert sorted(k for half in halves for k in half.keys.tolist()) == sorted(train.keys.tolist())
+    labels = dict(zip(rows["key"], rows["label"], strict=True))
+    assert [labels[key.decode()] for key in train.keys] == train.labels.tolist()
+    assert train.classes == shards.CLASSES
+
+
+def test_another_process_opens_its_own_files(table):
+    clips = shards.clips(table)
+    first = clips.bytes(0)
+    copy = pickle.loads(pickle.dumps(clips))
+    clips.close()
+    assert copy.bytes(0) == first == clips.bytes(0)
+
+
+def test_a_table_without_such_clips_says_so(table):
+    with pytest.raises(Refused) as caught:
+        shards.clips(table, "val")
+    assert str(caught.value) == (
+        f"{table}: no clip of split 'val'. Look at results/data.json for the reason."
+    )
+
+
+def test_a_missing_shard_is_named(table, tmp_path):
+    clips = shards.Clips.load(table, split="train", shards=tmp_path)
+    with pytest.raises(Refused) as caught:
+        clips.bytes(0)
+    assert str(caught.value) == (
+        f"{tmp_path}/0.tar: there is no such file. Run the stage `transcode`."
+    )
+
+
+@pytest.mark.parametrize("harm", ["cut", "shifted"])
+def test_a_shard_of_another_table_is_refused(table, tmp_path, harm):
+    """A shorter one, and one with other bytes in the place of a clip."""
+    for path in (table.parent / "shards").iterdir():
+        data = path.read_bytes()
+        (tmp_path / path.name).write_bytes(data[:2000] if harm == "cut" else b"x" * 512 + data)
+    clips = shards.Clips.load(table, split="train", shards=tmp_path)
+    with pytest.raises(Refused) as caught:
+        clips.video(0)
+    assert str(caught.value) == (
+        f"{tmp_path}/0.tar: not the shard that the table describes. Run `dvc repro`."
+    )
+
+
+def test_kinetics_opens_in_two_seconds_and_300_megabytes(tmp_path):
+    """240,000 rows: opened, ordered for an epoch, and dealt out to the last of 64 processes."""
+    count = 240_000
+    number = np.arange(count)
+    rows = pd.DataFrame(
+        {
+            "key": [f"{n:011d}_000010_000020" for n in number],
+            "label": number % 400,
+            "split": "train",
+            "shard": [f"{n % 240}.tar" for n in number],
+            "offset": number * 700_000,
+            "length": 700_000,
+            "frames": 300,
+            "sha256": "0" * 64,
+        }
+    )
+    tables.write_table(rows, tmp_path / "clips.parquet", classes=[str(n) for n in range(400)])
+    code = (
+        "import sys, time, pathlib\n"
+        "import torch\n"
+        "from autox3d.video import dataset\n"
+        "from autox3d.video.store import Clips\n"
+        "def used(): return int(pathlib.Path('/proc/self/status').read_text()"
+        ".split('VmHWM:')[1].split()[0])\n"
+        "before, began = used(), time.process_time()\n"
+        "clips = Clips.load(pathlib.Path(sys.argv[1]), split='train')\n"
+        "order = dataset.epoch_order(len(clips), 1024, seed=1, epoch=3)\n"
+        "mine = order.reshape(len(order), -1, 8)[:, 63::64]\n"
+        "print(mine.size, time.process_time() - began, (used() - before) / 1024)\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "clips.parquet")]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert int(told[0]) == 240_000 // 1024 * 16
+    assert float(told[1]) < 2.0  # s of processor time
+    assert float(told[2]) < 300  # MB

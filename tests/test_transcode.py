@@ -1,0 +1,200 @@
+"""A shard's bytes depend on its list and settings alone, and are made for few packets a clip."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+import av
+import corpus
+import numpy as np
+import pytest
+import shards
+from av.video.frame import PictureType
+
+from autox3d.errors import Refused
+from autox3d.video import encode, source, views
+from autox3d.video.decode import IndexedVideo
+
+NAMES = ["a.mp4", "b.avi", "c.webm"]
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    """Three codecs, three containers."""
+    root = tmp_path_factory.mktemp("raw")
+    codecs = (corpus.H264, ("-c:v", "mpeg4"), ("-c:v", "libvpx", "-deadline", "realtime"))
+    for name, codec in zip(NAMES, codecs, strict=True):
+        corpus.ffmpeg(*corpus.SOURCE, *codec, seconds=1, to=root / name)
+    return root
+
+
+@pytest.fixture(scope="module")
+def ten_seconds(tmp_path_factory):
+    """A video as Kinetics has them, encoded with the settings of its scale."""
+    folder = tmp_path_factory.mktemp("long")
+    corpus.ffmpeg(*corpus.pictures("340x256", 25), *corpus.H264, seconds=10, to=folder / "long.mp4")
+    return encode.encode(folder / "long.mp4", shards.settings(short=256), folder / "out.mp4")
+
+
+def test_the_bytes_do_not_depend_on_processes_or_time(raw, tmp_path):
+    one = shards.shard(raw, tmp_path / "one", 0, NAMES, workers=1)
+    two = shards.shard(raw, tmp_path / "two", 0, NAMES, workers=2)
+    assert one["status"].tolist() == ["ok"] * 3
+    for file in ("shards/0.tar", "index/0.parquet"):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
+    assert one.equals(two)
+
+
+def test_the_order_of_the_list_does_not_matter(raw, tmp_path):
+    shards.shard(raw, tmp_path / "one", 0, NAMES)
+    shards.shard(raw, tmp_path / "two", 0, NAMES[::-1])
+    tars = [(tmp_path / name / "shards/0.tar").read_bytes() for name in ("one", "two")]
+    assert tars[0] == tars[1]
+
+
+def test_the_tar_is_in_webdatasets_naming(raw, tmp_path):
+    """KEY.mp4, KEY.json side by side, sorted by key, owned by nobody, of no time."""
+    index = shards.shard(raw, tmp_path, 0, NAMES)
+    with tarfile.open(tmp_path / "shards/0.tar") as tar:
+        members = tar.getmembers()
+        assert [m.name for m in members] == [f"{k}.{e}" for k in "abc" for e in ("mp4", "json")]
+        assert {(m.mtime, m.uid, m.mode) for m in members} == {(0, 0, 0o644)}
+        assert [m.offset_data for m in members[::2]] == index["offset"].tolist()
+        file = tar.extractfile("a.json")
+        assert file is not None
+        about = json.load(file)
+    row = index.iloc[0]
+    assert about == {n: row[n] for n in ("key", "frames", "rate", "height", "width", "sha256")}
+
+
+def test_a_changed_file_is_refused(raw, tmp_path):
+    """Its list is what the pipeline knows of it; nothing is written."""
+    root = tmp_path / "raw"
+    root.mkdir()
+    (root / "a.mp4").write_bytes((raw / "a.mp4").read_bytes())
+    listing = shards.listing(root, tmp_path / "list.parquet", ["a.mp4"])
+    os.utime(root / "a.mp4", ns=(0, 0))
+    with pytest.raises(Refused) as caught:
+        shards.transcode(
+            listing,
+            root,
+            tmp_path / "0.tar",
+            tmp_path / "0.parquet",
+            shards.settings(),
+            workers=1,
+            progress=lambda items, total: items,
+        )
+    assert str(caught.value) == (f"{root}/a.mp4: changed since it was listed. Run `make rescan`.")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["list.parquet", "raw"]
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_run_leaves_nothing_under_a_final_name(raw, tmp_path, stop):
+    """And the next run makes the same shard, sweeping up what was left."""
+    root = tmp_path / "raw"
+    root.mkdir()
+    names = [f"{n}.mp4" for n in range(24)]
+    for name in names:
+        (root / name).write_bytes((raw / "a.mp4").read_bytes())
+    shards.listing(root, tmp_path / "list.parquet", names)
+    (tmp_path / "params.yaml").write_bytes(shards.PARAMS.read_bytes())
+    command = [sys.executable, "-m", "autox3d.stages.transcode", "--list", "list.parquet"]
+    command += ["--shard", "out/0.tar", "--index", "out/0.parquet"]
+    environment = os.environ | {"AUTOX3D_RAW": str(root)}
+    started = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
+    partial = None
+    while not partial and started.poll() is None:
+        partial = next(tmp_path.glob("out/.0.tar.*/tar"), None)
+        time.sleep(0.01)
+    started.send_signal(stop)
+    assert started.wait() == (128 + stop if stop == signal.SIGTERM else -stop)
+    assert [p.name for p in tmp_path.glob("out/*") if not p.name.startswith(".")] == []
+    assert bool(list(tmp_path.glob("out/.*"))) == (stop == signal.SIGKILL)
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    assert sorted(p.name for p in tmp_path.glob("out/*")) == ["0.parquet", "0.tar"]
+
+
+def test_a_full_disk_is_no_fault_of_the_video(raw, tmp_path):
+    """The stage stops in one line, and leaves no half of a shard."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=20k", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("a small disk needs the right to mount one")
+    try:
+        shards.listing(raw, tmp_path / "list.parquet", NAMES)
+        (tmp_path / "params.yaml").write_bytes(shards.PARAMS.read_bytes())
+        command = [sys.executable, "-m", "autox3d.stages.transcode", "--list", "list.parquet"]
+        command += ["--shard", "disk/0.tar", "--index", "disk/0.parquet"]
+        environment = os.environ | {"AUTOX3D_RAW": str(raw)}
+        ended = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert ended.returncode == 1
+        assert "no space left on device. Free some space and run again." in ended.stderr
+        assert "Traceback" not in ended.stderr
+        assert list(disk.iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_clip_needs_few_packets(ten_seconds):
+    """13 frames 6 apart out of 300: 32 packets at most on average, and 40 for any start."""
+    video = IndexedVideo(ten_seconds.data)
+    assert video.count == 300
+    used = [
+        len(video.packets(views.clip_frames(float(start), 13, 6, 30, "linspace")))
+        for start in range(0, 223)
+    ]
+    assert np.mean(used) <= 32
+    assert max(used) <= 40
+
+
+def test_the_encoding_is_as_asked(ten_seconds, tmp_path):
+    """Key frames every 48, five disposable frames between references, BT.601 tags, no sound."""
+    (tmp_path / "clip.mp4").write_bytes(ten_seconds.data)
+    assert ten_seconds.data.index(b"moov") < ten_seconds.data.index(b"mdat")  # fast start
+    with av.open(str(tmp_path / "clip.mp4")) as container:
+        assert [stream.type for stream in container.streams] == ["video"]
+        codec = container.streams.video[0].codec_context
+        assert (codec.name, codec.pix_fmt, codec.profile) == ("h264", "yuv420p", "High")
+        tags = (codec.colorspace, codec.color_primaries, codec.color_trc, codec.color_range)
+        assert tags == (6, 6, 6, 1)  # SMPTE 170M three times, limited range
+        frames = list(container.decode(video=0))
+    keys = [number for number, frame in enumerate(frames) if frame.key_frame]
+    assert keys == list(range(0, 300, 48))
+    kinds = "".join(PictureType(frame.pict_type).name for frame in frames[:48])
+    assert kinds[:25] == "I" + "BBBBBP" * 4
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "short", "expected"),
+    [
+        (256, 340, 256, (256, 340)),
+        (240, 320, 256, (240, 320)),  # nothing is enlarged
+        (720, 1280, 256, (256, 456)),  # 455.1 px, even
+        (1280, 720, 256, (456, 256)),
+        (97, 73, 64, (86, 64)),  # 85.04 px
+        (97, 73, 256, (96, 72)),
+        (95, 127, 65, (64, 86)),
+        (3, 500, 64, (2, 334)),
+    ],
+)
+def test_sizes_are_even_and_keep_their_shape(height, width, short, expected):
+    assert encode.size(height, width, short) == expected
+
+
+def test_names_reach_ffmpeg_as_single_arguments(tmp_path):
+    """Whatever a name holds, it stands alone, behind the only protocol there is."""
+    path = tmp_path / "-i http://x 'a' \"b\"\n$(c).mp4"
+    probe = source.Probe(stream=0, height=96, width=128, seconds=1.0, rate=15.0)
+    command = encode.arguments(path, tmp_path / "out.mp4", probe, shards.settings())
+    assert command.count(f"file:{path}") == 1
+    assert command[command.index(f"file:{path}") - 1] == "-i"
+    assert command[command.index("-protocol_whitelist") + 1] == "file"
+    assert Path(command[0]).name.startswith("ffmpeg")
