@@ -1,0 +1,214 @@
+"""Sends the journals of `autox3d.run.tracking` to MLflow; the one file that imports it.
+
+    python -m autox3d.run.mirror replay
+
+Sending is idempotent: a run is found by a key of our own before it is created, and MLflow takes
+the same metric (name, step, time, value) once. So whatever may have been sent is sent again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+# Before MLflow is imported. Waits are short, since giving up loses nothing; and no telemetry.
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+}
+os.environ.update(QUIET)
+
+from mlflow import MlflowClient  # noqa: E402
+from mlflow.entities import Metric, Param, RunTag  # noqa: E402
+from mlflow.exceptions import MlflowException  # noqa: E402
+from sqlalchemy.exc import SQLAlchemyError  # noqa: E402
+
+from autox3d.run.tracking import KEY, SPOOL, Record, plain  # noqa: E402
+
+STORE = "sqlite:///mlflow.db"
+KIND = "mlflow.experimentKind"  # so that the page opens with training runs
+
+
+@dataclass
+class Mirror:
+    """One journal and how much of it MLflow has."""
+
+    journal: Path
+    run_id: str = ""
+    sent: int = 0  # bytes
+    ended: bool = False
+
+    def send(self, client: MlflowClient, *, orphan: bool = False) -> None:
+        """Sends all whole lines beyond `sent`; an orphan that never ended was killed."""
+        with self.journal.open("rb") as file:
+            file.seek(self.sent)
+            lines = file.read().rpartition(b"\n")[0].splitlines()
+        records = [json.loads(line) for line in lines]
+        if records and not self.run_id:
+            self.run_id = _open_run(client, records[0])
+        _log_metrics(client, self.run_id, records)
+        for record in records:
+            if "artifact" in record:
+                client.log_artifact(self.run_id, str(self.journal.parent / record["artifact"]))
+            if "end" in record:
+                client.set_terminated(self.run_id, record["end"], record["time"])
+                self.ended = True
+        self.sent += sum(len(line) + 1 for line in lines)
+        if orphan and self.run_id and not self.ended:
+            client.set_terminated(self.run_id, "KILLED")
+            self.ended = True
+
+    def delete(self) -> None:
+        shutil.rmtree(self.journal.with_suffix(""), ignore_errors=True)
+        self.journal.with_suffix(".log").unlink(missing_ok=True)
+        self.journal.unlink()
+
+
+def _open_run(client: MlflowClient, header: Record) -> str:
+    """The run of this key, found or made; its parameters and tags."""
+
+    experiment = _experiment(client, header["experiment"])
+    found = client.search_runs([experiment], f"tags.{KEY} = '{header['key']}'", max_results=1)
+    if found:
+        run_id = found[0].info.run_id
+        client.update_run(run_id, status="RUNNING")
+    else:  # the key goes with the creation, or a crash between the two would leave a ghost
+        named = {"run_name": header["name"], "start_time": header["time"]}
+        created = client.create_run(experiment, tags={KEY: header["key"]}, **named)
+        run_id = created.info.run_id
+    client.log_batch(run_id, tags=[RunTag(k, v) for k, v in header["tags"].items()])
+    params = [Param(k, v) for k, v in header["params"].items()]
+    for start in range(0, len(params), 100):  # MLflow's limit
+        try:
+            client.log_batch(run_id, params=params[start : start + 100])
+        except MlflowException as error:
+            if error.error_code != "INVALID_PARAMETER_VALUE":
+                raise
+            print(f"{header['name']}: MLflow keeps the first parameters: {error.message}")
+    return run_id
+
+
+def _experiment(client: MlflowClient, name: str) -> str:
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return client.create_experiment(name, tags={KIND: "custom_model_development"})
+        except MlflowException as error:  # another job was faster
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            found = client.get_experiment_by_name(name)
+    assert found
+    return found.experiment_id
+
+
+def _log_metrics(client: MlflowClient, run_id: str, records: list[Record]) -> None:
+
+    metrics = [
+        Metric(plain(name), value, record["time"], record["step"])
+        for record in records
+        for name, value in record.get("metrics", {}).items()
+    ]
+    for start in range(0, len(metrics), 1000):  # MLflow's limit
+        client.log_batch(run_id, metrics=metrics[start : start + 1000])
+
+
+@contextmanager
+def _store() -> Iterator[MlflowClient]:
+    """A client, alone at the local file if it is one.
+
+    SQLite's file is made under a temporary name: two programs that create its tables at once
+    leave a broken one. The lock also spares parallel jobs SQLite's "database is locked".
+    """
+
+    uri = os.environ.get("MLFLOW_TRACKING_URI", STORE)
+    if not uri.startswith("sqlite:///"):
+        yield MlflowClient(uri)
+        return
+    path = Path(uri.removeprefix("sqlite:///"))
+    with path.with_name(f".{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            part = path.with_name(f".{path.name}.part")
+            part.unlink(missing_ok=True)
+            MlflowClient(f"sqlite:///{part}").search_experiments()
+            part.replace(path)
+        yield MlflowClient(uri)
+
+
+def _try(mirror: Mirror, *, orphan: bool = False) -> bool:
+    """Sends what there is; False for an outage, said on stderr."""
+
+    try:
+        with _store() as client:
+            mirror.send(client, orphan=orphan)
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        print(f"{mirror.journal}: {error}", file=sys.stderr, flush=True)
+        return False
+    return True
+
+
+def replay(key: str = "", own: Path | None = None) -> bool:
+    """Sends every journal whose stage is gone, save `own`; those of run `key` are waited for."""
+    all_sent = True
+    for journal in sorted(SPOOL.glob("*.jsonl")):
+        if journal == own:
+            continue
+        wait = 0 if key and journal.name.startswith(f"{key}-") else fcntl.LOCK_NB
+        try:
+            with journal.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | wait)
+                mirror = Mirror(journal)
+                if _try(mirror, orphan=True):
+                    mirror.delete()
+                else:
+                    all_sent = False
+        except (BlockingIOError, FileNotFoundError):
+            continue  # its own sender is at it, or was
+    return all_sent
+
+
+def follow(journal: Path, stage: int) -> bool:
+    """Sends a journal as it grows, until it ends or process `stage` is gone."""
+    replay(journal.name.partition("-")[0], own=journal)
+    mirror, pause, due = Mirror(journal), 0.0, 0.0
+    while True:
+        gone = os.getppid() != stage
+        ending = gone or b'"end"' in journal.read_bytes()[-100:]
+        if ending or time.monotonic() >= due:
+            sent = _try(mirror, orphan=gone)
+            if mirror.ended:
+                mirror.delete()
+                return True
+            if ending and not sent:
+                return False
+            pause = 2.0 if sent else min(2 * pause + 1, 60.0)  # s; an outage is asked less often
+            due = time.monotonic() + pause
+        time.sleep(0.2)
+
+
+def main(arguments: list[str]) -> None:
+    match arguments:
+        case ["follow", journal, stage]:
+            sys.exit(not follow(Path(journal), int(stage)))
+        case ["replay"]:
+            with _store():  # made here if need be, before a server opens it
+                pass
+            if not replay():
+                raise SystemExit(f"{SPOOL}: not all could be sent. Is the server up? Try again.")
+        case _:
+            raise SystemExit("usage: python -m autox3d.run.mirror replay")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,344 @@
+"""Checkpoints survive power cuts, bad disks, full disks and second jobs."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from autox3d.errors import Refused
+from autox3d.run import checkpoint, claim
+from autox3d.run.checkpoint import Checkpoints, fingerprint, folder, stop_requested
+from autox3d.run.claim import Taken
+
+
+def state(step: int) -> dict[str, object]:
+    """Weights, an optimiser's state and plain data, as a training loop has them."""
+    generator = torch.Generator().manual_seed(step)
+    return {
+        "net": {"weight": torch.randn(8, 4, generator=generator)},
+        "optimiser": {"state": {0: {"momentum": torch.full((3,), float(step))}}, "groups": [1]},
+        "epoch": step // 10,
+        "history": [{"loss": 1 / (step + 1)}],
+        "random": generator.get_state(),
+    }
+
+
+def same(found: dict[str, object] | None, step: int) -> bool:
+    """Bit for bit."""
+    wanted = state(step)
+    return found is not None and all(
+        torch.equal(a, b) if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor) else a == b
+        for a, b in zip(leaves(found), leaves(wanted), strict=True)
+    )
+
+
+def leaves(value: object) -> Iterator[object]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield key
+            yield from leaves(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from leaves(item)
+    else:
+        yield value
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Iterator[Checkpoints]:
+    with Checkpoints(tmp_path / "run") as kept:
+        yield kept
+
+
+def test_the_newest_comes_back_bit_for_bit_and_the_last_three_stay(kept: Checkpoints) -> None:
+    """And the best, however old it is."""
+    assert kept.newest() is None
+    for step in (0, 5, 10, 15, 20):
+        kept.save(step, state(step), best=step == 5)
+
+    found = kept.newest()
+    assert found is not None
+    assert found[0] == 20
+    assert same(found[1], 20)
+    assert same(kept.best(), 5)
+    names = sorted(path.name for path in kept.folder.glob("*.ckpt"))
+    assert names == [
+        "best.ckpt",
+        "step-000000010.ckpt",
+        "step-000000015.ckpt",
+        "step-000000020.ckpt",
+    ]
+
+
+def test_every_flipped_bit_and_every_cut_is_noticed_and_the_one_before_is_taken(
+    kept: Checkpoints, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """50 flips anywhere in the file, 10 lengths, and nothing at all."""
+    for step in (1, 2):
+        kept.save(step, state(step))
+    newest = kept.folder / "step-000000002.ckpt"
+    whole = newest.read_bytes()
+    chance = random.Random(1)
+    flips = []
+    for bit in chance.sample(range(8 * len(whole)), 50):
+        spoilt = bytearray(whole)
+        spoilt[bit // 8] ^= 1 << bit % 8
+        flips.append(bytes(spoilt))
+    cuts = [whole[: chance.randrange(len(whole))] for _ in range(10)]
+    for spoilt in [*flips, *cuts, b""]:
+        newest.write_bytes(spoilt)
+        found = kept.newest()
+        assert found is not None
+        assert found[0] == 1
+        assert same(found[1], 1)
+        assert capsys.readouterr().err == (
+            f"{newest}: damaged: its SHA-256 does not fit. Taking the one before.\n"
+        )
+
+
+def test_where_all_are_damaged_nothing_starts_afresh(kept: Checkpoints) -> None:
+    """The user decides, not the program."""
+    for step in (1, 2):
+        kept.save(step, state(step))
+        (kept.folder / f"step-{step:09d}.ckpt").write_bytes(b"")
+
+    message = (
+        f"{kept.folder}: none of its 2 checkpoints is intact. Delete the folder to start over."
+    )
+    with pytest.raises(Refused, match=f"^{re.escape(message)}$"):
+        kept.newest()
+
+
+def test_what_could_not_be_read_back_is_not_written(kept: Checkpoints) -> None:
+    """It names the place in the state."""
+    with pytest.raises(TypeError, match=r"^state\['path'\] is a PosixPath: save tensors and plain"):
+        kept.save(1, {"path": Path("x")})
+    assert kept.newest() is None
+
+
+def test_another_commit_resumes_with_a_warning(
+    kept: Checkpoints, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Code may change under a run; silently it may not."""
+    monkeypatch.setattr(checkpoint, "_commit", lambda: "aaaaaaaaaaaa")
+    kept.save(1, state(1))
+    monkeypatch.setattr(checkpoint, "_commit", lambda: "bbbbbbbbbbbb")
+
+    assert kept.newest() is not None
+    assert capsys.readouterr().err == (
+        f"{kept.folder}/step-000000001.ckpt: "
+        "made at commit aaaaaaaaaaaa, resumed at bbbbbbbbbbbb.\n"
+    )
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(
+    kept: Checkpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line, no half file, and after room is made it goes on."""
+    kept.save(1, state(1))
+    sync = os.fsync
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    message = (
+        f"{kept.folder}: no room for step 2; step 1 is kept, and the run resumes there. "
+        "Free some space and run again."
+    )
+    with pytest.raises(Refused, match=f"^{re.escape(message)}$"):
+        kept.save(2, state(2))
+    assert not list(kept.folder.glob("*.part"))
+    found = kept.newest()
+    assert found is not None
+    assert same(found[1], 1)
+    monkeypatch.setattr(os, "fsync", sync)
+    kept.save(2, state(2))
+    found = kept.newest()
+    assert found is not None
+    assert found[0] == 2
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 256 KiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "small", disk]).returncode:
+        pytest.skip("no right to mount a file system here")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.system
+def test_a_really_full_disk_keeps_the_last_checkpoint(small: Path) -> None:
+    """As above, on a file system with room for two; the third fits once room is made."""
+    with Checkpoints(small / "run") as kept:
+        large = {"x": torch.arange(25_000.0)}
+        (small / "other").write_bytes(bytes(100_000))
+        kept.save(1, large)
+        with pytest.raises(Refused, match="no room for step 2; step 1 is kept"):
+            kept.save(2, large)
+        assert not list(kept.folder.glob("*.part"))
+        (small / "other").unlink()
+        kept.save(2, large)
+        found = kept.newest()
+    assert found is not None
+    assert found[0] == 2
+    assert torch.equal(found[1]["x"], large["x"])
+
+
+WRITER = """
+import sys
+from pathlib import Path
+import torch
+from autox3d.run.checkpoint import Checkpoints
+torch.set_num_threads(1)
+with Checkpoints(Path(sys.argv[1])) as kept:
+    found = kept.newest()
+    step = found[0] if found else 0
+    assert found is None or bool((found[1]["x"] == step).all())
+    print("from", step, flush=True)
+    while True:
+        step += 1
+        kept.save(step, {"x": torch.full((50_000,), float(step))})
+        print(step, flush=True)
+"""
+
+
+def test_a_kill_inside_the_writing_loses_nothing(tmp_path: Path) -> None:
+    """kill -9 at any moment: what was announced as saved is there, and nothing needs mending."""
+    announced = 0
+    for pause in (0.0, 0.005, 0.01):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+        )
+        assert writer.stdout is not None
+        begun = int(writer.stdout.readline().split()[1])
+        assert begun >= announced
+        for _ in range(3):
+            announced = int(writer.stdout.readline())
+        time.sleep(pause)
+        writer.kill()
+        said = writer.communicate()[0].split()
+        announced = int(said[-1]) if said else announced
+    with Checkpoints(tmp_path) as kept:
+        found = kept.newest()
+    assert found is not None
+    assert found[0] >= announced
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_two_jobs_never_write_one_run(kept: Checkpoints) -> None:
+    """The second one is told who is at work; when that one is gone, it goes on."""
+    second = textwrap.dedent(
+        f"""
+        from pathlib import Path
+        from autox3d.run.checkpoint import Checkpoints
+        with Checkpoints(Path({str(kept.folder)!r})):
+            pass
+        """
+    )
+    run = subprocess.run([sys.executable, "-c", second], capture_output=True, text=True)
+
+    assert run.returncode == 1
+    assert f"claim.json: process {os.getpid()} on " in run.stderr
+    assert " is at work. Wait for it, or stop it." in run.stderr
+    kept.__exit__()
+    assert subprocess.run([sys.executable, "-c", second]).returncode == 0
+
+
+def test_a_claim_of_another_machine_is_taken_over_once_its_heart_stands_still(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is watched, so no clocks are compared; a beating one is respected."""
+    monkeypatch.setattr(claim, "LIMIT", 0.5)
+    path = tmp_path / "claim.json"
+    path.write_text(json.dumps({"token": "x", "host": "n7", "pid": 1, "started": "1"}))
+    os.utime(path, (0, 0))
+    ours = claim.Claim(path)
+    assert ours.take()
+    assert capsys.readouterr().err == f"{path}: waiting 0 s for a beat of process 1 on n7\n"
+    ours.must_be_ours()
+
+    path.write_text(json.dumps({"token": "y", "host": "n7", "pid": 1, "started": "1"}))
+    with pytest.raises(Taken, match="process 1 on n7 has taken over"):
+        ours.must_be_ours()
+    monkeypatch.setattr(claim, "BEAT", 0.05)
+    monkeypatch.setattr(claim.socket, "gethostname", lambda: "n8")
+    theirs = claim.Claim(tmp_path / "beating.json")
+    theirs.take()
+    monkeypatch.setattr(claim.socket, "gethostname", lambda: "n9")
+    with pytest.raises(Taken, match="on n8 is at work"):
+        claim.Claim(tmp_path / "beating.json").take()
+    theirs.give_back()
+
+
+def test_only_the_first_rank_writes_and_all_hear_sigterm(tmp_path: Path) -> None:
+    """The flag is for the loop to see at its next step; afterwards SIGTERM is what it was."""
+    before = signal.getsignal(signal.SIGTERM)
+    with Checkpoints(tmp_path / "run", writes=False) as kept:
+        kept.save(1, state(1))
+        assert not stop_requested()
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop_requested()
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert not (tmp_path / "run").exists()
+
+
+def test_ctrl_c_saves_and_a_second_one_does_not_wait(tmp_path: Path) -> None:
+    """The first is a request, as SIGTERM is."""
+    with Checkpoints(tmp_path, writes=False):
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop_requested()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Some parameters."""
+
+    lr: float
+    sizes: tuple[int, ...]
+
+
+def test_a_fingerprint_follows_from_all_that_the_result_follows_from(tmp_path: Path) -> None:
+    """Parameters, and the content of files and folders; not their names or places."""
+    table = tmp_path / "clips.parquet"
+    table.write_bytes(b"clips")
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    (weights / "a").write_bytes(b"1")
+    first = fingerprint(params=Numbers(0.1, (1, 2)), table=table, weights=weights)
+
+    copy = tmp_path / "copy"
+    copy.write_bytes(b"clips")
+    assert fingerprint(params=Numbers(0.1, (1, 2)), table=copy, weights=weights) == first
+    assert re.fullmatch("[0-9a-f]{16}", first)
+    (weights / "a").write_bytes(b"2")
+    others = {
+        first,
+        fingerprint(params=Numbers(0.1, (1, 2)), table=table, weights=weights),
+        fingerprint(params=Numbers(0.2, (1, 2)), table=table, weights=weights),
+        fingerprint(params=Numbers(0.1, (2, 1)), table=table, weights=weights),
+        fingerprint(params=Numbers(0.1, (1, 2)), table=weights, weights=weights),
+    }
+    assert len(others) == 5
+    assert folder("train", a=1).parts[0] == "checkpoints"
+    assert folder("train", a=1).name == f"train-{fingerprint(a=1)}"

@@ -1,0 +1,223 @@
+"""One command starts one process, or many; however they end, it is said in a line and a status."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from toy import wait_for
+
+pytestmark = pytest.mark.timeout(120)
+
+# A stage of the tests' own. `what` stands in the environment, where a stage has its command line.
+PROBE = """
+import json, os, signal, sys, time
+import torch
+from autox3d.errors import Refused
+from autox3d.run.distributed import join
+from autox3d.run.program import RESUME, run
+
+
+def main():
+    what = os.environ["WHAT"]
+    if what == "refuse":
+        raise Refused("clips.parquet: empty. Add videos.")
+    with join() as world:
+        if what == "talk":
+            talk(world)
+        elif what == "disagree":
+            world.agree("alpha", torch.tensor([0.1 * world.rank]))
+        elif what == "die" and world.rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif what == "wait":
+            wait(world)
+        world.barrier()
+
+
+def talk(world):
+    wide = torch.full((1, 2, 3, 4, 5), world.rank + 1.0)
+    layout = wide.to(memory_format=torch.channels_last_3d)
+    tensors = [layout, torch.ones(2, dtype=torch.float64), torch.tensor(world.rank), torch.ones(1)]
+    world.sum_(tensors)
+    world.agree("sums", tensors[0])
+    told = {
+        "sums": [tensor.unique().tolist() for tensor in tensors],
+        "kept": layout.is_contiguous(memory_format=torch.channels_last_3d),
+        "gathered": world.gather(f"rank {world.rank}"),
+        "any": [world.any(world.rank == 1), world.any(False)],
+        "size": world.size,
+        "threads": torch.get_num_threads(),
+        "pid": os.getpid(),
+        "argv": sys.argv[1:],
+    }
+    if world.rank == 0:
+        print(json.dumps(told))
+
+
+def wait(world):
+    stop = []
+    signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
+    os.write(1, f"pid {os.getpid()}\\n".encode())  # whole: the ranks share one pipe
+    while not world.any(bool(stop)):
+        time.sleep(0.02)
+    time.sleep(0.5)
+    os.write(1, b"saved\\n")
+    world.barrier()
+    sys.exit(RESUME)
+
+
+run(main)
+"""
+
+Launch = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Iterator[Launch]:
+    """Starts the probe among the project's stages."""
+    (tmp_path / "probe.py").write_text(PROBE)
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import autox3d.stages\nautox3d.stages.__path__.append({str(tmp_path)!r})\n"
+    )
+    started: list[subprocess.Popen[str]] = []
+
+    def start(what: str, processes: str | None, *words: str) -> subprocess.Popen[str]:
+        environment = {key: value for key, value in os.environ.items() if "AUTOX3D" not in key}
+        environment |= {"PYTHONPATH": str(tmp_path), "WHAT": what}
+        environment.pop("OMP_NUM_THREADS", None)
+        if processes is not None:
+            environment["AUTOX3D_PROCESSES"] = processes
+        process = subprocess.Popen(
+            [sys.executable, "-m", "autox3d.run.launch", *(words or ("probe", "--out", "x"))],
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+
+
+def test_alone_the_stage_runs_in_this_process(launch: Launch) -> None:
+    """No launcher's seconds, no second process; the sums are what they were."""
+    process = launch("talk", "1")
+    said, errors = process.communicate()
+
+    assert process.returncode == 0, errors
+    told = json.loads(said)
+    assert told["pid"] == process.pid
+    assert told["argv"] == ["--out", "x"]
+    assert told["sums"] == [[1.0], [1.0], [0], [1.0]]
+    assert told["gathered"] == ["rank 0"]
+    assert told["any"] == [False, False]
+
+
+def test_two_processes_sum_gather_and_share_the_cores(launch: Launch) -> None:
+    """Each dtype in its own message, layouts kept."""
+    process = launch("talk", "2")
+    said, errors = process.communicate()
+
+    assert process.returncode == 0, errors
+    told = json.loads(said)
+    assert told["size"] == 2
+    assert told["argv"] == ["--out", "x"]
+    assert told["sums"] == [[3.0], [2.0], [1], [2.0]]
+    assert told["kept"]
+    assert told["gathered"] == ["rank 0", "rank 1"]
+    assert told["any"] == [True, False]
+    assert told["threads"] == max(1, len(os.sched_getaffinity(0)) // 2)
+    assert errors == ""
+
+
+def test_ranks_that_come_to_other_values_stop(launch: Launch) -> None:
+    """The line names the value and the rank."""
+    process = launch("disagree", "2")
+    said, errors = process.communicate()
+
+    assert process.returncode == 1
+    assert said == ""
+    first, last = errors.splitlines()
+    assert re.fullmatch(
+        r"rank 0 of 2 \(\S+, pid \d+\): alpha of rank 1 differs from rank 0's. Report this error.",
+        first,
+    )
+    assert re.fullmatch(r"launch: rank 0 .* ended with status 1. Its reason stands above.", last)
+
+
+def test_a_mistake_of_the_user_is_told_once(launch: Launch) -> None:
+    """Not once for each rank."""
+    process = launch("refuse", "2")
+    _, errors = process.communicate()
+
+    assert process.returncode == 1
+    assert errors.splitlines()[0] == "clips.parquet: empty. Add videos."
+    assert errors.count("clips.parquet") == 1
+
+
+def test_a_rank_that_dies_takes_the_job_down(launch: Launch) -> None:
+    """And the last line says which it was."""
+    process = launch("die", "2")
+    _, errors = process.communicate(timeout=60)
+
+    assert process.returncode == 1
+    assert re.fullmatch(
+        r"launch: rank 1 \(pid \d+\) was killed by SIGKILL. Run again: it resumes.",
+        errors.splitlines()[-1],
+    )
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("target", ["launcher", "rank"])
+def test_sigterm_lets_the_ranks_save(launch: Launch, target: str) -> None:
+    """Sent to the launcher or to one rank; a second one while saving is harmless. 75: run again."""
+    process = launch("wait", "2")
+    assert process.stdout is not None
+    ranks = [int(process.stdout.readline().split()[1]) for _ in range(2)]
+    os.kill(process.pid if target == "launcher" else ranks[1], signal.SIGTERM)
+    if target == "rank":
+        os.kill(ranks[1], signal.SIGTERM)
+    said, errors = process.communicate(timeout=60)
+
+    assert process.returncode == 75, errors
+    assert said == "saved\nsaved\n"
+    assert errors == ""
+
+
+def test_a_killed_launcher_leaves_no_ranks(launch: Launch) -> None:
+    """Nor does a killed job, then."""
+    process = launch("wait", "2")
+    assert process.stdout is not None
+    ranks = [int(process.stdout.readline().split()[1]) for _ in range(2)]
+    process.kill()
+
+    for rank in ranks:
+        wait_for(lambda path=Path(f"/proc/{rank}"): not path.exists(), 10)
+
+
+@pytest.mark.parametrize(
+    ("processes", "words", "line"),
+    [
+        ("two", ("probe",), "AUTOX3D_PROCESSES: must be a number from 1 on, not 'two'."),
+        ("1", ("tain",), "launch: no stage 'tain'. Its name is that of a file in autox3d/stages."),
+    ],
+)
+def test_mistakes_are_one_line(
+    launch: Launch, processes: str, words: tuple[str, ...], line: str
+) -> None:
+    """Before anything starts."""
+    process = launch("talk", processes, *words)
+    _, errors = process.communicate()
+
+    assert process.returncode == 1
+    assert errors == f"{line}\n"

@@ -1,0 +1,153 @@
+"""DVC and Snakemake run the same pipeline, and agree on what is done and what is stale."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from toy import ALL, NOTHING, ROOT, SNAKEMAKE, Toy, wait_for
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Toy:
+    """All stages have run, under DVC, and the state is committed."""
+    toy = Toy.new(tmp_path_factory.mktemp("done") / "toy")
+    toy.dvc("repro")
+    assert toy.ran() == ALL
+    toy.commit()
+    return toy
+
+
+@pytest.fixture
+def toy(done: Toy, tmp_path: Path) -> Iterator[Toy]:
+    with done.copied(tmp_path / "toy") as toy:
+        yield toy
+
+
+def test_snakemake_runs_all_from_scratch_shards_at_once_and_dvc_takes_it_as_done(
+    tmp_path: Path, done: Toy
+) -> None:
+    """After it, neither engine has anything to do, says so, and needs less than 10 s for it."""
+    toy = Toy.new(tmp_path / "toy")
+    first, second = toy.hold("shard@0"), toy.hold("shard@1")
+    work = toy.start(*SNAKEMAKE, "--cores", "2")
+    assert toy.pid("shard@0") != toy.pid("shard@1")  # both wait here, so both run
+    second.unlink()
+    wait_for((toy.root / ".pipeline/shard@1.done").exists)
+    first.unlink()  # in which order they end changes nothing
+    said, _ = work.communicate(timeout=120)
+
+    assert work.returncode == 0, said
+    assert sorted(toy.ran()) == sorted(ALL)
+    assert toy.lock() == done.lock()
+    start = time.monotonic()
+    assert "up to date" in toy.dvc("repro")
+    between = time.monotonic()
+    assert NOTHING in toy.snakemake()
+    assert max(between - start, time.monotonic() - between) < 10
+    assert toy.ran() == []
+
+
+def test_a_changed_parameter_reruns_the_same_stages_in_both_engines(
+    toy: Toy, tmp_path: Path
+) -> None:
+    """And leaves the same dvc.lock."""
+    other = toy.copy(tmp_path / "other")
+    for one in (toy, other):
+        one.set({"shard": {"pixels": 2}})
+    toy.snakemake()
+    other.dvc("repro")
+
+    assert sorted(toy.ran()) == sorted(other.ran()) == ["shard@0", "shard@1", "test", "train"]
+    assert toy.lock() == other.lock()
+    assert toy.up_to_date()
+
+
+def test_the_engines_take_turns_and_an_older_state_comes_back_without_work(toy: Toy) -> None:
+    """DVC, Snakemake, DVC on three parameters; then git and Snakemake bring back the first."""
+    toy.set({"test": {"views": 2}})
+    toy.snakemake()
+    assert toy.ran() == ["test"]
+    toy.set({"test": {"views": 2}, "train": {"epochs": 2}})
+    toy.dvc("repro")
+    assert toy.ran() == ["train", "test"]
+    assert NOTHING in toy.snakemake()
+
+    toy.type("git", "checkout", "--force", "--quiet", "HEAD")
+    toy.snakemake()
+
+    assert toy.ran() == []
+    assert toy.up_to_date()
+    assert '{"views": 1' in toy.read("test.json")
+    assert '{"epochs": 1}' in toy.read("data/model.json")
+
+
+def test_a_deleted_output_comes_back_from_the_cache(toy: Toy) -> None:
+    """Only its stage is looked at, and nothing runs."""
+    before = toy.read("data/model.json")
+    (toy.root / "data/model.json").unlink()
+    said = toy.snakemake()
+
+    assert "train: restored from the cache" in said
+    assert toy.read("data/model.json") == before
+    assert toy.ran() == []
+    assert toy.up_to_date()
+
+
+def test_a_dry_run_tells_what_would_run_and_changes_nothing(toy: Toy) -> None:
+    """Stages that follow a changed one are named, too."""
+    toy.set({"train": {"epochs": 3}})
+    said = toy.snakemake("--dry-run")
+
+    assert set(re.findall(r"^(\w+) +\d+$", said, re.MULTILINE)) == {"train", "test", "all", "total"}
+    assert toy.ran() == []
+
+
+def test_frozen_stages_stay_as_they_are(toy: Toy) -> None:
+    """`dvc freeze` holds under both engines: what depends on them goes on with what is there."""
+    toy.dvc("freeze", "train")
+    toy.set({"shard": {"pixels": 3}, "test": {"views": 3}})
+    toy.snakemake()
+
+    assert sorted(toy.ran()) == ["shard@0", "shard@1", "test"]
+    (toy.root / "data/model.json").unlink()
+    assert toy.job("train", status=1) == (
+        "train: frozen, but not as dvc.lock has it. Type: dvc unfreeze train\n"
+    )
+
+
+def test_a_mistake_in_dvc_yaml_is_one_line(toy: Toy) -> None:
+    """DVC's own words, without its traceback."""
+    (toy.root / "dvc.yaml").write_text("stages:\n  list: {cmd: x, dep: [stage.py]}\n")
+
+    said = toy.snakemake(status=1)
+
+    assert (
+        "\ndvc.yaml: './dvc.yaml' validation failed: "
+        "extra keys not allowed @ data['stages']['list']['dep']\n"
+    ) in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    "path", [ROOT / "params.yaml", *sorted((ROOT / "params").glob("*.yaml"))], ids=lambda p: p.name
+)
+def test_no_setting_has_a_name_that_the_run_cache_overlooks(path: Path) -> None:
+    """DVC 3 leaves keys called size and nfiles out of its hash, wherever they stand.
+
+    It would take the result for `size: 1` as that for `size: 2`.
+    """
+    found = [yaml.safe_load(path.read_text())]
+    names: set[str] = set()
+    while found:
+        content = found.pop()
+        if isinstance(content, dict):
+            names |= set(content)
+            found += content.values()
+
+    assert len(names) > 10
+    assert not names & {"size", "nfiles"}

@@ -1,0 +1,156 @@
+"""What dies, changes or collides while a stage runs is never recorded as done."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import zc.lockfile
+from toy import ALL, JOB, SNAKEMAKE, Toy, wait_for
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Toy:
+    """All stages have run."""
+    toy = Toy.new(tmp_path_factory.mktemp("done") / "toy")
+    toy.dvc("repro")
+    assert toy.ran() == ALL
+    return toy
+
+
+@pytest.fixture
+def toy(done: Toy, tmp_path: Path) -> Iterator[Toy]:
+    with done.copied(tmp_path / "toy") as toy:
+        yield toy
+
+
+def test_a_failed_stage_says_why_and_is_not_recorded(toy: Toy) -> None:
+    """Its half-written output under a final name deceives neither engine."""
+    toy.set({"train": {"epochs": 1, "fail": 1}})
+    said = toy.snakemake(status=1)
+
+    assert "train: status 1. The end of .pipeline/train.log:" in said
+    assert "  train: the loss is not finite" in said
+    assert toy.ran() == ["train"]
+    assert toy.read("data/model.json") == '"half"'
+    assert "train" in toy.dvc("status")
+
+    toy.set({"test": {"views": 2}})
+    toy.snakemake()
+    assert toy.ran() == ["test"]  # train came back from the cache
+    assert toy.up_to_date()
+
+
+def test_a_killed_stage_runs_again(toy: Toy) -> None:
+    """kill -9, and nothing to clean up by hand."""
+    toy.set({"train": {"epochs": 2}})
+    hold = toy.hold("train")
+    work = toy.start(*SNAKEMAKE)
+    os.kill(toy.pid("train"), signal.SIGKILL)
+    said, _ = work.communicate(timeout=60)
+    hold.unlink()
+
+    assert work.returncode == 1
+    assert "train: status 137" in said
+    toy.snakemake()
+    assert toy.ran() == ["train", "train", "test"]
+    assert toy.up_to_date()
+
+
+def test_a_change_while_a_stage_runs_is_refused_and_dvc_answers_meanwhile(toy: Toy) -> None:
+    """No lock is held; put back, the parameters give what they gave before."""
+    toy.set({"train": {"epochs": 2}})
+    hold = toy.hold("train")
+    work = toy.start(*SNAKEMAKE)
+    toy.pid("train")
+    assert "train" in toy.dvc("status")
+    second = toy.snakemake(status=1)
+    assert f"process {work.pid} on" in second
+    assert "is at work. Wait for it, or stop it." in second
+    assert "train" in toy.snakemake("--dry-run")
+    toy.set({"train": {"epochs": 3}})
+    hold.unlink()
+    said, _ = work.communicate(timeout=60)
+
+    assert work.returncode == 1
+    line = "train: params.yaml: train changed while it ran, so its result is not recorded."
+    assert line in said
+    assert toy.ran() == ["train"]
+    assert "train" in toy.dvc("status")
+    toy.set({"train": {"epochs": 2}})
+    toy.snakemake()
+    assert toy.ran() == ["train", "test"]
+    assert toy.up_to_date()
+
+
+def test_after_snakemake_was_killed_the_next_one_waits_for_its_job(toy: Toy) -> None:
+    """The job it left behind ends and is recorded; it runs once, and no lock is lifted by hand."""
+    toy.set({"train": {"epochs": 2}})
+    hold = toy.hold("train")
+    first = toy.start(*SNAKEMAKE)
+    toy.pid("train")
+    first.kill()
+    first.wait()
+    second = toy.start(*SNAKEMAKE)
+    log = iter(second.stdout or [])
+    assert any("train.claim" in line and "Waiting." in line for line in log)
+    hold.unlink()
+    rest = "".join(log)
+
+    assert second.wait(60) == 0, rest
+    assert "train: nothing to do" in rest
+    assert toy.ran() == ["train", "test"]
+    assert toy.up_to_date()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_reaches_the_stage_once_and_its_status_comes_back(
+    toy: Toy, number: signal.Signals
+) -> None:
+    """To the whole group, as a terminal or SLURM sends it. 75 is: saved, run me again."""
+    toy.set({"train": {"epochs": 2}})
+    toy.hold("train")
+    work = toy.start(*JOB, "train")
+    toy.pid("train")
+    os.killpg(work.pid, number)
+    said, _ = work.communicate(timeout=60)
+
+    assert work.returncode == 75
+    assert "train: saved and stopped: run again to resume." in said
+    assert toy.read("signals.log") == f"{number.name}\n"
+
+
+def test_a_killed_job_takes_its_stage_with_it(toy: Toy) -> None:
+    """No orphan goes on writing outputs that the next job writes."""
+    toy.set({"train": {"epochs": 2}})
+    toy.hold("train")
+    work = toy.start(*JOB, "train")
+    stage = Path(f"/proc/{toy.pid('train')}")
+    work.kill()
+    work.wait()
+
+    wait_for(lambda: not stage.exists(), 5)
+
+
+def test_a_job_waits_for_dvc_and_says_so(toy: Toy) -> None:
+    """Up to a limit; then it names what to look for."""
+    toy.set({"train": {"epochs": 2}})
+    lock = zc.lockfile.LockFile(str(toy.root / ".dvc/tmp/lock"))
+    said = toy.job("train", status=1, AUTOX3D_PATIENCE="1")
+    assert said.splitlines() == [
+        "train: waiting for another DVC process",
+        "train: DVC is locked for 1 s. Find the dvc process at work here; where there is none, "
+        "delete .dvc/tmp/rwlock.",
+    ]
+
+    work = toy.start(*JOB, "train")
+    log = iter(work.stdout or [])
+    assert next(log) == "train: waiting for another DVC process\n"
+    lock.close()
+    assert work.wait(60) == 0
+    assert toy.ran() == ["train"]

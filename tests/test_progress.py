@@ -1,0 +1,87 @@
+"""A long step tells how far it is: a bar for a person, plain lines for a log."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+import sys
+import termios
+import time
+
+import pytest
+
+from autox3d.run import progress as module
+from autox3d.run.progress import progress
+
+STEP = "import time; from autox3d.run.progress import progress"
+LOOP = "[time.sleep(0.05) for _ in progress(range(40), 40, 'transcode', 'clips')]"
+
+
+def test_a_person_sees_a_bar_with_rate_and_time_left() -> None:
+    """On a terminal, redrawn in place."""
+    keyboard, terminal = pty.openpty()
+    termios.tcsetwinsize(terminal, (24, 80))
+    process = subprocess.Popen([sys.executable, "-c", f"{STEP}; {LOOP}"], stderr=terminal)
+    os.close(terminal)
+    shown = b""
+    while True:
+        try:
+            shown += os.read(keyboard, 4096)
+        except OSError:  # the terminal's end
+            break
+    os.close(keyboard)
+
+    assert process.wait() == 0
+    text = shown.decode()
+    assert text.count("\r") > 5
+    assert re.search(r"transcode: +\d+%\|.*\| \d+/40 \[\d\d:\d\d<\d\d:\d\d, .*clips/s\]", text)
+    assert "40/40" in text
+
+
+def test_a_log_gets_a_last_line_only_where_a_step_is_short() -> None:
+    """No carriage returns, no bars."""
+    done = subprocess.run([sys.executable, "-c", f"{STEP}; {LOOP}"], capture_output=True, text=True)
+
+    assert re.fullmatch(r"transcode: 40/40 clips, \d[\d.]* clips/s, 00:0\d gone\n", done.stderr), (
+        done.stderr
+    )
+
+
+def test_a_log_gets_a_line_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the time that is left at the rate so far."""
+    monkeypatch.setattr(module, "PAUSE", 0.2)
+    for _ in progress(range(10), 10, "train", "epochs"):
+        time.sleep(0.1)
+
+    *between, last = capsys.readouterr().err.splitlines()
+    assert 3 <= len(between) <= 5
+    for line in between:
+        assert re.fullmatch(
+            r"train: [1-9]/10 epochs, [\d.]+ epochs/s, 00:00 gone, 00:00 left", line
+        )
+    assert last.startswith("train: 10/10 epochs, ")
+
+
+def test_a_step_that_breaks_off_says_where(capsys: pytest.CaptureFixture[str]) -> None:
+    """The item at which it broke is not counted."""
+    steps = progress(range(10), 10, "train", "epochs")
+    for step in steps:
+        if step == 3:
+            break
+    del steps
+
+    assert capsys.readouterr().err.startswith("train: 3/10 epochs, ")
+
+
+def test_only_rank_0_tells(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Eight ranks, one bar."""
+    monkeypatch.setenv("RANK", "1")
+
+    assert list(progress(range(3), 3, "train", "epochs")) == [0, 1, 2]
+    assert capsys.readouterr().err == ""
