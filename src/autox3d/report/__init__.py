@@ -1,0 +1,1 @@
+"""What people look at: figures, one page, one table."""

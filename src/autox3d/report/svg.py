@@ -1,0 +1,126 @@
+"""Matplotlib figures as SVG that stands inside a page: no scripts, no fonts, no outside."""
+
+from __future__ import annotations
+
+import html
+import io
+import itertools
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import matplotlib as mpl
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+INK, MUTED, RULE = "#1f2a37", "#667180", "#dde3ea"
+BLUE, SKY, ORANGE, GREEN, PLUM, GREY = (
+    "#1f5f8b",
+    "#7fb2d4",
+    "#c8622d",
+    "#4d8a5f",
+    "#835a9b",
+    "#a3adb8",
+)
+COLOURS = (BLUE, ORANGE, GREEN, PLUM, "#b08a2e", "#3d9a9c", "#b3507d", "#5c6b7a")
+DASHES = ("-", "--", "-.", ":")
+
+# 4.8 inches are 346 px: about a phone's width, so that text is never smaller than it is drawn.
+WIDTH = 4.8
+STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "autox3d",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "text.color": INK,
+    "text.parse_math": False,  # a class may be called $x$
+    "axes.edgecolor": RULE,
+    "axes.labelcolor": MUTED,
+    "axes.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.prop_cycle": cycler(color=COLOURS),
+    "grid.color": RULE,
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.6,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "xtick.minor.size": 0,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "figure.constrained_layout.use": True,
+}
+
+
+class Drawing:
+    """A figure under way; `svg` once its block has ended."""
+
+    def __init__(self, figure: Figure) -> None:
+        self.figure = figure
+        self.svg = ""
+
+
+@contextmanager
+def drawing(alt: str, height: float = 3.0, width: float = WIDTH) -> Iterator[Drawing]:
+    """A figure in the report's style.
+
+    Args:
+        alt: what it shows, for those who do not see it.
+        height, width: inches.
+    """
+    with mpl.rc_context(STYLE):  # pyright: ignore[reportArgumentType]
+        drawn = Drawing(Figure(figsize=(width, height)))
+        yield drawn
+        target = io.StringIO()
+        drawn.figure.savefig(target, format="svg", transparent=True, metadata={"Date": None})
+    drawn.svg = inline(target.getvalue(), alt)
+
+
+def inline(svg: str, alt: str) -> str:
+    """An SVG file's content as an element of a page: scales with it, and says what it is."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL)
+    svg = re.sub(r' id="[a-z_.]+\d+"', "", svg)  # axes_1, text_2: the same in every figure
+    head, rest = svg.split(">", 1)
+    head = re.sub(r' (width|height|version)="[^"]*"', "", head)
+    label = html.escape(alt)
+    return f'{head} role="img" aria-label="{label}"><title>{label}</title>{rest.strip()}'
+
+
+def axes(drawn: Drawing, x: str, y: str) -> Axes:
+    """One pair of axes with its labels."""
+    found = drawn.figure.subplots()
+    found.set_xlabel(x)
+    found.set_ylabel(y)
+    return found
+
+
+def legend(of: Axes, columns: int = 3) -> None:
+    """Under the axes, where it hides nothing."""
+    if len(of.get_legend_handles_labels()[0]) > 1:
+        place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2)}
+        of.legend(ncols=columns, columnspacing=1.2, handlelength=1.6, **place)
+
+
+def percents(of: Axes, *, x: bool = False) -> None:
+    """Shares are drawn, percents are read."""
+    axis = of.xaxis if x else of.yaxis
+    axis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
+
+
+def costs(of: Axes) -> None:
+    """A logarithmic axis of G multiply-adds, its ticks in plain numbers."""
+    of.set_xscale("log")
+    plain = FuncFormatter(lambda value, _: f"{value:g}")
+    of.xaxis.set_major_formatter(plain)
+    low, high = of.get_xlim()
+    decades = itertools.takewhile(lambda x: x <= high, (10.0**n for n in range(-6, 6)))
+    ticks = [m * d for d in decades for m in (1, 2, 5) if low <= m * d <= high]
+    of.set_xticks(ticks[:: max(1, len(ticks) // 6)])
+    of.minorticks_off()

@@ -1,0 +1,192 @@
+"""A results folder as the stages leave it, small and invented, for the report's tests."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from autox3d.genotype import Attention, BlockStyle, Genotype, Group, Head, Input, Stem
+
+CLASSES = ("pan_left", "pan_right", "pan_up", "pan_down")
+CLASSES += ("roll_clockwise", "roll_counterclockwise", "zoom_in", "zoom_out")
+NETWORKS = {"s": 0.96, "m": 0.97, "l": 0.98, "x3d_s": 0.9, "s_t1": 0.19}
+KERNELS = ["t1_s3", "t1_s5", "t3_s3", "t3_s5", "t5_s3", "t5_s5"]
+SETTINGS = """\
+annotate: {dataset: demo}
+search: {target: 0.012}
+scale: {s: {frames: 8}, m: {frames: 8}, l: {frames: 8}}
+baseline: {x3d_s: {width: 0.5}, s_t1: {width: 1.0}}
+"""
+
+
+def make(root: Path, classes: Sequence[str] = CLASSES) -> None:
+    """params.yaml and results/ under `root`."""
+    results = root / "results"
+    for folder in ("search", "derive", "genotypes", "train", "evaluate"):
+        (results / folder).mkdir(parents=True)
+    (root / "params.yaml").write_text(SETTINGS)
+    random = np.random.default_rng(1)
+    _data(results, classes)
+    _search(results, random)
+    genotype().save(results / "derive/genotype.yaml")
+    for name, top1 in NETWORKS.items():
+        genotype(name).save(results / f"genotypes/{name}.yaml")
+        _train(results, name, top1, random)
+        _evaluate(results, name, top1, classes, random)
+
+
+def genotype(name: str = "autox3d_demo") -> Genotype:
+    rows: list[Any] = [("t3_s3", 2.25, 16, 1, 2, "none"), ("t1_s5", 1.5, 24, 2, 2, "none")]
+    rows += [("t5_s3", 3.0, 48, 2, 2, "glore"), ("t1_s3", 2.25, 48, 2, 1, "none")]
+    return Genotype(
+        name=name,
+        input=Input(frames=8, stride=4, crop=48, short=56),
+        stem=Stem(channels=8, temporal_kernel=1),
+        expansion_of="in",
+        block=BlockStyle(first="relu", second="swish", depthwise=True),
+        attention=Attention(placement="after_group", nodes=0.25),
+        groups=tuple(
+            Group(
+                kernel=kernel,
+                expansion=expansion,
+                channels=channels,
+                blocks=blocks,
+                stride=stride,
+                squeeze_excite="even",
+                attention=attention,
+            )
+            for kernel, expansion, channels, blocks, stride, attention in rows
+        ),
+        head=Head(channels=96, hidden=128),
+    )
+
+
+def write_json(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content, indent=2))
+
+
+def _counts(listed: int, missing: int = 0, refused: int = 0) -> dict[str, int]:
+    usable = listed - missing - refused
+    return {"listed": listed, "usable": usable, "missing": missing, "refused": refused}
+
+
+def _data(results: Path, classes: Sequence[str]) -> None:
+    refused = [
+        {"key": f"v{i}", "path": f"{name}/v{i}.mp4", "reason": reason, "message": message}
+        for i, (name, reason, message) in enumerate(
+            [
+                (classes[0], "truncated", "31 of 90 frames decode"),
+                (classes[1], "empty", "the file has no bytes"),
+                (classes[2], "not_a_video", "no known container"),
+            ]
+        )
+    ]
+    found = _counts(736, missing=1, refused=3) | {
+        "classes": len(classes),
+        "refused_by_reason": {"empty": 1, "not_a_video": 1, "truncated": 1},
+        "by_split": {
+            "test": _counts(128, refused=1),
+            "train": _counts(512, missing=1, refused=2),
+            "val": _counts(96),
+        },
+        "by_class": [
+            {"class": name} | _counts(92, refused=int(i < 3)) for i, name in enumerate(classes)
+        ],
+        "refused_videos": refused,
+    }
+    write_json(results / "data.json", found)
+
+
+def _search(results: Path, random: np.random.Generator) -> None:
+    epochs = np.arange(1, 25)
+    warmup = pd.DataFrame({"epoch": epochs[:8], "loss": 2.1 * np.exp(-epochs[:8] / 20)})
+    warmup.to_csv(results / "warmup.csv", index=False)
+    fade = np.exp(-epochs / 6)
+    trace = pd.DataFrame(
+        {
+            "epoch": epochs + 8,
+            "phase": "search",
+            "loss": 1.5 * np.exp(-epochs / 15) + random.normal(0, 0.02, 24),
+            "alpha_loss": 1.6 * np.exp(-epochs / 18) + random.normal(0, 0.02, 24),
+            "entropy": fade,
+            "effective_draws": 13 - 4 * (1 - fade),
+            "over_target": 0.6 * fade + 0.2,
+            "expected_gmacs": 0.012 + 0.006 * fade,
+            "mode_gmacs": 0.012 + 0.004 * fade + random.normal(0, 0.0004, 24),
+        }
+    )
+    trace.to_csv(results / "search/trace.csv", index=False)
+    choices = []
+    for group, taken in enumerate([2, 1, 4, 0], 1):
+        columns = {"kernel": (KERNELS, taken), "expansion": ([1.5, 2.25, 3.0], 1)}
+        columns |= {"channels": ([16, 24, 32], 2), "attention": (["none", "glore"], 0)}
+        for column, (candidates, best) in columns.items():
+            history = [_softmax(len(candidates), best, epoch * group / 20) for epoch in range(24)]
+            choice = {"group": group, "column": column, "candidates": candidates}
+            choices.append(choice | {"probabilities": history})
+    write_json(results / "search/alpha.json", {"choices": choices})
+    networks = [
+        {
+            "gmacs": 0.0118,
+            "probability": 0.2,
+            "supernet_top1": 0.5,
+            "groups": ["t3_s3 2.25 16 none"],
+        }
+        for _ in range(3)
+    ]
+    derived = {"space": "demo", "networks": "1e+06", "target_gmacs": 0.012}
+    derived |= {"found": networks[0], "runners_up": networks[1:]}
+    write_json(results / "derive/derive.json", derived)
+
+
+def _softmax(count: int, best: int, logit: float) -> list[float]:
+    weights = [math.exp(logit) if i == best else 1.0 for i in range(count)]
+    return [weight / sum(weights) for weight in weights]
+
+
+def _train(results: Path, name: str, top1: float, random: np.random.Generator) -> None:
+    epochs = np.arange(1, 25)
+    rise = 1 - np.exp(-epochs / 6)
+    curve = pd.DataFrame({"epoch": epochs, "lr": 0.05 * np.cos(epochs / 16)})
+    curve["loss"] = 2.08 * (1 - top1 * rise) + random.normal(0, 0.02, 24)
+    curve["top1"] = (0.125 + (top1 - 0.125) * rise + random.normal(0, 0.01, 24)).clip(0, 1)
+    curve["val_top1"] = (curve["top1"] - 0.03).clip(0, 1)
+    curve.to_csv(results / f"train/{name}.csv", index=False)
+    made = {"commit": "60d6fd0a1b", "device": "x86_64 CPU, 2 threads", "processes": 1}
+    made |= {"hours": 0.021, "torch": "2.13.0", "python": "3.11.2", "seed": 1}
+    write_json(results / f"train/{name}_made.json", made)
+    write_json(results / "warmup_made.json", made)
+    write_json(results / "search/search_made.json", made)
+
+
+def _evaluate(
+    results: Path, name: str, top1: float, classes: Sequence[str], random: np.random.Generator
+) -> None:
+    actual = np.repeat(np.array(classes), 16)
+    wrong = random.random(len(actual)) > top1
+    predicted = np.where(wrong, random.choice(np.array(classes), len(actual)), actual)
+    table = pd.DataFrame({"actual": actual, "predicted": predicted})
+    table.to_csv(results / f"evaluate/{name}_confusion.csv", index=False)
+    hits = pd.Series(actual == predicted).groupby(actual).mean()
+    share = float((actual == predicted).mean())
+    size = 1 + list(NETWORKS).index(name)
+    rows = [
+        {"clips": k, "crops": crops, "views": k * times, **_top(share - 0.03 / k)}
+        for crops, times in (("center", 1), ("lcr", 3))
+        for k in (1, 3, 5, 7, 10)
+    ]
+    found = {"k_clips": rows, "center": {"views": 10, **_top(share)}}
+    found |= {"lcr": {"views": 30, **_top(share)}, "net": name, "split": "test", "rule": "ends"}
+    found |= {"videos": len(actual), "labelled": len(actual), "params": 41_328 * size}
+    found |= {"gmacs_center": 0.0089 * size, "gmacs_lcr": 0.0118 * size}
+    found["per_class"] = [{"class": label, "top1": float(hits[label])} for label in classes]
+    write_json(results / f"evaluate/{name}.json", found)
+
+
+def _top(top1: float) -> dict[str, float]:
+    top5 = min(1.0, top1 + 0.3)
+    return {"top1": top1, "top5": top5, "mean": (top1 + top5) / 2}

@@ -1,0 +1,285 @@
+"""The report shows what is there, names what is not, and escapes what it shows."""
+
+import html
+import json
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import results_folder
+
+from autox3d.errors import Refused
+from autox3d.report.readme import with_table
+from autox3d.report.results import published, read
+from autox3d.report.table import markdown
+from autox3d.yamlfile import parse
+
+TITLES = ["Accuracy and cost", "The network that was found", "How it was found", "Training"]
+TITLES += ["Class by class", "The videos", "How it was made"]
+FIGURES = 20
+HOSTILE = '<script>alert(1)</script> & "$x^2$'
+
+
+def report(root: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "autox3d.stages.report", "--results", "results"]
+    outputs = ["--page", "results/report.html", "--table", "results/table.md"]
+    return subprocess.run(
+        [*command, *outputs], cwd=root, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("made")
+    results_folder.make(root)
+    done = report(root)
+    assert done.returncode == 0, done.stderr
+    return root
+
+
+@pytest.fixture(scope="module")
+def page(made: Path) -> str:
+    return (made / "results/report.html").read_text()
+
+
+def figures(page: str) -> list[str]:
+    return re.findall(r"<svg.*?</svg>", page, re.DOTALL)
+
+
+def test_every_section_is_there(page: str) -> None:
+    """With all results, nothing is named as missing."""
+    assert re.findall(r"<h2>(.*?)</h2>", page) == TITLES
+    assert "Not there yet" not in page
+
+
+def test_every_figure_is_well_formed_and_says_what_it_shows(page: str) -> None:
+    """Inline SVG with a text for those who do not see it, its data file and its command."""
+    found = figures(page)
+    assert len(found) == FIGURES
+    for svg in found:
+        root = ET.fromstring(svg)
+        assert len(root.attrib["aria-label"]) > 30
+        assert "width" not in root.attrib  # it takes the page's
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", page, re.DOTALL)
+    assert len(captions) == len(found)
+    assert all("Data: <code>" in caption for caption in captions)
+    assert sum("by <code>dvc repro " in caption for caption in captions) == len(found) - 1
+
+
+def test_nothing_comes_from_outside(page: str) -> None:
+    """No address is loaded: links lead inside the page, images are data."""
+    loads = re.findall(r'\b(?:src|href|xlink:href)="([^"]*)"', page)
+    assert loads
+    assert all(address.startswith(("#", "data:")) for address in loads)
+    assert "@import" not in page
+    assert re.findall(r"url\((?!#)", page) == []
+    assert "<script" not in page
+
+
+def test_ids_are_unique_where_something_points_to_them(page: str) -> None:
+    """Two figures that define one name define the same thing."""
+    definitions = re.findall(r'<(clipPath|path) id="([^"]+)"(.*?)</?(?:clipPath|defs)', page, re.S)
+    content: dict[str, str] = {}
+    for _, name, body in definitions:
+        assert content.setdefault(name, body) == body
+    pointed = set(re.findall(r'(?:xlink:href="#|url\(#)([^")]+)', page))
+    assert pointed <= set(re.findall(r' id="([^"]+)"', page))
+
+
+def test_the_same_results_give_the_same_bytes(made: Path, page: str) -> None:
+    """No date, no random name: DVC sees a change only where there is one."""
+    report(made)
+    assert (made / "results/report.html").read_text() == page
+
+
+def test_the_table_has_the_metrics_of_the_files(made: Path) -> None:
+    """Each row's accuracy, cost and size, as evaluate wrote them."""
+    lines = (made / "results/table.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert rows[0][:5] == ["network", "views", "top-1, %", "top-5, %", "GMACs a view"]
+    assert [row[0] for row in rows[2:]] == list(results_folder.NETWORKS)
+    for row in rows[2:]:
+        written = json.loads((made / f"results/evaluate/{row[0]}.json").read_text())
+        assert float(row[2]) == pytest.approx(100 * written["lcr"]["top1"], abs=0.05)
+        assert float(row[4]) == pytest.approx(written["gmacs_lcr"], rel=0.005)
+        assert int(row[5].replace(",", "")) == written["params"]
+        assert row[8] == "60d6fd0a1b"
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    """An empty results folder gives a page too, which says what to run."""
+    (tmp_path / "results").mkdir()
+    (tmp_path / "params.yaml").write_text(results_folder.SETTINGS)
+    done = report(tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "results/report.html").read_text()
+    assert re.findall(r"<h2>(.*?)</h2>", page) == TITLES
+    named = re.findall(r"<code>(results/[^<]*)</code>", page)
+    for path in ("derive/genotype.yaml", "search/trace.csv", "search/alpha.json", "data.json"):
+        assert f"results/{path}" in named
+    table = (tmp_path / "results/table.md").read_text()
+    assert table == "No network has been evaluated yet.\n"
+
+
+def test_a_network_without_its_evaluation_is_named(tmp_path: Path) -> None:
+    """Half of the results: the others are shown."""
+    results_folder.make(tmp_path)
+    (tmp_path / "results/evaluate/m.json").unlink()
+    assert report(tmp_path).returncode == 0
+    page = (tmp_path / "results/report.html").read_text()
+    assert "Not there yet: <code>results/evaluate/m.json</code>. Run" in page
+    assert "| m " not in (tmp_path / "results/table.md").read_text()
+
+
+def test_labels_are_escaped(tmp_path: Path) -> None:
+    """A class whose name is HTML, mathematics or quotes is shown as it is written."""
+    results_folder.make(tmp_path, classes=(HOSTILE, *results_folder.CLASSES[1:]))
+    done = report(tmp_path)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "results/report.html").read_text()
+    assert "<script" not in page
+    assert html.escape(HOSTILE) in page.replace("&#34;", "&quot;")
+    for svg in figures(page):
+        ET.fromstring(svg)
+
+
+def test_many_classes_are_listed_in_place_of_a_matrix(tmp_path: Path) -> None:
+    """From 31 classes on, the pairs that are confused most."""
+    results_folder.make(tmp_path, classes=[f"class {i:03d}" for i in range(80)])
+    assert report(tmp_path).returncode == 0
+    page = (tmp_path / "results/report.html").read_text()
+    assert "Most confused by s_t1" in page
+    assert "Confusion of" not in page
+    assert "The 30 best of 80 classes" in page
+    assert "The 30 worst of 80 classes" in page
+
+
+def test_a_test_without_labels_has_no_accuracy(tmp_path: Path) -> None:
+    """Accuracies that are null: a dash in the table, no figure, no error."""
+    results_folder.make(tmp_path)
+    for path in (tmp_path / "results/evaluate").glob("*.json"):
+        found = json.loads(path.read_text())
+        top = {"top1": None, "top5": None, "mean": None}
+        found |= {"labelled": 0, "center": {"views": 10} | top, "lcr": {"views": 30} | top}
+        found["per_class"] = [{**row, "top1": None} for row in found["per_class"]]
+        path.write_text(json.dumps(found))
+    done = report(tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (
+        "| s       | 30    | -        | -        |" in (tmp_path / "results/table.md").read_text()
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "line"),
+    [
+        (
+            "search/trace.csv",
+            "epoch,loss,entropy\n1,2.0,1.0\n",
+            "results/search/trace.csv: missing column 'mode_gmacs'."
+            " Delete trace.csv and run `dvc repro`.",
+        ),
+        (
+            "train/s.csv",
+            "",
+            "results/train/s.csv: no CSV table (No columns to parse from file)."
+            " Delete s.csv and run `dvc repro`.",
+        ),
+        (
+            "evaluate/s.json",
+            '{"net": "s"}',
+            "results/evaluate/s.json: missing key 'split'. Delete s.json and run `dvc repro`.",
+        ),
+        (
+            "data.json",
+            "[]",
+            "results/data.json: no JSON object. Delete data.json and run `dvc repro`.",
+        ),
+        (
+            "search/alpha.json",
+            '{"choices": [{"group": 1, "column": "kernel", "candidates": []}]}',
+            "results/search/alpha.json: choice 1 lacks 'probabilities'."
+            " Delete the file and run `dvc repro`.",
+        ),
+    ],
+)
+def test_a_garbled_file_is_one_line(tmp_path: Path, name: str, content: str, line: str) -> None:
+    """File, place and way out; no page is left behind."""
+    results_folder.make(tmp_path)
+    (tmp_path / "results" / name).write_text(content)
+    done = report(tmp_path)
+
+    assert (done.returncode, done.stderr) == (1, f"{line}\n")
+    assert not (tmp_path / "results/report.html").exists()
+
+
+def test_found_networks_come_first(made: Path) -> None:
+    """In the order of params.yaml, then the baselines, then what params.yaml does not name."""
+    results = read(made / "results", parse(made / "params.yaml"))
+    assert [(n.name, n.found) for n in results.networks] == [
+        ("s", True),
+        ("m", True),
+        ("l", True),
+        ("x3d_s", False),
+        ("s_t1", False),
+    ]
+
+
+def test_published_rows_are_the_papers() -> None:
+    """AutoX3D leads X3D of its size by what the paper says (Auto-X3D, 5.3.1): 1.4, 0.7, 1.3."""
+    top1 = {row.network: row.top1 for row in published() if row.views == 30}
+    gains = {"S": 1.4, "M": 0.7, "L": 1.3}
+    for size, gain in gains.items():
+        assert top1[f"AutoX3D-{size}"] - top1[f"X3D-{size}"] == pytest.approx(gain)
+    assert all(row.source for row in published())
+
+
+def test_readme_takes_the_table_between_its_marks() -> None:
+    """What stands around the marks stays; a second time changes nothing."""
+    readme = "# x\n\n<!-- results -->\nold\n<!-- /results -->\n\nend\n"
+    once = with_table(readme, "| a |\n")
+    assert once == "# x\n\n<!-- results -->\n| a |\n<!-- /results -->\n\nend\n"
+    assert with_table(once, "| a |\n") == once
+    with pytest.raises(Refused, match=r"README\.md: no place for the table"):
+        with_table("# x\n", "| a |\n")
+
+
+def test_the_table_is_whole_in_markdown(made: Path) -> None:
+    """A bar in a name does not open a cell."""
+    results = read(made / "results", parse(made / "params.yaml"))
+    odd = [network._replace(name="a|b") for network in results.networks]
+    for line in markdown(odd).splitlines():
+        assert len(re.split(r"(?<!\\)\|", line)) == 11
+
+
+def test_the_confusion_counts_are_the_files(made: Path, page: str) -> None:
+    """The matrix of s_t1 shows each count of its file."""
+    table = pd.read_csv(made / "results/evaluate/s_t1_confusion.csv")
+    counts = table.value_counts(["actual", "predicted"])
+    svg = next(svg for svg in figures(page) if "Confusion of s_t1" in svg)
+    shown = [int(text) for text in re.findall(r"<text[^>]*>(\d+)</text>", svg)]
+    assert sorted(shown) == sorted(counts.tolist())
+
+
+def test_readme_shows_the_published_results(tmp_path: Path) -> None:
+    """Its table is made of the metrics that are committed; without any, its place is empty."""
+    project = Path(__file__).parents[1]
+    tree = ["git", "-C", str(project), "ls-tree", "-r", "--name-only", "HEAD"]
+    committed = subprocess.run(tree, capture_output=True, text=True, check=True).stdout.split("\n")
+    for name in committed:
+        if name.startswith("results/") or name == "params.yaml":
+            blob = ["git", "-C", str(project), "show", f"HEAD:{name}"]
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_bytes(
+                subprocess.run(blob, capture_output=True, check=True).stdout
+            )
+    networks = read(tmp_path / "results", parse(tmp_path / "params.yaml")).networks
+    evaluated = [network for network in networks if network.evaluation]
+
+    readme = (project / "README.md").read_text()
+    assert with_table(readme, markdown(evaluated) if evaluated else "") == readme
