@@ -1,0 +1,44 @@
+"""Stage `annotate`: lists the videos with their classes and splits, and renders the demo's.
+
+    python -m autox3d.stages.annotate --videos data/videos.parquet --lists data/lists
+
+The videos and their annotation files lie under the data root, AUTOX3D_RAW (data/raw).
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+
+from autox3d import config
+from autox3d.run.program import paths, run
+from autox3d.run.progress import progress
+from autox3d.video import annotations, demo, listing
+
+
+def main() -> None:
+    files = paths(__doc__, "videos", "lists")
+    params = config.load("annotate", config.Annotate)
+    root = Path(os.environ.get("AUTOX3D_RAW", "data/raw"))
+    if params.dataset == "demo":
+        counts = {"train": params.demo.train, "val": params.demo.val, "test": params.demo.test}
+        demo.render(
+            root / params.videos,
+            counts,
+            params.demo.seed,
+            processes=len(os.sched_getaffinity(0)),
+            progress=functools.partial(progress, what="render", unit="videos"),
+        )
+        found = demo.describe(params.videos, counts)
+    else:
+        found = annotations.read(params.dataset, root, params.videos, params.files)
+    look_on = functools.partial(progress, what="look", unit="videos")
+    rows = listing.videos(found, root, params.videos, params.shards, look_on)
+    listing.write(rows, found.classes, files.videos, files.lists, params.shards)
+    there = (rows["status"] == "listed").sum()
+    print(f"{len(rows)} videos of {len(found.classes)} classes, {there} of them there")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,112 @@
+r"""Stage `search`: weights and alpha in turn, from the warmed-up supernet. One process a GPU.
+
+python -m autox3d.run.launch search --space architectures/space_demo.yaml \
+    --clips data/subset.parquet --init data/supernet/warmup.safetensors \
+    --weights data/supernet/search.safetensors --alpha results/search/alpha.json \
+    --steps data/supernet/steps.parquet --trace results/search/trace.csv \
+    --made results/search/search_made.json
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from autox3d import atomic, config
+from autox3d.run import made, tracking
+from autox3d.run.checkpoint import Checkpoints, fingerprint, folder
+from autox3d.run.distributed import join
+from autox3d.run.program import paths, run
+from autox3d.search.loop import State
+from autox3d.search.prior import Prior
+from autox3d.search.trace import Step
+from autox3d.space import Space
+from autox3d.stages.warmup import Phase, load_weights, save_weights, write_curve
+from autox3d.video import tables
+
+
+def main() -> None:
+    """Settings: `supernet`, `search`, and the epochs of `warmup`."""
+    files = paths(__doc__, "space", "clips", "init", "weights", "alpha", "steps", "trace", "made")
+    shared = config.load("supernet", config.Supernet)
+    params = config.load("search", config.Search)
+    warm = config.load("warmup", config.Warmup).epochs
+    space = Space.load(files.space)
+    parts = {"shared": shared, "search": params, "warm": warm, "space": space}
+    parts |= {"clips": files.clips, "init": files.init}
+    with (
+        join() as world,
+        Checkpoints(folder("search", **parts), writes=world.rank == 0) as kept,
+        tracking.run(
+            "search",
+            "null control" if params.null_control else "",
+            asdict(shared) | {"search": asdict(params)},
+            {"data": fingerprint(clips=files.clips)},
+            resume=kept.folder / "mlflow-run",
+        ) as mirror,
+    ):
+        phase = Phase(files.clips, space, shared, world, (warm, params.epochs))
+        phase.state.epoch = warm
+        load_weights(files.init, phase.state)
+        for group in phase.state.adam.param_groups:
+            group["lr"] = params.alpha_lr
+        if params.null_control:
+            shuffle(phase.halves["alpha"].labels, shared.seed)
+        recipe = phase.recipe(warm + params.epochs, params, params.draws)
+        phase.go("search", recipe, phase.batches("alpha"), kept, mirror)
+        if world.rank == 0:
+            save_weights(files.weights, phase.state)
+            write_curve(files.trace, "search", phase.state.rows)
+            tables.write_table(steps_table(space, phase.state.rows), files.steps)
+            atomic.write_json(files.alpha, alpha_record(space, phase.state))
+            made.write(files.made, phase.seconds, world.device, world.size, seed=shared.seed)
+            for path in (files.space, files.alpha, files.trace, files.made):
+                mirror.artifact(path)
+
+
+def shuffle(labels: np.ndarray, seed: int) -> None:
+    """The null control: each clip of alpha's half gets the label of another, once for all."""
+    np.random.default_rng((seed, len(labels))).shuffle(labels)
+
+
+def steps_table(space: Space, rows: list[Step]) -> pd.DataFrame:
+    """One row a step; the entropy of each choice in a column of its own."""
+    found = pd.DataFrame([row._asdict() for row in rows]).drop(columns="entropy")
+    names = [f"entropy {choice.group + 1} {choice.column}" for choice in space.choices]
+    entropy = pd.DataFrame([row.entropy for row in rows], columns=pd.Index(names))
+    return pd.concat([found, entropy], axis=1)
+
+
+def alpha_record(space: Space, state: State) -> dict[str, Any]:
+    """Every choice with the probabilities of its candidates by epoch, and the logits at the end."""
+    epochs = [probabilities(space, alpha) for alpha in state.alphas]
+    logits = state.prior.alpha.tolist()
+    return {
+        "space": space.name,
+        "choices": [
+            {
+                "group": choice.group + 1,
+                "column": choice.column,
+                "candidates": list(choice.candidates),
+                "probabilities": [[round(p, 6) for p in epoch[number]] for epoch in epochs],
+                "logits": logits[number][: len(choice.candidates)],
+            }
+            for number, choice in enumerate(space.choices)
+        ],
+    }
+
+
+def probabilities(space: Space, alpha: torch.Tensor) -> list[list[float]]:
+    """For each choice, the probability of each candidate."""
+    prior = Prior([len(choice.candidates) for choice in space.choices])
+    with torch.no_grad():
+        prior.alpha.copy_(alpha)
+    return prior.probabilities()
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,37 @@
+"""Stage `subset`: the clips that the search uses, in two halves.
+
+    python -m autox3d.stages.subset --clips data/clips.parquet --subset data/subset.parquet
+
+Official lists of ids lie under the data root, AUTOX3D_RAW (data/raw).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from autox3d import config
+from autox3d.run.program import paths, run
+from autox3d.video import subset
+from autox3d.video.tables import read_classes, read_table, write_table
+
+
+def main() -> None:
+    files = paths(__doc__, "clips", "subset")
+    params = config.load("subset", config.Subset)
+    clips, classes = read_table(files.clips), read_classes(files.clips)
+    if params.ids is None:
+        counts = {"train": params.train, "val": params.val}
+        chosen = subset.by_rule(clips, classes, params.classes, counts, params.seed)
+    else:
+        root = Path(os.environ.get("AUTOX3D_RAW", "data/raw"))
+        lists = {"train": root / params.ids.train, "val": root / params.ids.val}
+        chosen = subset.by_ids(clips, lists)
+    chosen, kept = subset.renumber(subset.halve(chosen, classes, params.seed), classes)
+    write_table(chosen, files.subset, kept)
+    splits = chosen["split"].value_counts()
+    print(f"{len(kept)} classes, {splits.get('train', 0)} train, {splits.get('val', 0)} val clips")
+
+
+if __name__ == "__main__":
+    run(main)

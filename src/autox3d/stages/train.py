@@ -1,0 +1,196 @@
+r"""Stage `train`: one network, from scratch or from given weights. One process a GPU.
+
+python -m autox3d.run.launch train --genotype results/genotypes/s.yaml --clips data/clips.parquet \
+    --weights data/weights/s --curve results/train/s.csv --made results/train/s_made.json
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+import torch
+
+from autox3d import atomic, config
+from autox3d.genotype import Genotype
+from autox3d.learn.evaluate import scores
+from autox3d.learn.loop import Recipe, State, Step, fit
+from autox3d.learn.metrics import accuracy
+from autox3d.learn.schedule import scaled_rate, sgd
+from autox3d.nets import weights
+from autox3d.nets.network import VideoNet, open_branches
+from autox3d.run import made, tracking
+from autox3d.run.checkpoint import Checkpoints, fingerprint, folder
+from autox3d.run.distributed import World, join
+from autox3d.run.program import paths, run
+from autox3d.run.resumable import resumable
+from autox3d.video import tables
+from autox3d.video.dataset import Batch, epoch_shape, eval_views, train_batches
+from autox3d.video.store import Clips
+
+
+def main() -> None:
+    """The settings are the section of params.yaml that the genotype's file is named after."""
+    files = paths(__doc__, "genotype", "clips", "weights", "curve", "made")
+    params = config.load(f"train.{files.genotype.stem}", config.Train)
+    genotype = Genotype.load(files.genotype)
+    parts = {"params": params, "genotype": genotype, "clips": files.clips}
+    if params.init:
+        parts["init"] = Path(params.init)
+    with (
+        join() as world,
+        Checkpoints(folder("train", **parts), writes=world.rank == 0) as kept,
+        tracking.run(
+            "train",
+            files.genotype.stem,
+            asdict(params),
+            {"data": fingerprint(clips=files.clips)},
+            resume=kept.folder / "mlflow-run",
+        ) as mirror,
+    ):
+        train = Training(files, params, genotype, world)
+        if found := kept.newest():
+            train.resume(found[1])
+        train.go(kept, mirror)
+        if world.rank == 0:
+            train.write(files)
+            for path in (files.genotype, files.curve, files.made):
+                mirror.artifact(path)
+
+
+class Training:
+    """The parts of one training run, and its straight line."""
+
+    def __init__(
+        self, files: SimpleNamespace, params: config.Train, genotype: Genotype, world: World
+    ) -> None:
+        self.params, self.genotype, self.world = params, genotype, world
+        self.clips = Clips.load(files.clips, split="train")
+        self.held_out = held_out(files.clips)
+        self.seconds, self.began = 0.0, time.monotonic()
+        steps, batch = epoch_shape(len(self.clips), params.batch)
+        self.recipe = Recipe(
+            seed=params.seed,
+            epochs=params.epochs,
+            steps=steps,
+            warmup=params.warmup * steps,
+            peak=scaled_rate(params.lr, batch),
+            batch=batch,
+            chunk=params.bn_clips,
+        )
+        torch.manual_seed(params.seed)
+        net = VideoNet(genotype, len(self.clips.classes), params.dropout, params.bn_clips)
+        open_branches(net, params.branch_gamma)
+        if params.init:
+            left_out = weights.initialise(net, Path(params.init))
+            if left_out and world.rank == 0:
+                print(f"{params.init}: starting anew: {', '.join(left_out)}", file=sys.stderr)
+        net = net.to(world.device)
+        self.state = State(net, sgd(net, params.momentum, params.weight_decay))
+
+    def resume(self, saved: dict) -> None:
+        """Goes on where a checkpoint stands."""
+        self.seconds = saved["seconds"]
+        self.state.load_state_dict(saved["state"])
+
+    def go(self, kept: Checkpoints, mirror: tracking.Run) -> None:
+        """Every step from where the state stands; each epoch measured and logged."""
+        steps = resumable(
+            fit(self.state, self.recipe, self._batches, self.world),
+            self.recipe.epochs * self.recipe.steps - self._done(),
+            f"train {self.genotype.name}",
+            ends_epoch=self._ends_epoch,
+            state=lambda: (self._done(), self._saved()),
+            kept=kept,
+            world=self.world,
+        )
+        for step in steps:
+            if self._ends_epoch(step):
+                self._end_epoch(step, mirror)
+
+    def write(self, files: SimpleNamespace) -> None:
+        """The outputs of the stage."""
+        how = {"data": fingerprint(clips=files.clips), "params": asdict(self.params)}
+        net = self.state.net
+        assert isinstance(net, VideoNet)
+        weights.save(files.weights, net, self.genotype, list(self.clips.classes), how)
+        history = pd.DataFrame(self.state.history)
+        atomic.write_text(files.curve, history.to_csv(index=False, lineterminator="\n"))
+        seconds = self.seconds + time.monotonic() - self.began
+        made.write(files.made, seconds, self.world.device, self.world.size, seed=self.params.seed)
+
+    def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
+        clip = self.genotype.input
+        return train_batches(
+            self.clips,
+            self.params.sampling,
+            clip.frames,
+            clip.stride,
+            clip.crop,
+            seed=self.params.seed,
+            epoch=epoch,
+            batch=self.recipe.batch,
+            chunk=self.recipe.chunk,
+            world=(self.world.rank, self.world.size),
+            start=start,
+        )
+
+    def _ends_epoch(self, step: Step) -> bool:
+        return step.step == self.recipe.steps - 1
+
+    def _end_epoch(self, step: Step, mirror: tracking.Run) -> None:
+        clips = self.recipe.steps * self.recipe.batch
+        row = {
+            "epoch": step.epoch + 1,
+            "lr": step.rate,
+            "loss": self.state.sums[0] / clips,
+            "top1": self.state.sums[1] / clips,
+        }
+        if self.held_out:
+            row["val_top1"] = self._validate(self.held_out)
+        self.state.history.append(row)
+        mirror.log(step.epoch + 1, {k: v for k, v in row.items() if k != "epoch"})
+
+    def _validate(self, clips: Clips) -> float:
+        """Top-1 from one centre clip a video, running statistics as they stand."""
+        clip = self.genotype.input
+        videos = eval_views(
+            clips,
+            [1],
+            "ends",
+            clip.frames,
+            clip.stride,
+            clip.short,
+            clip.crop,
+            sampling=self.params.sampling.rule,
+            crops=["center"],
+            world=(self.world.rank, self.world.size),
+        )
+        rows = [(v.row, scores(self.state.net, v.clips, 1, self.world.device)[0]) for v in videos]
+        every = dict(row for part in self.world.gather(rows) for row in part)
+        found = torch.stack([every[row] for row in range(len(clips))])
+        return accuracy(found.numpy(), clips.labels).top1
+
+    def _done(self) -> int:
+        return self.state.epoch * self.recipe.steps + self.state.step
+
+    def _saved(self) -> dict:
+        seconds = self.seconds + time.monotonic() - self.began
+        return {"state": self.state.state_dict(), "seconds": seconds}
+
+
+def held_out(path: Path) -> Clips | None:
+    """The validation clips, if there are any with a label."""
+    if "val" not in set(tables.read_table(path, ["split"])["split"]):
+        return None
+    clips = Clips.load(path, split="val")
+    return clips if (clips.labels >= 0).any() else None
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,35 @@
+"""Stage `transcode`: checks and encodes one shard of videos for sparse random access.
+
+    python -m autox3d.stages.transcode --list data/lists/0.parquet --shard data/shards/0.tar
+        --index data/index/0.parquet
+
+The videos lie under the data root, AUTOX3D_RAW (data/raw). As many run at once as there are cores.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+
+from autox3d import config
+from autox3d.run.program import paths, run
+from autox3d.run.progress import progress
+from autox3d.video.transcode import transcode
+
+
+def main() -> None:
+    files = paths(__doc__, "list", "shard", "index")
+    transcode(
+        files.list,
+        Path(os.environ.get("AUTOX3D_RAW", "data/raw")),
+        files.shard,
+        files.index,
+        config.load("transcode", config.Transcode),
+        workers=len(os.sched_getaffinity(0)),
+        progress=functools.partial(progress, what=f"transcode {files.list.stem}", unit="videos"),
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,270 @@
+"""annotate, transcode, index and subset as programs: real files in, tables and one line out."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from autox3d import config
+from autox3d.video import annotations, catalogue, demo, tables
+from autox3d.video.tables import read_classes, read_table
+
+ROOT = Path(__file__).parents[1]
+PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
+FLAGS = {
+    "annotate": "--videos data/videos.parquet --lists data/lists",
+    "transcode": "--list data/lists/0.parquet --shard data/shards/0.tar "
+    "--index data/index/0.parquet",
+    "index": "--videos data/videos.parquet --index data/index --clips data/clips.parquet "
+    "--report results/data.json",
+    "subset": "--clips data/clips.parquet --subset data/subset.parquet",
+}
+
+
+def stage(name: str, folder: Path, *before: str) -> subprocess.CompletedProcess[str]:
+    """Runs a stage's program in `folder`; `before` stands before its command."""
+    command = [*before, sys.executable, "-m", f"autox3d.stages.{name}", *FLAGS[name].split()]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+def settings(folder: Path, **annotate: object) -> None:
+    """params.yaml: one shard, the classes that there are, and `annotate` as given."""
+    content = PARAMS | {"annotate": PARAMS["annotate"] | {"shards": [0]} | annotate}
+    content["subset"] = PARAMS["subset"] | {"train": 2, "val": 1}
+    content["transcode"] = PARAMS["transcode"] | {"max_lost": 0.5}
+    (folder / "params.yaml").write_text(yaml.safe_dump(content))
+
+
+def refused(result: subprocess.CompletedProcess[str]) -> str:
+    """The one line, below what progress has told, of a program that ended as it should."""
+    assert result.returncode == 1, result.stderr
+    assert "Traceback" not in result.stderr
+    return result.stderr.splitlines()[-1]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """The demo's data stages, run whole on 8 x (2 + 1 + 1) videos and the bad ones."""
+    folder = tmp_path_factory.mktemp("made")
+    settings(folder, demo={"seed": 1, "train": 2, "val": 1, "test": 1})
+    for name in FLAGS:
+        result = stage(name, folder)
+        assert result.returncode == 0, result.stderr
+    return folder
+
+
+def test_every_video_is_accounted_for(made):
+    """32 good ones are clips; the bad ones are named with their reasons, the missing counted."""
+    found = json.loads((made / "results/data.json").read_text())
+
+    assert {name: found[name] for name in ("listed", "usable", "missing", "refused")} == {
+        "listed": 32 + len(demo.BAD), "usable": 32, "missing": 2, "refused": 5,
+    }  # fmt: skip
+    assert found["refused_by_reason"] == {"empty": 1, "not_a_video": 3, "truncated": 1}
+    assert found["by_split"]["val"] == {"listed": 8, "usable": 8, "missing": 0, "refused": 0}
+    counts = {"listed": 5, "usable": 4, "missing": 0, "refused": 1}
+    assert {"class": "zoom_in", **counts} in found["by_class"]
+    assert found["refused_videos"][-1] == {
+        "key": "train-zoom_in-empty",
+        "path": "demo/train/zoom_in/empty.mp4",
+        "reason": "empty",
+        "message": "the file has no content",
+    }
+
+
+def test_the_table_of_clips_is_sorted_and_labelled(made):
+    """By split and key; a label is the place of its class in the alphabet."""
+    rows, classes = (
+        read_table(made / "data/clips.parquet"),
+        read_classes(made / "data/clips.parquet"),
+    )
+
+    assert list(rows.columns) == catalogue.CLIPS
+    assert list(classes) == sorted(classes)
+    assert rows[["split", "key"]].apply(tuple, axis=1).is_monotonic_increasing
+    assert [classes[label] for label in rows["label"]] == [key.split("-")[1] for key in rows["key"]]
+    with (made / "data/shards" / rows["shard"].iloc[0]).open("rb") as shard:
+        shard.seek(rows["offset"].iloc[0])
+        assert shard.read(12)[4:8] == b"ftyp"
+
+
+def test_the_subset_has_both_halves(made):
+    """One training clip of each class for the weights, one for alpha."""
+    rows = read_table(made / "data/subset.parquet")
+
+    assert rows["split"].value_counts().to_dict() == {"train": 16, "val": 8}
+    assert rows.groupby(["label", "half"]).size().to_dict() == {
+        (label, half): 1 for label in range(8) for half in ("alpha", "weights")
+    }
+
+
+def test_a_second_run_gives_the_same_bytes(made, tmp_path, monkeypatch):
+    """In another folder, with the data root elsewhere."""
+    monkeypatch.setenv("AUTOX3D_RAW", str(made / "data/raw"))
+    shutil.copy(made / "params.yaml", tmp_path)
+    assert stage("annotate", tmp_path).returncode == 0
+    shutil.copytree(made / "data/index", tmp_path / "data/index")
+    assert stage("index", tmp_path).returncode == 0
+    assert stage("subset", tmp_path).returncode == 0
+
+    for name in ("videos.parquet", "lists/0.parquet", "clips.parquet", "subset.parquet"):
+        assert (tmp_path / "data" / name).read_bytes() == (made / "data" / name).read_bytes()
+
+
+def test_metrics_are_as_dvc_wants_them(made):
+    """Numbers in tables; the lists, of classes and names, are left out by `dvc metrics`."""
+    dvc = [sys.executable, "-m", "dvc"]
+    subprocess.run([*dvc, "init", "-q", "--no-scm"], cwd=made, check=True)
+    show = [*dvc, "metrics", "show", "results/data.json", "--json"]
+    told = json.loads(subprocess.run(show, cwd=made, capture_output=True, check=True).stdout)
+
+    data = told[""]["data"]["results/data.json"]["data"]
+    assert data["usable"] == 32
+    assert data["by_split"].keys() == {"train", "val", "test"}
+    assert data.keys().isdisjoint({"by_class", "refused_videos"})
+
+
+# ---- what users do wrong
+
+
+def folders(root: Path, *paths: str) -> None:
+    for path in paths:
+        (root / "data/raw/v" / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / "data/raw/v" / path).write_text("no video")
+
+
+def test_a_class_without_a_usable_video_is_refused(tmp_path):
+    """The files are there, but not one can be used: one line, and no table."""
+    settings(tmp_path, dataset="folder", videos="v")
+    folders(tmp_path, "train/cat/a.mp4", "train/dog/b.mp4", "val/dog/c.mp4")
+    assert stage("annotate", tmp_path).returncode == 0
+    params = yaml.safe_load((tmp_path / "params.yaml").read_text())
+    params["transcode"]["max_lost"] = 1.0
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    assert stage("transcode", tmp_path).returncode == 0
+
+    assert refused(stage("index", tmp_path)).startswith(
+        "data/videos.parquet: no usable training video of class 'cat' is left of 1. "
+        "Mend its videos (the first: v/train/cat/a.mp4: no video container"
+    )
+    assert not (tmp_path / "data/clips.parquet").exists()
+    assert not (tmp_path / "results/data.json").exists()
+
+
+def test_mistakes_in_annotations_end_in_one_line(tmp_path):
+    """A missing file and an unknown class, as the user sees them; nothing is written."""
+    settings(tmp_path, dataset="csv", videos="v", files={"list": "list.csv"})
+    assert refused(stage("annotate", tmp_path)) == (
+        "data/raw/list.csv: cannot be read (No such file or directory). "
+        "Mend annotate.files in params.yaml: its paths are under the data root."
+    )
+    folders(tmp_path, "a.mp4")
+    (tmp_path / "data/raw/list.csv").write_text(
+        "path,label,split\na.mp4,cat,train\nb.mp4,cab,val\n"
+    )
+    assert refused(stage("annotate", tmp_path)) == (
+        "data/raw/list.csv line 3: unknown class 'cab'. Did you mean 'cat'?"
+    )
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["raw"]
+
+
+def test_mistakes_in_settings_end_in_one_line(tmp_path):
+    """An unknown key, and no shard at all."""
+    settings(tmp_path, video="v")
+    assert refused(stage("annotate", tmp_path)) == (
+        "params.yaml: unknown 'annotate.video'. Did you mean 'videos'?"
+    )
+    settings(tmp_path, shards=[])
+    assert refused(stage("annotate", tmp_path)).startswith(
+        "params.yaml: 'annotate.shards' must be "
+    )
+
+
+@pytest.fixture
+def public_folder() -> Iterator[Path]:
+    """A folder that any user may enter (pytest's own are for their owner alone)."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def test_an_unwritable_folder_is_one_line(public_folder):
+    """For a user without root's rights: named, with the fix, and nothing half-written."""
+    settings(public_folder, dataset="folder", videos="v")
+    folders(public_folder, "train/cat/a.mp4")
+    (public_folder / "data").chmod(0o555)
+    drop = ["setpriv", "--reuid", "65534", "--clear-groups"] if os.geteuid() == 0 else []
+
+    line = refused(stage("annotate", public_folder, *drop))
+
+    (public_folder / "data").chmod(0o755)
+    assert line.startswith("data/lists: permission denied. Make it accessible to user ")
+    assert [path.name for path in (public_folder / "data").iterdir()] == ["raw"]
+
+
+@pytest.mark.parametrize(
+    "path", [ROOT / "params.yaml", *sorted((ROOT / "params").glob("*.yaml"))], ids=lambda p: p.stem
+)
+def test_shipped_settings_are_complete(path):
+    """The data sections of every file that may be copied over params.yaml."""
+    settings = config.load("annotate", config.Annotate, path)
+    config.load("transcode", config.Transcode, path)
+    config.load("subset", config.Subset, path)
+
+    assert settings.shards == tuple(range(len(settings.shards)))
+    if settings.dataset != "demo":
+        _, required, optional = annotations.ADAPTERS[settings.dataset]
+        assert set(required) <= set(settings.files) <= set(required + optional)
+
+
+# ---- joining the shards' indexes
+
+
+def videos(*rows: tuple[str, str, str]) -> pd.DataFrame:
+    frame = pd.DataFrame(rows, columns=["key", "label", "split"])
+    same = {"path": frame["key"], "video": frame["key"], "shard": 0}
+    return frame.assign(**same, status="listed", reason="", message="")
+
+
+def indexed(folder: Path, *rows: tuple[str, str]) -> Path:
+    frame = pd.DataFrame(rows, columns=["key", "sha256"])
+    numbers = dict.fromkeys(("offset", "length", "frames", "rate", "width", "height"), 1)
+    frame = frame.assign(shard="0.tar", status="ok", reason="", message="", **numbers)
+    tables.write_table(frame, folder / "0.parquet")
+    return folder
+
+
+def test_a_training_copy_of_a_held_out_clip_is_refused(tmp_path):
+    """The same bytes in training and test would be a test of memory."""
+    listed = videos(("a", "cat", "train"), ("b", "cat", "train"), ("c", "cat", "test"))
+    rows = catalogue.join(listed, indexed(tmp_path, ("a", "1"), ("b", "2"), ("c", "2")))
+    rows = catalogue.refuse_copies(rows).set_index("key")
+
+    assert rows["status"].to_dict() == {"a": "ok", "b": "refused", "c": "ok"}
+    assert rows["reason"]["b"] == "copy"
+    assert rows["message"]["b"] == "the same content as c, which is held out"
+
+
+def test_an_index_of_other_videos_is_refused(tmp_path):
+    """A list that has changed since, a shard that is not there: no label moves to another clip."""
+    folder = indexed(tmp_path, ("a", "1"), ("b", "2"))
+    for listed in (
+        videos(("a", "cat", "train")),
+        videos(*((key, "cat", "train") for key in "abc")),
+    ):
+        with pytest.raises(catalogue.Refused) as error:
+            catalogue.join(listed, folder)
+        first = "b" if len(listed) == 1 else "c"
+        assert str(error.value) == (
+            f"{tmp_path}: not of the videos now listed (first: {first}). Run the stage `transcode`."
+        )
