@@ -1,0 +1,130 @@
+"""A whole training loader, 2 workers: decode, crop, resize, flip, batch; ours and its peers.
+
+    python bench/loader.py [--videos FOLDER] [--count 4] [--clips 12]
+
+Every loader makes the same batches of uint8 from random clips of 13 frames, stride 6, at 160 px:
+ours from shards, the peers' from files, through the same cut and the same DataLoader, so that
+they differ in the reader alone. "As published" does what SlowFast and mmaction2 do to pixels
+besides: the whole frame to float, normalised, then resized and cropped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import footage
+import numpy as np
+import pandas as pd
+import readers
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from autox3d import config
+from autox3d.video import tables, views
+from autox3d.video.dataset import train_batches
+from autox3d.video.store import Clips
+from autox3d.video.transform import cut
+
+FRAMES, STRIDE, CROP, COUNT = 13, 6, 160, 300
+Loader = Callable[[], Iterable[Tensor]]
+WORKERS, BATCH, ROUNDS = 2, 8, 3
+SAMPLING = config.Sampling(jitter=(182, 228), flip=True, autoaugment=False, rule="stride")
+
+
+class Files(Dataset):
+    """Random clips of files by one reader."""
+
+    def __init__(self, read: readers.Reader, paths: list[Path], published: bool) -> None:
+        self.read, self.paths, self.published = read, paths, published
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, row: int) -> Tensor:
+        rng = np.random.default_rng(row)
+        start = rng.uniform(0, COUNT - FRAMES * STRIDE)
+        frames = self.read(self.paths[row], views.clip_frames(start, FRAMES, STRIDE, 30, "stride"))
+        height, width = frames.shape[1:3]
+        box = views.train_box(height, width, SAMPLING.jitter, CROP, rng)
+        return published(frames, box) if self.published else cut(frames, box, CROP)
+
+
+def published(frames: np.ndarray, box: views.Box) -> Tensor:
+    """float (3, T, 160, 160): normalise, resize the whole frame, crop."""
+    pixels = (torch.from_numpy(frames).float() / 255 - 0.45) / 0.225
+    scale = CROP / box.side
+    size = [round(side * scale) for side in frames.shape[1:3]]
+    pixels = F.interpolate(pixels.permute(0, 3, 1, 2), size, mode="bilinear")
+    top = min(round(box.top * scale), size[0] - CROP)
+    left = min(round(box.left * scale), size[1] - CROP)
+    return pixels[:, :, top : top + CROP, left : left + CROP].transpose(0, 1)
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    options = footage.options(__doc__)
+    with footage.encoded(options.videos, options.count) as videos:
+        rows = [video for video in videos for _ in range(options.clips)]
+        loaders: dict[str, Loader] = {"ours, shards": shards(videos, options.clips)}
+        for name, found in readers.peers().items():
+            if isinstance(found, str):
+                print(f"{name} {found}")
+                continue
+            if name == "ours":
+                continue
+            for kind in footage.Video._fields:
+                paths = [getattr(video, kind) for video in rows]
+                loaders[f"{name}, {kind}"] = plain(Files(found, paths, published=False))
+            paths = [video.default for video in rows]
+            loaders[f"{name}, default, as published"] = plain(Files(found, paths, published=True))
+        times = {name: [run(make) for _ in range(ROUNDS)] for name, make in loaders.items()}
+    best = float(np.median(times["ours, shards"]))
+    for name, seconds in times.items():
+        middle, low, high = np.median(seconds), min(seconds), max(seconds)
+        spread = f"{low * 1e3:.1f}-{high * 1e3:.1f}"
+        print(f"{name:42} {middle * 1e3:7.1f} ms a clip  {spread:>12}  {middle / best:5.1f}")
+
+
+def shards(videos: list[footage.Video], repeats: int) -> Loader:
+    """Our loader over one shard that holds the clips."""
+    folder = videos[0].ours.parent
+    data = [video.ours.read_bytes() for video in videos]
+    (folder / "0.tar").write_bytes(b"".join(data))
+    lengths = [len(clip) for clip in data]
+    table = pd.DataFrame({"key": [str(n) for n in range(len(data))], "label": 0})
+    table["split"], table["shard"], table["frames"] = "train", "0.tar", COUNT
+    table["offset"], table["length"] = np.cumsum([0, *lengths[:-1]]), lengths
+    table = pd.concat([table] * repeats, ignore_index=True)
+    tables.write_table(table, folder / "clips.parquet")
+    clips = Clips.load(folder / "clips.parquet", split="train", shards=folder)
+
+    def make() -> Iterator[Tensor]:
+        made = train_batches(
+            clips, SAMPLING, FRAMES, STRIDE, CROP,
+            seed=0, epoch=0, batch=BATCH, chunk=BATCH, workers=WORKERS,
+        )  # fmt: skip
+        return (batch.clips for batch in made)
+
+    return make
+
+
+def plain(dataset: Files) -> Loader:
+    return lambda: DataLoader(
+        dataset, BATCH, num_workers=WORKERS, drop_last=True, multiprocessing_context="fork"
+    )
+
+
+def run(make: Loader) -> float:
+    """Seconds a clip, by the clock, from the start of the workers to the last batch."""
+    began, clips = time.perf_counter(), 0
+    for batch in make():
+        clips += len(batch)
+    return (time.perf_counter() - began) / clips
+
+
+if __name__ == "__main__":
+    main()

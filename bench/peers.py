@@ -1,0 +1,48 @@
+r"""The networks that ours are held against, from packages of their own: `.peers`, beside `.venv`.
+
+pip install --no-deps --no-build-isolation --require-hashes --target .peers \
+    -r requirements-peers.lock
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+FOLDER = Path(__file__).parents[1] / ".peers"
+
+
+class Missing(ImportError):
+    """The packages are not installed."""
+
+
+def create_x3d(**settings: Any) -> nn.Module:
+    """PyTorchVideo's builder; its own defaults are X3D-S with one block in the first stage.
+
+    Raises:
+        Missing: PyTorchVideo is not in `.peers`.
+    """
+    if str(FOLDER) not in sys.path:
+        sys.path.append(str(FOLDER))
+    _without_torchvision()
+    try:
+        from pytorchvideo.models.x3d import create_x3d as create  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise Missing(f"PyTorchVideo is not in {FOLDER} ({error}): see {__file__}") from error
+    return create(**settings)
+
+
+def _without_torchvision() -> None:
+    """Lets PyTorchVideo import: it names a detection layer of torchvision, which X3D has not.
+
+    Torchvision's wheel does not import beside a torch without CUDA.
+    """
+    if "torchvision" not in sys.modules:
+        package, operators = types.ModuleType("torchvision"), types.ModuleType("torchvision.ops")
+        operators.RoIAlign = None  # pyright: ignore[reportAttributeAccessIssue]
+        package.ops = operators  # pyright: ignore[reportAttributeAccessIssue]
+        sys.modules |= {"torchvision": package, "torchvision.ops": operators}
