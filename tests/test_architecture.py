@@ -17,10 +17,12 @@ MAY_IMPORT = {
     **dict.fromkeys(PLAIN, PLAIN),
     **dict.fromkeys(PARTS, PLAIN),
     "run": PLAIN | PARTS,
-    "report": PLAIN | PARTS | {"run"},
-    "stages": PLAIN | PARTS | {"run", "report"},
-    "cli": PLAIN | PARTS | {"run", "report"},
-    "__init__": PLAIN | PARTS,
+    "report": PLAIN | PARTS | {"run", "use"},
+    "stages": PLAIN | PARTS | {"run", "report", "use"},
+    "use": PLAIN | PARTS | {"run"},
+    "commands": PLAIN | PARTS | {"run", "report", "use"},
+    "cli": {"commands", "run"},
+    "__init__": PLAIN | PARTS | {"use"},
 }
 NEEDS_NO_TORCH = PLAIN
 # What moves no result, so that a change in it reruns nothing: settings are tracked by value.
@@ -56,7 +58,7 @@ def own_imports(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(SOURCE)))
 def test_imports_point_one_way(path):
-    """Plain tables <- nets, search, learn, video <- run <- stages, report, cli."""
+    """Plain tables <- nets, search, learn, video <- run <- use <- stages, report, commands."""
     here = place(path)
 
     assert own_imports(path) - {here} <= MAY_IMPORT[here]
@@ -122,3 +124,9 @@ def test_every_stage_is_module_section_and_entry():
     programs = {p.stem for p in (SOURCE / "stages").glob("*.py")} - {"__init__"}
 
     assert programs == set(stages())
+
+
+@pytest.mark.parametrize("name", stages())
+def test_no_shell_stays_between_the_engine_and_the_stage(name):
+    """Where sh forks, a signal would end it and leave the stage an orphan, or unheard."""
+    assert stages()[name]["cmd"].startswith("exec python ")

@@ -20,7 +20,7 @@ SNAKEMAKE = (
 )
 SPAN = """\
   span:
-    cmd: python -m autox3d.run.launch span --out span.json
+    cmd: exec python -m autox3d.run.launch span --out span.json
     deps: [stage.py]
     metrics: [{span.json: {cache: false}}]
     meta: {resources: {nodes: 2, gres: "gpu:1", mem_mb: 1000, runtime: 5}}

@@ -30,26 +30,26 @@ NOTHING = "Nothing to be done"
 PIPELINE = """\
 stages:
   list:
-    cmd: python stage.py list
+    cmd: exec python stage.py list
     deps: [stage.py]
     params: [list]
     outs: [data/lists]
   shard:
     matrix: {item: [0, 1]}
-    cmd: python stage.py shard@${item.item}
+    cmd: exec python stage.py shard@${item.item}
     deps: [stage.py, "data/lists/${item.item}.json"]
     params: [shard]
     outs: ["data/shards/${item.item}.json"]
     meta: {resources: {mem_mb: 100}}
   train:
-    cmd: python stage.py train
+    cmd: exec python stage.py train
     deps: [stage.py, data/shards]
     params: [train]
     outs: [data/model.json]
     metrics: [{train.json: {cache: false}}]
     meta: {resources: {gpu: 1, mem_mb: 100}}
   test:
-    cmd: python stage.py test
+    cmd: exec python stage.py test
     deps: [stage.py, data/model.json]
     params: [test]
     metrics: [{test.json: {cache: false}}]
@@ -105,6 +105,7 @@ ENVIRONMENT = {
     key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "SNAKEMAKE_"))
 } | {
     "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+    "SHELL": "/bin/sh",  # where SHELL is unset, DVC takes it, too; not every sh execs by itself
     "DVC_NO_ANALYTICS": "1",
     "GIT_AUTHOR_NAME": "toy",
     "GIT_AUTHOR_EMAIL": "toy@localhost",

@@ -1,0 +1,1 @@
+"""The commands of `autox3d`, by what they work on."""
