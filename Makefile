@@ -5,12 +5,14 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 READY := .venv/.ready
 
-.PHONY: help setup demo test test-system check format lock readme rescan ui clean
+.PHONY: help setup demo test test-system test-slurm test-long check format lock readme rescan ui clean
 
 help:
 	@echo "make demo         set up, then the whole pipeline on generated videos -> results/report.html"
 	@echo "make test         set up, then the tests that need no system packages"
 	@echo "make test-system  the tests with SLURM and Chromium (apt-get installs them, as root)"
+	@echo "make test-slurm   those with SLURM alone"
+	@echo "make test-long    kills at random points, requeues, time-outs: an hour, and the system packages"
 	@echo "make check        formatting, lint, types"
 	@echo "make ui           MLflow on http://127.0.0.1:5000"
 	@echo "make rescan       list the raw videos again after they changed"
@@ -41,11 +43,19 @@ demo: $(READY)
 	@echo "The report: $(CURDIR)/results/report.html"
 
 test: .peers/.ready
-	pytest -n auto -m "not system"
+	pytest -n auto -m "not system and not long"
 
 test-system: $(READY)
 	tests/install-system
-	pytest -m system --timeout 900
+	pytest -m "system and not long" --timeout 900
+
+test-slurm: $(READY)
+	tests/install-system
+	pytest -m "system and not long" --timeout 900 tests/test_slurm*.py
+
+test-long: .peers/.ready
+	tests/install-system
+	pytest -m long --timeout 7200
 
 check: $(READY)
 	ruff format --check .
