@@ -1,4 +1,4 @@
-"""warmup, search and derive as programs: killed at any moment, they end with the same bits."""
+"""The search's stages as programs: killed at any moment, they end with the same bits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ import yaml
 from autox3d.genotype import Genotype
 from autox3d.run.checkpoint import RESUME
 from autox3d.space import Space
+from autox3d.stages.search import shuffle
 from autox3d.video import tables
+from autox3d.video.store import Clips
 
 ROOT = Path(__file__).parents[1]
 SPACE = """\
@@ -43,14 +45,18 @@ FLAGS = {
     "search": "--space space.yaml --clips subset.parquet --init warmup.safetensors "
     "--weights search.safetensors --alpha alpha.json --steps steps.parquet "
     "--trace trace.csv --made search_made.json",
+    "control": "--space space.yaml --clips subset.parquet --init warmup.safetensors "
+    "--alpha control/alpha.json --trace control/trace.csv --made control/made.json",
     "derive": "--space space.yaml --clips subset.parquet --alpha alpha.json "
     "--weights search.safetensors --genotype found.yaml --report derive.json",
 }
 MADE = {
     "warmup": ["warmup.safetensors", "warmup.csv"],
     "search": ["search.safetensors", "alpha.json", "steps.parquet", "trace.csv"],
+    "control": ["control/alpha.json", "control/trace.csv"],
     "derive": ["found.yaml", "derive.json"],
 }
+ALPHAS = ("alpha.json", "control/alpha.json")
 ENVIRONMENT = {"AUTOX3D_TRACKING": "off", "OMP_NUM_THREADS": "1", "AUTOX3D_WORKERS": "1"}
 
 
@@ -122,6 +128,7 @@ def lay_out(clips: Path, folder: Path) -> Path:
         supernet={"batch": 4, "bn_clips": 2, "likelihood": likelihood, "sampling": sampling},
         warmup={"epochs": 2, "draws": 2},
         search={"epochs": 3, "draws": 2, "alpha_draws": 3, "target": 0.0008},
+        control={"epochs": 2},
         derive={"runners_up": 2, "calibration": 4},
     )
     return folder
@@ -135,7 +142,7 @@ def project(clips, tmp_path) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(clips, tmp_path_factory) -> Path:
-    """All three stages, undisturbed."""
+    """Every stage, undisturbed."""
     folder = lay_out(clips, tmp_path_factory.mktemp("whole"))
     for stage in FLAGS:
         finish(stage, folder)
@@ -232,19 +239,48 @@ def test_derive_writes_the_most_probable_network(whole):
     assert ranks == sorted(ranks, reverse=True)
 
 
-def test_a_null_control_shuffles_alphas_labels_alone(whole, project):
-    """The same weights at the first step, another alpha after it."""
-    (project / "warmup.safetensors").symlink_to(whole / "warmup.safetensors")
-    change(project, search={"null_control": True})
-    finish("search", project)
+def test_the_control_is_the_search_with_other_labels_for_alpha(whole):
+    """Its first epochs, at its rates, in its columns: the same labels, another alpha."""
+    search, control = (pd.read_csv(whole / at) for at in ("trace.csv", "control/trace.csv"))
+    real, null = (json.loads((whole / at).read_text())["choices"] for at in ALPHAS)
 
-    real, null = (tables.read_table(at / "steps.parquet") for at in (whole, project))
-    assert real["loss"][0] == null["loss"][0]
-    assert real["alpha_loss"][0] != null["alpha_loss"][0]
+    assert list(control.columns) == list(search.columns)
+    assert list(control["epoch"]) == list(search["epoch"])[:2]
+    assert list(control["lr"]) == list(search["lr"])[:2]
+    assert control["alpha_loss"][0] != search["alpha_loss"][0]
+    assert [row["candidates"] for row in null] == [row["candidates"] for row in real]
+    assert any(
+        n["probabilities"][1] != r["probabilities"][1] for n, r in zip(null, real, strict=True)
+    )
+
+
+def test_the_control_shuffles_alphas_labels_once_and_no_others(whole):
+    """The same clips and as many of each class."""
+    before = Clips.load(whole / "subset.parquet", split="train", half="alpha").labels
+    after = before.copy()
+    shuffle(after, 1)
+
+    assert sorted(after) == sorted(before)
+    assert list(after) != list(before)
+
+
+def test_no_control_is_an_empty_trace(whole, project):
+    """`control.epochs: 0` does no step, and leaves what the report reads: a head and no rows."""
+    change(project, control={"epochs": 0})
+    finish("control", project)
+    trace = pd.read_csv(project / "control/trace.csv")
+
+    assert list(trace.columns) == list(pd.read_csv(whole / "trace.csv").columns)
+    assert trace.empty
+    assert json.loads((project / "control/alpha.json").read_text())["choices"] == []
 
 
 MISTAKES = {
     "one draw": ({"search": {"alpha_draws": 1}}, "params.yaml: 'search.alpha_draws' must be >= 2"),
+    "longer control": (
+        {"control": {"epochs": 4}},
+        "params.yaml: 'control.epochs' is 4, but the search has 3. Ask for as many or fewer.",
+    ),
     "other space": (
         {},
         "warmup.safetensors: 'widest.stem.space.weight' does not fit the space. Run",
@@ -260,7 +296,7 @@ def test_a_mistake_is_one_line(whole, project, name):
     change(project, **changes)
     if name == "other space":
         (project / "space.yaml").write_text(SPACE.replace("channels: 8,", "channels: 12,"))
-    process = start("search", project, 1)
+    process = start("control" if name == "longer control" else "search", project, 1)
     _, errors = process.communicate(timeout=100)
 
     assert process.returncode == 1

@@ -138,7 +138,13 @@ class Search:
     beta: Annotated[float, Field(ge=0)]
     target: Positive  # G multiply-adds of a clip; dearer networks are pulled at
     floor: Positive | None  # G multiply-adds; cheaper ones too, as in Auto-TSNet's range
-    null_control: bool  # shuffles the labels of alpha's half: what is left is noise
+
+
+@table
+class Control:
+    """The search with the labels of alpha's half shuffled: what is left is noise."""
+
+    epochs: Whole  # of the search, from its first on; 0: no control
 
 
 @table
@@ -179,6 +185,15 @@ class Evaluate:
 
 
 @table
+class Explain:
+    """Clips shown with what the network saw in them."""
+
+    networks: Annotated[tuple[str, ...], Field(min_length=1)]  # of those that are trained
+    videos: Whole  # a right answer each, of as many classes
+    pairs: Whole  # of classes that are confused most
+
+
+@table
 class Scale:
     """One size of the found network."""
 
@@ -209,11 +224,13 @@ class Params:
     supernet: Supernet
     warmup: Warmup
     search: Search
+    control: Control
     derive: Derive
     scale: dict[str, Scale]
     baseline: dict[str, Baseline]
     train: dict[str, Train]
     evaluate: Evaluate
+    explain: Explain
 
 
 def load(section: str, kind: type[T], path: Path = Path("params.yaml")) -> T:

@@ -10,6 +10,7 @@ python -m autox3d.run.launch search --space architectures/space_demo.yaml \
 from __future__ import annotations
 
 from dataclasses import asdict
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,25 +26,34 @@ from autox3d.search.loop import State
 from autox3d.search.prior import Prior
 from autox3d.search.trace import Step
 from autox3d.space import Space
-from autox3d.stages.warmup import Phase, load_weights, save_weights, write_curve
+from autox3d.stages.phase import Phase, load_weights, save_weights, write_curve
 from autox3d.video import tables
 
 
 def main() -> None:
-    """Settings: `supernet`, `search`, and the epochs of `warmup`."""
     files = paths(__doc__, "space", "clips", "init", "weights", "alpha", "steps", "trace", "made")
+    search("search", files, config.load("search", config.Search).epochs)
+
+
+def search(stage: str, files: SimpleNamespace, epochs: int, *, shuffled: bool = False) -> None:
+    """So many epochs of the search. Settings: `supernet`, `search`, and the epochs of `warmup`.
+
+    Args:
+        stage: that asks
+        shuffled: the null control, which leaves no weights and no steps
+    """
     shared = config.load("supernet", config.Supernet)
     params = config.load("search", config.Search)
     warm = config.load("warmup", config.Warmup).epochs
     space = Space.load(files.space)
-    parts = {"shared": shared, "search": params, "warm": warm, "space": space}
+    parts = {"shared": shared, "search": params, "warm": warm, "epochs": epochs, "space": space}
     parts |= {"clips": files.clips, "init": files.init}
     with (
         join() as world,
-        Checkpoints(folder("search", **parts), writes=world.rank == 0) as kept,
+        Checkpoints(folder(stage, **parts), writes=world.rank == 0) as kept,
         tracking.run(
-            "search",
-            "null control" if params.null_control else "",
+            stage,
+            "",
             asdict(shared) | {"search": asdict(params)},
             {"data": fingerprint(clips=files.clips)},
             resume=kept.folder / "mlflow-run",
@@ -54,14 +64,15 @@ def main() -> None:
         load_weights(files.init, phase.state)
         for group in phase.state.adam.param_groups:
             group["lr"] = params.alpha_lr
-        if params.null_control:
+        if shuffled:
             shuffle(phase.halves["alpha"].labels, shared.seed)
-        recipe = phase.recipe(warm + params.epochs, params, params.draws)
-        phase.go("search", recipe, phase.batches("alpha"), kept, mirror)
+        recipe = phase.recipe(warm + epochs, params, params.draws)
+        phase.go(stage, recipe, phase.batches("alpha"), kept, mirror)
         if world.rank == 0:
-            save_weights(files.weights, phase.state)
-            write_curve(files.trace, "search", phase.state.rows)
-            tables.write_table(steps_table(space, phase.state.rows), files.steps)
+            if not shuffled:
+                save_weights(files.weights, phase.state)
+                tables.write_table(steps_table(space, phase.state.rows), files.steps)
+            write_curve(files.trace, stage, phase.state.rows)
             atomic.write_json(files.alpha, alpha_record(space, phase.state))
             made.write(files.made, phase.seconds, world.device, world.size, seed=shared.seed)
             for path in (files.space, files.alpha, files.trace, files.made):

@@ -1,0 +1,45 @@
+r"""Stage `control`: the search again, with the labels of alpha's half shuffled. One process a GPU.
+
+python -m autox3d.run.launch control --space architectures/space_demo.yaml \
+    --clips data/subset.parquet --init data/supernet/warmup.safetensors \
+    --alpha results/control/alpha.json --trace results/control/trace.csv \
+    --made results/control/control_made.json
+
+Alpha can then learn nothing of the clips: what its entropy does here, it does without a reason. The
+epochs are the first ones of the search, at its rates. With none of them, the trace is empty.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from autox3d import atomic, config
+from autox3d.errors import Refused
+from autox3d.run import made
+from autox3d.run.program import paths, run
+from autox3d.space import Space
+from autox3d.stages.search import search
+
+COLUMNS = "epoch,phase,lr,loss,alpha_loss,effective_draws,over_target,drawn_gmacs,expected_gmacs"
+COLUMNS += ",mode_gmacs,entropy"  # of the search's trace
+
+
+def main() -> None:
+    """Settings: `control`, and those of the search."""
+    files = paths(__doc__, "space", "clips", "init", "alpha", "trace", "made")
+    asked = config.load("control", config.Control).epochs
+    most = config.load("search", config.Search).epochs
+    if asked > most:
+        raise Refused(
+            f"params.yaml: 'control.epochs' is {asked}, but the search has {most}. "
+            "Ask for as many or fewer."
+        )
+    if asked:
+        return search("control", files, asked, shuffled=True)
+    atomic.write_text(files.trace, f"{COLUMNS}\n")
+    atomic.write_json(files.alpha, {"space": Space.load(files.space).name, "choices": []})
+    made.write(files.made, 0.0, torch.device("cpu"), 0)
+
+
+if __name__ == "__main__":
+    run(main)
