@@ -1,0 +1,199 @@
+"""What warm-up and search share: the supernet, its clips, its steps and its files."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from itertools import groupby, islice
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from autox3d import atomic, config
+from autox3d.errors import Refused
+from autox3d.learn.loop import chunks
+from autox3d.learn.schedule import cosine, scaled_rate, sgd
+from autox3d.nets.network import open_branches
+from autox3d.nets.supernet import Supernet
+from autox3d.run import tracking
+from autox3d.run.checkpoint import Checkpoints
+from autox3d.run.distributed import World
+from autox3d.run.resumable import resumable
+from autox3d.search.constraint import Constraint
+from autox3d.search.loop import Batch, Batches, Costs, Recipe, State, Step, fit
+from autox3d.search.parsec import Likelihood
+from autox3d.search.prior import Prior
+from autox3d.space import Space, SpaceCosts
+from autox3d.video.dataset import epoch_shape, train_batches
+from autox3d.video.store import Clips
+from autox3d.video.subset import HALVES
+
+
+class Phase:
+    """The parts of a warm-up or search, and its straight line.
+
+    Args:
+        epochs: of warm-up and search
+    """
+
+    def __init__(
+        self,
+        clips: Path,
+        space: Space,
+        shared: config.Supernet,
+        world: World,
+        epochs: tuple[int, int],
+    ) -> None:
+        self.space, self.shared, self.world, self.epochs = space, shared, world, epochs
+        self.halves = {half: Clips.load(clips, split="train", half=half) for half in HALVES}
+        smaller = min(map(len, self.halves.values()))
+        self.steps, self.batch = epoch_shape(smaller, shared.batch)
+        self.classes = self.halves["weights"].classes
+        self.seconds = 0.0
+        torch.manual_seed(shared.seed)
+        net = Supernet(
+            space, len(self.classes), shared.dropout, shared.bn_clips, shared.selection
+        ).to(world.device)
+        open_branches(net, shared.branch_gamma)
+        prior = Prior([len(choice.candidates) for choice in space.choices])
+        weights = sgd(net, shared.momentum, shared.weight_decay)
+        self.state = State(net, prior, weights, torch.optim.Adam(prior.parameters()))
+
+    def recipe(self, until: int, search: config.Search, draws: int) -> Recipe:
+        """What the loop needs; alpha's part plays no role in warm-up."""
+        costs = SpaceCosts(self.space, len(self.classes))
+        total = sum(self.epochs) * self.steps
+        peak = scaled_rate(self.shared.lr, self.batch)
+        likelihood = self.shared.likelihood
+        return Recipe(
+            seed=self.shared.seed,
+            until=until,
+            steps=self.steps,
+            batch=self.batch,
+            draws=draws,
+            alpha_draws=search.alpha_draws,
+            shared=self.shared.shared_draws,
+            likelihood=Likelihood(likelihood.reduction, likelihood.temperature),
+            constraint=Constraint(search.cost, search.beta, search.floor, search.target),
+            costs=Costs(costs.of, costs.expected),
+            rate=lambda step: cosine(step, total, 0, peak),
+        )
+
+    def batches(self, half: str) -> Batches:
+        """A half's clips, normalised on the device; each half has an order of its own."""
+        clip, seed = self.space.input, self.shared.seed * len(HALVES) + HALVES.index(half)
+
+        def epoch(number: int, start: int) -> Iterator[Batch]:
+            found = train_batches(
+                self.halves[half],
+                self.shared.sampling,
+                clip.frames,
+                clip.stride,
+                clip.crop,
+                seed=seed,
+                epoch=number,
+                batch=self.batch,
+                chunk=self.shared.likelihood.clips,
+                world=(self.world.rank, self.world.size),
+                start=start,
+            )
+            for batch in islice(found, self.steps - start):  # the halves may differ in size
+                yield chunks(batch, self.shared.likelihood.clips, self.world.device)
+
+        return epoch
+
+    def go(
+        self,
+        stage: str,
+        recipe: Recipe,
+        alpha: Batches | None,
+        kept: Checkpoints,
+        mirror: tracking.Run,
+    ) -> None:
+        """Every step, from the newest checkpoint on; one more now and then."""
+        before = 0.0
+        if found := kept.newest():
+            before = found[1]["seconds"]
+            self.state.load_state_dict(found[1]["state"])
+        began = time.monotonic()
+
+        def saved() -> tuple[int, dict[str, Any]]:
+            state = {"state": self.state.state_dict(), "seconds": self.seconds}
+            return len(self.state.rows), state
+
+        steps = resumable(
+            fit(self.state, recipe, self.batches("weights"), alpha, self.world.sum_),
+            (recipe.until - self.state.epoch) * self.steps - self.state.step,
+            stage,
+            ends_epoch=lambda _: self.state.step == self.steps,
+            state=saved,
+            kept=kept,
+            world=self.world,
+        )
+        for step in steps:
+            self.seconds = before + time.monotonic() - began
+            if self.state.step == self.steps:
+                self.world.agree("alpha", self.state.prior.alpha)
+                rows = [row for row in self.state.rows if row.epoch == step.epoch]
+                mirror.log(step.epoch + 1, epoch_row(rows))
+
+
+def epoch_row(rows: Sequence[Step]) -> dict[str, float]:
+    """An epoch of the trace: means over its steps, and where alpha stands at its end."""
+    last, count = rows[-1], len(rows)
+    means = ["loss", "effective_draws", "over_target", "drawn_gmacs"]
+    if not math.isnan(last.alpha_loss):
+        means.insert(1, "alpha_loss")
+    open_choices = [value for value in last.entropy if value > 0] or [0.0]
+    return {
+        "epoch": last.epoch + 1,
+        "lr": last.lr,
+        **{name: sum(getattr(row, name) for row in rows) / count for name in means},
+        "expected_gmacs": last.expected_gmacs,
+        "mode_gmacs": last.mode_gmacs,
+        "entropy": sum(open_choices) / len(open_choices),
+    }
+
+
+def write_curve(path: Path, phase: str, rows: Sequence[Step]) -> None:
+    """One line an epoch."""
+    epochs = groupby(rows, key=lambda row: row.epoch)
+    found = pd.DataFrame([epoch_row(list(steps)) for _, steps in epochs])
+    found.insert(1, "phase", phase)
+    atomic.write_text(path, found.to_csv(index=False, lineterminator="\n"))
+
+
+def save_weights(path: Path, state: State) -> None:
+    """The shared weights and the momentum of each: the search goes on as if never stopped."""
+    tensors: dict[str, torch.Tensor] = {}
+    for name, weight in state.supernet.named_parameters():
+        tensors[f"weight.{name}"] = weight.detach().cpu().contiguous()
+        moved = state.sgd.state[weight].get("momentum_buffer")
+        if moved is not None:
+            tensors[f"momentum.{name}"] = moved.detach().cpu().contiguous()
+    with atomic.replacing(path) as part:
+        save_file(tensors, part)
+
+
+def load_weights(path: Path, state: State) -> None:
+    """Takes over what `save_weights` wrote.
+
+    Raises:
+        Refused: the file is missing, or holds the weights of another space.
+    """
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise Refused(f"{path}: no weights ({error}). Run the stage that makes it.") from error
+    for name, weight in state.supernet.named_parameters():
+        found = tensors.get(f"weight.{name}")
+        if found is None or found.shape != weight.shape:
+            raise Refused(f"{path}: '{name}' does not fit the space. Run `warmup` again.")
+        weight.data.copy_(found)
+        if (moved := tensors.get(f"momentum.{name}")) is not None:
+            state.sgd.state[weight]["momentum_buffer"] = moved.to(weight.device)
