@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from autox3d.errors import Refused
 from autox3d.genotype import Genotype, Input
@@ -73,6 +75,7 @@ def test_saving_again_replaces_the_folder_whole(folder, genotype):
     weights.save(folder, net, genotype, CLASSES, {})
 
     assert {path.name for path in folder.iterdir()} == {
+        "README.md",
         "genotype.yaml",
         "model.json",
         "weights.safetensors",
@@ -109,6 +112,74 @@ def test_fine_tuning_with_as_many_classes_starts_from_everything(folder, genotyp
     net = VideoNet(genotype, len(CLASSES), dropout=0.5, bn_clips=8)
 
     assert weights.initialise(net, folder) == []
+
+
+MADE = {"commit": "0123456789", "device": "one GPU", "hours": 1.5, "processes": 1, "seed": 1}
+TESTED = {
+    "split": "test",
+    "videos": 128,
+    "center": {"views": 10, "top1": 0.5, "top5": 0.9, "mean": 0.7},
+    "lcr": {"views": 30, "top1": 0.625, "top5": 1.0, "mean": 0.8125},
+}
+
+
+def front(folder: Path) -> dict:
+    """What README.md says to programs."""
+    return yaml.safe_load((folder / "README.md").read_text().split("---\n")[1])
+
+
+def test_the_card_says_what_the_network_is(genotype, tmp_path):
+    """Licence, classes, sizes, normalisation, metrics and settings, to programs and to people."""
+    net = VideoNet(genotype, len(CLASSES), dropout=0.5, bn_clips=8)
+    how = {"data": "36a526e2", "params": {"seed": 1, "weight_decay": 5e-5}}
+    weights.save(tmp_path / "net", net, genotype, CLASSES, how, {"val_top1": 0.75})
+
+    found, page = front(tmp_path / "net"), (tmp_path / "net/README.md").read_text()
+    assert found["license"] == "apache-2.0"
+    assert found["classes"] == CLASSES
+    assert found["input"] == {
+        "layout": "B 3 T H W",
+        "frames": 4,
+        "stride": 1,
+        "crop": 32,
+        "short": 40,
+    }
+    assert found["normalisation"] == {"mean": 0.45, "std": 0.225}
+    assert (found["metrics"], found["how"]) == ({"val_top1": 0.75}, how)
+    assert "| validation videos, one centre clip each | 75.0 | |" in page
+    assert "- data: 36a526e2" in page
+    assert "1. crème brûlée" in page
+
+
+def test_a_completed_card_tells_test_and_training(folder, tmp_path):
+    """What other stages found out joins in a copy; the folder that they read keeps its bits."""
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    weights.complete(folder, tmp_path / "shipped", MADE, TESTED)
+
+    found = front(tmp_path / "shipped")
+    assert found["how"] == {"seed": 1, "made": MADE}
+    assert found["metrics"]["test"]["lcr"] == {"views": 30, "top1": 0.625, "top5": 1.0}
+    page = (tmp_path / "shipped/README.md").read_text()
+    assert (
+        "| 128 videos of `test`, 30 views (left, centre and right crops) | 62.5 | 100.0 |" in page
+    )
+    assert "- hours: 1.5" in page
+    assert weights.load(tmp_path / "shipped").metrics == found["metrics"]
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_pickle_is_not_opened(folder, tmp_path):
+    """Under the name of the weights it is refused, and the code in it does not run."""
+
+    class Trap:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "ran",)
+
+    (folder / "weights.safetensors").write_bytes(pickle.dumps(Trap()))
+    with pytest.raises(Refused, match=r"weights\.safetensors: no safetensors"):
+        weights.load(folder)
+
+    assert not (tmp_path / "ran").exists()
 
 
 def test_missing_weights_are_named(folder):

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from autox3d.errors import Refused
 from autox3d.genotype import Genotype
-from autox3d.nets import weights
+from autox3d.nets import card, weights
 from autox3d.nets.network import VideoNet
 
 Names = dict[str, str]  # our layer -> theirs
@@ -88,7 +88,8 @@ def convert(checkpoint: Path, genotype: Genotype, classes: list[str] | None, out
     ours = rename(theirs, net.state_dict(), names)
     weights.check(ours, net.state_dict(), checkpoint, "Give the genotype that it was trained with.")
     net.load_state_dict(ours, assign=True)
-    weights.save(out, net, genotype, classes, {"imported": checkpoint.name, "from": source})
+    how = {"imported": checkpoint.name, "from": source}
+    weights.save(out, net, genotype, classes, how, licence=card.FOREIGN)
 
 
 def read(checkpoint: Path) -> dict[str, Tensor]:

@@ -118,7 +118,9 @@ class Training:
         how = {"data": fingerprint(clips=files.clips), "params": asdict(self.params)}
         net = self.state.net
         assert isinstance(net, VideoNet)
-        weights.save(files.weights, net, self.genotype, list(self.clips.classes), how)
+        last = self.state.history[-1]
+        metrics = {"train_top1": last["top1"], "val_top1": last.get("val_top1")}
+        weights.save(files.weights, net, self.genotype, list(self.clips.classes), how, metrics)
         history = pd.DataFrame(self.state.history)
         atomic.write_text(files.curve, history.to_csv(index=False, lineterminator="\n"))
         seconds = self.seconds + time.monotonic() - self.began
