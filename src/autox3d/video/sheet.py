@@ -1,0 +1,60 @@
+"""A contact sheet: frames of a clip in a row, and below them the same frames lit by maps.
+
+T frames, S x S pixels
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+import av
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+FRAMES = 8  # at most, of a clip
+TILE, GAP = 112, 2  # px, of a frame and between two
+DARK = 0.2  # of a pixel's brightness is left where a map is 0
+QUALITY = 4  # MJPEG's quantiser, 2 (best) to 31
+
+
+def shown(count: int) -> np.ndarray:
+    """The frames of a clip of `count` that a sheet has, first and last included."""
+    return np.linspace(0, count - 1, min(count, FRAMES)).round().astype(int)
+
+
+def sheet(clip: Tensor, maps: Sequence[Tensor]) -> np.ndarray:
+    """uint8 (height, width, 3) on white; a row of frames, and one for each map.
+
+    Args:
+        clip: uint8 (T, S, S, 3)
+        maps: (T, H, W) each, of any size; every one is lit by its own maximum
+    """
+    at = shown(len(clip))
+    frames = _resized(clip[at].permute(0, 3, 1, 2).float())
+    rows = [frames]
+    for heat in maps:
+        share = heat[at] / heat.max().clamp_min(torch.finfo(heat.dtype).tiny)
+        rows.append(frames * (DARK + (1 - DARK) * _resized(share[:, None])))
+    padded = [F.pad(row, (0, GAP, 0, GAP), value=255.0) for row in rows]
+    grid = torch.cat([torch.cat(list(row), 2) for row in padded], 1)[:, :-GAP, :-GAP]
+    return grid.round().clamp(0, 255).byte().permute(1, 2, 0).contiguous().numpy()
+
+
+def _resized(x: Tensor) -> Tensor:
+    """(T, C, H, W) -> (T, C, TILE, TILE)."""
+    return F.interpolate(x, (TILE, TILE), mode="bilinear", antialias=True, align_corners=False)
+
+
+def jpeg(pixels: np.ndarray) -> bytes:
+    """uint8 (height, width, 3) as a JPEG file, the same bytes each time."""
+    encoder = av.CodecContext.create("mjpeg", "w")
+    encoder.height, encoder.width = pixels.shape[:2]
+    encoder.pix_fmt, encoder.time_base = "yuvj444p", Fraction(1)
+    quality = str(QUALITY * 118)  # FF_QP2LAMBDA
+    encoder.options = {"flags": "+bitexact+qscale", "global_quality": quality}
+    frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuvj444p")
+    frame.pts = 0
+    return b"".join(map(bytes, [*encoder.encode(frame), *encoder.encode(None)]))

@@ -1,0 +1,201 @@
+"""What the network saw is shown where it is; the clips shown are the ones that tell most."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import results_folder
+import shards
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from autox3d.learn.gradcam import grad_cam
+from autox3d.nets import weights
+from autox3d.nets.network import VideoNet, open_branches
+from autox3d.stages import explain
+from autox3d.video import tables
+from autox3d.video.sheet import DARK, FRAMES, GAP, TILE, jpeg, sheet, shown
+
+ROOT = Path(__file__).parents[1]
+
+
+class Colours(nn.Module):
+    """Class 0 is the mean of red, class 1 that of green less that of red."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Conv3d(3, 2, 1, bias=False)
+        weight = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+        self.features.weight = nn.Parameter(weight[:, :, None, None, None])
+
+    def forward(self, x: Tensor) -> Tensor:
+        red, green = self.features(x).mean((2, 3, 4)).unbind(1)
+        return torch.stack([red, green - red], 1)
+
+
+def test_the_map_is_the_one_that_can_be_worked_out() -> None:
+    """Of a network that adds up colours, each cell's part of the logit; below 0 is 0."""
+    net, clips = Colours(), torch.randn(2, 3, 4, 5, 6)
+    maps = grad_cam(net.features, net, clips, torch.tensor([0, 1]))
+    cells = 4 * 5 * 6
+    torch.testing.assert_close(maps[0], (clips[0, 0] / cells).relu())
+    torch.testing.assert_close(maps[1], ((clips[1, 1] - clips[1, 0]) / cells).relu())
+
+
+def test_a_spot_is_found_in_space_and_time() -> None:
+    """One red cell in one frame: there the map has its maximum, and is 0 elsewhere."""
+    clip = torch.zeros(1, 3, 6, 8, 8)
+    clip[0, 0, 4, 2, 7] = 1.0
+    net = Colours()
+    maps = grad_cam(net.features, net, clip, torch.tensor([0]))
+    assert maps.nonzero().tolist() == [[0, 4, 2, 7]]
+
+
+def test_in_a_video_network_it_is_the_slope_of_the_head() -> None:
+    """The same map by differentiating the head alone; no gradient is left, no hook either."""
+    torch.manual_seed(1)
+    net = VideoNet(results_folder.genotype(), 5, dropout=0.0, bn_clips=1).eval()
+    open_branches(net, 1.0)
+    nn.init.normal_(net.head.classify.weight)
+    clip, layer = torch.randn(1, 3, 8, 48, 48), net.attention[-1]
+    maps = grad_cam(layer, lambda x: net.logits(x).mean(1), clip, torch.tensor([3]))
+
+    x = net.stem(clip.contiguous(memory_format=torch.channels_last_3d))
+    for block, attend in zip(net.blocks, net.attention, strict=True):
+        x = attend(block(x))
+    features = x.detach().requires_grad_()
+    (slope,) = torch.autograd.grad(net.head(features).mean(1)[0, 3], features)
+    expected = (slope.mean((2, 3, 4), keepdim=True) * features).sum(1).relu()
+    assert maps.max() > 0
+    torch.testing.assert_close(maps, expected.detach())
+    assert all(weight.grad is None for weight in net.parameters())
+    assert not layer._forward_hooks
+
+
+def test_a_sheet_is_lit_where_the_map_is() -> None:
+    """A grey clip: as it is in the first row, dark in the second but for the frame that counts."""
+    clip = torch.full((4, 20, 20, 3), 200, dtype=torch.uint8)
+    heat = torch.zeros(4, 2, 2)
+    heat[2] = 5.0
+    made = sheet(clip, [heat])
+    assert made.shape == (2 * TILE + GAP, 4 * TILE + 3 * GAP, 3)
+    frames = [(TILE + GAP) * t + TILE // 2 for t in range(4)]
+    assert made[TILE // 2, frames, 0].tolist() == [200] * 4
+    assert made[TILE + GAP + TILE // 2, frames, 0].tolist() == [200 * DARK] * 2 + [200, 200 * DARK]
+
+
+def test_a_map_of_nothing_is_dark() -> None:
+    """Where nothing speaks for a class, there is no division by 0."""
+    clip = torch.full((2, 8, 8, 3), 100, dtype=torch.uint8)
+    made = sheet(clip, [torch.zeros(2, 2, 2)])
+    assert np.unique(made[TILE + GAP :, :TILE]).tolist() == [100 * DARK]
+
+
+def test_a_long_clip_is_shown_from_first_to_last() -> None:
+    """16 frames: as many as fit a page; 5: all of them."""
+    assert shown(16).tolist() == [0, 2, 4, 6, 9, 11, 13, 15]
+    assert len(shown(16)) == FRAMES
+    assert shown(5).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_jpeg_is_what_was_encoded() -> None:
+    """Read by another library; the same bytes each time."""
+    ramp = np.linspace(0, 255, 90).astype(np.uint8)
+    pixels = np.broadcast_to(ramp[None, :, None], (34, 90, 3)).copy()
+    pixels[:, :, 2] = 60
+    written = jpeg(pixels)
+    read = np.asarray(Image.open(io.BytesIO(written)).convert("RGB")).astype(int)
+    assert abs(read - pixels).max() <= 12
+    assert written == jpeg(pixels)
+
+
+def said(labels: list[int], predicted: list[int], sureness: list[float]) -> explain.Answers:
+    keys = [f"v{n}" for n in range(len(labels))]
+    return explain.Answers(keys, np.array(labels), np.array(predicted), np.array(sureness))
+
+
+def test_the_clips_shown_are_the_surest() -> None:
+    """Of each class the surest right answer; a class without one is left out."""
+    found = said([0, 0, 1, 1, 2], [0, 0, 1, 0, 0], [0.5, 0.9, 0.6, 0.99, 0.7])
+    assert explain.typical(found, 9) == [1, 2]
+    assert explain.typical(found, 1) == [1]
+    assert explain.typical(found, 0) == []
+
+
+def test_confused_pairs_are_counted() -> None:
+    """Most videos first; unlabelled ones are never wrong."""
+    found = said([0, 0, 0, 1, 2, -1], [1, 1, 0, 1, 0, 1], [0.5, 0.9, 0.6, 0.8, 0.7, 0.95])
+    pairs = explain.confused(found, 9)
+    assert pairs == [(0, 1, 2), (2, 0, 1)]
+    assert explain.confused(found, 1) == pairs[:1]
+    assert explain.example(found, pairs[0]) == [1, 3]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four test videos of three classes, and a network that has not learned."""
+    root = tmp_path_factory.mktemp("explain")
+    table = shards.make(root)
+    rows = tables.read_table(table)
+    rows.loc[rows["split"] == "test", "label"] = [0, 0, 1, 2]
+    tables.write_table(rows, table, classes=shards.CLASSES)
+    torch.manual_seed(2)
+    genotype = results_folder.genotype("s")
+    net = VideoNet(genotype, len(shards.CLASSES), dropout=0.0, bn_clips=1)
+    weights.save(root / "weights", net, genotype, list(shards.CLASSES), {})
+    (root / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    done = program(root, "evaluate", "--metrics", "m.json", "--confusion", "c.csv")
+    assert done.returncode == 0, done.stderr
+    return root
+
+
+def program(root: Path, stage: str, *flags: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", f"autox3d.stages.{stage}", "--weights", "weights"]
+    command += ["--clips", "clips.parquet", "--scores", "scores.parquet", *flags]
+    own = {"AUTOX3D_SHARDS": "shards", "AUTOX3D_TRACKING": "off", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        command, cwd=root, env=os.environ | own, capture_output=True, text=True, check=False
+    )
+
+
+def picture(clip: dict[str, Any]) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(clip["picture"])))
+
+
+def test_the_stage_shows_answers_and_mistakes(made: Path) -> None:
+    """From the saved scores: as many mistakes as the confusion has, pictures of the right size."""
+    done = program(made, "explain", "--out", "explain.json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((made / "explain.json").read_text())
+    confusion = [line.split(",") for line in (made / "c.csv").read_text().split()[1:]]
+    wrong = sum(actual != predicted for actual, predicted in confusion)
+    assert wrong > 0
+    assert sum(pair["videos"] for pair in found["confused"]) == wrong
+    mistakes = [pair["clips"][0] for pair in found["confused"]]
+    for clip in found["right"] + mistakes:
+        rows = 1 if clip in found["right"] else 2
+        assert len(clip["lit"]) == rows
+        assert picture(clip).size == (8 * (TILE + GAP) - GAP, (rows + 1) * (TILE + GAP) - GAP)
+        assert sum(clip["by_frame"]) == pytest.approx(1, abs=1e-4) or not any(clip["by_frame"])
+    for clip in mistakes:
+        assert clip["lit"] == [clip["predicted"], clip["actual"]]
+
+
+def test_scores_of_other_videos_are_refused(made: Path) -> None:
+    """In one line; no file is left."""
+    rows = tables.read_table(made / "scores.parquet")
+    tables.write_table(rows[rows["key"] != rows["key"].iloc[0]], made / "few.parquet")
+    done = program(made, "explain", "--scores", "few.parquet", "--out", "few.json")
+    line = "few.parquet: of other videos than clips.parquet has. Run `evaluate` again.\n"
+    assert (done.returncode, done.stderr) == (1, line)
+    assert not (made / "few.json").exists()
