@@ -166,7 +166,7 @@ def test_decoded_files_show_their_motion(folder):
             video = container.streams.video[0]
             frames = [frame.reformat(*SIZE, format="gray") for frame in container.decode(video)]
             luma = np.stack([frame.to_ndarray() for frame in frames[:12]]).astype(np.float32)
-            assert seen_motion(luma, float(video.average_rate or 0)) == task.motion
+            assert seen_motion(luma, float(video.average_rate or 0)) == task.kind
 
 
 def test_a_few_are_bad_on_purpose(folder):
@@ -213,6 +213,33 @@ def test_a_second_call_makes_what_is_missing_and_no_more(tmp_path):
     assert contents(folder) == before
     assert kept.stat().st_ino == inode
     assert {path.stat().st_mtime for path in folder.glob("*/*/*")} == {demo.FINISHED}
+
+
+def test_each_motion_may_be_several_classes_by_its_pace():
+    """The paces of a motion share its range of speeds in equal ratios, end to end."""
+    kinds = scene.motions(paces=3, speed=0.5)
+
+    assert len(kinds) == 3 * len(scene.MOTIONS)
+    for name, motion in scene.MOTIONS.items():
+        bounds = [kinds[f"{name}_{pace}"].speed for pace in (1, 2, 3)]
+        assert (bounds[0][0], bounds[2][1]) == tuple(0.5 * end for end in motion.speed)
+        assert (bounds[0][1], bounds[1][1]) == (bounds[1][0], bounds[2][0])
+        ratios = [fastest / slowest for slowest, fastest in bounds]
+        assert ratios == pytest.approx([(motion.speed[1] / motion.speed[0]) ** (1 / 3)] * 3)
+    assert scene.motions(paces=1, speed=1.0) == scene.MOTIONS
+
+
+def test_videos_of_other_paces_replace_those_that_are_there(tmp_path):
+    """The folder then holds the new classes alone, bad videos and all."""
+    some, kinds = {"train": 1}, scene.motions(paces=2, speed=0.5)
+    demo.render(tmp_path / "demo", some, seed=1, processes=2)
+    demo.render(tmp_path / "demo", some, seed=1, processes=2, kinds=kinds)
+
+    listed = demo.describe("demo", some, kinds)
+    assert {path.name for path in (tmp_path / "demo/train").iterdir()} == set(listed.classes)
+    assert {video.path for video in listed.videos} - {
+        f"demo/{path}" for path in contents(tmp_path / "demo")
+    } == {"demo/train/zoom_out_1/missing.mp4"}
 
 
 def test_the_files_of_others_are_not_overwritten(tmp_path):

@@ -23,12 +23,14 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 @table
 class Demo:
-    """The generated videos: 8 camera motions over random textures."""
+    """The generated videos: camera motions over random textures."""
 
     seed: int
     train: Count  # videos a class
     val: Count
     test: Count
+    paces: Count  # classes for each of the 8 motions, from slow to fast
+    speed: Positive  # times the usual speeds
 
 
 @table

@@ -14,7 +14,7 @@ from pathlib import Path
 from autox3d import config
 from autox3d.run.program import paths, run
 from autox3d.run.progress import progress
-from autox3d.video import annotations, demo, listing
+from autox3d.video import annotations, demo, listing, scene
 
 
 def main() -> None:
@@ -23,14 +23,16 @@ def main() -> None:
     root = Path(os.environ.get("AUTOX3D_RAW", "data/raw"))
     if params.dataset == "demo":
         counts = {"train": params.demo.train, "val": params.demo.val, "test": params.demo.test}
+        kinds = scene.motions(params.demo.paces, params.demo.speed)
         demo.render(
             root / params.videos,
             counts,
             params.demo.seed,
             processes=len(os.sched_getaffinity(0)),
+            kinds=kinds,
             progress=functools.partial(progress, what="render", unit="videos"),
         )
-        found = demo.describe(params.videos, counts)
+        found = demo.describe(params.videos, counts, kinds)
     else:
         found = annotations.read(params.dataset, root, params.videos, params.files)
     look_on = functools.partial(progress, what="look", unit="videos")

@@ -12,7 +12,7 @@ import hashlib
 import os
 import shutil
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,13 +25,14 @@ from numpy.typing import NDArray
 from autox3d.errors import Refused
 from autox3d.video import scene
 from autox3d.video.annotations import Annotations, Video
+from autox3d.video.scene import MOTIONS, Motion
 
 FINISHED = 946_684_800  # s since 1970: 2000-01-01
 SPEC = ".demo"  # names what the videos were rendered from
 SIZES = ((96, 72), (72, 96), (112, 84), (128, 96), (160, 90), (120, 120), (160, 120), (120, 160))
 LARGE = ((176, 144), (240, 136), (320, 240))
 RATES = (10, 12, 15, 24, 25, 30)
-BAD = {  # (split, class) -> what is wrong with one more video there
+BAD = {  # (split, motion) -> what is wrong with one more video there, of its first class
     ("train", "pan_left"): "cut.mp4",
     ("train", "roll_clockwise"): "cut.webm",
     ("train", "zoom_in"): "empty.mp4",
@@ -42,49 +43,57 @@ BAD = {  # (split, class) -> what is wrong with one more video there
 }
 
 
+Kinds = Mapping[str, Motion]  # class -> what the camera does
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """One video to render."""
 
     split: str
-    motion: str
+    kind: str  # its class
+    motion: Motion
     number: int
     path: Path
     seed: int
 
     def rng(self) -> np.random.Generator:
-        name = f"{self.split}/{self.motion}/{self.number}".encode()
+        name = f"{self.split}/{self.kind}/{self.number}".encode()
         return np.random.default_rng([self.seed, *hashlib.sha256(name).digest()])
 
 
-def tasks(folder: Path, counts: dict[str, int], seed: int) -> list[Task]:
+def tasks(folder: Path, counts: dict[str, int], seed: int, kinds: Kinds = MOTIONS) -> list[Task]:
     """The good videos; `counts` are videos a class, by split."""
     return [
-        Task(split=split, motion=motion, number=number, path=path, seed=seed)
+        Task(split=split, kind=kind, motion=motion, number=number, path=path, seed=seed)
         for split, count in counts.items()
-        for motion in scene.MOTIONS
+        for kind, motion in kinds.items()
         for number in range(count)
-        for path in [folder / split / motion / f"{number:04d}.{_suffix(number)}"]
+        for path in [folder / split / kind / f"{number:04d}.{_suffix(number)}"]
     ]
 
 
-def bad(folder: Path, counts: dict[str, int]) -> dict[Path, tuple[str, str]]:
-    """The bad ones, on top: path -> (split, class)."""
-    places = {place: name for place, name in BAD.items() if counts.get(place[0])}
-    return {
-        folder / split / motion / name: (split, motion) for (split, motion), name in places.items()
-    }
+def bad(folder: Path, counts: dict[str, int], seed: int, kinds: Kinds = MOTIONS) -> list[Task]:
+    """The bad ones, on top."""
+    found = []
+    for (split, motion), name in BAD.items():
+        if counts.get(split):
+            kind = next(kind for kind in kinds if kind.startswith(motion))
+            path = folder / split / kind / name
+            one = Task(split=split, kind=kind, motion=kinds[kind], number=-1, path=path, seed=seed)
+            found.append(one)
+    return found
 
 
-def describe(videos: str, counts: dict[str, int]) -> Annotations:
+def describe(videos: str, counts: dict[str, int], kinds: Kinds = MOTIONS) -> Annotations:
     """What the demo says of its videos in the folder `videos` of the data root."""
     folder = Path(videos)
-    labels = {task.path: (task.split, task.motion) for task in tasks(folder, counts, seed=0)}
     rows = []
-    for path, (split, motion) in (labels | bad(folder, counts)).items():
-        name = f"{split}-{motion}-{path.stem}"
-        rows.append(Video(name, name, path.as_posix(), motion, split, str(path)))
-    return Annotations(rows, tuple(sorted(scene.MOTIONS)))
+    for task in [*tasks(folder, counts, 0, kinds), *bad(folder, counts, 0, kinds)]:
+        name = f"{task.split}-{task.kind}-{task.path.stem}"
+        path = task.path.as_posix()
+        rows.append(Video(name, name, path, task.kind, task.split, str(task.path)))
+    return Annotations(rows, tuple(sorted(kinds)))
 
 
 def render(
@@ -92,26 +101,28 @@ def render(
     counts: dict[str, int],
     seed: int,
     processes: int,
+    kinds: Kinds = MOTIONS,
     progress: Callable[[Iterable[Task], int], Iterable[Task]] = lambda done, _: done,
 ) -> None:
-    """Makes the files that are not there yet; a folder of another seed or code is made anew.
+    """Makes the files that are not there yet; a folder of other videos or code is made anew.
 
     Raises:
         Refused: the folder holds something that the demo has not made.
     """
-    _open_folder(folder, seed)
-    todo = [task for task in tasks(folder, counts, seed) if not _finished(task.path)]
+    _open_folder(folder, seed, kinds)
+    todo = [task for task in tasks(folder, counts, seed, kinds) if not _finished(task.path)]
     for directory in {task.path.parent for task in todo}:
         directory.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(processes) as pool:
         if todo:
             deque(progress(pool.map(_render, todo, chunksize=4), len(todo)), maxlen=0)
-    for path, (split, motion) in bad(folder, counts).items():
-        _spoil(Task(split=split, motion=motion, number=-1, path=path, seed=seed))
+    for task in bad(folder, counts, seed, kinds):
+        _spoil(task)
 
 
-def _open_folder(folder: Path, seed: int) -> None:
+def _open_folder(folder: Path, seed: int, kinds: Kinds) -> None:
     code = [Path(module).read_bytes() for module in (__file__, scene.__file__)]
+    code.append(repr(kinds).encode())
     made_from = f"seed {seed}, code {hashlib.sha256(b''.join(code)).hexdigest()}\n"
     spec = folder / SPEC
     if folder.exists() and (not spec.exists() or spec.read_text() != made_from):
@@ -133,8 +144,7 @@ def _render(task: Task) -> Task:
     size = sizes[rng.integers(len(sizes))]
     rate = int(rng.choice(RATES))
     count = round(rate * (1 + 3 * rng.random() ** 2))  # 1 to 4 s, the short ones more often
-    motion = scene.MOTIONS[task.motion]
-    pictures = scene.frames(motion, size, rate, count, _tiles(task.seed), rng)
+    pictures = scene.frames(task.motion, size, rate, count, _tiles(task.seed), rng)
     partial = task.path.with_name(f".{task.path.stem}.partial{task.path.suffix}")
     source = ffmpeg.input(
         "pipe:", format="rawvideo", pix_fmt="yuv420p", s="{}x{}".format(*size), framerate=rate

@@ -17,9 +17,10 @@ every machine.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +57,20 @@ MOTIONS = {
     "zoom_in": Motion(closer=1, speed=ZOOM),
     "zoom_out": Motion(closer=-1, speed=ZOOM),
 }
+
+
+def motions(paces: int, speed: float) -> dict[str, Motion]:
+    """The classes: each motion, at each of so many paces (`pan_up_1` is the slowest).
+
+    The ranges of speeds are times `speed`; paces share one in equal ratios.
+    """
+    found = {}
+    for name, motion in MOTIONS.items():
+        bounds = np.geomspace(*motion.speed, paces + 1).tolist()
+        for pace, (slowest, fastest) in enumerate(itertools.pairwise(bounds), 1):
+            kind = f"{name}_{pace}" if paces > 1 else name
+            found[kind] = replace(motion, speed=(slowest * speed, fastest * speed))
+    return found
 
 
 def noise_tiles(seed: int) -> NDArray[np.float32]:
