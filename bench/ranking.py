@@ -1,75 +1,73 @@
-r"""How far to trust a search: does the supernet rank networks as training from scratch does?
+r"""How far to trust a search: the found network beside random ones of its cost.
 
-    python bench/ranking.py --draws 8 --settings s
+    python -m bench.ranking --draws 8
 
-Draws networks at random, takes each one's top-1 on the validation videos with the supernet's
-weights after calibration, and after training it alone by the stage `train` with the settings of
-`train.s`; prints both and Kendall's tau between them (1: the same order, 0: none).
+Draws networks at random from the space, within a twentieth of the found one's cost. Each has two
+accuracies on the validation videos: with the supernet's weights after calibration, and trained from
+scratch by the stage `train` with the settings of `train.s`. Kendall's tau between the two tells
+whether the supernet ranks as training does (1: the same order, 0: none); how many random networks
+the found one beats tells what the search was worth (random search: TS-S, section 5).
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import subprocess
-import sys
-from pathlib import Path
-
-import pandas as pd
 import torch
-import yaml
+from bench.trial import Lab, parser
 
 from autox3d import config
+from autox3d.genotype import Genotype
 from autox3d.run.distributed import join
-from autox3d.search.prior import Prior
-from autox3d.space import Space, SpaceCosts
+from autox3d.run.program import run
+from autox3d.space import Draw, Space, SpaceCosts, within
 from autox3d.stages.derive import calibrated, load_supernet, rank
 from autox3d.video.store import Clips
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--draws", type=int, default=8)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--settings", default="s", help="section of `train` in params.yaml")
-    parser.add_argument("--clips", type=Path, default=Path("data/subset.parquet"))
-    parser.add_argument("--weights", type=Path, default=Path("data/supernet/search.safetensors"))
-    parser.add_argument("--out", type=Path, default=Path("out/ranking"))
-    asked = parser.parse_args()
-    shared, derive = config.load("supernet", config.Supernet), config.load("derive", config.Derive)
-    space = Space.load(Path(shared.space))
-    val = Clips.load(asked.clips, split="val")
-    prior = Prior([len(choice.candidates) for choice in space.choices])
-    draws = prior.sample(asked.draws, torch.Generator().manual_seed(asked.seed))
+    flags = parser(__doc__, "out/ranking")
+    flags.add_argument("--draws", type=int, default=8)
+    flags.add_argument("--seed", type=int, default=1)
+    flags.add_argument("--settings", default="s", help="section of `train` in params.yaml")
+    flags.add_argument("--least", type=float, help="G multiply-adds, in place of a twentieth below")
+    flags.add_argument("--most", type=float, help="G multiply-adds, in place of a twentieth above")
+    asked = flags.parse_args()
+    lab = Lab(asked.workspace, asked.out, asked.set)
+    space, costs = lab.space(lab.settings), SpaceCosts(lab.space(lab.settings), lab.classes())
+    found = space.draw(Genotype.load(lab.workspace / "results/derive/genotype.yaml"))
+    least, most = asked.least or 0.95 * costs.of(found), asked.most or 1.05 * costs.of(found)
+    random = [draw for draw in within(space, costs, least, most, asked.draws + 1, asked.seed)
+              if draw != found][: asked.draws]  # fmt: skip
+    draws = {"found": found} | {f"random_{n}": draw for n, draw in enumerate(random, 1)}
+    by_supernet = dict(zip(draws, supernet_top1(lab, space, list(draws.values())), strict=True))
+    alone: dict[str, float] = {}
+    print("            GMACs  supernet  alone  network")
+    for name, draw in draws.items():
+        genotype = space.genotype(draw, name)
+        alone[name] = lab.train(genotype, lab.settings, asked.settings)
+        rows = "  ".join(f"{g.kernel} {g.expansion:g} {g.channels} {g.attention}"
+                         for g in genotype.groups)  # fmt: skip
+        numbers = f"{costs.of(draw):7.4f}  {by_supernet[name]:8.3f}  {alone[name]:5.3f}"
+        print(f"{name:<9} {numbers}  {rows}", flush=True)
+    names = [name for name in draws if name != "found"]
+    tau = kendall([by_supernet[name] for name in names], [alone[name] for name in names])
+    beaten = sum(alone["found"] > alone[name] for name in names)
+    print(f"Kendall's tau: {tau:.2f} over {len(names)} random networks")
+    print(f"the found network is better than {beaten} of them")
+
+
+def supernet_top1(lab: Lab, space: Space, draws: list[Draw]) -> list[float]:
+    """Of each draw as a calibrated path of the supernet, on the validation videos."""
+    path = lab.workspace / "params.yaml"
+    shared = config.load("supernet", config.Supernet, path)
+    count = config.load("derive", config.Derive, path).calibration
+    subset, shards = lab.workspace / "data/subset.parquet", lab.workspace / "data/shards"
+    val = Clips.load(subset, split="val", shards=shards)
+    weights = lab.workspace / "data/supernet/search.safetensors"
     with join() as world:
-        supernet = load_supernet(asked.weights, space, len(val.classes), shared).to(world.device)
-        train = Clips.load(asked.clips, split="train", half="weights")
-        nets = calibrated(supernet, draws, train, shared, derive.calibration, world)
-        by_supernet = rank(nets, val, space, shared, world)
-    costs = SpaceCosts(space, len(val.classes))
-    alone: list[float] = []
-    print("  GMACs  supernet  alone")
-    for number, (draw, top1) in enumerate(zip(draws, by_supernet, strict=True)):
-        space.genotype(draw, f"net{number}").save(asked.out / f"net{number}.yaml")
-        alone.append(trained(asked, f"net{number}"))
-        print(f"{costs.of(draw):7.4f}  {top1:8.3f}  {alone[-1]:5.3f}", flush=True)
-    print(f"Kendall's tau: {kendall(by_supernet, alone):.2f} over {asked.draws} networks")
-
-
-def trained(asked: argparse.Namespace, name: str) -> float:
-    """Top-1 on the validation videos after training from scratch."""
-    params = yaml.safe_load(Path("params.yaml").read_text())
-    params["train"] = {name: params["train"][asked.settings]}
-    (asked.out / "params.yaml").write_text(yaml.safe_dump(params))
-    flags = f"--genotype {name}.yaml --clips {asked.clips.resolve()} --weights weights/{name} "
-    flags += f"--curve {name}.csv --made {name}_made.json"
-    shards = Path(os.environ.get("AUTOX3D_SHARDS", "data/shards")).resolve()
-    settings = {"AUTOX3D_SHARDS": str(shards), "AUTOX3D_TRACKING": "off"}
-    command = [sys.executable, "-m", "autox3d.run.launch", "train", *flags.split()]
-    subprocess.run(command, cwd=asked.out, env=os.environ | settings, check=True)
-    return float(pd.read_csv(asked.out / f"{name}.csv")["val_top1"].iloc[-1])
+        supernet = load_supernet(weights, space, len(val.classes), shared).to(world.device)
+        train = Clips.load(subset, split="train", half="weights", shards=shards)
+        nets = calibrated(supernet, draws, train, shared, count, world)
+        return rank(nets, val, space, shared, world)
 
 
 def kendall(one: list[float], two: list[float]) -> float:
@@ -81,4 +79,4 @@ def kendall(one: list[float], two: list[float]) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -1,111 +1,57 @@
 r"""The search on several seeds, each beside its null control, and how far the seeds agree.
 
-    python bench/search_demo.py --seeds 1 2 3 --clips data/subset.parquet --shards data/shards
+    python -m bench.search_demo --seeds 1 2 3
 
-Runs the programs of the stages warmup and search with params.yaml as it is, but for the seed and
-the null control, each in a folder of its own under --out; what is there already is taken as it is.
-The claim: where the label is in time alone, some group's kernels turn temporal (t3, t5) with
-probability 0.9 or more; with the labels of alpha's half shuffled, none do.
+Warm-up, search and control with params.yaml as it is, but for the seed. The claim: where the label
+is in time alone, some group's kernels turn temporal (t3, t5) with probability 0.9 or more; with
+the labels of alpha's half shuffled, none do.
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-from typing import Any
 
-import yaml
+from bench.trial import Lab, found, parser
 
-WARM = "--weights {warm}/warmup.safetensors --curve {warm}/warmup.csv --made {warm}/made.json"
-SEARCH = (
-    "--init {warm}/warmup.safetensors --weights {out}/search.safetensors --alpha {out}/alpha.json "
-    "--steps {out}/steps.parquet --trace {out}/trace.csv --made {out}/made.json"
-)
+from autox3d.run.program import run
+from autox3d.search.prior import Prior
+from autox3d.space import Draw, Space
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--clips", type=Path, default=Path("data/subset.parquet"))
-    parser.add_argument("--shards", type=Path, default=Path("data/shards"))
-    parser.add_argument("--out", type=Path, default=Path("out/search_demo"))
-    asked = parser.parse_args()
-    found = {
-        (seed, null): search(asked, seed, null) for seed in asked.seeds for null in (False, True)
-    }
-    for (seed, null), choices in found.items():
-        print(f"seed {seed}, {'null control' if null else 'search':<12}  {told(choices)}")
-    real = [modes(found[seed, False]) for seed in asked.seeds]
-    print(f"choices on which two seeds agree: {agreement(real):.0%} on average")
+    flags = parser(__doc__, "out/search_demo")
+    flags.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    asked = flags.parse_args()
+    lab = Lab(asked.workspace, asked.out, asked.set)
+    space, modes = lab.space(lab.settings), []
+    for seed in asked.seeds:
+        settings = lab.changed(supernet={"seed": seed})
+        warm = lab.warm_up(f"seed{seed}", settings)
+        prior = found(lab.search(f"seed{seed}/search", settings, warm), space)
+        null = found(lab.control(f"seed{seed}/control", settings, warm), space)
+        modes.append(prior.mode())
+        for name, of in (("search", prior), ("null control", null)):
+            shares = " ".join(f"{share:.3f}" for share in temporal(space, of))
+            print(f"seed {seed}, {name:<12}  P(temporal) by group: {shares}", flush=True)
+    print(f"choices on which two seeds agree: {agreement(space, modes):.0%} on average")
 
 
-def search(asked: argparse.Namespace, seed: int, null: bool) -> list[dict[str, Any]]:
-    """The choices of alpha.json after one run; the warm-up is shared with the null control."""
-    warm = (asked.out / f"seed{seed}").resolve()
-    out = warm / ("null" if null else "real")
-    if not (out / "alpha.json").exists():
-        out.mkdir(parents=True, exist_ok=True)
-        params = yaml.safe_load(Path("params.yaml").read_text())
-        params["supernet"] |= {
-            "seed": seed,
-            "space": str(Path(params["supernet"]["space"]).resolve()),
-        }
-        params["search"]["null_control"] = null
-        (out / "params.yaml").write_text(yaml.safe_dump(params))
-        common = f"--space {params['supernet']['space']} --clips {asked.clips.resolve()} "
-        if not (warm / "warmup.safetensors").exists():
-            launch("warmup", common + WARM.format(warm=warm), out, asked.shards)
-        launch("search", common + SEARCH.format(warm=warm, out=out), out, asked.shards)
-    return json.loads((out / "alpha.json").read_text())["choices"]
-
-
-def launch(stage: str, flags: str, folder: Path, shards: Path) -> None:
-    """One stage's program, in a folder that has its params.yaml."""
-    command = [sys.executable, "-m", "autox3d.run.launch", stage, *flags.split()]
-    settings = {"AUTOX3D_SHARDS": str(shards.resolve()), "AUTOX3D_TRACKING": "off"}
-    subprocess.run(command, cwd=folder, env=os.environ | settings, check=True)
-
-
-def told(choices: list[dict[str, Any]]) -> str:
+def temporal(space: Space, prior: Prior) -> list[float]:
     """The probability of temporal kernels in each group."""
-    shares = [
-        sum(
-            probability
-            for kernel, probability in zip(
-                choice["candidates"], choice["probabilities"][-1], strict=True
-            )
-            if not kernel.startswith("t1")
-        )
-        for choice in choices
-        if choice["column"] == "kernel"
-    ]
-    return "P(temporal) by group: " + " ".join(f"{share:.3f}" for share in shares)
-
-
-def modes(choices: list[dict[str, Any]]) -> list[int]:
-    """The most probable candidate of each choice that is open."""
     return [
-        max(range(len(row)), key=row.__getitem__)
-        for row in (choice["probabilities"][-1] for choice in choices)
-        if len(row) > 1
+        sum(p for p, kernel in zip(row, choice.candidates, strict=True) if kernel[:2] != "t1")
+        for choice, row in zip(space.choices, prior.probabilities(), strict=True)
+        if choice.column == "kernel"
     ]
 
 
-def agreement(found: list[list[int]]) -> float:
-    """Share of the choices that two seeds take alike, mean over the pairs of seeds."""
-    shares = [
-        sum(one == two for one, two in zip(first, second, strict=True)) / len(first)
-        for first, second in itertools.combinations(found, 2)
-    ]
-    return sum(shares) / len(shares) if shares else 1.0
+def agreement(space: Space, modes: list[Draw]) -> float:
+    """Share of the open choices that two seeds take alike, mean over the pairs of seeds."""
+    choices = [number for number, choice in enumerate(space.choices) if len(choice.candidates) > 1]
+    pairs = list(itertools.combinations(modes, 2))
+    alike = sum(one[choice] == two[choice] for one, two in pairs for choice in choices)
+    return alike / (len(pairs) * len(choices)) if pairs else 1.0
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

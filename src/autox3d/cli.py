@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from autox3d.commands import networks
+from autox3d.commands import networks, spaces
 from autox3d.commands.parser import Commands
 from autox3d.run.program import run
 
@@ -20,4 +20,5 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="autox3d", description=__doc__)
     commands = Commands(top.add_subparsers(required=True, metavar="COMMAND"))
     networks.add_to(commands)
+    spaces.add_to(commands)
     return top

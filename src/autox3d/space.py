@@ -39,6 +39,7 @@ from autox3d.yamlfile import table
 Draw = tuple[int, ...]
 CHOICES = ("kernel", "expansion", "channels", "attention")
 SOME = Field(min_length=1)
+TRIED = 100_000  # random networks that are looked at for some of a given cost
 
 
 @table
@@ -223,6 +224,28 @@ class SpaceCosts:
             macs += float(macs_of)
             before = np.asarray(row[CHOICES.index("channels")])
         return (macs + float(self._head @ before)) / 1e9
+
+
+def within(
+    space: Space, costs: SpaceCosts, least: float, most: float, count: int, seed: int
+) -> list[Draw]:
+    """So many different networks, drawn uniformly, that cost `least` to `most` G multiply-adds.
+
+    Raises:
+        ValueError: `TRIED` draws had fewer.
+    """
+    rng = np.random.default_rng(seed)
+    found: dict[Draw, None] = {}
+    for _ in range(TRIED):
+        draw = tuple(int(rng.integers(len(choice.candidates))) for choice in space.choices)
+        if least <= costs.of(draw) <= most:
+            found[draw] = None
+        if len(found) == count:
+            return list(found)
+    raise ValueError(
+        f"{TRIED:,} random networks of {space.name}: {len(found)} different ones cost {least:g} to"
+        f" {most:g} G multiply-adds, not {count}"
+    )
 
 
 def _group_macs(first: Genotype, row: int, side: int, taken: tuple[Any, ...], classes: int) -> int:

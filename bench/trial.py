@@ -1,0 +1,143 @@
+"""Stages of the pipeline under other settings, each run in a folder of its own.
+
+The studies of the search are made of these: a warm-up that several searches begin from, searches,
+trainings. What a folder has already is not made again, so that a study which was stopped goes on
+when its command is given once more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from autox3d import config
+from autox3d.errors import Refused
+from autox3d.genotype import Genotype
+from autox3d.search.prior import Prior
+from autox3d.space import Space
+from autox3d.stages.derive import load_prior
+from autox3d.video.tables import read_classes
+
+Settings = dict[str, Any]  # params.yaml
+READS = {  # sections of the settings that a stage's result follows from
+    "warmup": ("supernet", "warmup", "search"),
+    "search": ("supernet", "warmup", "search"),
+    "control": ("supernet", "warmup", "search", "control"),
+    "train": ("train",),
+}
+
+
+class Lab:
+    """A finished workspace (`make demo`, or a larger one) whose clips the trials use."""
+
+    def __init__(self, workspace: Path, out: Path, overrides: list[str]) -> None:
+        """`overrides`: such as `search.epochs=10`, of the workspace's params.yaml."""
+        self.workspace, self.out = workspace.resolve(), out.resolve()
+        path = self.workspace / "params.yaml"
+        config.load("search", config.Search, path)  # a mistake there is told before any work
+        self.settings: Settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for override in overrides:
+            name, _, value = override.partition("=")
+            section, _, key = name.partition(".")
+            if key not in self.settings.get(section, {}):
+                raise Refused(f"--set {override}: {path} has no '{name}'. Mend the name.")
+            self.settings[section][key] = yaml.safe_load(value)
+
+    def space(self, settings: Settings) -> Space:
+        """That the settings name."""
+        return Space.load(self.workspace / settings["supernet"]["space"])
+
+    def classes(self) -> int:
+        """Of the search's clips."""
+        return len(read_classes(self.workspace / "data/subset.parquet"))
+
+    def changed(self, **sections: Settings) -> Settings:
+        """The settings, save these keys."""
+        settings = copy.deepcopy(self.settings)
+        for name, keys in sections.items():
+            settings[name] |= keys
+        return settings
+
+    def warm_up(self, name: str, settings: Settings) -> Path:
+        """The supernet's weights that searches begin from."""
+        folder = self.out / name
+        self._run("warmup", folder, settings, weights="warmup.safetensors", curve="warmup.csv")
+        return folder / "warmup.safetensors"
+
+    def search(self, name: str, settings: Settings, init: Path) -> Path:
+        """The folder of a search: trace.csv, alpha.json, search.safetensors."""
+        files = {"weights": "search.safetensors", "alpha": "alpha.json", "steps": "steps.parquet"}
+        self._run("search", self.out / name, settings, init=init, trace="trace.csv", **files)
+        return self.out / name
+
+    def control(self, name: str, settings: Settings, init: Path) -> Path:
+        """The same of a null control: trace.csv, alpha.json."""
+        files = {"init": init, "alpha": "alpha.json", "trace": "trace.csv"}
+        self._run("control", self.out / name, settings, **files)
+        return self.out / name
+
+    def train(self, genotype: Genotype, settings: Settings, section: str) -> float:
+        """Top-1 on the validation videos after training from scratch, as `train.<section>` says."""
+        name, folder = genotype.name, self.out / genotype.name
+        settings = settings | {"train": {name: settings["train"][section]}}
+        folder.mkdir(parents=True, exist_ok=True)
+        genotype.save(folder / f"{name}.yaml")
+        files = {"genotype": f"{name}.yaml", "weights": "weights", "curve": "train.csv"}
+        clips = self.workspace / "data/clips.parquet"
+        self._run("train", folder, settings, clips=clips, **files)
+        return float(pd.read_csv(folder / "train.csv")["val_top1"].iloc[-1])
+
+    def _run(self, stage: str, folder: Path, settings: Settings, **files: str | Path) -> None:
+        """One stage's program in the folder, unless it has been there with these settings."""
+        used = yaml.safe_dump({section: settings[section] for section in READS[stage]})
+        record, made = folder / f"{stage}.settings", folder / f"{stage}_made.json"
+        if record.exists() and record.read_text(encoding="utf-8") != used:
+            raise Refused(f"{folder}: made with other settings. Delete it, or give another --out.")
+        if made.exists():
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "params.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+        record.write_text(used, encoding="utf-8")
+        files["made"] = made.name
+        if stage != "train":
+            files["clips"] = self.workspace / "data/subset.parquet"
+            files["space"] = self.workspace / settings["supernet"]["space"]
+        flags = [word for name, path in files.items() for word in (f"--{name}", str(path))]
+        place = {"AUTOX3D_SHARDS": str(self.workspace / "data/shards"), "AUTOX3D_TRACKING": "off"}
+        command = [sys.executable, "-m", "autox3d.run.launch", stage, *flags]
+        done = subprocess.run(command, cwd=folder, env=place | os.environ, check=False)
+        if done.returncode:
+            raise Refused(f"{folder}: {stage} ended with status {done.returncode}, as told above.")
+
+
+def found(folder: Path, space: Space) -> Prior:
+    """Where a search left alpha."""
+    return load_prior(folder / "alpha.json", space)
+
+
+def trace(folder: Path) -> pd.DataFrame:
+    """A row an epoch."""
+    return pd.read_csv(folder / "trace.csv")
+
+
+def parser(doc: str | None, out: str) -> argparse.ArgumentParser:
+    """With the flags that all studies have."""
+    made = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument(
+        "--workspace", type=Path, default=Path(), help="where `make demo` ran; here, by default"
+    )
+    made.add_argument("--out", type=Path, default=Path(out), help=f"{out} by default")
+    made.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="search.epochs=10"
+    )
+    return made
