@@ -1,5 +1,6 @@
 """A results folder as the stages leave it, small and invented, for the report's tests."""
 
+import base64
 import json
 import math
 from collections.abc import Sequence
@@ -10,10 +11,12 @@ import numpy as np
 import pandas as pd
 
 from autox3d.genotype import Attention, BlockStyle, Genotype, Group, Head, Input, Stem
+from autox3d.video.sheet import jpeg
 
 CLASSES = ("pan_left", "pan_right", "pan_up", "pan_down")
 CLASSES += ("roll_clockwise", "roll_counterclockwise", "zoom_in", "zoom_out")
 NETWORKS = {"s": 0.96, "m": 0.97, "l": 0.98, "x3d_s": 0.9, "s_t1": 0.19}
+FOLDERS = ("search", "control", "derive", "genotypes", "train", "evaluate", "latency", "explain")
 KERNELS = ["t1_s3", "t1_s5", "t3_s3", "t3_s5", "t5_s3", "t5_s5"]
 SETTINGS = """\
 annotate: {dataset: demo}
@@ -26,7 +29,7 @@ baseline: {x3d_s: {width: 0.5}, s_t1: {width: 1.0}}
 def make(root: Path, classes: Sequence[str] = CLASSES) -> None:
     """params.yaml and results/ under `root`."""
     results = root / "results"
-    for folder in ("search", "derive", "genotypes", "train", "evaluate"):
+    for folder in FOLDERS:
         (results / folder).mkdir(parents=True)
     (root / "params.yaml").write_text(SETTINGS)
     random = np.random.default_rng(1)
@@ -37,6 +40,8 @@ def make(root: Path, classes: Sequence[str] = CLASSES) -> None:
         genotype(name).save(results / f"genotypes/{name}.yaml")
         _train(results, name, top1, random)
         _evaluate(results, name, top1, classes, random)
+        _latency(results, name)
+    _explain(results, classes)
 
 
 def genotype(name: str = "autox3d_demo") -> Genotype:
@@ -120,6 +125,8 @@ def _search(results: Path, random: np.random.Generator) -> None:
         }
     )
     trace.to_csv(results / "search/trace.csv", index=False)
+    trace["entropy"] = 0.4 + 0.6 * fade
+    trace.to_csv(results / "control/trace.csv", index=False)
     choices = []
     for group, taken in enumerate([2, 1, 4, 0], 1):
         columns = {"kernel": (KERNELS, taken), "expansion": ([1.5, 2.25, 3.0], 1)}
@@ -129,6 +136,7 @@ def _search(results: Path, random: np.random.Generator) -> None:
             choice = {"group": group, "column": column, "candidates": candidates}
             choices.append(choice | {"probabilities": history})
     write_json(results / "search/alpha.json", {"choices": choices})
+    write_json(results / "control/alpha.json", {"choices": choices})
     networks = [
         {
             "gmacs": 0.0118,
@@ -161,6 +169,7 @@ def _train(results: Path, name: str, top1: float, random: np.random.Generator) -
     write_json(results / f"train/{name}_made.json", made)
     write_json(results / "warmup_made.json", made)
     write_json(results / "search/search_made.json", made)
+    write_json(results / "control/control_made.json", made)
 
 
 def _evaluate(
@@ -190,3 +199,34 @@ def _evaluate(
 def _top(top1: float) -> dict[str, float]:
     top5 = min(1.0, top1 + 0.3)
     return {"top1": top1, "top5": top5, "mean": (top1 + top5) / 2}
+
+
+def _latency(results: Path, name: str) -> None:
+    median = 0.05 * (1 + list(NETWORKS).index(name))
+    spread = {"median": median, "low": 0.9 * median, "high": 1.2 * median}
+    found = {"net": name, "device": "x86_64 CPU, 2 threads", "dtype": "float32", "views": 30}
+    write_json(results / f"latency/{name}.json", found | {"batched": spread, "one_by_one": spread})
+
+
+def _explain(results: Path, classes: Sequence[str]) -> None:
+    """Two right answers and a mistake of `s`."""
+    right = [_clip(f"test-{name}-0001", name, name) for name in classes[:2]]
+    wrong = _clip(f"test-{classes[0]}-0002", classes[0], classes[2])
+    pair = {"actual": classes[0], "predicted": classes[2], "videos": 3, "of": 16}
+    pair["clips"] = [wrong, _clip(f"test-{classes[2]}-0004", classes[2], classes[2])]
+    found = {"net": "s", "split": "test", "right": right, "confused": [pair]}
+    write_json(results / "explain/s.json", found)
+
+
+def _clip(key: str, actual: str, predicted: str) -> dict[str, Any]:
+    pixels = np.linspace(0, 255, 112 * 454 * 3).astype(np.uint8).reshape(112, 454, 3)
+    return {
+        "key": key,
+        "actual": actual,
+        "predicted": predicted,
+        "score": 0.75,
+        "lit": list(dict.fromkeys([predicted, actual])),
+        "by_frame": [0.1, 0.2, 0.3, 0.4],
+        "shown": [0, 1, 2, 3],
+        "picture": base64.b64encode(jpeg(pixels)).decode(),
+    }

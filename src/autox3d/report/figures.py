@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from autox3d.cost import Cost
@@ -21,6 +20,7 @@ from autox3d.report.svg import (
     MUTED,
     ORANGE,
     SKY,
+    WIDTH,
     axes,
     costs,
     drawing,
@@ -28,25 +28,34 @@ from autox3d.report.svg import (
     percents,
 )
 
-NAMES = 24  # characters of a class name that are drawn
+
+class Point(NamedTuple):
+    """A tested network on a plane of accuracy over cost."""
+
+    name: str
+    found: bool
+    cost: float
+    top1: float
+    spread: tuple[float, float] | None = None  # of the cost, where it was measured
 
 
-def accuracy_over_cost(networks: Sequence[Network], chance: float) -> str:
-    """Top-1 over the cost of a view, three crops a clip; found networks against the baselines."""
-    tested = [(n, n.evaluation) for n in networks if n.evaluation and n.evaluation["labelled"]]
-    said = ", ".join(f"{n.name} {e['lcr']['top1']:.1%} at {e['gmacs_lcr']:.3g}" for n, e in tested)
-    with drawing(f"Top-1 accuracy over G multiply-adds a view: {said}.") as drawn:
-        plot = axes(drawn, "G multiply-adds a view (left, centre, right crops)", "top-1")
+def accuracy_over(points: Sequence[Point], chance: float, label: str) -> str:
+    """Top-1 over what it costs; found networks against the baselines."""
+    said = ", ".join(f"{point.name} {point.top1:.1%} at {point.cost:.3g}" for point in points)
+    with drawing(f"Top-1 accuracy over {label}: {said}.") as drawn:
+        plot = axes(drawn, label, "top-1")
         for is_found, colour, what in ((True, BLUE, "found"), (False, ORANGE, "baseline")):
-            points = [(e["gmacs_lcr"], e["lcr"]["top1"]) for n, e in tested if n.found == is_found]
-            if points:
-                x, y = zip(*sorted(points), strict=True)
+            family = sorted((p.cost, p.top1) for p in points if p.found == is_found)
+            if family:
+                x, y = zip(*family, strict=True)
                 joined = "o-" if is_found else "o"
                 plot.plot(x, y, joined, color=colour, markersize=6, linewidth=1, label=what)
         plot.axhline(chance, color=MUTED, linewidth=1, linestyle=":", label="chance")
-        for network, tests in tested:
-            place = (tests["gmacs_lcr"], tests["lcr"]["top1"])
-            plot.annotate(network.name, place, (6, -11), textcoords="offset points", color=INK)
+        for point in points:
+            place = (point.cost, point.top1)
+            plot.annotate(point.name, place, (6, -11), textcoords="offset points", color=INK)
+            if point.spread:
+                plot.hlines(point.top1, *point.spread, color=MUTED, linewidth=1)
         plot.set_ylim(0, 1.05)
         plot.margins(x=0.15)
         costs(plot)
@@ -98,21 +107,43 @@ def architecture(genotype: Genotype, cost: Cost) -> str:
 
 
 def clips_over_cost(networks: Sequence[Network], crops: str) -> str:
-    """Top-1 over the cost of a whole video, for each number of clips (X3D, Figure 3)."""
-    alt = "Top-1 accuracy over G multiply-adds a video, one point for each number of clips."
-    with drawing(alt) as drawn:
-        plot = axes(drawn, "G multiply-adds a video", "top-1")
-        for index, network in enumerate(networks):
-            if not network.evaluation:
-                continue
-            cost = network.evaluation[f"gmacs_{crops}"]
-            rows = [row for row in network.evaluation["k_clips"] if row["crops"] == crops]
-            x, y = [row["views"] * cost for row in rows], [row["top1"] for row in rows]
-            style = {"color": COLOURS[index % len(COLOURS)], "markersize": 4}
-            plot.plot(x, y, "o-", label=network.name, **style)
-        costs(plot)
-        percents(plot)
-        legend(plot)
+    """Top-1 over the cost of a whole video, for each number of clips (X3D, Figure 3).
+
+    Twice, as in Figure A.4: over a linear and over a logarithmic axis.
+    """
+    curves = {
+        network.name: [
+            (row["clips"], row["views"] * network.evaluation[f"gmacs_{crops}"], row["top1"])
+            for row in network.evaluation["k_clips"]
+            if row["crops"] == crops
+        ]
+        for network in networks
+        if network.evaluation
+    }
+    said = "; ".join(
+        f"{name} " + ", ".join(f"{top1:.1%} with {clips}" for clips, _, top1 in rows)
+        for name, rows in curves.items()
+    )
+    alt = f"Top-1 accuracy over G multiply-adds a video, a point for each number of clips: {said}."
+    with drawing(alt, height=3.4, width=2 * WIDTH) as drawn:
+        linear, logarithmic = plots = drawn.figure.subplots(1, 2, sharey=True)
+        for plot in plots:
+            plot.set_xlabel("G multiply-adds a video")
+            for index, (name, rows) in enumerate(curves.items()):
+                _, x, y = zip(*rows, strict=True)
+                colour = COLOURS[index % len(COLOURS)]
+                plot.plot(x, y, "o-", label=name, color=colour, markersize=4)
+        for clips, x, y in next(iter(curves.values())):
+            linear.annotate(
+                f"{clips}", (x, y), (0, 5), textcoords="offset points", ha="center", fontsize=8
+            )
+        linear.set_ylabel("top-1")
+        linear.set_xlim(left=0)
+        costs(logarithmic)
+        percents(linear)
+        drawn.figure.legend(
+            *linear.get_legend_handles_labels(), loc="outside upper center", ncols=8
+        )
     return drawn.svg
 
 
@@ -161,6 +192,18 @@ def lines(epochs: Sequence[float], rows: Mapping[str, Sequence[float]], label: s
     return drawn.svg
 
 
+def beside(traces: Mapping[str, pd.DataFrame], column: str, label: str) -> str:
+    """A column of several tables by epoch, a share."""
+    said = ", ".join(f"{name} {of[column].iloc[-1]:.2f}" for name, of in traces.items())
+    with drawing(f"{label} by epoch; at the end: {said}.") as drawn:
+        plot = axes(drawn, "epoch", label)
+        for name, of in traces.items():
+            plot.plot(of["epoch"], of[column], label=name)
+        plot.set_ylim(-0.02, 1.02)
+        legend(plot)
+    return drawn.svg
+
+
 def training(networks: Sequence[Network], column: str, label: str) -> str:
     """A column of the training curves; validation dashed where there is one."""
     curves = [(n.name, n.curve) for n in networks if n.curve is not None]
@@ -177,71 +220,3 @@ def training(networks: Sequence[Network], column: str, label: str) -> str:
             percents(plot)
         legend(plot)
     return drawn.svg
-
-
-def per_class(shares: Mapping[str, Mapping[str, float | None]], order: Sequence[str]) -> str:
-    """Top-1 of each class, a dot a network; classes in `order`, from the top."""
-    alt = "Top-1 accuracy of each class: " + ", ".join(
-        f"{name} " + " / ".join(f"{of.get(name) or 0:.0%}" for of in shares.values())
-        for name in order
-    )
-    with drawing(f"{alt}.", height=1.0 + 0.3 * len(order)) as drawn:
-        plot = axes(drawn, "top-1", "")
-        rows = np.arange(len(order))[::-1]
-        plot.hlines(rows, 0, 1, color="#f0f3f6", linewidth=14)
-        apart = np.linspace(0.27, -0.27, len(shares)) if len(shares) > 1 else [0]
-        for index, (network, of) in enumerate(shares.items()):
-            values = [np.nan if (share := of.get(name)) is None else share for name in order]
-            style = {"color": COLOURS[index % len(COLOURS)], "markersize": 4.5}
-            plot.plot(values, rows + apart[index], "o", label=network, **style)
-        plot.set_yticks(rows, [short(name) for name in order])
-        plot.grid(visible=False, axis="y")
-        plot.spines["left"].set_visible(False)
-        plot.set_xlim(-0.03, 1.03)
-        plot.set_ylim(-0.8, len(order) - 0.2)
-        percents(plot, x=True)
-        if len(shares) > 1:
-            drawn.figure.legend(
-                loc="outside upper center", ncols=5, columnspacing=0.8, handlelength=1
-            )
-    return drawn.svg
-
-
-def confusion(counts: pd.DataFrame, name: str) -> str:
-    """(actual, predicted) counts, shaded by the share of the actual class."""
-    totals = counts.to_numpy().sum(1, keepdims=True)
-    shares = counts.to_numpy() / np.maximum(totals, 1)
-    hits = np.trace(counts.to_numpy()) / max(totals.sum(), 1)
-    size = len(counts)
-    alt = f"Confusion of {name} over {size} classes; {hits:.1%} lie on the diagonal."
-    with drawing(alt, height=4.6) as drawn:
-        plot = axes(drawn, "predicted", "actual")
-        # cells, not an image: an image would be a raster inside the SVG
-        edges = np.arange(size + 1) - 0.5
-        plot.pcolormesh(edges, edges, shares, cmap="Blues", vmin=0, vmax=1.15, edgecolors="white")
-        plot.set_aspect("equal")
-        plot.invert_yaxis()
-        plot.grid(visible=False)
-        plot.set_xticks(range(size), [short(c) for c in counts.columns], rotation=90)
-        plot.set_yticks(range(size), [short(c) for c in counts.index])
-        for row, column in np.argwhere(counts.to_numpy() > 0):
-            colour = "white" if shares[row, column] > 0.55 else INK
-            text = str(counts.iat[row, column])
-            plot.text(
-                column,
-                row,
-                text,
-                ha="center",
-                va="center",
-                color=colour,
-                fontsize=min(9, 110 / size),
-            )
-        for spine in plot.spines.values():
-            spine.set_visible(False)
-    return drawn.svg
-
-
-def short(name: Any) -> str:
-    """A class name, cut where it is long."""
-    text = str(name)
-    return text if len(text) <= NAMES else text[: NAMES - 1] + "…"

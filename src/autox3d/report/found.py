@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from autox3d.cost import Cost, Part, cost
 from autox3d.genotype import Genotype
 from autox3d.report import decisions, figures
-from autox3d.report.layout import Figure, Listing, Section, Table, source_of
+from autox3d.report.layout import Figure, Section, Source, Table, source_of
+from autox3d.report.layout import Part as Piece
 from autox3d.report.results import Results
 from autox3d.report.table import percent
 
@@ -35,11 +38,12 @@ TRACED = (  # columns of the trace and their names, title, label, end of the axi
         "Of the draws for alpha: those that cost more than the target.",
     ),
 )
+TEMPORAL = "probability of t3 and t5 kernels"
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 
 def architecture(results: Results) -> Section:
-    section = Section("architecture", "The network that was found")
+    section = Section("architecture", "The network found")
     source = source_of(results.folder, "derive", "derive/genotype.yaml")
     if results.found is None:
         section.missing.append(source.files)
@@ -106,31 +110,56 @@ def search(results: Results) -> Section:
             if not columns.keys().isdisjoint(trace.columns):
                 svg = figures.by_epoch(trace, columns, label, top)
                 section.parts.append(Figure(title, svg, caption, source))
+        section.parts += _beside_control(results, trace)
     section.parts += _decided(results, section)
     section.parts += _runners_up(results, section)
     return section
 
 
-def _decided(results: Results, section: Section) -> list[Figure | Table | Listing]:
+def _beside_control(results: Results, trace: pd.DataFrame) -> list[Piece]:
+    """What the same search does with shuffled labels, where it was asked for."""
+    if results.control is None or results.control.empty:
+        return []
+    folder = results.folder
+    files = f"{folder}/{{search,control}}/trace.csv"
+    svg = figures.beside(
+        {"search": trace, "null control": results.control}, "entropy", "entropy, share of uniform"
+    )
+    caption = "The control learns from shuffled labels: what its entropy loses, noise has taken."
+    both = Source(files, "dvc repro search control")
+    parts: list[Piece] = [Figure("Entropy beside the null control", svg, caption, both)]
+    source = source_of(folder, "control", "control/alpha.json")
+    if results.control_alpha is not None:
+        found = decisions.decisions(results.control_alpha, Path(source.files))
+        rows = decisions.temporal(found)
+        if rows and len(found[0].history) > 1:
+            epochs = results.control["epoch"].tolist()[-len(found[0].history) :]
+            svg = figures.lines(epochs, rows, TEMPORAL)
+            caption = "From labels that say nothing. Compare with the search's own, below."
+            parts.append(Figure("Temporal kernels, null control", svg, caption, source))
+    return parts
+
+
+def _decided(results: Results, section: Section) -> list[Piece]:
     source = source_of(results.folder, "search", "search/alpha.json")
     if results.alpha is None:
         section.missing.append(source.files)
         return []
     found = decisions.decisions(results.alpha, Path(source.files))
-    parts: list[Figure | Table | Listing] = []
+    parts: list[Piece] = []
     if found and len(found[0].history) > 1:
         epochs = _epochs(results, len(found[0].history))
-        svg = figures.lines(epochs, decisions.temporal(found), "probability of t3 and t5 kernels")
-        caption = "Whether a group looks at time. 0.67 where all six kernels are alike."
+        svg = figures.lines(epochs, decisions.temporal(found), TEMPORAL)
+        caption = "Whether a group looks at time: the probability of all such kernels together."
         parts.append(Figure("Temporal kernels", svg, caption, source))
         svg = figures.lines(epochs, decisions.entropy(found), "entropy, share of uniform")
-        caption = "Falling entropy alone proves nothing: compare with a null control."
+        caption = "By what is chosen. Falling entropy alone proves nothing."
         parts.append(Figure("Entropy", svg, caption, source))
     parts.append(Table("Most probable candidates", *decisions.table(found), source))
     return parts
 
 
-def _runners_up(results: Results, section: Section) -> list[Figure | Table | Listing]:
+def _runners_up(results: Results, section: Section) -> list[Piece]:
     """The found network among the next probable ones that meet the target."""
     source = source_of(results.folder, "derive", "derive/derive.json")
     if results.derived is None:

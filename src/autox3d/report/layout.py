@@ -20,6 +20,12 @@ def source_of(folder: Path, stage: str, name: str) -> Source:
     return Source(f"{folder}/{name}", f"dvc repro {stage}")
 
 
+def sources_of(folder: Path, stage: str, names: Sequence[str], end: str) -> Source:
+    """results/train/{s,m,l}.csv, a file a network."""
+    middle = names[0] if len(names) == 1 else f"{{{','.join(names)}}}"
+    return source_of(folder, stage, f"{stage}/{middle}{end}")
+
+
 class Figure(NamedTuple):
     """A drawing with its words."""
 
@@ -28,6 +34,17 @@ class Figure(NamedTuple):
     caption: str
     source: Source
     wide: bool = False
+
+
+class Picture(NamedTuple):
+    """Pixels with their words."""
+
+    title: str
+    jpeg: str  # base64
+    alt: str
+    caption: str
+    source: Source
+    first: bool = False  # of its row
 
 
 class Table(NamedTuple):
@@ -48,6 +65,9 @@ class Listing(NamedTuple):
     source: Source
 
 
+Part = Figure | Picture | Table | Listing
+
+
 @dataclass
 class Section:
     """A heading, a sentence, and what there is to see."""
@@ -55,5 +75,5 @@ class Section:
     id: str
     title: str
     lead: str = ""
-    parts: list[Figure | Table | Listing] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)  # files that are not there yet

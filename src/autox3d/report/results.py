@@ -51,6 +51,8 @@ class Network(NamedTuple):
     made: dict[str, Any] | None  # commit, device, hours of its training
     evaluation: dict[str, Any] | None
     confusion: pd.DataFrame | None  # actual, predicted: a row a video
+    latency: dict[str, Any] | None = None  # seconds of a video's views: batched, one_by_one
+    explained: dict[str, Any] | None = None  # clips, lit where it looked
 
 
 class Results(NamedTuple):
@@ -64,6 +66,8 @@ class Results(NamedTuple):
     alpha: dict[str, Any] | None
     found: Genotype | None
     derived: dict[str, Any] | None
+    control: pd.DataFrame | None  # the trace of a search on shuffled labels
+    control_alpha: dict[str, Any] | None
     searched: dict[str, dict[str, Any]]  # commit, device, hours of warm-up and search
     networks: list[Network]
 
@@ -78,6 +82,7 @@ def read(folder: Path, settings: Mapping[str, Any]) -> Results:
     searched = {
         "warm-up": record(folder / "warmup_made.json", made),
         "search": record(folder / "search/search_made.json", made),
+        "null control": record(folder / "control/control_made.json", made),
     }
     return Results(
         folder=folder,
@@ -90,6 +95,8 @@ def read(folder: Path, settings: Mapping[str, Any]) -> Results:
         alpha=record(folder / "search/alpha.json", ("choices",)),
         found=genotype(folder / "derive/genotype.yaml"),
         derived=record(folder / "derive/derive.json", ("found", "runners_up")),
+        control=table(folder / "control/trace.csv", ("epoch", "entropy")),
+        control_alpha=record(folder / "control/alpha.json", ("choices",)),
         searched={name: of for name, of in searched.items() if of},
         networks=[_network(folder, name, settings) for name in _names(folder, settings)],
     )
@@ -158,4 +165,6 @@ def _network(folder: Path, name: str, settings: Mapping[str, Any]) -> Network:
         made=record(folder / f"train/{name}_made.json", ("commit", "device", "hours")),
         evaluation=record(folder / f"evaluate/{name}.json", EVALUATION),
         confusion=table(folder / f"evaluate/{name}_confusion.csv", ("actual", "predicted")),
+        latency=record(folder / f"latency/{name}.json", ("device", "dtype", "views", "batched")),
+        explained=record(folder / f"explain/{name}.json", ("right", "confused")),
     )

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import pandas as pd
-
 from autox3d import yamlfile
 from autox3d.report import figures, table
+from autox3d.report.classes import classes, looked
 from autox3d.report.found import architecture, search
-from autox3d.report.layout import Figure, Listing, Section, Source, Table, source_of
+from autox3d.report.layout import (
+    Figure,
+    Listing,
+    Part,
+    Section,
+    Source,
+    Table,
+    source_of,
+    sources_of,
+)
 from autox3d.report.results import Network, Published, Results, published
-
-FEW = 30  # classes that one confusion matrix can show
-PAIRS = 20  # of confused classes that are listed
 
 
 def sections(results: Results) -> list[Section]:
@@ -24,6 +29,7 @@ def sections(results: Results) -> list[Section]:
         search(results),
         training(results),
         classes(results),
+        looked(results),
         data(results),
         origins(results),
     ]
@@ -32,22 +38,18 @@ def sections(results: Results) -> list[Section]:
 def accuracy(results: Results) -> Section:
     section = Section("accuracy", "Accuracy and cost")
     tested = [n for n in results.networks if n.evaluation]
-    source = _sources(results, "evaluate", tested, ".json")
+    source = sources_of(results.folder, "evaluate", [n.name for n in tested], ".json")
     section.missing = _missing(
         results, "evaluate", ".json", [n for n in results.networks if n not in tested]
     )
     labelled = [n for n in tested if n.evaluation and n.evaluation["labelled"]]
     if labelled:
         first = labelled[0].evaluation or {}
-        chance = 1 / len(first["per_class"])
         section.lead = (
             f"{first['labelled']} {first['split']} videos, {first['lcr']['views']} views each "
             f"({first['lcr']['views'] // 3} clips by the rule '{first['rule']}', three crops each)."
         )
-        caption = "Above and to the left is better. Chance is the share of one class."
-        section.parts.append(
-            Figure("This project", figures.accuracy_over_cost(labelled, chance), caption, source)
-        )
+        section.parts += _over_cost(results, labelled, 1 / len(first["per_class"]), source)
     rows = published()
     section.parts.append(_papers(rows))
     if tested:
@@ -56,10 +58,48 @@ def accuracy(results: Results) -> Section:
     if any(len(n.evaluation["k_clips"]) > 2 for n in labelled if n.evaluation):
         for crops, what in (("center", "centre crop"), ("lcr", "three crops")):
             svg = figures.clips_over_cost(labelled, crops)
-            caption = "A point for each number of clips (X3D, Figure 3)."
-            section.parts.append(Figure(f"More clips, {what}", svg, caption, source))
+            caption = "A point for each number of clips (X3D, Figures 3 and A.4): left over a "
+            caption += (
+                f"linear axis, right over a logarithmic one. Numbers: clips of {labelled[0].name}."
+            )
+            section.parts.append(Figure(f"More clips, {what}", svg, caption, source, wide=True))
     section.parts.append(_printed(rows))
     return section
+
+
+def _over_cost(
+    results: Results, labelled: Sequence[Network], chance: float, source: Source
+) -> list[Part]:
+    """Over multiply-adds, and over the time that was measured."""
+    tests = {n.name: n.evaluation for n in labelled if n.evaluation}
+    points = [
+        figures.Point(n.name, n.found, tests[n.name]["gmacs_lcr"], tests[n.name]["lcr"]["top1"])
+        for n in labelled
+    ]
+    label = "G multiply-adds a view (left, centre, right crops)"
+    caption = "Above and to the left is better. Chance is the share of one class."
+    parts: list[Part] = [
+        Figure("This project", figures.accuracy_over(points, chance, label), caption, source)
+    ]
+    if timed := [n for n in labelled if n.latency]:
+        parts.append(_over_time(results, timed, chance))
+    return parts
+
+
+def _over_time(results: Results, timed: Sequence[Network], chance: float) -> Figure:
+    points, devices, views = [], set(), set()
+    for network in timed:
+        tests, latency = network.evaluation or {}, network.latency or {}
+        median, low, high = (1e3 * latency["batched"][key] for key in ("median", "low", "high"))
+        point = figures.Point(network.name, network.found, median, tests["lcr"]["top1"])
+        points.append(point._replace(spread=(low, high)))
+        devices.add(f"{latency['device']} in {latency['dtype']}")
+        views.add(str(latency["views"]))
+    label = f"ms for the {' or '.join(sorted(views))} views of a video, in batches"
+    caption = f"Medians and quartiles, without decoding. Measured on {'; '.join(sorted(devices))}."
+    source = sources_of(results.folder, "latency", [n.name for n in timed], ".json")
+    svg = figures.accuracy_over(points, chance, label)
+    return Figure("This project, by the clock", svg, caption, source)
 
 
 ORIGIN = Source("src/autox3d/report/published.yaml")
@@ -86,7 +126,7 @@ def _printed(rows: Sequence[Published]) -> Table:
 def training(results: Results) -> Section:
     section = Section("training", "Training")
     trained = [n for n in results.networks if n.curve is not None]
-    source = _sources(results, "train", trained, ".csv")
+    source = sources_of(results.folder, "train", [n.name for n in trained], ".csv")
     section.missing = _missing(
         results, "train", ".csv", [n for n in results.networks if n not in trained]
     )
@@ -101,50 +141,6 @@ def training(results: Results) -> Section:
         source = source_of(results.folder, "warmup", "warmup.csv")
         section.parts.append(Figure("Warm-up of the supernet", svg, "Mean over its draws.", source))
     return section
-
-
-def classes(results: Results) -> Section:
-    section = Section("classes", "Class by class")
-    tested = [n for n in results.networks if n.evaluation and n.evaluation["labelled"]]
-    if not tested:
-        section.missing.append(f"{results.folder}/evaluate/*.json")
-        return section
-    shares = {
-        n.name: {row["class"]: row["top1"] for row in n.evaluation["per_class"]}
-        for n in tested
-        if n.evaluation
-    }
-    first = shares[tested[0].name]
-    order = sorted(first, key=lambda name: (-(first[name] or 0), name))
-    shown = {"Top-1 of each class": order}
-    if len(order) > 2 * FEW:
-        shown = {f"The {FEW} best of {len(first)} classes": order[:FEW]}
-        shown[f"The {FEW} worst of {len(first)} classes"] = order[-FEW:]
-    source = _sources(results, "evaluate", tested, ".json")
-    caption = f"In the order of {tested[0].name}, all views together."
-    for title, names in shown.items():
-        section.parts.append(Figure(title, figures.per_class(shares, names), caption, source))
-    section.parts += [part for network in tested for part in _confused(results, network)]
-    return section
-
-
-def _confused(results: Results, network: Network) -> list[Figure | Table]:
-    """The matrix where it can be read; else the pairs that are confused most."""
-    if network.confusion is None or not network.evaluation:
-        return []
-    source = source_of(results.folder, "evaluate", f"evaluate/{network.name}_confusion.csv")
-    names = [row["class"] for row in network.evaluation["per_class"]]
-    if len(names) <= FEW:
-        counts = pd.crosstab(network.confusion["actual"], network.confusion["predicted"])
-        counts = counts.reindex(index=names, columns=names, fill_value=0)
-        caption = "Videos; shaded by the share of their class."
-        svg = figures.confusion(counts, network.name)
-        return [Figure(f"Confusion of {network.name}", svg, caption, source)]
-    wrong = network.confusion[network.confusion["actual"] != network.confusion["predicted"]]
-    pairs = wrong.value_counts(["actual", "predicted"]).head(PAIRS).reset_index()
-    rows = [[str(cell) for cell in row] for row in pairs.to_numpy().tolist()]
-    title = f"Most confused by {network.name}"
-    return [Table(title, ("actual", "predicted", "videos"), rows, source, folded=True)]
 
 
 def data(results: Results) -> Section:
@@ -189,13 +185,6 @@ def origins(results: Results) -> Section:
     text = yamlfile.dump(dict(results.settings))
     section.parts.append(Listing("All settings", text, Source("params.yaml")))
     return section
-
-
-def _sources(results: Results, stage: str, networks: Sequence[Network], end: str) -> Source:
-    """results/train/{s,m,l}.csv"""
-    names = [network.name for network in networks]
-    middle = names[0] if len(names) == 1 else f"{{{','.join(names)}}}"
-    return source_of(results.folder, stage, f"{stage}/{middle}{end}")
 
 
 def _missing(results: Results, stage: str, end: str, networks: Sequence[Network]) -> list[str]:

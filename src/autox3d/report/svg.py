@@ -13,7 +13,7 @@ import matplotlib as mpl
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 INK, MUTED, RULE = "#1f2a37", "#667180", "#dde3ea"
 BLUE, SKY, ORANGE, GREEN, PLUM, GREY = (
@@ -98,6 +98,8 @@ def axes(drawn: Drawing, x: str, y: str) -> Axes:
     found = drawn.figure.subplots()
     found.set_xlabel(x)
     found.set_ylabel(y)
+    if x == "epoch":
+        found.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     return found
 
 
