@@ -56,8 +56,9 @@ def measure(
 ) -> dict[tuple[str, str], list[float]]:
     """(reader, encoding) -> seconds of CPU time of each clip."""
     rng = random.Random(0)
+    span = FRAMES * STRIDE
     jobs: list[tuple[str, str, Path, int]] = [
-        (name, kind, getattr(video, kind), rng.randrange(222))
+        (name, kind, getattr(video, kind), rng.randrange(footage.frames(video.ours) - span))
         for video in videos
         for _ in range(clips)
         for kind in footage.Video._fields

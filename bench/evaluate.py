@@ -2,66 +2,107 @@
 
     python bench/evaluate.py [--videos FOLDER] [--count 4]
 
-Views are 10 clips of 13 frames, stride 6, by three crops of 182 px. "The usual way" opens and
-decodes the video anew for each view, with each reader, on x264's default file.
+Views are 10 clips of 13 frames, stride 6, by three crops of 182 px. Ours are made from our own
+encoding. "View by view" opens and decodes x264's default file anew for each, with each reader,
+and cuts the view as ours are cut; "as published" does to its pixels what SlowFast does. Videos
+and readers take turns in random order; a ratio is that of one video, the table has the median
+and the range over videos.
 """
 
 from __future__ import annotations
 
+import random
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Any
+from functools import partial
 
 import footage
 import numpy as np
 import readers
 import torch
+from torch import Tensor
 
 from autox3d.video import views
-from autox3d.video.dataset import video_views
+from autox3d.video.dataset import VideoViews, test_frames
 from autox3d.video.decode import IndexedVideo
-from autox3d.video.transform import cut
+from autox3d.video.transform import resized
 
-FRAMES, STRIDE, SHORT, CROP = 13, 6, 182, 160
+FRAMES, STRIDE, SHORT = 13, 6, 182
 PLACES = views.test_places(10, "ends")
+ROUNDS = 5  # of ours; view by view takes as many decodes already
+Way = Callable[[footage.Video], object]
 
 
 def main() -> None:
     torch.set_num_threads(1)
     options = footage.options(__doc__)
+    ways: dict[str, Way] = {"one decode, ours": together}
+    for name, found in readers.peers().items():
+        if isinstance(found, str):
+            print(f"{name} {found}")
+            continue
+        kind = "ours" if name == "ours" else "default"
+        ways[f"view by view, {name}, {kind}"] = partial(one_by_one, read=found, kind=kind)
+        if name in ("SlowFast's way", "PyTorchVideo"):
+            work = partial(one_by_one, read=found, kind=kind, published=True)
+            ways[f"view by view, {name}, as published"] = work
     with footage.encoded(options.videos, options.count) as videos:
-        best = np.median([spent(together, video) for video in videos])
-        print(f"{'one decode, ours':36} {best * 1e3:8.0f} ms a video")
-        for name, found in readers.peers().items():
-            if isinstance(found, str):
-                print(f"{name} {found}")
-                continue
-            kind = "ours" if name == "ours" else "default"
-            cost = np.median([spent(one_by_one, v, found, kind) for v in videos[:2]])
-            label = f"view by view, {name}, {kind}"
-            print(f"{label:36} {cost * 1e3:8.0f} ms a video  {cost / best:5.1f}")
+        show(measure(ways, videos), len(videos))
 
 
-def spent(work: Callable[..., None], *arguments: Any) -> float:
-    began = time.process_time()
-    work(*arguments)
-    return time.process_time() - began
+def measure(ways: dict[str, Way], videos: list[footage.Video]) -> dict[str, np.ndarray]:
+    """(videos,) seconds of CPU time, the median of its rounds, for each way."""
+    jobs = [(name, n) for name in ways for n in range(len(videos))]
+    jobs += [("one decode, ours", n) for n in range(len(videos))] * (ROUNDS - 1)
+    random.Random(0).shuffle(jobs)
+    times = defaultdict(lambda: defaultdict(list))
+    together(videos[0])  # what the first call of a process costs is nobody's
+    for name, number in jobs:
+        began = time.process_time()
+        ways[name](videos[number])
+        times[name][number].append(time.process_time() - began)
+    return {
+        name: np.array([np.median(times[name][n]) for n in range(len(videos))]) for name in ways
+    }
 
 
-def together(video: footage.Video) -> None:
+def show(times: dict[str, np.ndarray], count: int) -> None:
+    ours = times["one decode, ours"]
+    print(f"{'':44} {'ms a video':>10} {'times ours':>10} {'range':>11}  of {count} videos")
+    for name, seconds in sorted(times.items(), key=lambda pair: np.median(pair[1] / ours)):
+        ratio = seconds / ours
+        spread = f"{ratio.min():.1f}-{ratio.max():.1f}"
+        middle = np.median(seconds) * 1e3
+        print(f"{name:44} {middle:10.0f} {np.median(ratio):10.1f} {spread:>11}")
+
+
+def together(video: footage.Video) -> Tensor:
     clip = IndexedVideo(video.ours.read_bytes())
-    video_views(clip, PLACES, FRAMES, STRIDE, SHORT, CROP, "stride", ["lcr"])
+    found = test_frames(clip, PLACES, FRAMES, STRIDE, SHORT, "stride")
+    return VideoViews(0, 0, "lcr", SHORT, PLACES, *found).clips
 
 
-def one_by_one(video: footage.Video, read: readers.Reader, kind: str) -> None:
+def one_by_one(
+    video: footage.Video, read: readers.Reader, kind: str, published: bool = False
+) -> None:
+    path = getattr(video, kind)
+    count = footage.frames(path)
     for place in PLACES:
         for side in views.crop_sides("lcr"):
-            start = place * views.last_start(300, Fraction(FRAMES * STRIDE))
+            start = place * views.last_start(count, Fraction(FRAMES * STRIDE))
             indices = views.clip_frames(start, FRAMES, STRIDE, 30, "stride")
-            frames = read(getattr(video, kind), views.clamp(indices, 300))
-            height, width = frames.shape[1:3]
-            cut(frames, views.test_box(height, width, "lcr", side, SHORT, CROP), SHORT)
+            frames = read(path, views.clamp(indices, count))
+            _, height, width, _ = frames.shape
+            height, width = views.test_frame(height, width, SHORT)
+            box = views.test_box(height, width, side, SHORT)
+            if published:
+                readers.as_published(frames, height, width, box)
+            else:
+                top, left, size = box
+                whole = resized(torch.from_numpy(frames), height, width)
+                whole[:, top : top + size, left : left + size].contiguous()
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -14,8 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import autox3d.run  # noqa: F401  # memory in large pages, as the stages have it
 from autox3d import config
 from autox3d.video import encode
+from autox3d.video.decode import IndexedVideo
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 SECONDS, SHORT = 10, 256
@@ -32,6 +35,12 @@ class Video(NamedTuple):
 
     default: Path  # x264 at its default settings, 30 frames a second
     ours: Path  # as `transcode` stores it
+
+
+@functools.cache
+def frames(path: Path) -> int:
+    """How many there are; known before anything is timed."""
+    return IndexedVideo(path.read_bytes()).count
 
 
 def options(doc: str | None) -> argparse.Namespace:
@@ -56,6 +65,7 @@ def encoded(folder: Path | None, count: int) -> Iterator[list[Video]]:
             _ffmpeg(*source, "-t", str(SECONDS), "-vf", "fps=30,scale=-2:256", default)
             ours.write_bytes(encode.encode(default, settings, Path(scratch) / "x.mp4").data)
             made.append(Video(default, ours))
+            assert frames(default) == frames(ours)
         sizes = [sum(v[i].stat().st_size for v in made) / 1e6 for i in (0, 1)]
         kind = f"of {folder}" if folder else "generated (these flatter us)"
         print(f"{len(made)} videos {kind}: default {sizes[0]:.1f} MB, ours {sizes[1]:.1f} MB")

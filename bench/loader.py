@@ -19,7 +19,6 @@ import numpy as np
 import pandas as pd
 import readers
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -29,7 +28,7 @@ from autox3d.video.dataset import train_batches
 from autox3d.video.store import Clips
 from autox3d.video.transform import cut
 
-FRAMES, STRIDE, CROP, COUNT = 13, 6, 160, 300
+FRAMES, STRIDE, CROP = 13, 6, 160
 Loader = Callable[[], Iterable[Tensor]]
 WORKERS, BATCH, ROUNDS = 2, 8, 3
 SAMPLING = config.Sampling(jitter=(182, 228), flip=True, autoaugment=False, rule="stride")
@@ -46,22 +45,23 @@ class Files(Dataset):
 
     def __getitem__(self, row: int) -> Tensor:
         rng = np.random.default_rng(row)
-        start = rng.uniform(0, COUNT - FRAMES * STRIDE)
-        frames = self.read(self.paths[row], views.clip_frames(start, FRAMES, STRIDE, 30, "stride"))
+        path = self.paths[row]
+        start = rng.uniform(0, footage.frames(path) - FRAMES * STRIDE)
+        frames = self.read(path, views.clip_frames(start, FRAMES, STRIDE, 30, "stride"))
         height, width = frames.shape[1:3]
         box = views.train_box(height, width, SAMPLING.jitter, CROP, rng)
         return published(frames, box) if self.published else cut(frames, box, CROP)
 
 
 def published(frames: np.ndarray, box: views.Box) -> Tensor:
-    """float (3, T, 160, 160): normalise, resize the whole frame, crop."""
-    pixels = (torch.from_numpy(frames).float() / 255 - 0.45) / 0.225
+    """float (3, T, 160, 160): the same box, out of the resized frame."""
     scale = CROP / box.side
-    size = [round(side * scale) for side in frames.shape[1:3]]
-    pixels = F.interpolate(pixels.permute(0, 3, 1, 2), size, mode="bilinear")
-    top = min(round(box.top * scale), size[0] - CROP)
-    left = min(round(box.left * scale), size[1] - CROP)
-    return pixels[:, :, top : top + CROP, left : left + CROP].transpose(0, 1)
+    height, width = (round(side * scale) for side in frames.shape[1:3])
+    top, left = (
+        min(round(box.top * scale), height - CROP),
+        min(round(box.left * scale), width - CROP),
+    )
+    return readers.as_published(frames, height, width, views.Box(top, left, CROP))
 
 
 def main() -> None:
@@ -96,7 +96,8 @@ def shards(videos: list[footage.Video], repeats: int) -> Loader:
     (folder / "0.tar").write_bytes(b"".join(data))
     lengths = [len(clip) for clip in data]
     table = pd.DataFrame({"key": [str(n) for n in range(len(data))], "label": 0})
-    table["split"], table["shard"], table["frames"] = "train", "0.tar", COUNT
+    table["split"], table["shard"] = "train", "0.tar"
+    table["frames"] = [footage.frames(video.ours) for video in videos]
     table["offset"], table["length"] = np.cumsum([0, *lengths[:-1]]), lengths
     table = pd.concat([table] * repeats, ignore_index=True)
     tables.write_table(table, folder / "clips.parquet")

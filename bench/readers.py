@@ -5,13 +5,22 @@ A peer that is not installed, or does not import, is a line of text in place of 
 
 from __future__ import annotations
 
+import sys
+import types
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from autox3d.video.decode import IndexedVideo
+from autox3d.video.views import Box
+
+PEERS = Path(__file__).parents[1] / ".peers"
 
 Reader = Callable[[Path, np.ndarray], np.ndarray]
 
@@ -51,12 +60,48 @@ def peers() -> dict[str, Reader | str]:
     """All readers by name, ours first."""
     found: dict[str, Reader | str] = {"ours": ours, "PyAV, everything": pyav}
     found["SlowFast's way"] = slowfast
-    for name, make in (("decord", _decord), ("torchcodec", _torchcodec), ("OpenCV", _opencv)):
+    makers = {"PyTorchVideo": _pytorchvideo, "decord": _decord}
+    makers |= {"torchcodec": _torchcodec, "OpenCV": _opencv}
+    for name, make in makers.items():
         try:
             found[name] = make()
         except (ImportError, OSError, RuntimeError) as error:
             found[name] = f"skipped: {str(error).strip().splitlines()[0]}"
     return found
+
+
+def as_published(frames: np.ndarray, height: int, width: int, box: Box) -> Tensor:
+    """uint8 (T, H, W, 3) -> float (3, T, S, S): what SlowFast and mmaction2 do to pixels.
+
+    The whole frame to float, normalised, resized to height x width; then the box is cut.
+    """
+    pixels = (torch.from_numpy(frames).float() / 255 - 0.45) / 0.225
+    pixels = F.interpolate(pixels.permute(0, 3, 1, 2), (height, width), mode="bilinear")
+    top, left, side = box
+    return pixels[:, :, top : top + side, left : left + side].transpose(0, 1)
+
+
+def _pytorchvideo() -> Reader:
+    """Its package names torchvision, which does not import here; its reader needs none of it."""
+    sys.path.append(str(PEERS))
+    package = types.ModuleType("pytorchvideo.data")
+    package.__path__ = [str(PEERS / "pytorchvideo/data")]
+    sys.modules.setdefault("pytorchvideo.data", package)
+    from pytorchvideo.data.encoded_video_pyav import (  # pyright: ignore[reportMissingImports]
+        EncodedVideoPyAV,
+    )
+
+    def read(path: Path, indices: np.ndarray) -> np.ndarray:
+        """Every frame between the first and the last as float, then those that are wanted."""
+        first, last = int(indices[0]), int(indices[-1])
+        with path.open("rb") as file:
+            video = EncodedVideoPyAV(file, decode_audio=False)
+            clip = video.get_clip(Fraction(first, 30), Fraction(last + 1, 30))["video"]
+            video.close()
+        chosen = clip[:, torch.from_numpy(indices) - first]
+        return chosen.permute(1, 2, 3, 0).to(torch.uint8).numpy()
+
+    return read
 
 
 def _decord() -> Reader:

@@ -15,7 +15,7 @@ from autox3d import config
 from autox3d.errors import Refused
 from autox3d.video import views
 from autox3d.video.dataset import epoch_order, epoch_shape, eval_views, train_batches
-from autox3d.video.transform import cut
+from autox3d.video.transform import cut, resized
 
 FRAMES, STRIDE, CROP, SHORT = 4, 3, 32, 40
 
@@ -150,7 +150,7 @@ def test_autoaugment_changes_clips_and_is_repeatable(clips):
 
 
 def test_each_view_is_cut_as_if_alone(table):
-    """Against decoding every frame, then cutting each view by itself."""
+    """Against decoding every frame, then resizing and cutting each view by itself."""
     clips = shards.clips(table, "test")
     made = list(views_of(clips, [1, 3], ("center", "lcr")))
     assert [v.row for v in made] == sorted([*range(len(clips))] * 2)
@@ -162,9 +162,12 @@ def test_each_view_is_cut_as_if_alone(table):
         for view, pixels in zip(one.views, one.clips, strict=True):
             start = view.place * views.last_start(video.count, Fraction(FRAMES * STRIDE))
             times = views.clip_frames(start, FRAMES, STRIDE, 30, "stride")
-            box = views.test_box(video.height, video.width, one.crops, view.side, SHORT, CROP)
+            frames = torch.from_numpy(every[views.clamp(times, video.count)])
+            frames = resized(frames, *views.test_frame(video.height, video.width, SHORT))
             size = views.test_size(one.crops, SHORT, CROP)
-            assert torch.equal(pixels, cut(every[views.clamp(times, video.count)], box, size))
+            _, height, width, _ = frames.shape
+            box = views.test_box(height, width, view.side, size)
+            assert torch.equal(pixels, cut(frames.numpy(), box, size))
 
 
 def views_of(clips, counts, crops, **changes):

@@ -82,17 +82,25 @@ def test_the_curve_over_clips_shares_its_views(rule, distinct):
     assert all(set(views.test_places(k, rule)) <= set(union) for k in views.K_CURVE)
 
 
-def test_center_crop_is_cut_at_the_source_size():
-    """160 of 182 px on a 340x256 video: 225 source pixels, in the middle."""
-    assert views.test_box(256, 340, "center", "center", 182, 160) == Box(16, 58, 225)
-    assert views.test_box(182, 242, "center", "center", 182, 160) == Box(11, 41, 160)
+def test_the_shorter_side_is_resized_and_the_longer_follows():
+    """340 x 182 / 256 is 241.7: 241, as the published code rounds."""
+    assert views.test_frame(256, 340, 182) == (182, 241)
+    assert views.test_frame(340, 256, 182) == (241, 182)
+    assert views.test_frame(182, 182, 182) == (182, 182)
+    assert views.test_frame(64, 86, 128) == (128, 172)
+
+
+def test_center_crop_is_in_the_middle():
+    """160 out of 182x241 px: 11 px above and below, 40.5 at the sides."""
+    assert views.test_box(182, 241, "center", 160) == Box(11, 41, 160)
+    assert views.test_box(241, 182, "center", 160) == Box(41, 11, 160)
 
 
 def test_left_centre_right_moves_along_the_longer_side():
-    wide = [views.test_box(256, 340, "lcr", s, 182, 160) for s in views.crop_sides("lcr")]
-    assert wide == [Box(0, 0, 256), Box(0, 42, 256), Box(0, 84, 256)]
-    tall = [views.test_box(340, 256, "lcr", s, 182, 160) for s in views.crop_sides("lcr")]
-    assert tall == [Box(0, 0, 256), Box(42, 0, 256), Box(84, 0, 256)]
+    wide = [views.test_box(182, 241, side, 182) for side in views.crop_sides("lcr")]
+    assert wide == [Box(0, 0, 182), Box(0, 30, 182), Box(0, 59, 182)]
+    tall = [views.test_box(241, 182, side, 182) for side in views.crop_sides("lcr")]
+    assert tall == [Box(0, 0, 182), Box(30, 0, 182), Box(59, 0, 182)]
     assert views.test_size("lcr", 182, 160) == 182
     assert views.test_size("center", 182, 160) == 160
 

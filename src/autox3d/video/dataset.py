@@ -25,7 +25,7 @@ from autox3d.video import views
 from autox3d.video.autoaugment import autoaugment
 from autox3d.video.decode import Video
 from autox3d.video.store import Clips
-from autox3d.video.transform import cut
+from autox3d.video.transform import cut, resized
 from autox3d.video.views import Crops, FramesRule, StartsRule, View
 
 if TYPE_CHECKING:
@@ -46,13 +46,35 @@ class Batch(NamedTuple):
 
 
 class VideoViews(NamedTuple):
-    """Every view of one test video by one rule of crops."""
+    """Every view of one test video by one rule of crops, as slices of the same frames."""
 
     row: int  # of the video in its table
     label: int  # -1: none
     crops: Crops
-    views: tuple[View, ...]  # V
-    clips: Tensor  # uint8 (V, T, S, S, 3)
+    size: int  # S
+    places: tuple[Fraction, ...]  # K
+    times: np.ndarray  # int64 (K, T), into `frames`
+    frames: Tensor  # uint8 (U, H, W, 3): all that any view shows, each once
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """V of them: all crops of the first clip, then of the next."""
+        sides = views.crop_sides(self.crops)
+        return tuple(View(place, side) for place in self.places for side in sides)
+
+    @property
+    def clips(self) -> Tensor:
+        """uint8 (V, T, S, S, 3), put together each time that it is asked for."""
+        height, width = self.frames.shape[1:3]
+        sides = views.crop_sides(self.crops)
+        boxes = [views.test_box(height, width, side, self.size) for side in sides]
+        pixels = [
+            self.frames[time, box.top : box.top + box.side, box.left : box.left + box.side]
+            for clip in self.times.tolist()
+            for box in boxes
+            for time in clip
+        ]
+        return torch.stack(pixels).unflatten(0, (-1, self.times.shape[1]))
 
 
 def epoch_shape(count: int, batch: int) -> tuple[int, int]:
@@ -160,54 +182,40 @@ def eval_views(
     """All views of this process's videos; every video is in exactly one process, decoded once.
 
     The views of a video are those that any number of clips in `counts` needs; each rule in
-    `crops` gives a VideoViews of its own, one after the other.
+    `crops` gives a VideoViews of its own, one after the other, over the same frames.
     """
     rank, size = world
     places = views.union_places(counts, rule)
 
-    def make(row: int) -> list[Tensor]:
-        made = video_views(clips.video(row), places, frames, stride, short, crop, sampling, crops)
-        return [pixels for _, pixels in made]
+    def make(row: int) -> tuple[np.ndarray, Tensor]:
+        return test_frames(clips.video(row), places, frames, stride, short, sampling)
 
     rows = range(rank, len(clips), size)
     for row, made in zip(rows, _in_workers(make, rows, workers, ahead=1), strict=True):
-        for kind, pixels in zip(crops, made, strict=True):
-            names = view_names(places, kind)
-            yield VideoViews(row, int(clips.labels[row]), kind, names, pixels)
+        for kind in crops:
+            side = views.test_size(kind, short, crop)
+            yield VideoViews(row, int(clips.labels[row]), kind, side, places, *made)
 
 
-def view_names(places: Sequence[Fraction], crops: Crops) -> tuple[View, ...]:
-    """The views of a video in their order: all crops of the first clip, then of the next."""
-    return tuple(View(place, side) for place in places for side in views.crop_sides(crops))
-
-
-def video_views(
+def test_frames(
     video: Video,
     places: Sequence[Fraction],
     frames: int,
     stride: int,
     short: int,
-    crop: int,
     sampling: FramesRule,
-    crops: Sequence[Crops],
-) -> list[tuple[Crops, Tensor]]:
-    """For each rule of crops, uint8 (V, T, S, S, 3) in the order of `view_names`."""
+) -> tuple[np.ndarray, Tensor]:
+    """What the clips at `places` show: int64 (K, T) into uint8 (U, H, W, 3), resized.
+
+    Each frame is decoded and resized once, however many clips and crops it is in.
+    """
     c = views.span(frames, stride, video.rate)
     room = views.last_start(video.count, c)
     times = [views.clip_frames(p * room, frames, stride, video.rate, sampling) for p in places]
-    times = views.clamp(np.stack(times), video.count)  # (places, T)
-    unique, where = np.unique(times, return_inverse=True)
-    pixels = video.frames(unique)
-    made: list[tuple[Crops, Tensor]] = []
-    for kind in crops:
-        size = views.test_size(kind, short, crop)
-        sides = [
-            cut(pixels, views.test_box(video.height, video.width, kind, side, short, crop), size)
-            for side in views.crop_sides(kind)
-        ]
-        each = torch.stack(sides)[:, torch.from_numpy(where.reshape(times.shape))]
-        made.append((kind, each.transpose(0, 1).flatten(0, 1).contiguous()))
-    return made
+    shown, where = np.unique(views.clamp(np.stack(times), video.count), return_inverse=True)
+    height, width = views.test_frame(video.height, video.width, short)
+    pixels = resized(torch.from_numpy(video.frames(shown)), height, width)
+    return where.reshape(len(places), frames), pixels.contiguous()
 
 
 class _Jobs(Dataset, Generic[Job, Result]):

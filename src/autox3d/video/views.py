@@ -33,7 +33,7 @@ NOMINAL_RATE = 30  # frames a second in which strides are counted
 
 
 class Box(NamedTuple):
-    """A square of source pixels: rows [top, top + side), columns [left, left + side)."""
+    """A square of pixels: rows [top, top + side), columns [left, left + side)."""
 
     top: int
     left: int
@@ -104,25 +104,29 @@ def crop_sides(crops: Crops) -> tuple[Side, ...]:
     return ("center",) if crops == "center" else ("left", "center", "right")
 
 
-def test_box(height: int, width: int, crops: Crops, side: Side, short: int, crop: int) -> Box:
-    """The source pixels of a test crop.
+def test_frame(height: int, width: int, short: int) -> tuple[int, int]:
+    """Height and width of a test video whose shorter side is made `short` px.
 
-    Center is a crop of `crop` px out of a video whose shorter side measures `short` px; LCR are
-    squares as large as the shorter side. Either is cut at the source's own size, to be resized
-    once; the box is rounded to whole source pixels.
+    The longer side is rounded down, as in the published code.
     """
-    shorter = min(height, width)
-    size = shorter if crops == "lcr" else max(1, round(Fraction(shorter * crop, short)))
-    room = (height - size, width - size)
-    share = {"left": Fraction(0), "center": Fraction(1, 2), "right": Fraction(1)}[side]
-    along_height = height > width  # the crops move along the longer side, and stay in the middle
-    top = round(room[0] * (share if along_height else Fraction(1, 2)))
-    left = round(room[1] * (Fraction(1, 2) if along_height else share))
+    return short * height // min(height, width), short * width // min(height, width)
+
+
+def test_box(height: int, width: int, side: Side, size: int) -> Box:
+    """A square of `size` px out of a resized frame; half a pixel goes right, or down.
+
+    It moves along the longer side, and stays in the middle of the other.
+    """
+    top, left = (height - size + 1) // 2, (width - size + 1) // 2
+    if side != "center" and height > width:
+        top = 0 if side == "left" else height - size
+    elif side != "center":
+        left = 0 if side == "left" else width - size
     return Box(top, left, size)
 
 
 def test_size(crops: Crops, short: int, crop: int) -> int:
-    """px, the side of a test view."""
+    """px, the side of a test view: LCR are squares as large as the shorter side."""
     return crop if crops == "center" else short
 
 
