@@ -1,60 +1,37 @@
-"""The pipeline on a real SLURM of two nodes, through Snakemake's executor."""
+"""The pipeline on a real SLURM of two nodes, through Snakemake's executor, and what befalls it."""
 
 from __future__ import annotations
 
-import json
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from toy import BIN, ENVIRONMENT, ROOT, Toy
+from small_training import ENVIRONMENT, STEPS, Fit
+from toy import ROOT, SLURM, Toy, wait_for
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 CLUSTER = ROOT / "tests/slurm/cluster"
-SNAKEMAKE = (
-    str(BIN / "snakemake"),
-    *("--workflow-profile", "workflow/profiles/slurm"),
-    *("--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "5"),
-)
-SPAN = """\
-  span:
-    cmd: exec python -m autox3d.run.launch span --out span.json
-    deps: [stage.py]
-    metrics: [{span.json: {cache: false}}]
-    meta: {resources: {nodes: 2, gres: "gpu:1", mem_mb: 1000, runtime: 5}}
-"""
-STAGE = """\
-import json
-import os
-
-import torch
-
-from autox3d.run.distributed import join
-from autox3d.run.program import paths, run
-
-
-def main():
-    out = paths(__doc__, "out").out
-    with join() as world:
-        ones = torch.ones(3) * (world.rank + 1)
-        world.sum_([ones])
-        places = world.gather([os.environ[name] for name in ("SLURMD_NODENAME", "SLURM_STEP_GPUS")])
-        if world.rank == 0:
-            out.write_text(json.dumps({"sum": ones.tolist(), "places": places}))
-
-
-run(main)
-"""
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The SLURM's folder."""
     folder = tmp_path_factory.mktemp("cluster")
     subprocess.run([CLUSTER, "start", folder], check=True)
     yield folder
     subprocess.run([CLUSTER, "stop", folder], check=True)
+
+
+@pytest.fixture
+def toy(cluster: Path, tmp_path: Path) -> Iterator[Toy]:
+    """Nothing has run yet, and nothing is left at work afterwards."""
+    toy = Toy.new(tmp_path / "toy")
+    yield toy
+    toy.stop()
+    subprocess.run(["scancel", "--partition", "test"], check=True)
 
 
 def test_the_cluster_of_another_is_not_touched(cluster: Path, tmp_path: Path) -> None:
@@ -69,39 +46,81 @@ def test_the_cluster_of_another_is_not_touched(cluster: Path, tmp_path: Path) ->
     assert Path("/etc/slurm/slurm.conf").resolve() == cluster / "slurm.conf"
 
 
-def test_the_pipeline_runs_through_a_killed_job_and_on_two_nodes(
-    cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_pipeline_runs_and_a_training_killed_on_two_nodes_is_resumed(
+    toy: Toy, tmp_path: Path
 ) -> None:
-    """The killed one is tried again; the other spans the nodes by torchrun, a GPU on each."""
-    toy = Toy.new(tmp_path / "toy")
-    stages = tmp_path / "stages"
-    stages.mkdir()
-    (stages / "span.py").write_text(STAGE)
-    (stages / "sitecustomize.py").write_text(
-        f"import autox3d.stages\nautox3d.stages.__path__.append({str(stages)!r})\n"
-    )
-    with (toy.root / "dvc.yaml").open("a") as file:
-        file.write(SPAN)
-    monkeypatch.setitem(ENVIRONMENT, "PYTHONPATH", str(stages))
-    monkeypatch.setitem(ENVIRONMENT, "AUTOX3D_PROCESSES", "1")
-    hold = toy.hold("train")
-    work = toy.start(*SNAKEMAKE)
-    try:
-        toy.pid("train", 180)
-        running = toy.type("squeue", "--noheader", "--states", "R", "--format", "%i %k")
-        jobs = [line.split()[0] for line in running.splitlines() if line.endswith("rule_train")]
-        toy.type("scancel", "--signal", "KILL", "--full", *jobs)
-        hold.unlink()
-        said, _ = work.communicate(timeout=300)
-    finally:
-        toy.stop()
+    """Two ranks on two nodes, killed: the next attempt ends with the bits of two on one node."""
+    fit = Fit.add(toy, epochs=16, resources='nodes: 2, gres: "gpu:1"')
+    work = toy.start(*SLURM, AUTOX3D_PROCESSES="1", **ENVIRONMENT)
+    wait_for(lambda: fit.step() >= 2 * STEPS, 200)
+    (job,) = toy.jobs("rule_fit")
+    toy.type("scancel", "--signal", "KILL", "--full", job)
+    killed = fit.step()
+    said, _ = work.communicate(timeout=300)
 
-    assert len(jobs) == 1
     assert work.returncode == 0, said
-    ran = toy.ran()
-    assert sorted(ran) == ["list", "shard@0", "shard@1", "test", "train", "train"]
-    assert ran[-1] == "test"
-    span = json.loads(toy.read("span.json"))
-    assert span["sum"] == [3.0, 3.0, 3.0]
-    assert sorted(span["places"]) == [["n1", "0"], ["n2", "0"]]
+    assert sorted(toy.ran()) == ["list", "shard@0", "shard@1", "test", "train"]
     assert toy.up_to_date()
+    done, total = fit.last_attempt()
+    assert done == total <= 16 * STEPS - killed
+    assert '"processes": 2' in toy.read("fit/made.json")
+    assert fit.digests() == fit.undisturbed(tmp_path / "other", processes=2).digests()
+
+
+def test_after_snakemake_was_killed_the_next_one_adopts_its_jobs(toy: Toy) -> None:
+    """Its own job takes no node before the one left behind has ended; that one's result stands."""
+    toy.dvc("repro", "shard")
+    hold = toy.hold("train")
+    toy.ran()
+    first = toy.start(*SLURM)
+    toy.pid("train", 120)
+    (left,) = toy.jobs("rule_train")
+    first.kill()
+    first.wait()
+
+    second = toy.start(*SLURM)
+    wait_for(lambda: len(toy.jobs("rule_train")) == 2, 60)
+    waiting = toy.type("squeue", "--noheader", "--states", "PD", "--format", "%k %E")
+    hold.unlink()
+    said, _ = second.communicate(timeout=200)
+
+    assert waiting == f"rule_train afterany:{left}(unfulfilled)\n"
+    assert second.returncode == 0, said
+    assert toy.ran() == ["train", "test"]
+    assert toy.up_to_date()
+    assert toy.jobs("") == []
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1500)
+def test_a_job_put_back_into_the_queue_resumes(toy: Toy, tmp_path: Path) -> None:
+    """`scontrol requeue`, as when a node is lost: the same job again, from its checkpoint."""
+    fit = Fit.add(toy, epochs=40, resources="gpu: 1")
+    work = toy.start(*SLURM, "--until", "fit", **ENVIRONMENT)
+    wait_for(lambda: fit.step() >= 2 * STEPS, 200)
+    (job,) = toy.jobs("rule_fit")
+    toy.type("scontrol", "requeue", job)
+    saved = fit.step()
+    said, _ = work.communicate(timeout=500)
+
+    assert work.returncode == 0, said
+    assert "Trying to restart" not in said
+    assert fit.log().count("exec python") == 2
+    done, total = fit.last_attempt()
+    assert done == total <= 40 * STEPS - saved
+    assert fit.digests() == fit.undisturbed(tmp_path / "other", processes=1).digests()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1500)
+def test_a_job_out_of_time_saves_and_the_next_one_resumes(toy: Toy, tmp_path: Path) -> None:
+    """A minute, again and again: each attempt goes on where the one before was told to stop."""
+    fit = Fit.add(toy, epochs=150, resources="gpu: 1", minutes=1)
+    work = toy.start(*SLURM, "--until", "fit", **ENVIRONMENT)
+    said, _ = work.communicate(timeout=900)
+
+    assert work.returncode == 0, said
+    attempts = re.findall(r"^train s: (\d+)/\d+ steps.* gone$", fit.log(), re.MULTILINE)
+    assert len(attempts) > 1
+    assert sum(map(int, attempts)) == 150 * STEPS
+    assert fit.digests() == fit.undisturbed(tmp_path / "other", processes=1).digests()

@@ -223,6 +223,11 @@ class Toy:
         wait_for(lambda: path.exists() and path.read_text() != "", seconds)
         return int(path.read_text())
 
+    def jobs(self, rule: str) -> list[str]:
+        """Of SLURM, at work or waiting, whose comment ends with this."""
+        lines = self.type("squeue", "--noheader", "--format", "%i %k").splitlines()
+        return [line.split()[0] for line in lines if line.endswith(rule)]
+
     def ran(self) -> list[str]:
         """The stages that ran since the last time it was asked."""
         path = self.root / "ran.log"
@@ -236,6 +241,11 @@ class Toy:
 
 
 SNAKEMAKE = (str(BIN / "snakemake"), "--workflow-profile", "workflow/profiles/local")
+SLURM = (
+    str(BIN / "snakemake"),
+    *("--workflow-profile", "workflow/profiles/slurm"),
+    *("--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "5"),
+)
 JOB = (sys.executable, "-m", "autox3d.run.pipeline")
 
 

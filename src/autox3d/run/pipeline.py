@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -36,6 +36,7 @@ from dvc.stage.run import _make_cmd, get_executable, prepare_kwargs
 from snakemake_interface_common.exceptions import WorkflowError
 
 from autox3d.errors import Refused
+from autox3d.run import slurm
 from autox3d.run.claim import Claim, Taken
 from autox3d.run.program import RESUME, die_with_parent, run
 
@@ -52,7 +53,7 @@ class Entry:
 
     name: str
     stages: dict[str, list[str]]  # each item with those that it needs: {"train@s": ["scale@s"]}
-    resources: dict[str, int | str]  # `meta: resources`
+    resources: dict[str, Any]  # `meta: resources`
 
     @property
     def items(self) -> bool:
@@ -68,6 +69,18 @@ class Entry:
         """The stamps that the stage of these wildcards waits for."""
         stage = f"{self.name}@{wildcards.item}" if self.items else self.name
         return [stamp(needed) for needed in self.stages[stage]]
+
+    def after(self, left: dict[str, list[str]]) -> dict[str, Any]:
+        """The resource that keeps a job out of SLURM's nodes while `left` ones do its work."""
+        if not left:
+            return {}
+
+        def extra(wildcards: Any) -> str:
+            item = f"_wildcards_{wildcards.item}" if self.items else ""
+            jobs = left.get(f"rule_{self.name}{item}", [])
+            return f"--dependency=afterany:{':'.join(jobs)}" if jobs else ""
+
+        return {"slurm_extra": extra}
 
 
 def stamp(stage: str) -> str:
@@ -90,6 +103,8 @@ def plan(main: bool, dry: bool) -> list[Entry]:
         found = entries()
         if main:
             sync(found, dry)
+            left = slurm.left_behind()
+            found = [replace(one, resources=one.resources | one.after(left)) for one in found]
     except Refused as error:
         raise WorkflowError(str(error)) from None
     return found

@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import subprocess
+from pathlib import Path
 from typing import NamedTuple
 
 from autox3d.errors import Refused
@@ -52,6 +53,24 @@ def nodes() -> int:
         reason = (answer.stderr.strip().splitlines() or ["no such job"])[-1]
         raise Refused(f"SLURM job {job}: squeue does not tell its nodes ({reason}). Run again.")
     return int(answer.stdout.split()[0])
+
+
+def left_behind() -> dict[str, list[str]]:
+    """Jobs that a Snakemake submitted from this folder and that have not ended: their numbers.
+
+    By what Snakemake's executor puts into the comment, `rule_train_wildcards_s`. Empty outside
+    SLURM, and where it does not answer: nothing can be submitted there, either.
+    """
+    if shutil.which("squeue") is None:
+        return {}
+    asked = ["squeue", "--noheader", "--me", "--format", "%i|%k|%Z"]
+    answer = subprocess.run(asked, capture_output=True, text=True)
+    found: dict[str, list[str]] = {}
+    for line in answer.stdout.splitlines():
+        job, comment, folder = line.split("|", 2)
+        if folder == str(Path.cwd()):
+            found.setdefault(comment, []).append(job)
+    return found
 
 
 def on_every_node(command: list[str], count: int) -> int:

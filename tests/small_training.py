@@ -1,0 +1,93 @@
+"""The real stage `train` on real clips, but small: an entry `fit` of a toy pipeline, in fit/."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+import shards
+import yaml
+from toy import ROOT, Toy
+
+GENOTYPE = """\
+name: s
+input: {frames: 4, stride: 2, crop: 32, short: 32}
+stem: {channels: 8, temporal_kernel: 1}
+expansion_of: in
+block: {first: relu, second: swish, depthwise: true}
+attention: {placement: after_group, nodes: 0.25}
+groups:
+  - {kernel: t3_s3, expansion: 1.5, channels: 8, blocks: 2, stride: 2, squeeze_excite: even,
+     attention: none}
+head: {channels: 16, hidden: 16}
+"""
+ENTRY = """\
+  fit:
+    wdir: fit
+    cmd: >-
+      exec python -m autox3d.run.launch train --genotype s.yaml --clips clips.parquet
+      --weights weights --curve curve.csv --made made.json
+    deps: [s.yaml, clips.parquet]
+    params: [train.s]
+    outs: [weights]
+    metrics: [{{made.json: {{cache: false}}}}]
+    plots: [{{curve.csv: {{cache: false}}}}]
+    meta: {{resources: {{{resources}, mem_mb: 2000, runtime: {minutes}}}}}
+"""
+SAMPLING = {"jitter": [32, 40], "flip": False, "autoaugment": False, "rule": "linspace"}
+STEPS = 2  # an epoch: 8 clips in batches of 4
+ENVIRONMENT: dict[str, str] = {"OMP_NUM_THREADS": "1", "AUTOX3D_WORKERS": "1"}
+
+
+class Fit:
+    """The folder of the entry, and what training leaves there."""
+
+    def __init__(self, toy: Toy) -> None:
+        self.toy, self.root = toy, toy.root / "fit"
+
+    @classmethod
+    def add(cls, toy: Toy, epochs: int, resources: str, minutes: int = 10) -> Fit:
+        """To a toy that has no entry of this name.
+
+        Args:
+            resources: what the job asks of SLURM, as in dvc.yaml.
+            minutes: its time limit.
+        """
+        fit = cls(toy)
+        fit.root.mkdir()
+        shards.make(fit.root)
+        (fit.root / "data").mkdir()
+        (fit.root / "shards").rename(fit.root / "data/shards")
+        (fit.root / "s.yaml").write_text(GENOTYPE)
+        params = yaml.safe_load((ROOT / "params.yaml").read_text())
+        params["train"]["s"] |= {"epochs": epochs, "batch": 4, "bn_clips": 2, "sampling": SAMPLING}
+        (fit.root / "params.yaml").write_text(yaml.safe_dump(params))
+        with (toy.root / "dvc.yaml").open("a") as file:
+            file.write(ENTRY.format(resources=resources, minutes=minutes))
+        return fit
+
+    def undisturbed(self, root: Path, processes: int) -> Fit:
+        """The same training in a copy of the toy, on this machine, without SLURM."""
+        other = Fit(self.toy.copy(root))
+        other.toy.job("fit", 0, AUTOX3D_PROCESSES=str(processes), **ENVIRONMENT)
+        return other
+
+    def step(self) -> int:
+        """Of the newest checkpoint; 0 where there is none."""
+        names = [path.stem for path in self.root.glob("checkpoints/train-*/step-*.ckpt")]
+        return max((int(name.removeprefix("step-")) for name in names), default=0)
+
+    def log(self) -> str:
+        """What all attempts have said."""
+        return self.toy.read(".pipeline/fit.log")
+
+    def last_attempt(self) -> tuple[int, int]:
+        """Steps that it did, of those that were left when it began."""
+        found = re.findall(r"^train s: (\d+)/(\d+) steps", self.log(), re.MULTILINE)
+        return int(found[-1][0]), int(found[-1][1])
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of the weights and of the curve."""
+        names = ("weights/weights.safetensors", "curve.csv")
+        return {name: hashlib.sha256((self.root / name).read_bytes()).hexdigest() for name in names}
