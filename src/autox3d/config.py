@@ -90,6 +90,7 @@ class Sampling:
     flip: bool  # off where labels know left from right
     autoaugment: bool  # ImageNet's policy, the same for all frames of a clip
     rule: Literal["linspace", "stride"]  # which frames: see video/views.py
+    repeats: Count  # clips of each video that a batch has, out of one decode (arXiv:1902.05509)
 
 
 @table
@@ -170,6 +171,7 @@ class Train:
     weight_decay: float
     dropout: Share
     bn_clips: Count  # clips that share batch-norm statistics
+    bn_steps: Whole  # steps whose clips give the statistics of evaluation; 0: the running ones
     branch_gamma: Share  # first value of each branch's last batch norm; 0 in X3D's code
     init: str | None  # folder of weights to start from
     sampling: Sampling
@@ -193,6 +195,16 @@ class Explain:
     networks: Annotated[tuple[str, ...], Field(min_length=1)]  # of those that are trained
     videos: Whole  # a right answer each, of as many classes
     pairs: Whole  # of classes that are confused most
+
+
+@table
+class Latency:
+    """Seconds for the views of one video, as Auto-TSNet's Table 4 measures it."""
+
+    views: Count
+    batch: Count  # views in one forward pass
+    repeats: Count
+    warmup: Whole  # runs before the first that counts
 
 
 @table
@@ -232,6 +244,7 @@ class Params:
     baseline: dict[str, Baseline]
     train: dict[str, Train]
     evaluate: Evaluate
+    latency: Latency
     explain: Explain
 
 

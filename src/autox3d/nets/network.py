@@ -14,6 +14,7 @@ from autox3d.nets.attention import GloRe, NonLocal
 from autox3d.nets.blocks import ResidualBlock
 from autox3d.nets.layers import ConvNorm, Dense, Depthwise, Pointwise
 from autox3d.nets.norm import BatchNorm
+from autox3d.nets.operations import window_mean
 
 
 class StemLayer(nn.Module):
@@ -62,7 +63,7 @@ class HeadLayer(nn.Module):
                 f"the clip leaves {tuple(x.shape[2:])} frames and cells, fewer than the head's "
                 f"window {self.window}: it must be no smaller than the training clip"
             )
-        x = F.avg_pool3d(x, self.window, stride=1).flatten(2).transpose(1, 2)  # (B, P, C)
+        x = window_mean(x, self.window).flatten(2).transpose(1, 2)  # (B, P, C)
         x = F.dropout(F.relu(self.hidden(x)), self.dropout, self.training)
         return self.classify(x)
 

@@ -68,6 +68,13 @@ def reason(states: Tensor, nodes: Tensor, mix: Tensor, bias: Tensor, update: Ten
     return nodes @ F.linear(graph.transpose(1, 2).contiguous(), update)
 
 
+def window_mean(x: Tensor, window: tuple[int, int, int]) -> Tensor:
+    """(B, C, T, H, W) -> the mean at each place of a window of T x H x W cells."""
+    if x.device.type == "cpu" and x.dtype == torch.bfloat16:  # for which a CPU has no kernel
+        return F.avg_pool3d(x.float(), window, stride=1).to(x.dtype)
+    return F.avg_pool3d(x, window, stride=1)
+
+
 def positions(x: Tensor) -> Tensor:
     """(B, C, T, H, W) -> (B, T*H*W, C), without a copy where memory is channels_last_3d."""
     return x.flatten(2).transpose(1, 2)

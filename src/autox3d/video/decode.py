@@ -23,8 +23,10 @@ from typing import Protocol
 import av
 import numpy as np
 from av.codec.context import ThreadType
+from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
 
 from autox3d.video import mp4, source
 
@@ -90,10 +92,10 @@ class IndexedVideo:
     def frames(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         wanted = self._samples(indices)
         shown = _decode(self._stream(indices), set(wanted.tolist()))
-        pixels = {sample: _rgb(frame) for sample, frame in shown}
-        if len(pixels) < len(np.unique(wanted)):
-            raise ValueError(f"{len(np.unique(wanted)) - len(pixels)} frames do not decode")
-        return np.stack([pixels[sample] for sample in wanted.tolist()])
+        found = {sample: _rgb(frame) for sample, frame in shown}
+        if len(found) < len(np.unique(wanted)):
+            raise ValueError(f"{len(np.unique(wanted)) - len(found)} frames do not decode")
+        return np.stack([found[sample] for sample in wanted.tolist()])
 
     def _samples(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         ranks = np.asarray(indices, np.int64)
@@ -145,22 +147,17 @@ class FileVideo:
         self._path, self._max_pixels = path, max_pixels
         self.rate = Fraction(rate)
         times: list[Fraction] = []
+        last = Fraction(0)
         with source.opened(path, max_pixels) as (container, stream):
-            step = 1 / (stream.average_rate or Fraction(rate))  # until a frame says its own
-            shift = Fraction(0)
-            for frame in source.frames(container, stream):
+            for time, step, frame in timed(container, stream, rate):
                 if not times:
                     self.height, self.width = source.upright(frame)
                     self._size = (frame.height, frame.width)
-                due = times[-1] + step if times else Fraction(0)
-                time = _seconds(frame, frame.pts, due - shift) + shift
-                if times and time < times[-1]:  # the clock was set back: it goes on from here
-                    time, shift = due, shift + due - time
                 times.append(time)
-                step = _seconds(frame, frame.duration or None, step)
+                last = step
         if not times:
             raise source.BadVideo("undecodable", "not one frame decodes")
-        self._shown = at_rate(times, step, rate)
+        self._shown = at_rate(times, last, rate)
         self.count = len(self._shown)
 
     def frames(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -168,20 +165,37 @@ class FileVideo:
         if ranks.size == 0 or ranks.min() < 0 or ranks.max() >= self.count:
             raise ValueError(f"frames {ranks.tolist()} of a video of {self.count}")
         wanted = self._shown[ranks].tolist()
-        pixels: dict[int, np.ndarray] = {}
+        found: dict[int, np.ndarray] = {}
         with source.opened(self._path, self._max_pixels) as (container, stream):
             for number, frame in enumerate(source.frames(container, stream)):
                 if number in wanted:
-                    pixels[number] = self._pixels(frame)
+                    found[number] = pixels(frame, self._size)
                 if number >= max(wanted):
                     break
-        return np.stack([pixels[number] for number in wanted])
+        return np.stack([found[number] for number in wanted])
 
-    def _pixels(self, frame: VideoFrame) -> np.ndarray:
-        """Upright, and at the size of the first frame should it have changed since."""
-        if (frame.height, frame.width) != self._size:
-            frame = frame.reformat(width=self._size[1], height=self._size[0], format="rgb24")
-        return np.rot90(_rgb(frame), frame.rotation // 90)
+
+def pixels(frame: VideoFrame, size: tuple[int, int]) -> np.ndarray:
+    """(H, W, 3) uint8, upright; at the `size` of the first frame should it have changed since."""
+    if (frame.height, frame.width) != size:
+        frame = frame.reformat(width=size[1], height=size[0], format="rgb24")
+    return np.rot90(_rgb(frame), frame.rotation // 90)
+
+
+def timed(
+    container: InputContainer, stream: VideoStream, rate: int
+) -> Iterator[tuple[Fraction, Fraction, VideoFrame]]:
+    """Every frame with the second of its display, which never decreases, and how long it lasts."""
+    step = 1 / (stream.average_rate or Fraction(rate))  # until a frame says its own
+    time = due = shift = Fraction(0)
+    for number, frame in enumerate(source.frames(container, stream)):
+        new = _seconds(frame, frame.pts, due - shift) + shift
+        if number and new < time:  # the clock was set back: it goes on from here
+            new, shift = due, shift + due - new
+        time = new
+        step = _seconds(frame, frame.duration or None, step)
+        due = time + step
+        yield time, step, frame
 
 
 def open_video(path: Path, rate: int = 30) -> Video:
@@ -202,8 +216,8 @@ def at_rate(times: Sequence[Fraction], step: Fraction, rate: int) -> np.ndarray:
     Raises:
         BadVideo: the times span more than a day.
     """
-    ticks = np.array([_nearest(time * rate) for time in times], np.int64)
-    end = max(_nearest((times[-1] + step) * rate), int(ticks[0]) + 1)
+    ticks = np.array([nearest(time * rate) for time in times], np.int64)
+    end = max(nearest((times[-1] + step) * rate), int(ticks[0]) + 1)
     if end - ticks[0] > MAX_TICKS:
         raise source.BadVideo("too_long", f"its time stamps span {end - ticks[0]} frames")
     return np.searchsorted(ticks, np.arange(ticks[0], end), "right") - 1
@@ -212,7 +226,8 @@ def at_rate(times: Sequence[Fraction], step: Fraction, rate: int) -> np.ndarray:
 MAX_TICKS = 24 * 3600 * 30  # a day
 
 
-def _nearest(value: Fraction) -> int:
+def nearest(value: Fraction) -> int:
+    """Whole number; halves go up."""
     return math.floor(value + Fraction(1, 2))
 
 

@@ -1,0 +1,48 @@
+r"""Stage `latency`: seconds that a trained network takes for the views of one video, made up.
+
+python -m autox3d.stages.latency --weights data/weights/s --latency results/latency/s.json
+"""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from autox3d import config
+from autox3d.run import made
+from autox3d.run.program import paths, run
+from autox3d.use.latency import measure
+from autox3d.use.network import load
+
+
+def main() -> None:
+    """On the device and in the type that prediction takes."""
+    files = paths(__doc__, "weights", "latency")
+    params = config.load("latency", config.Latency)
+    began = time.monotonic()
+    network = load(files.weights)
+    clip = network.input
+    shape = (params.views, clip.frames, clip.short, clip.short, 3)
+    clips = network.transform(torch.randint(0, 256, shape, dtype=torch.uint8))
+    with torch.inference_mode():
+        found = measure(network.net, clips, params.batch, params.repeats, params.warmup)
+    made.write(
+        files.latency,
+        time.monotonic() - began,
+        network.device,
+        1,
+        net=network.genotype.name,
+        views=params.views,
+        frames=clip.frames,
+        side=clip.short,
+        dtype=str(network.dtype).removeprefix("torch."),
+        repeats=params.repeats,
+        batched=found.batched._asdict(),
+        one_by_one=found.one_by_one._asdict(),
+        peak_mb=round(found.peak_mb, 1),
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,94 @@
+"""Seconds that a network takes for the views of one video, on the device at hand.
+
+As Auto-TSNet measures it (supplement, Table 4): all views of one video, many times over, after a
+warm-up. Views are made up; decoding is not part of it.
+
+    V views, T frames, S x S pixels
+"""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+CLEAR, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")  # Linux: proc(5)
+
+
+class Latency(NamedTuple):
+    """Seconds for all views: the median of the repeats, and the quartiles around it."""
+
+    median: float
+    low: float
+    high: float
+
+
+class Measured(NamedTuple):
+    """One network in one form."""
+
+    batched: Latency  # views in batches
+    one_by_one: Latency
+    peak_mb: float  # MB, the most memory during it: a GPU's by the network, else the process's
+
+
+def measure(
+    score: Callable[[Tensor], object],
+    clips: Tensor,
+    batch: int,
+    repeats: int,
+    warmup: int,
+) -> Measured:
+    """Times `score` on `clips` (V, 3, T, S, S), in batches and one by one.
+
+    Args:
+        score: (B, 3, T, S, S) -> anything; it may return before a GPU is done
+        warmup: runs of each before the first that counts
+    """
+    device = clips.device
+    _forget_peak(device)
+
+    def timed(size: int) -> Latency:
+        pieces = clips.split(size)
+        return latency(lambda: [score(piece) for piece in pieces], repeats, warmup, device)
+
+    return Measured(timed(batch), timed(1), _peak_mb(device))
+
+
+def latency(run: Callable[[], object], repeats: int, warmup: int, device: torch.device) -> Latency:
+    """Wall time of `run`, the device's work included."""
+    taken = []
+    for repeat in range(warmup + repeats):
+        began = time.perf_counter()
+        run()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        if repeat >= warmup:
+            taken.append(time.perf_counter() - began)
+    if len(taken) == 1:
+        return Latency(*taken * 3)
+    low, median, high = statistics.quantiles(taken, n=4, method="inclusive")
+    return Latency(median, low, high)
+
+
+def _forget_peak(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif CLEAR.exists():
+        CLEAR.write_text("5")
+
+
+def _peak_mb(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    if STATUS.exists():
+        line = next(row for row in STATUS.read_text().splitlines() if row.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024 / 1e6
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6

@@ -1,0 +1,34 @@
+"""A small network that has seen a little training, so that every layer says something."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from autox3d.genotype import Genotype, Input
+from autox3d.nets.network import VideoNet, open_branches
+from autox3d.scaling import thinned
+
+ARCHITECTURES = Path(__file__).parents[1] / "architectures"
+CLASSES = ["bowling", "crème brûlée", "yoga", "zorbing", "archery", "knitting"]
+
+
+def trained(name: str = "autox3d_s") -> tuple[VideoNet, Genotype, list[str]]:
+    """Four frames of 32 px, 40 px in tests; running statistics and scales of their own."""
+    torch.manual_seed(1)
+    clip = Input(frames=4, stride=2, crop=32, short=40)
+    genotype = thinned(Genotype.load(ARCHITECTURES / f"{name}.yaml"), "tiny", clip, 0.25, 0.3)
+    return ready(genotype), genotype, CLASSES
+
+
+def ready(genotype: Genotype) -> VideoNet:
+    """A network of the genotype whose scores differ from clip to clip."""
+    net = VideoNet(genotype, len(CLASSES), dropout=0.0, bn_clips=8)
+    open_branches(net, 0.5)
+    nn.init.normal_(net.head.classify.weight, std=0.5)
+    clip = genotype.input
+    for _ in range(20):
+        net(torch.randn(4, 3, clip.frames, clip.crop, clip.crop))
+    return net.eval()
