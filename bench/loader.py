@@ -31,7 +31,9 @@ from autox3d.video.transform import cut
 FRAMES, STRIDE, CROP = 13, 6, 160
 Loader = Callable[[], Iterable[Tensor]]
 WORKERS, BATCH, ROUNDS = 2, 8, 3
-SAMPLING = config.Sampling(jitter=(182, 228), flip=True, autoaugment=False, rule="stride")
+SAMPLING = config.Sampling(
+    jitter=(182, 228), flip=True, autoaugment=False, rule="stride", repeats=1
+)
 
 
 class Files(Dataset):

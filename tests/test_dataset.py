@@ -31,7 +31,13 @@ def clips(table):
 
 
 def sampling(**changes):
-    plain = {"jitter": (36, 44), "flip": True, "autoaugment": False, "rule": "linspace"}
+    plain = {
+        "jitter": (36, 44),
+        "flip": True,
+        "autoaugment": False,
+        "rule": "linspace",
+        "repeats": 1,
+    }
     return config.Sampling(**plain | changes)
 
 
@@ -222,3 +228,41 @@ def test_workers_end_with_the_loop_that_used_them(clips):
     next(made)
     made.close()
     assert multiprocessing.active_children() == []
+
+
+def test_repeats_are_other_clips_of_the_same_videos(clips):
+    """Side by side, as many steps as without, the first of each as without; half the reading."""
+    once, twice = batches(clips), batches(clips, sampling(repeats=2))
+    assert len(once) == len(twice)
+    alone = {row: clip for b in once for row, clip in zip(b.rows.tolist(), b.clips, strict=True)}
+    for batch in twice:
+        assert torch.equal(batch.rows[::2], batch.rows[1::2])
+        assert len(set(batch.rows.tolist())) == len(batch.rows) // 2
+        assert torch.equal(batch.labels, torch.from_numpy(clips.labels)[batch.rows])
+        for first, second, row in zip(
+            batch.clips[::2], batch.clips[1::2], batch.rows[::2].tolist(), strict=True
+        ):
+            assert torch.equal(first, alone[row])
+            assert not torch.equal(first, second)
+
+
+def test_repeats_are_decoded_together(clips, monkeypatch):
+    """One reading and one decoder for all clips that a chunk has of a video."""
+    read = []
+    plain = clips.bytes
+    monkeypatch.setattr(clips, "bytes", lambda row: read.append(row) or plain(row))
+    made = batches(clips, sampling(repeats=4), batch=8, chunk=4)
+    assert read == torch.cat([batch.rows[::4] for batch in made]).tolist()
+
+
+@pytest.mark.parametrize("repeats", [2, 3])
+def test_neither_workers_nor_processes_nor_restarts_change_repeats(clips, repeats):
+    """Also where the clips of a video lie in two chunks, or in two steps."""
+    settings = sampling(repeats=repeats, autoaugment=True)
+    whole = batches(clips, settings)
+    assert same(whole, batches(clips, settings, workers=2))
+    assert same(whole[1:], batches(clips, settings, start=1))
+    parts = [batches(clips, settings, world=(rank, 2)) for rank in (0, 1)]
+    for step, batch in enumerate(whole):
+        for rank in (0, 1):
+            assert torch.equal(parts[rank][step].clips, batch.clips[2 * rank : 2 * rank + 2])

@@ -121,7 +121,13 @@ def lay_out(clips: Path, folder: Path) -> Path:
     (folder / "data").mkdir()
     (folder / "data/shards").symlink_to(clips / "shards")
     (folder / "params.yaml").write_text((ROOT / "params.yaml").read_text())
-    sampling = {"jitter": [32, 40], "flip": False, "autoaugment": False, "rule": "linspace"}
+    sampling = {
+        "jitter": [32, 40],
+        "flip": False,
+        "autoaugment": False,
+        "rule": "linspace",
+        "repeats": 1,
+    }
     likelihood = {"clips": 2, "reduction": "sum", "temperature": 1.0}
     change(
         folder,

@@ -3,8 +3,8 @@
     N clips or videos of a table, B clips a step over all processes, T frames, S x S pixels
 
 The order of an epoch is a function of (seed, epoch), the cut of a clip one of (seed, epoch,
-clip). So neither the number of workers nor of processes changes a clip, and a run that is
-resumed in the middle of an epoch begins there, decoding nothing to catch up.
+video, which of its clips). So neither the number of workers nor of processes changes a clip, and
+a run that is resumed in the middle of an epoch begins there, decoding nothing to catch up.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import os
 import signal
 from collections.abc import Callable, Generator, Sequence
 from fractions import Fraction
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -26,7 +28,7 @@ from autox3d.video.autoaugment import autoaugment
 from autox3d.video.decode import Video
 from autox3d.video.store import Clips
 from autox3d.video.transform import cut, resized
-from autox3d.video.views import Crops, FramesRule, StartsRule, View
+from autox3d.video.views import Box, Crops, FramesRule, StartsRule, View
 
 if TYPE_CHECKING:
     from autox3d.config import Sampling
@@ -86,29 +88,56 @@ def epoch_shape(count: int, batch: int) -> tuple[int, int]:
     return max(1, count // batch), min(batch, count)
 
 
-def epoch_order(count: int, batch: int, seed: int, epoch: int) -> np.ndarray:
-    """(steps, B) int64: the clips of each step."""
+def epoch_order(count: int, batch: int, seed: int, epoch: int, repeats: int = 1) -> np.ndarray:
+    """(steps, B) int64: the videos of each step, each `repeats` times side by side.
+
+    An epoch is as long with repeats as without, of fewer videos.
+    """
     steps, size = epoch_shape(count, batch)
-    order = np.random.default_rng((seed, epoch)).permutation(count)
+    order = np.random.default_rng((seed, epoch)).permutation(count).repeat(repeats)
     return order[: steps * size].reshape(steps, size)
 
 
-def train_clip(
+class Cut(NamedTuple):
+    """What a training clip is of its video."""
+
+    times: np.ndarray  # int64 (T,)
+    box: Box
+    flip: bool
+
+
+def train_cut(
     video: Video,
     sampling: Sampling,
     frames: int,
     stride: int,
     crop: int,
     rng: np.random.Generator,
-) -> Tensor:
-    """uint8 (T, crop, crop, 3): a random clip of a video."""
+) -> Cut:
+    """A random one."""
     c = views.span(frames, stride, video.rate)
     start = views.train_start(video.count, c, rng)
     times = views.clip_frames(start, frames, stride, video.rate, sampling.rule)
     box = views.train_box(video.height, video.width, sampling.jitter, crop, rng)
-    flip = bool(rng.integers(2)) and sampling.flip
-    clip = cut(video.frames(views.clamp(times, video.count)), box, crop, flip)
-    return torch.from_numpy(autoaugment(clip.numpy(), rng)) if sampling.autoaugment else clip
+    return Cut(views.clamp(times, video.count), box, bool(rng.integers(2)) and sampling.flip)
+
+
+def train_clips(
+    video: Video,
+    sampling: Sampling,
+    frames: int,
+    stride: int,
+    crop: int,
+    rngs: Sequence[np.random.Generator],
+) -> list[Tensor]:
+    """uint8 (T, crop, crop, 3), a random clip for each generator, from one decode."""
+    cuts = [train_cut(video, sampling, frames, stride, crop, rng) for rng in rngs]
+    shown = np.split(video.frames(np.concatenate([cut.times for cut in cuts])), len(cuts))
+    clips = [cut(pixels, c.box, crop, c.flip) for pixels, c in zip(shown, cuts, strict=True)]
+    if not sampling.autoaugment:
+        return clips
+    pairs = zip(clips, rngs, strict=True)
+    return [torch.from_numpy(autoaugment(clip.numpy(), rng)) for clip, rng in pairs]
 
 
 def train_batches(
@@ -129,12 +158,14 @@ def train_batches(
     """This process's share of each step of an epoch, from step `start` on.
 
     Each step's clips are cut into chunks of `chunk` (the last one may be smaller), which are
-    dealt out to the processes in turn; `world` is (rank, number of processes).
+    dealt out to the processes in turn; `world` is (rank, number of processes). With
+    `sampling.repeats` a video is decoded once for all of its clips in a chunk.
 
     Raises:
         Refused: there are more processes than chunks, or a shard is gone.
     """
-    order = epoch_order(len(clips), batch, seed, epoch)
+    order = epoch_order(len(clips), batch, seed, epoch, sampling.repeats)
+    repeat = np.arange(order.size).reshape(order.shape) % sampling.repeats
     dealt = [range(at, min(at + chunk, order.shape[1])) for at in range(0, order.shape[1], chunk)]
     rank, size = world
     if len(dealt) < size:
@@ -143,15 +174,18 @@ def train_batches(
             f"too few for {size} processes. Raise the batch, or use fewer."
         )
     mine = range(rank, len(dealt), size)
-    jobs = [order[step, dealt[number]] for step in range(start, len(order)) for number in mine]
+    jobs = [
+        np.stack((order[step, dealt[number]], repeat[step, dealt[number]]), 1)
+        for step in range(start, len(order))
+        for number in mine
+    ]
 
-    def make(rows: np.ndarray) -> Tensor:
-        made = [_train_clip(row) for row in rows.tolist()]
+    def make(wanted: np.ndarray) -> Tensor:
+        made = []
+        for row, same in groupby(wanted.tolist(), itemgetter(0)):
+            rngs = [np.random.default_rng((seed, epoch, *clip)) for clip in same]
+            made += train_clips(clips.video(row), sampling, frames, stride, crop, rngs)
         return torch.stack(made)
-
-    def _train_clip(row: int) -> Tensor:
-        rng = np.random.default_rng((seed, epoch, row))
-        return train_clip(clips.video(row), sampling, frames, stride, crop, rng)
 
     made = _in_workers(make, jobs, workers)
     shape = (frames, crop, crop, 3)
