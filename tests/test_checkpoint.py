@@ -134,9 +134,9 @@ def test_another_commit_resumes_with_a_warning(
     kept: Checkpoints, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Code may change under a run; silently it may not."""
-    monkeypatch.setattr(checkpoint, "_commit", lambda: "aaaaaaaaaaaa")
+    monkeypatch.setattr(checkpoint, "head", lambda: "a" * 40)
     kept.save(1, state(1))
-    monkeypatch.setattr(checkpoint, "_commit", lambda: "bbbbbbbbbbbb")
+    monkeypatch.setattr(checkpoint, "head", lambda: "b" * 40)
 
     assert kept.newest() is not None
     assert capsys.readouterr().err == (

@@ -1,7 +1,8 @@
 """Training: a straight line of steps, each one the mean gradient of a fixed number of clips.
 
 A step's batch comes in chunks of fixed size. A chunk shares batch-norm statistics and draws its
-dropout from its own number, so the number of processes that share a step's chunks changes nothing.
+dropout from its own number, and running statistics move once a step; so the number of processes
+that share a step's chunks changes nothing but the order of the gradient's sum.
 """
 
 from __future__ import annotations
@@ -13,27 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from autox3d.learn.augment import normalise
+from autox3d.learn.augment import Clips, chunk_count, chunks
 from autox3d.learn.schedule import cosine
-
-
-class Clips(Protocol):
-    """The share of one step's clips that this process works on."""
-
-    @property
-    def clips(self) -> Tensor:
-        """uint8 (B, T, H, W, 3), whole chunks."""
-        ...
-
-    @property
-    def labels(self) -> Tensor:
-        """int64 (B,)."""
-        ...
-
-    @property
-    def chunks(self) -> Tensor:
-        """int64 (B / chunk,): the chunks' numbers in the step."""
-        ...
+from autox3d.learn.statistics import Running
 
 
 class Processes(Protocol):
@@ -52,6 +35,14 @@ class Processes(Protocol):
     def sum_(self, tensors: list[Tensor]) -> None:
         """Each tensor becomes its sum over the processes, in place."""
         ...
+
+
+class NotFinite(FloatingPointError):
+    """A step's loss or gradient is not finite; it has updated no weight."""
+
+    def __init__(self, line: str, chunks: list[int]) -> None:
+        super().__init__(line)
+        self.chunks = chunks  # whose loss is not finite, by their numbers in the step
 
 
 class Recipe(NamedTuple):
@@ -116,7 +107,7 @@ def fit(
         batches: (epoch, first step) -> the batches of the rest of that epoch.
 
     Raises:
-        FloatingPointError: the loss of a step is not finite; the weights are those before it.
+        NotFinite: on every process; the weights are those before the step.
     """
     while state.epoch < recipe.epochs:
         for batch in batches(state.epoch, state.step):
@@ -136,43 +127,44 @@ def _step(
     """One update; (loss, hits) summed over the clips of all processes."""
     state.net.train()
     state.optimiser.zero_grad(set_to_none=True)
-    sums = torch.zeros(2, dtype=torch.float64, device=world.device)
+    count = chunk_count(recipe.batch, recipe.chunk)
+    losses = torch.zeros(count, dtype=torch.float64, device=world.device)  # each in its own place
+    hits = torch.zeros(1, dtype=torch.float64, device=world.device)
+    running = Running(state.net)
     for number, clips, labels in chunks(batch, recipe.chunk, world.device):
+        running.begin_chunk()
         torch.manual_seed(chunk_seed(recipe.seed, done, number))  # dropout
         with torch.autocast(world.device.type, torch.bfloat16, enabled=world.device.type == "cuda"):
             logits = state.net(clips)
         loss = F.cross_entropy(logits.float(), labels, reduction="sum")
         (loss / recipe.batch).backward()
-        sums += torch.stack([loss.detach(), (logits.argmax(1) == labels).sum()])
-    _share(state.net, sums, world)
-    if not torch.isfinite(sums[0]):
-        raise FloatingPointError(f"the loss of step {done} is {sums[0].item()}")
+        losses[number] = loss.detach()
+        hits += (logits.argmax(1) == labels).sum()
+        running.end_chunk()
+    grads = [_gradient(parameter) for parameter in state.net.parameters()]
+    world.sum_([*grads, *running.sums, losses, hits])
+    _check(losses, grads, done)
+    running.end_step(count)
     for group in state.optimiser.param_groups:
         group["lr"] = rate
     state.optimiser.step()
-    return sums[0].item(), sums[1].item()
+    return losses.sum().item(), hits.item()
 
 
-def _share(net: nn.Module, sums: Tensor, world: Processes) -> None:
-    """Gradients and `sums` become those of all processes, running statistics their mean."""
-    for parameter in net.parameters():
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-    grads = [p.grad for p in net.parameters() if p.grad is not None]
-    statistics = [b for b in net.buffers() if b.is_floating_point()]
-    world.sum_([*grads, *statistics, sums])
-    for statistic in statistics if world.size > 1 else []:
-        statistic /= world.size
+def _gradient(parameter: nn.Parameter) -> Tensor:
+    """Zero where no chunk of this process had one: others may."""
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    return parameter.grad
 
 
-def chunks(batch: Clips, size: int, device: torch.device) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """(number in the step, (size, 3, T, H, W) normalised, (size,) labels) of each chunk."""
-    pieces = zip(
-        batch.chunks.tolist(), batch.clips.split(size), batch.labels.split(size), strict=True
-    )
-    for number, clips, labels in pieces:
-        moved = clips.to(device, non_blocking=True)
-        yield number, normalise(moved), labels.to(device, non_blocking=True)
+def _check(losses: Tensor, grads: list[Tensor], done: int) -> None:
+    """Raises NotFinite; `losses` and `grads` are those of all processes, so all of them raise."""
+    odd = (~losses.isfinite()).nonzero().flatten().tolist()
+    if odd:
+        raise NotFinite(f"the loss of step {done} is {losses[odd[0]].item()}", odd)
+    if not nn.utils.get_total_norm(grads).isfinite():
+        raise NotFinite(f"the gradient of step {done} is not finite", [])
 
 
 def chunk_seed(seed: int, step: int, chunk: int) -> int:

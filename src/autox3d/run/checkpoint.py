@@ -4,10 +4,7 @@
         if found := kept.newest():
             step, state = found
         ...
-            if world.any(stop_requested()):
-                kept.save(step, state)
-                world.barrier()  # a rank that leaves first ends the others
-                sys.exit(RESUME)
+            kept.save(step, state)
 
 A file is one checkpoint: line 1 the SHA-256 of all that follows, line 2 a table of what it is
 (JSON; `head -2` shows it), then what torch.save wrote. It gets its name once it is on the disk.
@@ -17,14 +14,12 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import functools
 import hashlib
 import io
 import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +29,7 @@ import torch
 
 from autox3d.errors import Refused
 from autox3d.run.claim import Claim
+from autox3d.run.commit import head
 from autox3d.run.program import RESUME as RESUME
 
 ROOT = "AUTOX3D_CHECKPOINTS"  # the folder of all checkpoints; default: checkpoints
@@ -114,11 +110,9 @@ class Checkpoints:
             return
         _must_be_plain(state, "state")
         self._claim.must_be_ours()
-        name = self._name(step)
+        also = self.folder / "best.ckpt" if best else None
         try:
-            _write(name, _packed(step, state))
-            if best:
-                _link(name, self.folder / "best.ckpt")
+            _write(self._name(step), _packed(step, state), also)
         except OSError as error:
             if error.errno not in FULL:
                 raise
@@ -153,6 +147,11 @@ class Checkpoints:
         except Damaged as error:
             raise Refused(f"{path}: {error}. Delete it, and the best is found anew.") from error
 
+    def standing(self) -> str:
+        """Where the run resumes, in words."""
+        steps = self._steps()
+        return f"step {steps[-1]} is kept, and the run resumes there" if steps else "none is kept"
+
     def _name(self, step: int) -> Path:
         return self.folder / f"step-{step:09d}.ckpt"
 
@@ -161,15 +160,16 @@ class Checkpoints:
         return sorted(int(path.stem[5:]) for path in self.folder.glob("step-*.ckpt"))
 
     def _no_room(self, step: int) -> str:
-        steps = self._steps()
-        kept = f"step {steps[-1]} is kept, and the run resumes there" if steps else "none is kept"
-        return f"{self.folder}: no room for step {step}; {kept}. Free some space and run again."
+        return (
+            f"{self.folder}: no room for step {step}; {self.standing()}. "
+            "Free some space and run again."
+        )
 
 
 def _packed(step: int, state: dict[str, Any]) -> bytes:
     """The whole file."""
     body = io.BytesIO()
-    about = {"format": FORMAT, "step": step, "commit": _commit(), "torch": torch.__version__}
+    about = {"format": FORMAT, "step": step, "commit": head()[:12], "torch": torch.__version__}
     body.write(json.dumps(about).encode() + b"\n")
     torch.save(state, body)
     data = body.getvalue()
@@ -187,19 +187,24 @@ def _read(path: Path) -> dict[str, Any]:
         raise Refused(
             f"{path}: format {about['format']}, not {FORMAT}. Use the version that made it."
         )
-    if about["commit"] != _commit():
-        _say(f"{path}: made at commit {about['commit']}, resumed at {_commit()}.")
+    if about["commit"] != head()[:12]:
+        _say(f"{path}: made at commit {about['commit']}, resumed at {head()[:12]}.")
     return torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
 
 
-def _write(name: Path, data: bytes) -> None:
-    """Atomic and durable: the name stands for the whole content, whenever the power goes."""
+def _write(name: Path, data: bytes, also: Path | None) -> None:
+    """Atomic and durable: the name stands for the whole content, whenever the power goes.
+
+    The name comes last: where it stands, `also` does.
+    """
     part = name.with_suffix(".part")
     try:
         with part.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        if also:
+            _link(part, also)
         part.replace(name)
     finally:
         part.unlink(missing_ok=True)
@@ -217,7 +222,6 @@ def _link(name: Path, other: Path) -> None:
             raise
         shutil.copyfile(name, part)
     part.replace(other)
-    _sync_folder(name.parent)
 
 
 def _sync_folder(path: Path) -> None:
@@ -267,16 +271,6 @@ def _digests(path: Path) -> Iterator[tuple[str, str]]:
         with file.open("rb") as opened:
             name = "" if file == path else file.relative_to(path).as_posix()
             yield name, hashlib.file_digest(opened, "sha256").hexdigest()
-
-
-@functools.cache
-def _commit() -> str | None:
-    """Of the code that runs; None outside git."""
-    if shutil.which("git") is None:
-        return None
-    asked = ["git", "rev-parse", "--short=12", "HEAD"]
-    answer = subprocess.run(asked, capture_output=True, text=True)
-    return answer.stdout.strip() or None
 
 
 def _say(line: str) -> None:

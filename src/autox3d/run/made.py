@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import platform
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from autox3d import atomic
+from autox3d.run.commit import differs, head
 
 SOURCES = ("src", "params.yaml", "dvc.yaml")
 
 
 def commit() -> str:
     """The short hash of HEAD, `+` where the sources differ from it; empty outside of git."""
-    head = _git("rev-parse", "--short=10", "HEAD")
-    return head + ("+" if head and _git("status", "--porcelain", "--", *SOURCES) else "")
+    return head()[:10] + ("+" if head() and differs(*SOURCES) else "")
 
 
 def device(of: torch.device) -> str:
@@ -39,8 +38,3 @@ def write(path: Path, seconds: float, of: torch.device, processes: int, **more: 
         **more,
     }
     atomic.write_json(path, record)
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else ""

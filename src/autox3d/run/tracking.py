@@ -27,6 +27,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+from autox3d.run.commit import head
+
 SPOOL = Path(".mlflow-spool")
 PROJECT = "autox3d"
 KEY = "run_key"  # the tag that finds a run again
@@ -134,7 +136,7 @@ def _key(resume: Path | None) -> str:
 
 def _header(key: str, name: str, params: Mapping[str, object], tags: Mapping[str, str]) -> Record:
     source = {"mlflow.source.name": " ".join(sys.argv), "mlflow.source.type": "LOCAL"}
-    source |= {"mlflow.source.git.commit": _commit(), "dvc.stage": name, KEY: key}
+    source |= {"mlflow.source.git.commit": head(), "dvc.stage": name, KEY: key}
     return {
         "key": key,
         "name": name,
@@ -154,12 +156,6 @@ def _flat(params: Mapping[str, object]) -> dict[str, object]:
         else:
             flat[name] = value
     return flat
-
-
-def _commit() -> str:
-    """Of the working directory, or "" outside git."""
-    command = ["git", "rev-parse", "HEAD"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def plain(name: str) -> str:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from autox3d import atomic, config
 from autox3d.errors import Refused
-from autox3d.learn.loop import chunks
+from autox3d.learn.augment import chunks
 from autox3d.learn.schedule import cosine, scaled_rate, sgd
 from autox3d.nets.network import open_branches
 from autox3d.nets.supernet import Supernet
@@ -29,13 +29,13 @@ from autox3d.search.loop import Batch, Batches, Costs, Recipe, State, Step, fit
 from autox3d.search.parsec import Likelihood
 from autox3d.search.prior import Prior
 from autox3d.space import Space, SpaceCosts
-from autox3d.video.dataset import epoch_shape, train_batches
+from autox3d.video.dataset import epoch_order, epoch_shape, train_batches
 from autox3d.video.store import Clips
 from autox3d.video.subset import HALVES
 
 
 class Phase:
-    """The parts of a warm-up or search, and its straight line.
+    """The parts of a warm-up or search, and its straight line: `autox3d.run.resumable.Work`.
 
     Args:
         epochs: of warm-up and search
@@ -54,7 +54,7 @@ class Phase:
         smaller = min(map(len, self.halves.values()))
         self.steps, self.batch = epoch_shape(smaller, shared.batch)
         self.classes = self.halves["weights"].classes
-        self.seconds = 0.0
+        self._before, self._began = 0.0, time.monotonic()
         torch.manual_seed(shared.seed)
         net = Supernet(
             space, len(self.classes), shared.dropout, shared.bn_clips, shared.selection
@@ -85,8 +85,8 @@ class Phase:
         )
 
     def batches(self, half: str) -> Batches:
-        """A half's clips, normalised on the device; each half has an order of its own."""
-        clip, seed = self.space.input, self.shared.seed * len(HALVES) + HALVES.index(half)
+        """A half's clips, normalised on the device."""
+        clip = self.space.input
 
         def epoch(number: int, start: int) -> Iterator[Batch]:
             found = train_batches(
@@ -95,7 +95,7 @@ class Phase:
                 clip.frames,
                 clip.stride,
                 clip.crop,
-                seed=seed,
+                seed=self._order_seed(half),
                 epoch=number,
                 batch=self.batch,
                 chunk=self.shared.likelihood.clips,
@@ -116,31 +116,51 @@ class Phase:
         mirror: tracking.Run,
     ) -> None:
         """Every step, from the newest checkpoint on; one more now and then."""
-        before = 0.0
         if found := kept.newest():
-            before = found[1]["seconds"]
+            self._before = found[1]["seconds"]
             self.state.load_state_dict(found[1]["state"])
-        began = time.monotonic()
-
-        def saved() -> tuple[int, dict[str, Any]]:
-            state = {"state": self.state.state_dict(), "seconds": self.seconds}
-            return len(self.state.rows), state
-
-        steps = resumable(
-            fit(self.state, recipe, self.batches("weights"), alpha, self.world.sum_),
-            (recipe.until - self.state.epoch) * self.steps - self.state.step,
-            stage,
-            ends_epoch=lambda _: self.state.step == self.steps,
-            state=saved,
-            kept=kept,
-            world=self.world,
-        )
-        for step in steps:
-            self.seconds = before + time.monotonic() - began
-            if self.state.step == self.steps:
+        self._began = time.monotonic()
+        steps = fit(self.state, recipe, self.batches("weights"), alpha, self.world.sum_)
+        left = (recipe.until - self.state.epoch) * self.steps - self.state.step
+        for step in resumable(self, steps, left, stage, kept):
+            if self.ends_epoch():
                 self.world.agree("alpha", self.state.prior.alpha)
                 rows = [row for row in self.state.rows if row.epoch == step.epoch]
                 mirror.log(step.epoch + 1, epoch_row(rows))
+
+    @property
+    def net(self) -> torch.nn.Module:
+        return self.state.supernet
+
+    @property
+    def seconds(self) -> float:
+        """At work so far, in all processes that one after another had this run."""
+        return self._before + time.monotonic() - self._began
+
+    def saved(self) -> tuple[int, dict[str, Any]]:
+        """Steps done, and the whole state."""
+        return len(self.state.rows), {"state": self.state.state_dict(), "seconds": self.seconds}
+
+    def ends_epoch(self) -> bool:
+        """Whether all steps of the epoch are done."""
+        return self.state.step == self.steps
+
+    def is_best(self) -> bool:
+        """Never: nothing is validated here."""
+        return False
+
+    def clips_of(self, error: FloatingPointError) -> list[str]:
+        """Keys of the next step's clips, those for the weights first."""
+        step = min(self.state.step, self.steps - 1)
+        keys = []
+        for half, clips in self.halves.items():
+            order = epoch_order(len(clips), self.batch, self._order_seed(half), self.state.epoch)
+            keys += [key.decode() for key in clips.keys[order[step]].tolist()]
+        return keys
+
+    def _order_seed(self, half: str) -> int:
+        """Each half has an order of its own."""
+        return self.shared.seed * len(HALVES) + HALVES.index(half)
 
 
 def epoch_row(rows: Sequence[Step]) -> dict[str, float]:

@@ -12,25 +12,28 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import torch
 
 from autox3d import atomic, config
 from autox3d.genotype import Genotype
+from autox3d.learn.augment import chunk_count, chunks
 from autox3d.learn.evaluate import scores
-from autox3d.learn.loop import Recipe, State, Step, fit
+from autox3d.learn.loop import NotFinite, Recipe, State, fit
 from autox3d.learn.metrics import accuracy
-from autox3d.learn.schedule import scaled_rate, sgd
+from autox3d.learn.schedule import cosine, scaled_rate, sgd
+from autox3d.learn.statistics import settle
 from autox3d.nets import weights
 from autox3d.nets.network import VideoNet, open_branches
 from autox3d.run import made, tracking
 from autox3d.run.checkpoint import Checkpoints, fingerprint, folder
 from autox3d.run.distributed import World, join
 from autox3d.run.program import paths, run
-from autox3d.run.resumable import resumable
+from autox3d.run.resumable import heeding, resumable, save
 from autox3d.video import tables
-from autox3d.video.dataset import Batch, epoch_shape, eval_views, train_batches
+from autox3d.video.dataset import Batch, epoch_order, epoch_shape, eval_views, train_batches
 from autox3d.video.store import Clips
 
 
@@ -64,7 +67,7 @@ def main() -> None:
 
 
 class Training:
-    """The parts of one training run, and its straight line."""
+    """The parts of one training run, and its straight line: `autox3d.run.resumable.Work`."""
 
     def __init__(
         self, files: SimpleNamespace, params: config.Train, genotype: Genotype, world: World
@@ -100,18 +103,43 @@ class Training:
 
     def go(self, kept: Checkpoints, mirror: tracking.Run) -> None:
         """Every step from where the state stands; each epoch measured and logged."""
-        steps = resumable(
-            fit(self.state, self.recipe, self._batches, self.world),
-            self.recipe.epochs * self.recipe.steps - self._done(),
-            f"train {self.genotype.name}",
-            ends_epoch=self._ends_epoch,
-            state=lambda: (self._done(), self._saved()),
-            kept=kept,
-            world=self.world,
-        )
-        for step in steps:
-            if self._ends_epoch(step):
-                self._end_epoch(step, mirror)
+        if self.ends_epoch() and not self._measured():  # it was told to stop meanwhile
+            self._end_epoch(kept, mirror)
+            save(self, kept)
+        steps = fit(self.state, self.recipe, self._batches, self.world)
+        left = self.recipe.epochs * self.recipe.steps - self._done()
+        for _ in resumable(self, steps, left, f"train {self.genotype.name}", kept):
+            if self.ends_epoch():
+                self._end_epoch(kept, mirror)
+
+    @property
+    def net(self) -> torch.nn.Module:
+        return self.state.net
+
+    def saved(self) -> tuple[int, dict[str, Any]]:
+        """Steps done, and the whole state."""
+        seconds = self.seconds + time.monotonic() - self.began
+        return self._done(), {"state": self.state.state_dict(), "seconds": seconds}
+
+    def ends_epoch(self) -> bool:
+        """Whether all steps of the epoch are done."""
+        return self.state.step == self.recipe.steps
+
+    def is_best(self) -> bool:
+        """Whether the epoch just measured beats all others on the validation clips."""
+        if not (self.held_out and self.ends_epoch() and self._measured()):
+            return False
+        *before, now = (row["val_top1"] for row in self.state.history)
+        return now > max(before, default=-1.0)
+
+    def clips_of(self, error: FloatingPointError) -> list[str]:
+        """Keys of the next step's clips, or of those chunks that the error blames."""
+        epoch, step = self.state.epoch, min(self.state.step, self.recipe.steps - 1)
+        order = epoch_order(len(self.clips), self.recipe.batch, self.params.seed, epoch)[step]
+        size = self.recipe.chunk
+        blamed = error.chunks if isinstance(error, NotFinite) else []
+        rows = [row for c in blamed for row in order[c * size : (c + 1) * size]] or order
+        return [key.decode() for key in self.clips.keys[rows].tolist()]
 
     def write(self, files: SimpleNamespace) -> None:
         """The outputs of the stage."""
@@ -142,23 +170,38 @@ class Training:
             start=start,
         )
 
-    def _ends_epoch(self, step: Step) -> bool:
-        return step.step == self.recipe.steps - 1
+    def _measured(self) -> bool:
+        """Whether the history has the current epoch."""
+        return len(self.state.history) > self.state.epoch
 
-    def _end_epoch(self, step: Step, mirror: tracking.Run) -> None:
+    def _end_epoch(self, kept: Checkpoints, mirror: tracking.Run) -> None:
         clips = self.recipe.steps * self.recipe.batch
+        if self.state.epoch == self.recipe.epochs - 1 and self.params.bn_steps:
+            self._settle(kept)
         row = {
-            "epoch": step.epoch + 1,
-            "lr": step.rate,
+            "epoch": self.state.epoch + 1,
+            "lr": self._rate(),
             "loss": self.state.sums[0] / clips,
             "top1": self.state.sums[1] / clips,
         }
         if self.held_out:
-            row["val_top1"] = self._validate(self.held_out)
+            row["val_top1"] = self._validate(self.held_out, kept)
         self.state.history.append(row)
-        mirror.log(step.epoch + 1, {k: v for k, v in row.items() if k != "epoch"})
+        mirror.log(row["epoch"], {k: v for k, v in row.items() if k != "epoch"})
 
-    def _validate(self, clips: Clips) -> float:
+    def _rate(self) -> float:
+        """Of the last step."""
+        steps = self.recipe.epochs * self.recipe.steps
+        return cosine(self._done() - 1, steps, self.recipe.warmup, self.recipe.peak)
+
+    def _settle(self, kept: Checkpoints) -> None:
+        """Batch norm's statistics for evaluation, from clips in an order of their own."""
+        count = min(self.params.bn_steps, self.recipe.steps)
+        batches = heeding(self._batches(self.recipe.epochs, 0), count, self, kept)
+        steps = (chunks(batch, self.recipe.chunk, self.world.device) for batch in batches)
+        settle(self.net, steps, chunk_count(self.recipe.batch, self.recipe.chunk), self.world.sum_)
+
+    def _validate(self, clips: Clips, kept: Checkpoints) -> float:
         """Top-1 from one centre clip a video, running statistics as they stand."""
         clip = self.genotype.input
         videos = eval_views(
@@ -173,17 +216,17 @@ class Training:
             crops=["center"],
             world=(self.world.rank, self.world.size),
         )
-        rows = [(v.row, scores(self.state.net, v.clips, 1, self.world.device)[0]) for v in videos]
+        rounds = -(-len(clips) // self.world.size)
+        rows = [
+            (video.row, scores(self.net, video.clips, 1, self.world.device)[0])
+            for video in heeding(videos, rounds, self, kept)
+        ]
         every = dict(row for part in self.world.gather(rows) for row in part)
         found = torch.stack([every[row] for row in range(len(clips))])
         return accuracy(found.numpy(), clips.labels).top1
 
     def _done(self) -> int:
         return self.state.epoch * self.recipe.steps + self.state.step
-
-    def _saved(self) -> dict:
-        seconds = self.seconds + time.monotonic() - self.began
-        return {"state": self.state.state_dict(), "seconds": seconds}
 
 
 def held_out(path: Path) -> Clips | None:
