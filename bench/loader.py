@@ -10,6 +10,7 @@ besides: the whole frame to float, normalised, then resized and cropped.
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -83,7 +84,11 @@ def main() -> None:
                 loaders[f"{name}, {kind}"] = plain(Files(found, paths, published=False))
             paths = [video.default for video in rows]
             loaders[f"{name}, default, as published"] = plain(Files(found, paths, published=True))
-        times = {name: [run(make) for _ in range(ROUNDS)] for name, make in loaders.items()}
+        times: dict[str, list[float]] = {name: [] for name in loaders}
+        turns = [*loaders] * ROUNDS
+        random.Random(0).shuffle(turns)
+        for name in turns:
+            times[name].append(run(loaders[name]))
     best = float(np.median(times["ours, shards"]))
     for name, seconds in times.items():
         middle, low, high = np.median(seconds), min(seconds), max(seconds)
