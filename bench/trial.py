@@ -44,6 +44,7 @@ class Lab:
         path = self.workspace / "params.yaml"
         config.load("search", config.Search, path)  # a mistake there is told before any work
         self.settings: Settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        self.made_by = copy.deepcopy(self.settings)  # what the workspace holds
         for override in overrides:
             name, _, value = override.partition("=")
             section, _, key = name.partition(".")
@@ -67,7 +68,10 @@ class Lab:
         return settings
 
     def warm_up(self, name: str, settings: Settings) -> Path:
-        """The supernet's weights that searches begin from."""
+        """The supernet's weights that searches begin from; the workspace's own where they serve."""
+        own = self.workspace / "data/supernet/warmup.safetensors"
+        if own.exists() and _follows_from(settings) == _follows_from(self.made_by):
+            return own
         folder = self.out / name
         self._run("warmup", folder, settings, weights="warmup.safetensors", curve="warmup.csv")
         return folder / "warmup.safetensors"
@@ -116,6 +120,11 @@ class Lab:
         done = subprocess.run(command, cwd=folder, env=place | os.environ, check=False)
         if done.returncode:
             raise Refused(f"{folder}: {stage} ended with status {done.returncode}, as told above.")
+
+
+def _follows_from(settings: Settings) -> list[Any]:
+    """What a warm-up's weights are a result of."""
+    return [settings["supernet"], settings["warmup"], settings["search"]["epochs"]]
 
 
 def found(folder: Path, space: Space) -> Prior:

@@ -9,11 +9,14 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import yaml
 from av.error import InvalidDataError
 
 from autox3d.errors import Refused
 from autox3d.video import demo, scene
 
+ROOT = Path(__file__).parents[1]
+SETTINGS = ("params.yaml", "params/demo_harder.yaml")
 SIZE = (96, 72)
 RATE = 30
 Movie = np.ndarray  # (T, H, W) float32, luma
@@ -227,6 +230,15 @@ def test_each_motion_may_be_several_classes_by_its_pace():
         ratios = [fastest / slowest for slowest, fastest in bounds]
         assert ratios == pytest.approx([(motion.speed[1] / motion.speed[0]) ** (1 / 3)] * 3)
     assert scene.motions(paces=1, speed=1.0) == scene.MOTIONS
+
+
+def test_the_harder_setting_is_the_demo_on_harder_clips():
+    """Its file differs from params.yaml in what is rendered and in what is taken from that."""
+    usual, harder = (yaml.safe_load((ROOT / at).read_text()) for at in SETTINGS)
+
+    assert harder["annotate"].pop("demo") != usual["annotate"].pop("demo")
+    assert harder.pop("subset") != usual.pop("subset")
+    assert harder == usual
 
 
 def test_videos_of_other_paces_replace_those_that_are_there(tmp_path):

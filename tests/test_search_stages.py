@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
@@ -17,10 +18,11 @@ import pytest
 import shards
 import yaml
 
+from autox3d.errors import Refused
 from autox3d.genotype import Genotype
 from autox3d.run.checkpoint import RESUME
 from autox3d.space import Space
-from autox3d.stages.search import shuffle
+from autox3d.stages import control, search
 from autox3d.video import tables
 from autox3d.video.store import Clips
 
@@ -247,13 +249,13 @@ def test_derive_writes_the_most_probable_network(whole):
 
 def test_the_control_is_the_search_with_other_labels_for_alpha(whole):
     """Its first epochs, at its rates, in its columns: the same labels, another alpha."""
-    search, control = (pd.read_csv(whole / at) for at in ("trace.csv", "control/trace.csv"))
+    traced, null_traced = (pd.read_csv(whole / at) for at in ("trace.csv", "control/trace.csv"))
     real, null = (json.loads((whole / at).read_text())["choices"] for at in ALPHAS)
 
-    assert list(control.columns) == list(search.columns)
-    assert list(control["epoch"]) == list(search["epoch"])[:2]
-    assert list(control["lr"]) == list(search["lr"])[:2]
-    assert control["alpha_loss"][0] != search["alpha_loss"][0]
+    assert list(null_traced.columns) == list(traced.columns)
+    assert list(null_traced["epoch"]) == list(traced["epoch"])[:2]
+    assert list(null_traced["lr"]) == list(traced["lr"])[:2]
+    assert null_traced["alpha_loss"][0] != traced["alpha_loss"][0]
     assert [row["candidates"] for row in null] == [row["candidates"] for row in real]
     assert any(
         n["probabilities"][1] != r["probabilities"][1] for n, r in zip(null, real, strict=True)
@@ -264,16 +266,26 @@ def test_the_control_shuffles_alphas_labels_once_and_no_others(whole):
     """The same clips and as many of each class."""
     before = Clips.load(whole / "subset.parquet", split="train", half="alpha").labels
     after = before.copy()
-    shuffle(after, 1)
+    search.shuffle(after, 1)
 
     assert sorted(after) == sorted(before)
     assert list(after) != list(before)
 
 
-def test_no_control_is_an_empty_trace(whole, project):
+def here(stage: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stage's program in this process."""
+    name = stage.__name__.rpartition(".")[2]
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", [name, *FLAGS[name].split()])
+    for variable, value in ENVIRONMENT.items():
+        monkeypatch.setenv(variable, value)
+    stage.main()
+
+
+def test_no_control_is_an_empty_trace(whole, project, monkeypatch):
     """`control.epochs: 0` does no step, and leaves what the report reads: a head and no rows."""
     change(project, control={"epochs": 0})
-    finish("control", project)
+    here(control, project, monkeypatch)
     trace = pd.read_csv(project / "control/trace.csv")
 
     assert list(trace.columns) == list(pd.read_csv(whole / "trace.csv").columns)
@@ -295,16 +307,15 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_one_line(whole, project, name):
+def test_a_mistake_is_one_line(whole, project, name, monkeypatch):
     """Before any step."""
     changes, line = MISTAKES[name]
     (project / "warmup.safetensors").symlink_to(whole / "warmup.safetensors")
     change(project, **changes)
     if name == "other space":
         (project / "space.yaml").write_text(SPACE.replace("channels: 8,", "channels: 12,"))
-    process = start("control" if name == "longer control" else "search", project, 1)
-    _, errors = process.communicate(timeout=100)
+    with pytest.raises(Refused) as refused:
+        here(control if name == "longer control" else search, project, monkeypatch)
 
-    assert process.returncode == 1
-    assert errors.splitlines()[-1].startswith(line)
+    assert str(refused.value).startswith(line)
     assert not (project / "alpha.json").exists()

@@ -8,11 +8,14 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
+from autox3d.cli import parser
 from autox3d.cost import cost
 from autox3d.errors import Refused
-from autox3d.genotype import Genotype
-from autox3d.space import Space, SpaceCosts
+from autox3d.genotype import Genotype, Input
+from autox3d.scaling import thinned
+from autox3d.space import Space, SpaceCosts, within
 
 ARCHITECTURES = Path(__file__).parents[1] / "architectures"
 SPACES = {name: Space.load(ARCHITECTURES / f"space_{name}.yaml") for name in ("autox3d", "demo")}
@@ -197,6 +200,53 @@ def test_the_channel_study_searches_channels_and_expansions_alone():
     searched = {choice.column for choice in space.choices if len(choice.candidates) > 1}
     assert searched == {"channels", "expansion"}
     assert space.size == 7**11 * 5**2 * 6**2 * 8**7
+
+
+def test_the_demos_attention_study_is_its_thinned_x3d():
+    """Block by block the network that the demo trains beside the found one, at its cost."""
+    space = Space.load(ARCHITECTURES / "space_demo_attention.yaml")
+    clip = Input(frames=8, stride=4, crop=48, short=56)
+    thin = thinned(Genotype.load(ARCHITECTURES / "x3d_s.yaml"), "x3d_s", clip, 0.33, 0.34)
+    found = cost(space.genotype((0,) * len(space.choices), "x3d_s"), 8)
+
+    assert (found.params, found.gmacs) == (cost(thin, 8).params, cost(thin, 8).gmacs)
+
+
+def test_random_networks_of_a_cost_are_different_and_cost_it():
+    """Uniform draws inside the window, the same for the same seed."""
+    space = SPACES["autox3d"]
+    costs = SpaceCosts(space, 400)
+    found = within(space, costs, 1.9, 2.0, 8, seed=1)
+
+    assert len(set(found)) == 8
+    assert all(1.9 <= costs.of(draw) <= 2.0 for draw in found)
+    assert within(space, costs, 1.9, 2.0, 8, seed=1) == found
+    assert within(space, costs, 1.9, 2.0, 8, seed=2) != found
+
+
+def test_a_cost_that_no_network_has_is_told(capsys, tmp_path):
+    """`autox3d random` writes nothing, and says what to change."""
+    path = str(ARCHITECTURES / "space_demo.yaml")
+    args = parser().parse_args(["random", path, "--most", "0.001", "--out", str(tmp_path)])
+
+    with pytest.raises(Refused, match=r"0 different ones .* not 16\. Widen --least and --most\."):
+        args.command(args)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_random_networks_come_as_files_and_lines_for_the_settings(capsys, tmp_path):
+    """Each file is a network of the space; the printed lines name it."""
+    path = str(ARCHITECTURES / "space_demo.yaml")
+    flags = ["--least", "0.005", "--most", "0.006", "--count", "2", "--out", str(tmp_path)]
+    args = parser().parse_args(["random", path, *flags])
+    args.command(args)
+    said = yaml.safe_load(capsys.readouterr().out.replace("*s", "as s"))
+
+    assert said["train"] == {"random_1": "as s", "random_2": "as s"}
+    for baseline in said["baseline"].values():
+        genotype = Genotype.load(Path(baseline["of"]))
+        assert SPACES["demo"].draw(genotype)
+        assert 0.005 <= cost(genotype, 400).gmacs <= 0.006
 
 
 def test_uniform_draws_cost_as_was_measured():

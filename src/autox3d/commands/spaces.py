@@ -30,7 +30,7 @@ def random(args: argparse.Namespace) -> None:
         draws = within(space, costs, args.least, args.most, args.count, args.seed)
     except ValueError as error:
         raise Refused(f"{args.space}: {error}. Widen --least and --most.") from error
-    print("# for params.yaml: the first lines under baseline, the others under train")
+    print("baseline:  # for params.yaml, with those that are there")
     names = [f"random_{number}" for number in range(1, args.count + 1)]
     for name, draw in zip(names, draws, strict=True):
         path = args.out / f"{name}.yaml"
@@ -39,5 +39,4 @@ def random(args: argparse.Namespace) -> None:
         space.genotype(draw, name).save(path, f"autox3d random {args.space}\n  {flags}")
         print(f"  {name}: {{of: {path}, width: 1.0, depth: 1.0, temporal: true}}", end="")
         print(f"  # {costs.of(draw):.4g} G")
-    for name in names:
-        print(f"  {name}: *s")
+    print("train:", *(f"  {name}: *s" for name in names), sep="\n")
