@@ -1,60 +1,240 @@
 """Two runs differ in what was changed, and in what that did; in nothing else."""
 
+from __future__ import annotations
+
+import contextlib
+import html
 import json
+import os
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import pytest
 import results_folder
 
-from autox3d.report.compare import Difference, compare
-from autox3d.report.results import Results, read
+from autox3d.commands.compare import load
+from autox3d.errors import Refused
+from autox3d.report import comparison
+from autox3d.report.compare import Difference, Run, chance, compare, recorded
+from autox3d.report.results import read
 from autox3d.yamlfile import parse
 
+BIN = Path(sys.executable).parent
+HOSTILE = '<script>alert(1)</script> & "$x^2$'
+OWN = {"DVC_NO_ANALYTICS": "1"} | {
+    f"GIT_{who}_{what}": "toy@localhost"
+    for who in ("AUTHOR", "COMMITTER")
+    for what in ("NAME", "EMAIL")
+}
 
-def results(root: Path) -> Results:
-    return read(root / "results", parse(root / "params.yaml"))
+
+def run(root: Path) -> Run:
+    return Run(str(root), read(root / "results", parse(root / "params.yaml")), {}, [])
+
+
+def change(root: Path) -> None:
+    """A setting, a block of the genotype, a network's accuracy and one of its classes."""
+    settings, found = root / "params.yaml", root / "results/derive/genotype.yaml"
+    settings.write_text(settings.read_text().replace("target: 0.012", "target: 0.02"))
+    found.write_text(found.read_text().replace("blocks: 1,", "blocks: 3,", 1))
+    path = root / "results/evaluate/s.json"
+    tested = json.loads(path.read_text())
+    tested["lcr"]["top1"] = 0.5
+    tested["per_class"][1]["top1"] = 0.25
+    path.write_text(json.dumps(tested))
 
 
 def test_a_run_does_not_differ_from_itself(tmp_path: Path) -> None:
     """Whatever there is to compare."""
     results_folder.make(tmp_path)
-    assert compare(results(tmp_path), results(tmp_path)) == []
+    assert compare(run(tmp_path), run(tmp_path)) == []
+    assert comparison.text(run(tmp_path), run(tmp_path)).endswith("\n\nNo difference.")
 
 
 def test_causes_come_before_effects(tmp_path: Path) -> None:
-    """A setting, a block of the genotype, a network's accuracy and one of its classes."""
+    """With the change, where there are two numbers."""
     results_folder.make(tmp_path)
-    before = results(tmp_path)
-    settings, found = tmp_path / "params.yaml", tmp_path / "results/derive/genotype.yaml"
-    settings.write_text(settings.read_text().replace("target: 0.012", "target: 0.02"))
-    found.write_text(found.read_text().replace("blocks: 1,", "blocks: 3,", 1))
-    path = tmp_path / "results/evaluate/s.json"
-    tested = json.loads(path.read_text())
-    tested["lcr"]["top1"] = 0.5
-    tested["per_class"][0]["top1"] = None
-    path.write_text(json.dumps(tested))
-
-    differences = compare(before, results(tmp_path))
-    network = before.networks[0].evaluation
+    before = run(tmp_path)
+    change(tmp_path)
+    differences = compare(before, run(tmp_path))
+    network = before.results.networks[0].evaluation
     assert network
     assert differences == [
         Difference("settings", "search.target", 0.012, 0.02),
         Difference("genotype", "groups.1.blocks", 1, 3),
         Difference("s", "lcr.top1", network["lcr"]["top1"], 0.5),
-        Difference("s", "per_class.pan_left", network["per_class"][0]["top1"], None),
     ]
-    assert [round(d.change, 3) if d.change is not None else None for d in differences] == [
+    assert [round(d.change or 0, 3) for d in differences] == [
         0.008,
         2,
         round(0.5 - network["lcr"]["top1"], 3),
-        None,
     ]
 
 
 def test_a_network_of_one_run_alone_is_told(tmp_path: Path) -> None:
     """All it has stands against nothing."""
     results_folder.make(tmp_path)
-    before = results(tmp_path)
+    before = run(tmp_path)
     (tmp_path / "results/evaluate/l.json").unlink()
-    differences = compare(before, results(tmp_path))
+    differences = compare(before, run(tmp_path))
     assert {difference.part for difference in differences} == {"l"}
     assert all(difference.after is None for difference in differences)
+
+
+def test_changed_code_and_tables_are_told_from_the_lock() -> None:
+    """The files that stages were made from, by their hashes; nothing else of dvc.lock."""
+    deps = [{"path": "src/autox3d/space.py", "md5": "0123456789abcdef"}]
+    deps += [{"path": "data/clips.parquet", "md5": "fedcba9876543210"}]
+    lock = {"stages": {"search": {"cmd": "python", "deps": deps}, "empty": {}}}
+    assert recorded(lock, "src/", (".py",)) == {"src/autox3d/space.py": "01234567"}
+    assert recorded(lock, "data/", (".parquet",)) == {"data/clips.parquet": "fedcba98"}
+
+
+def test_the_standard_error_is_that_of_two_shares(tmp_path: Path) -> None:
+    """sqrt(p (1 - p) / n + q (1 - q) / n), over 128 videos."""
+    results_folder.make(tmp_path)
+    old = run(tmp_path).results.networks[0]
+    assert old.evaluation
+    half, quarter = (
+        old._replace(evaluation=old.evaluation | {"lcr": {"top1": share}}) for share in (0.5, 0.25)
+    )
+    assert chance(half, quarter) == pytest.approx((0.25 / 128 + 0.1875 / 128) ** 0.5)
+    unlabelled = old._replace(evaluation=old.evaluation | {"labelled": 0})
+    assert chance(half, unlabelled) is None
+
+
+def test_many_changed_classes_are_a_line(tmp_path: Path) -> None:
+    """The text names the ones that differ most, the page draws them."""
+    classes = [f"class {i:03d}" for i in range(80)]
+    results_folder.make(tmp_path, classes=classes)
+    before = run(tmp_path)
+    path = tmp_path / "results/evaluate/s_t1.json"
+    tested = json.loads(path.read_text())
+    for number, row in enumerate(tested["per_class"]):
+        row["top1"] = 1.0 if number < 70 else 0.0
+    path.write_text(json.dumps(tested))
+    said = comparison.text(before, run(tmp_path))
+    (gain,) = (line for line in said.splitlines() if "Classes that gain most" in line)
+    assert len(gain.split(", ")) == comparison.CLASSES
+    page = comparison.page(before, run(tmp_path))
+    assert "Of 80 classes, the 30 that gain most and the 30 that lose most." in page
+
+
+def test_the_page_escapes_and_loads_nothing(tmp_path: Path) -> None:
+    """As the report does: a class called like a script is text."""
+    results_folder.make(tmp_path, classes=(HOSTILE, *results_folder.CLASSES[1:]))
+    before = run(tmp_path)
+    change(tmp_path)
+    path = tmp_path / "results/data.json"
+    path.write_text(path.read_text().replace('"usable": 91', '"usable": 90'))
+    page = comparison.page(before, run(tmp_path))
+    assert re.findall(r"<h2>(.*?)</h2>", page) == ["What was changed", "What it did"]
+    assert "<script" not in page
+    assert f"by_class.{html.escape(HOSTILE)}" in page.replace("&#34;", "&quot;")
+    loads = re.findall(r'\b(?:src|href|xlink:href)="([^"]*)"', page)
+    assert all(address.startswith(("#", "data:")) for address in loads)
+    drawn = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
+    assert len(drawn) == 6  # five curves in training, and the classes of s
+    for svg in drawn:
+        ET.fromstring(svg)
+
+
+# ---- revisions
+
+
+def tool(root: Path, *command: str) -> str:
+    done = subprocess.run(
+        command, cwd=root, env=os.environ | OWN, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two commits: results in git, the genotype in DVC; the second one as `change` leaves it."""
+    root = tmp_path_factory.mktemp("project")
+    tool(root, "git", "init", "--quiet", "--initial-branch", "main")
+    tool(root, "git", "commit", "--quiet", "--allow-empty", "--message", "nothing yet")
+    tool(root, str(BIN / "dvc"), "init", "--quiet")
+    results_folder.make(root)
+    for step in (None, change):
+        if step:
+            step(root)
+        tool(root, str(BIN / "dvc"), "add", "--quiet", "results/derive/genotype.yaml")
+        tool(root, "git", "add", "--all")
+        tool(root, "git", "commit", "--quiet", "--message", "a run")
+    return root
+
+
+def test_two_revisions_are_compared(project: Path) -> None:
+    """By their names, from git and from DVC's cache; the page is written, too."""
+    command = [str(BIN / "autox3d"), "compare", "HEAD~1", "main", "--html", "compared.html"]
+    said = tool(project, *command)
+    first, second = (
+        tool(project, "git", "rev-parse", "--short", n).strip() for n in ("main~1", "main")
+    )
+    old = json.loads(tool(project, "git", "show", "main~1:results/evaluate/s.json"))
+    was, did = old["lcr"]["top1"], 0.25 - old["per_class"][1]["top1"]
+    lines = [line.split() for line in said.splitlines()]
+    assert lines[:2] == [["A", "HEAD~1", f"({first})"], ["B", "main", f"({second})"]]
+    assert lines[3:8] == [
+        ["settings"],
+        ["search.target", "0.012", "0.02", "+0.008"],
+        [],
+        ["genotype"],
+        ["groups.1.blocks", "1", "3", "+2"],
+    ]
+    assert lines[9:11] == [["s"], ["lcr.top1", f"{was:.4g}", "0.5", f"{0.5 - was:+.4g}"]]
+    assert f"Classes that lose most: pan_right {did:+.3f}." in said
+    assert "groups.1.blocks" in (project / "compared.html").read_text()
+
+
+def test_a_folder_and_a_revision_are_compared(project: Path) -> None:
+    """What lies here is what was committed last."""
+    with contextlib.chdir(project):
+        assert compare(load("."), load("main")) == []
+        assert load("main").lost == []
+
+
+def test_what_the_cache_has_lost_is_named(project: Path, tmp_path: Path) -> None:
+    """And is not taken for a change; the rest is compared."""
+    tool(tmp_path, "git", "clone", "--quiet", str(project), "clone")
+    with contextlib.chdir(tmp_path / "clone"):
+        before, after = load("main~1"), load("main")
+    assert before.lost == ["results/derive/genotype.yaml"]
+    assert [d.part for d in compare(before, after)] == ["settings", "s"]
+    assert "genotype.yaml not in DVC's cache. `dvc fetch` may bring" in comparison.text(
+        before, after
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("nowhere", "nowhere: neither a folder nor a git revision here. Look at `git log`."),
+        ("results", "results: no params.yaml in it. Name a folder in which `dvc repro` has run."),
+        ("main~2", "main~2 ({0}): has no params.yaml, so no run. Name a later revision."),
+    ],
+)
+def test_what_is_no_run_is_refused(project: Path, name: str, line: str) -> None:
+    """In one line, with the way out."""
+    first = tool(project, "git", "rev-parse", "--short", "main~2").strip()
+    with contextlib.chdir(project), pytest.raises(Refused) as refused:
+        load(name)
+    assert str(refused.value) == line.format(first)
+
+
+def test_a_garbled_file_is_named_as_its_revision_has_it(project: Path, tmp_path: Path) -> None:
+    """Not by the scratch folder that it was written to."""
+    clone = tmp_path / "clone"
+    tool(tmp_path, "git", "clone", "--quiet", str(project), "clone")
+    (clone / "results/data.json").write_text("[]")
+    tool(clone, "git", "commit", "--quiet", "--all", "--message", "garbled")
+    commit = tool(clone, "git", "rev-parse", "--short", "HEAD").strip()
+    with contextlib.chdir(clone), pytest.raises(Refused) as refused:
+        load("HEAD")
+    assert str(refused.value).startswith(f"HEAD ({commit})/results/data.json: no JSON object.")

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from autox3d.report import classfigures as figures
+from autox3d.report.classfigures import FEW
 from autox3d.report.layout import (
     Figure,
     Part,
@@ -21,7 +22,6 @@ from autox3d.report.layout import (
 )
 from autox3d.report.results import Network, Results
 
-FEW = 30  # classes that one figure can show
 PAIRS = 20  # of confused classes that are listed
 
 
@@ -62,11 +62,9 @@ def gain(shares: Mapping[str, figures.Shares], ours: str, theirs: str, source: S
         f"{ours} is ahead in {ahead} classes, behind in {behind}, level in "
         f"{len(found) - ahead - behind}."
     )
-    if len(found) > 2 * FEW:
-        rows = list(found.items())
-        found = dict(rows[:FEW] + rows[-FEW:])
-        caption += f" The {FEW} that gain most and the {FEW} that lose most."
-    return Figure(f"{ours} over {theirs}", figures.gains(found, ours, theirs), caption, source)
+    shown, said = figures.extremes(found)
+    svg = figures.gains(shown, ours, theirs)
+    return Figure(f"{ours} over {theirs}", svg, f"{caption}{said}", source)
 
 
 def _confused(results: Results, tested: Sequence[Network]) -> list[Part]:

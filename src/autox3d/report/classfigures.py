@@ -10,6 +10,7 @@ import pandas as pd
 
 from autox3d.report.svg import BLUE, COLOURS, INK, MUTED, ORANGE, axes, drawing, legend, percents
 
+FEW = 30  # classes that one figure can show
 NAMES = 24  # characters of a class name that are drawn
 
 Shares = Mapping[str, float | None]  # top-1 of each class; None where it has no video
@@ -48,6 +49,15 @@ def gained(ours: Shares, theirs: Shares) -> dict[str, float]:
     both = ((name, ours[name], theirs.get(name)) for name in ours)
     gains = {name: a - b for name, a, b in both if a is not None and b is not None}
     return dict(sorted(gains.items(), key=lambda row: (-row[1], row[0])))
+
+
+def extremes(gains: Mapping[str, float]) -> tuple[dict[str, float], str]:
+    """All of a few gains; of many the largest and the smallest, and a sentence that says so."""
+    rows = list(gains.items())
+    if len(rows) <= 2 * FEW:
+        return dict(rows), ""
+    said = f" Of {len(rows)} classes, the {FEW} that gain most and the {FEW} that lose most."
+    return dict(rows[:FEW] + rows[-FEW:]), said
 
 
 def gains(found: Mapping[str, float], ours: str, theirs: str) -> str:

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from autox3d.report.results import Network, Results
 
+CAUSES = ("settings", "data", "code", "genotype")  # the other parts are effects
+LEFT_OUT = ("k_clips", "per_class")  # of an evaluation: tables of their own
+HASH = 8  # characters of a hash that tell two apart
+
+
+class Run(NamedTuple):
+    """All that a run has left."""
+
+    name: str  # to people
+    results: Results
+    lock: Mapping[str, Any]  # dvc.lock: what each stage was made from
+    lost: list[str]  # files that it records and that are gone
+
 
 class Difference(NamedTuple):
     """One fact that is not the same; None where a run does not have it."""
 
-    part: str  # settings, data, genotype, or a network
+    part: str  # settings, data, code, genotype, search, or a network
     name: str
     before: Any
     after: Any
@@ -26,33 +40,97 @@ class Difference(NamedTuple):
         return self.after - self.before
 
 
-def compare(before: Results, after: Results) -> list[Difference]:
-    """All that differs: causes first (settings, data, architecture), then each network."""
+def compare(before: Run, after: Run) -> list[Difference]:
+    """All that differs: causes first (settings, data, code, architecture), then what came of it.
+
+    Genotypes are compared where both runs have one.
+    """
     old, new = facts(before), facts(after)
-    keys = list(dict.fromkeys([*old, *new]))
-    differing = [key for key in keys if old.get(key) != new.get(key)]
-    parts = list(dict.fromkeys(part for part, _ in keys))
-    return [Difference(*key, old.get(key), new.get(key)) for part in parts
-            for key in differing if key[0] == part]  # fmt: skip
-
-
-def facts(results: Results) -> dict[tuple[str, str], Any]:
-    """(part, name) -> value, of everything that a run says of itself."""
-    parts: dict[str, Mapping[str, Any]] = {"settings": results.settings}
-    parts["data"] = results.data or {}
-    parts["genotype"] = asdict(results.found) if results.found else {}
-    parts |= {network.name: _tested(network) for network in results.networks}
-    return {(part, name): value for part, of in parts.items() for name, value in flat(of).items()}
-
-
-def _tested(network: Network) -> dict[str, Any]:
-    """Accuracy and cost; classes by their names, since a list's places mean nothing to a reader."""
-    if not network.evaluation:
-        return {}
-    found = dict(network.evaluation)
-    found.pop("k_clips")
-    found["per_class"] = {row["class"]: row["top1"] for row in found["per_class"]}
+    parts = dict.fromkeys([*old, *new])
+    if not (old["genotype"] and new["genotype"]):
+        parts.pop("genotype")
+    found = []
+    for part in parts:
+        of_old, of_new = old.get(part, {}), new.get(part, {})
+        for name in dict.fromkeys([*of_old, *of_new]):
+            values = of_old.get(name), of_new.get(name)
+            if values[0] != values[1]:
+                found.append(Difference(part, name, *values))
     return found
+
+
+def facts(run: Run) -> dict[str, dict[str, Any]]:
+    """Part -> name -> value, of everything that a run says of itself."""
+    results = run.results
+    parts: dict[str, Mapping[str, Any]] = {
+        "settings": results.settings,
+        "data": _data(results) | recorded(run.lock, "data/", (".parquet",)),
+        "code": recorded(run.lock, "src/", (".py",)),
+        "genotype": asdict(results.found) if results.found else {},
+        "search": _search(results),
+    }
+    parts |= {network.name: _network(network) for network in results.networks}
+    return {part: flat(of) for part, of in parts.items()}
+
+
+def recorded(lock: Mapping[str, Any], under: str, ends: tuple[str, ...]) -> dict[str, str]:
+    """File -> hash of the stages' inputs, as dvc.lock has them."""
+    inputs = [of for stage in lock.get("stages", {}).values() for of in stage.get("deps", [])]
+    return {
+        of["path"]: of.get("md5", "")[:HASH]
+        for of in sorted(inputs, key=lambda of: of["path"])
+        if of["path"].startswith(under) and of["path"].endswith(ends)
+    }
+
+
+def _data(results: Results) -> dict[str, Any]:
+    """Counts; classes by their names, since a list's places mean nothing to a reader."""
+    found = dict(results.data or {})
+    found.pop("refused_videos", None)
+    if "by_class" in found:
+        found["by_class"] = {row["class"]: row["usable"] for row in found["by_class"]}
+    return found
+
+
+def _search(results: Results) -> dict[str, Any]:
+    """Where the search came to rest."""
+    found: dict[str, Any] = {}
+    if results.trace is not None and len(results.trace):
+        last = results.trace.iloc[-1]
+        found = {key: float(last[key]) for key in ("entropy", "mode_gmacs")}
+    if results.derived is not None:
+        rest = ("gmacs", "probability", "supernet_top1")
+        found["derived"] = {key: results.derived["found"][key] for key in rest}
+        groups = results.derived["found"]["groups"]
+        found["derived"]["groups"] = {str(n): group for n, group in enumerate(groups, 1)}
+    return found
+
+
+def _network(network: Network) -> dict[str, Any]:
+    """Accuracy and cost, how it was trained, and how fast it is."""
+    found: dict[str, Any] = {}
+    if network.evaluation:
+        found = {k: v for k, v in network.evaluation.items() if k not in LEFT_OUT}
+    if network.made:
+        found["made"] = network.made
+    if network.latency:
+        found["latency"] = {key: network.latency[key] for key in ("device", "dtype", "batched")}
+    return found
+
+
+def shares(network: Network) -> dict[str, float | None]:
+    """Top-1 of each class, by its name."""
+    tested = network.evaluation or {"per_class": []}
+    return {row["class"]: row["top1"] for row in tested["per_class"]}
+
+
+def chance(before: Network, after: Network) -> float | None:
+    """One standard error of the difference in top-1, as if each run saw videos of its own."""
+    tests = [n.evaluation for n in (before, after) if n.evaluation and n.evaluation["labelled"]]
+    if len(tests) != 2:
+        return None
+    spread = [t["lcr"]["top1"] * (1 - t["lcr"]["top1"]) / t["labelled"] for t in tests]
+    return math.sqrt(sum(spread))
 
 
 def flat(content: Mapping[str, Any] | list[Any] | tuple[Any, ...]) -> dict[str, Any]:

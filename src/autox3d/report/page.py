@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from autox3d.report.layout import Section
 from autox3d.report.results import Results
 from autox3d.report.sections import sections
 from autox3d.report.table import percent
@@ -16,7 +17,12 @@ TITLE = "Small video networks, searched and tested"
 
 
 def page(results: Results) -> str:
-    """The whole page; every name and label in it is escaped."""
+    """The whole page of one run."""
+    return render(TITLE, summary(results), key_figures(results), sections(results))
+
+
+def render(title: str, said: str, key: Sequence[tuple[str, str]], parts: Sequence[Section]) -> str:
+    """A page; every name and label in it is escaped."""
     environment = Environment(
         loader=PackageLoader("autox3d.report", ""),
         autoescape=True,
@@ -25,12 +31,8 @@ def page(results: Results) -> str:
         lstrip_blocks=True,
     )
     environment.filters["numeric"] = numeric
-    return environment.get_template("page.html.j2").render(
-        title=TITLE,
-        summary=summary(results),
-        key=key_figures(results),
-        sections=sections(results),
-    )
+    template = environment.get_template("page.html.j2")
+    return template.render(title=title, summary=said, key=key, sections=parts)
 
 
 def numeric(rows: Sequence[Sequence[str]]) -> set[int]:

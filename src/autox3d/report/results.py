@@ -72,6 +72,18 @@ class Results(NamedTuple):
     networks: list[Network]
 
 
+def settings_of(path: Path) -> Mapping[str, Any]:
+    """params.yaml as it is, of whatever time.
+
+    Raises:
+        Refused: no such file, no YAML, or no sections.
+    """
+    found = yamlfile.parse(path)
+    if not isinstance(found, Mapping):
+        raise Refused(f"{path}: no sections in it. Bring back the committed one.")
+    return found
+
+
 def read(folder: Path, settings: Mapping[str, Any]) -> Results:
     """Reads what is there.
 
@@ -152,14 +164,14 @@ def _names(folder: Path, settings: Mapping[str, Any]) -> list[str]:
     there = {path.stem for path in folder.glob("genotypes/*.yaml")}
     there |= {path.stem for path in folder.glob("evaluate/*.json")}
     there |= {path.stem for path in folder.glob("train/*.csv")}
-    listed = [*settings.get("scale", {}), *settings.get("baseline", {})]
+    listed = [*(settings.get("scale") or {}), *(settings.get("baseline") or {})]
     return [name for name in listed if name in there] + sorted(there - set(listed))
 
 
 def _network(folder: Path, name: str, settings: Mapping[str, Any]) -> Network:
     return Network(
         name=name,
-        found=name in settings.get("scale", {}),
+        found=name in (settings.get("scale") or {}),
         genotype=genotype(folder / f"genotypes/{name}.yaml"),
         curve=table(folder / f"train/{name}.csv", ("epoch", "loss", "top1")),
         made=record(folder / f"train/{name}_made.json", ("commit", "device", "hours")),

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from autox3d import atomic, yamlfile
+from autox3d import atomic
 from autox3d.report.page import page
-from autox3d.report.results import read
+from autox3d.report.results import read, settings_of
 from autox3d.report.table import markdown
 from autox3d.run.program import paths, run
 
@@ -19,7 +19,7 @@ SETTINGS = Path("params.yaml")
 
 def main() -> None:
     files = paths(__doc__, "results", "page", "table")
-    results = read(files.results, yamlfile.parse(SETTINGS))
+    results = read(files.results, settings_of(SETTINGS))
     atomic.write_text(files.page, page(results))
     atomic.write_text(files.table, markdown(results.networks))
 

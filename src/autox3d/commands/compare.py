@@ -1,0 +1,65 @@
+"""Two runs of the pipeline: what was changed between them, and what it did."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from autox3d import atomic, yamlfile
+from autox3d.commands.parser import Commands
+from autox3d.errors import Refused
+from autox3d.report.compare import Run
+
+
+def add_to(commands: Commands) -> None:
+    """compare."""
+    one = commands.add("compare", compare)
+    what = "a folder with params.yaml and results/, or a git revision of the one here"
+    one.add_argument("before", metavar="A", help=what)
+    one.add_argument("after", metavar="B", help="another; . is what lies here")
+    one.add_argument("--html", type=Path, metavar="FILE", help="write a page with figures, too")
+
+
+def compare(args: argparse.Namespace) -> None:
+    """Print what changed between two runs (settings, data, code, genotype), and what it did."""
+    from autox3d.report import comparison  # matplotlib takes its time
+
+    runs = load(args.before), load(args.after)
+    print(comparison.text(*runs))
+    if args.html:
+        atomic.write_text(args.html, comparison.page(*runs))
+
+
+def load(name: str) -> Run:
+    """A folder's run, or a git revision's.
+
+    Raises:
+        Refused: it is neither, or one of its files is garbled.
+    """
+    from autox3d.run import revision
+
+    if Path(name, "params.yaml").is_file():
+        return _read(Path(name), name, [])
+    if Path(name).is_dir():
+        raise Refused(f"{name}: no params.yaml in it. Name a folder in which `dvc repro` has run.")
+    commit = revision.commit(name)
+    if commit is None:
+        raise Refused(f"{name}: neither a folder nor a git revision here. Look at `git log`.")
+    with tempfile.TemporaryDirectory(prefix="autox3d-") as scratch:
+        lost = revision.export(commit, Path(scratch))
+        label = commit if name.startswith(commit) else f"{name} ({commit})"
+        if not Path(scratch, "params.yaml").is_file():
+            raise Refused(f"{label}: has no params.yaml, so no run. Name a later revision.")
+        try:
+            return _read(Path(scratch), label, lost)
+        except Refused as error:
+            raise Refused(str(error).replace(scratch, label)) from error
+
+
+def _read(folder: Path, name: str, lost: list[str]) -> Run:
+    from autox3d.report.results import read, settings_of
+
+    results = read(folder / "results", settings_of(folder / "params.yaml"))
+    lock = folder / "dvc.lock"
+    return Run(name, results, yamlfile.parse(lock) if lock.is_file() else {}, lost)

@@ -1,0 +1,44 @@
+"""The record of a git revision: its settings, its dvc.lock, and the results of that time.
+
+What git has comes from git, what DVC tracks from DVC's cache, where it still is.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+
+RECORD = ("params.yaml", "dvc.lock")
+RESULTS = "results"
+TABLES = (".json", ".csv", ".yaml")
+
+
+def commit(name: str) -> str | None:
+    """The short hash of what the repository here calls so; None where it knows no such thing."""
+    command = ["git", "rev-parse", "--verify", "--quiet", "--short", f"{name}^{{commit}}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def export(revision: str, into: Path) -> list[str]:
+    """Writes params.yaml, dvc.lock and the tables under results/ as the revision has them.
+
+    Returns:
+        the files that it records and that are in no cache any more.
+    """
+    from dvc.api import DVCFileSystem  # takes its time
+
+    files = DVCFileSystem(rev=revision)
+    found = [name for name in files.find(RESULTS) if name.endswith(TABLES)]
+    lost = []
+    for name in [*filter(files.exists, RECORD), *found]:
+        target = into / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            target.write_bytes(files.cat_file(name))
+        except FileNotFoundError:
+            lost.append(name)
+    return lost
