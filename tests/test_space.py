@@ -47,6 +47,14 @@ def test_the_papers_space_has_277e30_networks():
     assert f"{SPACES['autox3d'].size:.2e}" == "2.77e+30"
 
 
+def test_the_size_of_a_space_is_printed(capsys):
+    """With what is decided, and what its networks cost."""
+    for name, said in (("autox3d", "autox3d: 2.77e+30 networks"), ("demo", "1,024 networks")):
+        args = parser().parse_args(["space", str(ARCHITECTURES / f"space_{name}.yaml")])
+        args.command(args)
+        assert said in capsys.readouterr().out
+
+
 def test_the_papers_space_is_its_table_2():
     """Groups, blocks and strides as the stages of A3D's Table 2."""
     groups = SPACES["autox3d"].groups

@@ -1,17 +1,27 @@
-"""Spaces without data: networks drawn from one."""
+"""Spaces without data: how large one is, what its networks cost, some of them as files."""
 
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
+
+import numpy as np
 
 from autox3d.commands.parser import Commands, positive
 from autox3d.errors import Refused
 from autox3d.space import Space, SpaceCosts, within
 
+DRAWN = 2000  # random networks that tell what a space's cost
+MARKS = {"cheapest": 0.0, "2 %": 0.02, "median": 0.5, "dearest": 1.0}
+
 
 def add_to(commands: Commands) -> None:
-    """random."""
+    """space, random."""
+    one = commands.add("space", show)
+    one.add_argument("space", type=Path, help="architectures/space_autox3d.yaml, for example")
+    one.add_argument("--classes", type=positive, default=400, help="400 by default")
+
     one = commands.add("random", random)
     one.add_argument("space", type=Path, help="architectures/space_autox3d.yaml, for example")
     one.add_argument("--least", type=float, default=0.0, help="G multiply-adds of a clip; 0")
@@ -20,6 +30,22 @@ def add_to(commands: Commands) -> None:
     one.add_argument("--seed", type=int, default=1, help="1 by default")
     one.add_argument("--classes", type=positive, default=400, help="400 by default")
     one.add_argument("--out", type=Path, default=Path("architectures"), help="the folder")
+
+
+def show(args: argparse.Namespace) -> None:
+    """Print how many networks a space has, what is decided, and what random ones cost."""
+    space = Space.load(args.space)
+    for choice in space.choices:
+        if len(choice.candidates) > 1:
+            candidates = " ".join(map(str, choice.candidates))
+            print(f"group {choice.group + 1:>2}  {choice.column:<9}  {candidates}")
+    count = f"{space.size:,}" if space.size < 1e6 else f"{space.size:.3g}"
+    print(f"{space.name}: {count} networks")
+    costs = SpaceCosts(space, args.classes)
+    drawn = sorted(map(costs.of, within(space, costs, 0.0, math.inf, min(DRAWN, space.size), 1)))
+    marks = zip(MARKS, np.quantile(drawn, list(MARKS.values())), strict=True)
+    told = ", ".join(f"{name} {gmacs:.4g}" for name, gmacs in marks)
+    print(f"G multiply-adds of {len(drawn):,} random ones, {args.classes} classes: {told}")
 
 
 def random(args: argparse.Namespace) -> None:
