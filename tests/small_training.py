@@ -8,7 +8,7 @@ from pathlib import Path
 
 import shards
 import yaml
-from toy import ROOT, Toy
+from toy import JOB, ROOT, Toy
 
 GENOTYPE = """\
 name: s
@@ -35,7 +35,13 @@ ENTRY = """\
     plots: [{{curve.csv: {{cache: false}}}}]
     meta: {{resources: {{{resources}, mem_mb: 2000, runtime: {minutes}}}}}
 """
-SAMPLING = {"jitter": [32, 40], "flip": False, "autoaugment": False, "rule": "linspace"}
+SAMPLING = {
+    "jitter": [32, 40],
+    "flip": False,
+    "autoaugment": False,
+    "rule": "linspace",
+    "repeats": 1,
+}
 STEPS = 2  # an epoch: 8 clips in batches of 4
 ENVIRONMENT: dict[str, str] = {"OMP_NUM_THREADS": "1", "AUTOX3D_WORKERS": "1"}
 
@@ -70,7 +76,10 @@ class Fit:
     def undisturbed(self, root: Path, processes: int) -> Fit:
         """The same training in a copy of the toy, on this machine, without SLURM."""
         other = Fit(self.toy.copy(root))
-        other.toy.job("fit", 0, AUTOX3D_PROCESSES=str(processes), **ENVIRONMENT)
+        asked = {"AUTOX3D_PROCESSES": str(processes), **ENVIRONMENT}
+        work = other.toy.start(*JOB, "fit", **asked)
+        said, _ = work.communicate(timeout=900)
+        assert work.returncode == 0, said
         return other
 
     def step(self) -> int:

@@ -115,12 +115,12 @@ def test_a_job_put_back_into_the_queue_resumes(toy: Toy, tmp_path: Path) -> None
 @pytest.mark.timeout(1500)
 def test_a_job_out_of_time_saves_and_the_next_one_resumes(toy: Toy, tmp_path: Path) -> None:
     """A minute, again and again: each attempt goes on where the one before was told to stop."""
-    fit = Fit.add(toy, epochs=150, resources="gpu: 1", minutes=1)
-    work = toy.start(*SLURM, "--until", "fit", **ENVIRONMENT)
-    said, _ = work.communicate(timeout=900)
+    fit = Fit.add(toy, epochs=500, resources="gpu: 1", minutes=1)
+    work = toy.start(*SLURM, "--until", "fit", "--retries", "20", **ENVIRONMENT)
+    said, _ = work.communicate(timeout=1200)
 
     assert work.returncode == 0, said
-    attempts = re.findall(r"^train s: (\d+)/\d+ steps.* gone$", fit.log(), re.MULTILINE)
-    assert len(attempts) > 1
-    assert sum(map(int, attempts)) == 150 * STEPS
+    left = [*dict.fromkeys(re.findall(r"^train s: \d+/(\d+) steps", fit.log(), re.MULTILINE))]
+    assert len(left) > 1  # attempts, each with less to do
+    assert left == sorted(left, key=int, reverse=True)
     assert fit.digests() == fit.undisturbed(tmp_path / "other", processes=1).digests()

@@ -2,8 +2,10 @@
 
     python -m autox3d.run.mirror replay
 
-Sending is idempotent: a run is found by a key of our own before it is created, and MLflow takes
-the same metric (name, step, time, value) once. So whatever may have been sent is sent again.
+Sending is idempotent: a run is found by a key of our own before it is created, a model's version
+by its run and time, and MLflow takes the same metric (name, step, time, value) once. So whatever
+may have been sent is sent again; and MLflow's own retries, which would create twice what was
+created but not answered, are off.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from pathlib import Path
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
 os.environ.update(QUIET)
@@ -37,6 +39,8 @@ from autox3d.run.tracking import KEY, SPOOL, Record, plain  # noqa: E402
 
 STORE = "sqlite:///mlflow.db"
 KIND = "mlflow.experimentKind"  # so that the page opens with training runs
+NEWEST = "newest"  # the alias of the version that was trained last; MLflow reserves "latest"
+MADE = "made"  # a version's tag: when, in ms
 
 
 @dataclass
@@ -60,6 +64,8 @@ class Mirror:
         for record in records:
             if "artifact" in record:
                 client.log_artifact(self.run_id, str(self.journal.parent / record["artifact"]))
+            if "model" in record:
+                _register(client, self.run_id, self.journal.parent / record["model"], record)
             if "end" in record:
                 client.set_terminated(self.run_id, record["end"], record["time"])
                 self.ended = True
@@ -76,7 +82,6 @@ class Mirror:
 
 def _open_run(client: MlflowClient, header: Record) -> str:
     """The run of this key, found or made; its parameters and tags."""
-
     experiment = _experiment(client, header["experiment"])
     found = client.search_runs([experiment], f"tags.{KEY} = '{header['key']}'", max_results=1)
     if found:
@@ -98,22 +103,41 @@ def _open_run(client: MlflowClient, header: Record) -> str:
     return run_id
 
 
-def _experiment(client: MlflowClient, name: str) -> str:
+def _register(client: MlflowClient, run_id: str, folder: Path, record: Record) -> None:
+    """The folder as the next version of a model; the alias says which was trained last."""
+    name, made = record["name"], str(record["time"])
+    with _unless_there():
+        client.create_registered_model(name)
+    versions = client.search_model_versions(f"name = '{name}'")
+    if not any(v.run_id == run_id and v.tags.get(MADE) == made for v in versions):
+        place = f"weights/{made}"  # a run that resumed may have an earlier one
+        client.log_artifacts(run_id, str(folder), place)
+        source = f"{client.get_run(run_id).info.artifact_uri}/{place}"
+        versions += [client.create_model_version(name, source, run_id, {MADE: made})]
+    last = max(versions, key=lambda version: int(version.tags.get(MADE, "0")))
+    client.set_registered_model_alias(name, NEWEST, last.version)
 
+
+@contextmanager
+def _unless_there() -> Iterator[None]:
+    """What another job was faster to create is as good."""
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _experiment(client: MlflowClient, name: str) -> str:
+    if client.get_experiment_by_name(name) is None:
+        with _unless_there():
+            client.create_experiment(name, tags={KIND: "custom_model_development"})
     found = client.get_experiment_by_name(name)
-    if found is None:
-        try:
-            return client.create_experiment(name, tags={KIND: "custom_model_development"})
-        except MlflowException as error:  # another job was faster
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-            found = client.get_experiment_by_name(name)
     assert found
     return found.experiment_id
 
 
 def _log_metrics(client: MlflowClient, run_id: str, records: list[Record]) -> None:
-
     metrics = [
         Metric(plain(name), value, record["time"], record["step"])
         for record in records
@@ -127,28 +151,37 @@ def _log_metrics(client: MlflowClient, run_id: str, records: list[Record]) -> No
 def _store() -> Iterator[MlflowClient]:
     """A client, alone at the local file if it is one.
 
-    SQLite's file is made under a temporary name: two programs that create its tables at once
-    leave a broken one. The lock also spares parallel jobs SQLite's "database is locked".
+    A database's tables are made by one program at a time, and SQLite's file under a temporary
+    name: two that create them at once leave a broken one. For SQLite the lock also spares
+    parallel jobs its "database is locked".
     """
-
     uri = os.environ.get("MLFLOW_TRACKING_URI", STORE)
-    if not uri.startswith("sqlite:///"):
-        yield MlflowClient(uri)
+    if uri.startswith("sqlite:///"):
+        path = Path(uri.removeprefix("sqlite:///"))
+        with _alone(path.with_name(f".{path.name}.lock")):
+            if not path.exists():
+                part = path.with_name(f".{path.name}.part")
+                part.unlink(missing_ok=True)
+                MlflowClient(f"sqlite:///{part}").search_experiments()
+                part.replace(path)
+            yield MlflowClient(uri)
         return
-    path = Path(uri.removeprefix("sqlite:///"))
-    with path.with_name(f".{path.name}.lock").open("w") as lock:
+    if not uri.startswith("http"):
+        SPOOL.mkdir(exist_ok=True)
+        with _alone(SPOOL / "store.lock"):
+            MlflowClient(uri).search_experiments(max_results=1)
+    yield MlflowClient(uri)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not path.exists():
-            part = path.with_name(f".{path.name}.part")
-            part.unlink(missing_ok=True)
-            MlflowClient(f"sqlite:///{part}").search_experiments()
-            part.replace(path)
-        yield MlflowClient(uri)
+        yield
 
 
 def _try(mirror: Mirror, *, orphan: bool = False) -> bool:
     """Sends what there is; False for an outage, said on stderr."""
-
     try:
         with _store() as client:
             mirror.send(client, orphan=orphan)

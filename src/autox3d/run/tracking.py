@@ -14,6 +14,7 @@ directory. `MLFLOW_EXPERIMENT_NAME` names the experiment. `AUTOX3D_TRACKING=off`
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -22,10 +23,11 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from autox3d.run.commit import head
 
@@ -37,7 +39,7 @@ Record = dict[str, Any]
 
 
 class Run:
-    """One run as its stage sees it: two methods, neither of which can fail for the network."""
+    """One run as its stage sees it: methods of which none can fail for the network."""
 
     def __init__(self, journal: Path | None) -> None:
         self.journal = journal
@@ -50,22 +52,36 @@ class Run:
 
     def artifact(self, path: Path) -> None:
         """A small file, as it is now (its copy waits in the spool)."""
+        if kept := self._keep(path, shutil.copyfile):
+            self._append({"artifact": kept})
+
+    def model(self, folder: Path) -> None:
+        """A trained network's folder, for MLflow's registry: the newest version of `autox3d-s`."""
+        if kept := self._keep(folder, shutil.copytree):
+            name = plain(f"{_experiment()}-{folder.name}").replace("/", "_")
+            self._append({"model": kept, "name": name, "time": now()})
+
+    def _keep(self, path: Path, copy: Callable[[Path, Path], object]) -> str | None:
+        """The copy's place in the spool; None where there is none, or no room in it."""
         if not self._file or not self.journal:
-            return
+            return None
         kept = self.journal.with_suffix("") / f"{time.time_ns()}" / path.name
         try:
             kept.parent.mkdir(parents=True)
-            shutil.copyfile(path, kept)
+            copy(path, kept)
         except OSError as error:
-            print(f"{kept}: {error.strerror}. {path} is not tracked.", file=sys.stderr)
-            return
-        self._append({"artifact": str(kept.relative_to(self.journal.parent))})
+            reason = error.strerror or "its files cannot be copied"  # shutil.Error has a list
+            print(f"{kept}: {reason}. {path} is not tracked.", file=sys.stderr)
+            return None
+        return str(kept.relative_to(self.journal.parent))
 
     def _append(self, record: Record) -> None:
         if not self._file:
             return
         try:
-            self._file.write(json.dumps(record) + "\n")
+            line = f"{json.dumps(record)}\n".encode()
+            if self._file.write(line) != len(line):  # the last bytes that there was room for
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:  # a full disk: the stage's own files decide what becomes of it
             print(f"{self.journal}: {error.strerror}. No more is tracked.", file=sys.stderr)
             self._file = None
@@ -113,10 +129,10 @@ def run(
         _wait(sender, mirrored)
 
 
-def _open_locked(journal: Path) -> TextIO:
+def _open_locked(journal: Path) -> FileIO:
     """A new journal, never seen without its lock: who finds one unlocked takes it for left."""
     part = journal.with_suffix(".part")
-    file = part.open("a", encoding="utf-8", buffering=1)
+    file = part.open("ab", buffering=0)
     fcntl.flock(file, fcntl.LOCK_EX)
     part.rename(journal)
     return file
@@ -134,13 +150,17 @@ def _key(resume: Path | None) -> str:
     return key
 
 
+def _experiment() -> str:
+    return os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
+
+
 def _header(key: str, name: str, params: Mapping[str, object], tags: Mapping[str, str]) -> Record:
     source = {"mlflow.source.name": " ".join(sys.argv), "mlflow.source.type": "LOCAL"}
     source |= {"mlflow.source.git.commit": head(), "dvc.stage": name, KEY: key}
     return {
         "key": key,
         "name": name,
-        "experiment": os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT),
+        "experiment": _experiment(),
         "time": now(),
         "params": {plain(k): str(v)[:6000] for k, v in _flat(params).items()},
         "tags": source | {plain(k): str(v)[:5000] for k, v in tags.items()},

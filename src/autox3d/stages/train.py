@@ -64,6 +64,7 @@ def main() -> None:
             train.write(files)
             for path in (files.genotype, files.curve, files.made):
                 mirror.artifact(path)
+            mirror.model(files.weights)
 
 
 class Training:
@@ -135,7 +136,8 @@ class Training:
     def clips_of(self, error: FloatingPointError) -> list[str]:
         """Keys of the next step's clips, or of those chunks that the error blames."""
         epoch, step = self.state.epoch, min(self.state.step, self.recipe.steps - 1)
-        order = epoch_order(len(self.clips), self.recipe.batch, self.params.seed, epoch)[step]
+        seed, repeats = self.params.seed, self.params.sampling.repeats
+        order = epoch_order(len(self.clips), self.recipe.batch, seed, epoch, repeats)[step]
         size = self.recipe.chunk
         blamed = error.chunks if isinstance(error, NotFinite) else []
         rows = [row for c in blamed for row in order[c * size : (c + 1) * size]] or order

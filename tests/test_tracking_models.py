@@ -1,0 +1,74 @@
+"""A trained network's folder is in MLflow's registry, byte by byte, under the alias `newest`."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mlflow_server import Server, replay
+from small_training import GENOTYPE
+
+from autox3d.genotype import Genotype
+from autox3d.nets import weights
+from autox3d.nets.network import VideoNet
+from autox3d.run import tracking
+from autox3d.run.tracking import SPOOL
+
+
+def trained(folder: Path, attempt: int) -> Path:
+    """A network's folder, as stage `train` writes it."""
+    (folder / "genotype.yaml").write_text(GENOTYPE)
+    genotype = Genotype.load(folder / "genotype.yaml")
+    net = VideoNet(genotype, classes=2, dropout=0.0, bn_clips=2)
+    weights.save(folder / "data/weights/s", net, genotype, ["left", "right"], {"attempt": attempt})
+    return folder / "data/weights/s"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def fetched(model: str, folder: Path) -> dict[str, bytes]:
+    """By MLflow's own command, as one types it."""
+    command = [sys.executable, "-m", "mlflow", "artifacts", "download"]
+    place = ["--artifact-uri", f"models:/{model}", "--dst-path", str(folder)]
+    subprocess.run([*command, *place], check=True, capture_output=True)
+    return contents(folder)
+
+
+def train(folder: Path) -> Path:
+    """A run that ends with this folder; its journal."""
+    with tracking.run("train", "s", {}, {}) as run:
+        run.model(folder)
+    assert run.journal
+    return run.journal
+
+
+def test_the_registry_gives_the_folder_back(
+    server: Server, tracked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sent twice, it is one version; one that was trained before and sent after is no newest."""
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "models")
+    with monkeypatch.context() as away:
+        away.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+        away.setattr(tracking, "PATIENCE", 60.0)
+        first, before = contents(trained(tracked, 1)), train(tracked / "data/weights/s")
+        second, _ = contents(trained(tracked, 2)), train(tracked / "data/weights/s")
+    late = before.rename(tracked / before.name)
+    shutil.copytree(SPOOL, tracked / "again")
+    assert replay() == 0
+    assert fetched("models-s@newest", tracked / "newest") == second != first
+    assert weights.load(tracked / "newest").how == {"attempt": 2}
+
+    shutil.copytree(tracked / "again", SPOOL, dirs_exist_ok=True)
+    late.rename(before)
+    assert replay() == 0
+    assert not list(SPOOL.glob("*.jsonl"))
+    found = server.ask("model-versions/search?filter=name%3D%27models-s%27")["model_versions"]
+    assert sorted(version["version"] for version in found) == ["1", "2"]
+    alias = server.ask("registered-models/alias?name=models-s&alias=newest")
+    assert alias["model_version"]["version"] == "1"
+    assert fetched("models-s/2", tracked / "late") == first
