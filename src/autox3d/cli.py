@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from autox3d.commands import networks, spaces
+from autox3d.commands import compare, networks, spaces, use
 from autox3d.commands.parser import Commands
 from autox3d.run.program import run
 
@@ -21,4 +21,6 @@ def parser() -> argparse.ArgumentParser:
     commands = Commands(top.add_subparsers(required=True, metavar="COMMAND"))
     networks.add_to(commands)
     spaces.add_to(commands)
+    compare.add_to(commands)
+    use.add_to(commands)
     return top

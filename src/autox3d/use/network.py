@@ -8,6 +8,7 @@ where the device computes with it, and a thread decodes the next clips while the
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -129,7 +130,8 @@ class Network:
         rule = self.how.get("params", {}).get("sampling", {}).get("rule", "linspace")
         for path in paths:
             try:
-                file = source.locate(path.parent, path.name)
+                real = Path(os.path.realpath(path))  # a link that was named may lead anywhere
+                file = source.locate(real.parent, real.name)
                 for window in windows(file, clips, clip.frames, clip.stride, clip.short, rule):
                     yield path, window
                 wrong = None

@@ -1,0 +1,135 @@
+"""A trained network at work: predict, export, bench, pack."""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autox3d.commands.parser import Commands, positive
+from autox3d.errors import Refused
+
+if TYPE_CHECKING:
+    from autox3d.use.network import Prediction
+
+
+def add_to(commands: Commands) -> None:
+    """predict."""
+    one = commands.add("predict", predict)
+    one.add_argument("videos", nargs="+", metavar="VIDEO", help="a file, a folder or a pattern")
+    one.add_argument("--weights", type=Path, required=True, help="a folder such as data/weights/s")
+    one.add_argument("--top", type=positive, default=5, help="classes to tell; 5 by default")
+    one.add_argument("--clips", type=positive, default=10, help="along a video; 10 by default")
+    one.add_argument("--crops", choices=["lcr", "center"], default="lcr", help="lcr by default")
+    one.add_argument("--over-time", action="store_true", help="what each clip shows, too")
+    one.add_argument("--json", action="store_true", help="for programs: an object a line")
+    one.add_argument(
+        "--render", type=Path, metavar="OUT", help="a video that says it: .mp4; a folder for many"
+    )
+
+
+def predict(args: argparse.Namespace) -> None:
+    """Tell what videos show: the best classes with their scores."""
+    from autox3d.use.network import load
+    from autox3d.use.render import render
+    from autox3d.video.source import BadVideo
+
+    paths = found(args.videos)
+    targets = rendered(paths, args.render) if args.render else {}
+    network = load(args.weights)
+    bad = False
+    for path, told in network.predict_all(paths, args.clips, args.crops):
+        try:
+            if isinstance(told, BadVideo):
+                raise told
+            show(told, args)
+            if path in targets:
+                render(told, targets[path])
+        except BadVideo as error:
+            bad = True
+            line = f"{path}: {error}. Give another file, or leave it out."
+            print(line, file=sys.stderr, flush=True)
+    if bad:
+        sys.exit(1)
+
+
+def found(videos: list[str]) -> list[Path]:
+    """The files that are meant, each once, in order of their names within a folder or pattern.
+
+    Raises:
+        Refused: a folder or pattern without a video.
+    """
+    return list(dict.fromkeys(path for given in videos for path in _files(given)))
+
+
+def _files(given: str) -> Iterator[Path]:
+    from autox3d.video.annotations import SUFFIXES
+
+    path, there = Path(given), []
+    if path.is_dir():
+        there = [file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES]
+    elif not path.exists() and glob.has_magic(given):
+        names = glob.glob(given, recursive=True)  # noqa: PTH207  # of any folder, too
+        there = [Path(name) for name in names if Path(name).is_file()]
+    else:
+        there = [path]
+    if not there:
+        raise Refused(f"{given}: no video there. Check the path.")
+    yield from sorted(there)
+
+
+def show(told: Prediction, args: argparse.Namespace) -> None:
+    """One video's classes, as text or as a line of JSON."""
+    from autox3d.use.network import best
+
+    moments = [
+        (moment.begin, moment.end, best(moment.scores, told.classes, args.top))
+        for moment in told.moments
+        if args.over_time
+    ]
+    if args.json:
+        record: dict[str, Any] = {"video": str(told.path), "clips": len(told.moments)}
+        record["top"] = named(told.top(args.top))
+        if args.over_time:
+            record["over_time"] = [
+                {"begin": round(begin, 3), "end": round(end, 3), "top": named(top)}
+                for begin, end, top in moments
+            ]
+        print(json.dumps(record, ensure_ascii=False), flush=True)
+        return
+    print(told.path)
+    for name, score in told.top(args.top):
+        print(f"  {100 * score:5.1f} %  {name}")
+    for begin, end, ((name, score), *_) in moments:
+        print(f"  {begin:8.2f} to {end:8.2f} s  {100 * score:5.1f} %  {name}")
+    sys.stdout.flush()
+
+
+def named(top: list[tuple[str, float]]) -> list[dict[str, Any]]:
+    return [{"class": name, "score": round(score, 6)} for name, score in top]
+
+
+def rendered(paths: list[Path], out: Path) -> dict[Path, Path]:
+    """Where each video's annotated one goes: `out`, or a file of its name in the folder `out`.
+
+    Raises:
+        Refused: before any work, where one would overwrite another, or is no .mp4.
+    """
+    if len(paths) == 1 and not out.is_dir():
+        if out.suffix != ".mp4":
+            raise Refused(f"{out}: only MP4 is written. Give a name that ends in .mp4.")
+        made = {paths[0]: out}
+    else:
+        made = {path: out / f"{path.stem}.mp4" for path in paths}
+    names: dict[Path, Path] = {}
+    for path, target in made.items():
+        if target in names:
+            raise Refused(f"{target}: of {names[target]} and of {path}. Render one at a time.")
+        if target.exists() and path.exists() and target.samefile(path):
+            raise Refused(f"{target}: is the video itself. Give another name.")
+        names[target] = path
+    return made

@@ -1,0 +1,316 @@
+"""What a network says of a video: the test's views, one line for a bad file, bounded memory."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from corpus import KINDS
+from trained import CLASSES, ready, trained
+
+import autox3d
+from autox3d import cli
+from autox3d.nets import weights
+from autox3d.use.ahead import ahead
+from autox3d.use.network import Network, Prediction, cropped
+from autox3d.use.render import plain, stamp, subtitles
+from autox3d.video import dataset, views
+from autox3d.video.files import FileVideo
+from autox3d.video.encode import program
+from autox3d.video.source import BadVideo
+from autox3d.video.stream import at_rate, windows
+
+SHORT, FRAMES, STRIDE = 40, 4, 2
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A folder of weights."""
+    net, genotype, classes = trained()
+    folder = tmp_path_factory.mktemp("weights") / "net"
+    weights.save(folder, net, genotype, classes, {})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def network(folder) -> Network:
+    return autox3d.load(folder, device="cpu", dtype=torch.float32)
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory) -> Path:
+    """Three good ones of several kinds, and a bad one."""
+    folder = tmp_path_factory.mktemp("videos")
+    for name in ("plain.mp4", "vp9.webm", "with_sound.mp4"):
+        KINDS[name][1](folder / name)
+    (folder / "words.mp4").write_text("no video")
+    return folder
+
+
+def film(path: Path, seconds: float, size: str = "64x48") -> Path:
+    """Moving pictures, quickly made."""
+    picture = ("-f", "lavfi", "-i", f"testsrc=s={size}:r=30:d={seconds}")
+    settings = ("-c:v", "mpeg4", "-q:v", "5", "-y", str(path))
+    subprocess.run([program(), "-v", "error", *picture, *settings], check=True)
+    return path
+
+
+def run(*words: object, monkeypatch: pytest.MonkeyPatch) -> int:
+    """The program's exit status."""
+    monkeypatch.setattr(sys, "argv", ["autox3d", *map(str, words)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+def test_the_package_imports_without_torch():
+    """`autox3d.load` brings it when it is first named; nothing else does."""
+    look = "print('torch' in sys.modules)"
+    code = f"import sys, autox3d; {look}; autox3d.load; {look}"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert told.stdout.split() == ["False", "True"]
+
+
+GOOD = [name for name, (kind, _) in KINDS.items() if kind == "ok" and "again" not in name]
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_a_video_plays_as_it_reads(name, tmp_path):
+    """Streamed once, its frames are those of random access: rotated, variable, joined or cut."""
+    KINDS[name][1](tmp_path / name)
+    video = FileVideo(tmp_path / name, rate=30)
+    height, width = views.test_frame(video.height, video.width, SHORT)
+
+    played = list(at_rate(tmp_path / name, SHORT))
+
+    assert len(played) == video.count
+    assert all(frame.shape == (height, width, 3) for frame in played)
+    places = [Fraction(0), Fraction(1)]
+    times, read = dataset.test_frames(video, places, FRAMES, STRIDE, SHORT, "linspace")
+    c = views.span(FRAMES, STRIDE, 30)
+    for place, row in zip(places, times, strict=True):
+        start = place * views.last_start(video.count, c)
+        at = views.clamp(views.clip_frames(start, FRAMES, STRIDE, 30, "linspace"), video.count)
+        shown = torch.stack([played[index] for index in at])
+        assert torch.equal(shown, read[torch.from_numpy(row)])
+
+
+def test_clips_of_a_short_video_lie_where_the_test_puts_them(tmp_path):
+    """Ten of them, from the beginning to the end, and not one frame elsewhere."""
+    path = film(tmp_path / "film.avi", 2)
+    video = FileVideo(path, rate=30)
+    places = views.test_places(10, "ends")
+    times, read = dataset.test_frames(video, places, FRAMES, STRIDE, SHORT, "linspace")
+
+    found = list(windows(path, 10, FRAMES, STRIDE, SHORT, "linspace"))
+
+    assert len(found) == 10
+    assert (found[0].begin, found[-1].end) == (0.0, 2.0)
+    for window, row in zip(found, times, strict=True):
+        assert torch.equal(window.frames, read[torch.from_numpy(row)])
+
+
+@pytest.mark.parametrize("seconds", [3.0, 3.1, 10.0])
+def test_clips_of_a_long_video_leave_no_gap(seconds, tmp_path):
+    """As many as it takes; the last ends with the video."""
+    path = film(tmp_path / "film.avi", seconds)
+
+    found = list(windows(path, 3, FRAMES, STRIDE, SHORT, "linspace"))
+
+    assert len(found) >= seconds * 30 / (FRAMES * STRIDE)
+    assert found[-1].end == pytest.approx(seconds)
+    assert all(b.begin <= a.end for a, b in pairwise(found))
+
+
+def test_a_video_shorter_than_a_clip_is_one_clip(tmp_path):
+    """Its last frame repeats."""
+    (window,) = windows(film(tmp_path / "film.avi", 0.1), 10, FRAMES, STRIDE, SHORT, "linspace")
+
+    assert window.end == pytest.approx(0.1)
+    assert torch.equal(window.frames[-1], window.frames[-2])
+
+
+def test_prediction_is_the_mean_over_the_network_s_views(network, folder, tmp_path):
+    """As `evaluate` computes it: three crops of ten clips, the network as it was saved."""
+    path = film(tmp_path / "film.avi", 2)
+    net = weights.load(folder).net
+    every = []
+    for window in windows(path, 10, FRAMES, STRIDE, SHORT, "linspace"):
+        clips = cropped(window.frames, "lcr", network.input)
+        with torch.inference_mode():
+            every.append(net(((clips / 255 - 0.45) / 0.225).permute(0, 4, 1, 2, 3)))
+
+    found = network.predict(path)
+
+    assert len(found.moments) == 10
+    torch.testing.assert_close(found.scores, torch.cat(every).mean(0), rtol=0, atol=1e-5)
+    assert found.scores.std() > 0.01
+    names, scores = zip(*found.top(5), strict=True)
+    assert len(set(names)) == 5
+    assert list(scores) == sorted(scores, reverse=True)
+    assert scores[0] == pytest.approx(float(found.scores.max()))
+
+
+def test_bfloat16_says_nearly_the_same(folder, network, tmp_path):
+    """Scores within a few hundredths, and the same class."""
+    path = film(tmp_path / "film.avi", 1)
+    half = autox3d.load(folder, device="cpu", dtype=torch.bfloat16).predict(path)
+    full = network.predict(path)
+
+    assert half.top(1)[0][0] == full.top(1)[0][0]
+    torch.testing.assert_close(half.scores, full.scores, rtol=0, atol=0.05)
+
+
+def test_what_is_wrong_with_a_video_is_raised(network, videos):
+    """As the loader names it."""
+    with pytest.raises(BadVideo, match="no video container"):
+        network.predict(videos / "words.mp4")
+
+
+def test_the_others_are_predicted_past_a_bad_file(folder, videos, monkeypatch, capsys):
+    """A folder, a pattern and a missing name: a line each for the bad ones, and status 1."""
+    words = (videos, f"{videos}/pl*.mp4", videos / "gone.mp4", "--weights", folder)
+    status = run("predict", *words, monkeypatch=monkeypatch)
+
+    told = capsys.readouterr()
+    fix = "Give another file, or leave it out."
+    reason = "no video container (Invalid data found when processing input)"
+    assert status == 1
+    assert told.err.splitlines() == [
+        f"{videos}/words.mp4: {reason}. {fix}",
+        f"{videos}/gone.mp4: there is no such file. {fix}",
+    ]
+    names = [line for line in told.out.splitlines() if not line.startswith(" ")]
+    assert names == [f"{videos}/{name}" for name in ("plain.mp4", "vp9.webm", "with_sound.mp4")]
+    assert sum(line.endswith(tuple(CLASSES)) for line in told.out.splitlines()) == 3 * 5
+
+
+def test_programs_read_a_line_of_json_a_video(folder, videos, monkeypatch, capsys):
+    """With the clips in their order where they are asked for."""
+    words = (videos / "plain.mp4", videos / "vp9.webm", "--weights", folder)
+    flags = ("--json", "--over-time", "--top", 2, "--clips", 4)
+    assert run("predict", *words, *flags, monkeypatch=monkeypatch) == 0
+
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [record["video"] for record in records] == [str(word) for word in words[:2]]
+    for record in records:
+        assert [len(moment["top"]) for moment in record["over_time"]] == [2] * record["clips"]
+        assert {row["class"] for row in record["top"]} <= set(CLASSES)
+        begins = [moment["begin"] for moment in record["over_time"]]
+        assert begins[0] == 0
+        assert begins == sorted(begins)
+
+
+def test_nothing_to_predict_is_named(folder, tmp_path, monkeypatch, capsys):
+    """An empty folder, and a pattern that nothing fits."""
+    assert run("predict", tmp_path, "--weights", folder, monkeypatch=monkeypatch) == 1
+    assert capsys.readouterr().err == f"{tmp_path}: no video there. Check the path.\n"
+
+
+def test_an_annotated_video_carries_the_words(folder, videos, tmp_path, monkeypatch):
+    """Same frames, same sound, and white letters in the corner that was not white."""
+    out = tmp_path / "out.mp4"
+    words = (videos / "with_sound.mp4", "--weights", folder, "--render", out)
+    assert run("predict", *words, monkeypatch=monkeypatch) == 0
+
+    source, made = (FileVideo(path, rate=30) for path in (words[0], out))
+    assert (made.count, made.height, made.width) == (source.count, source.height, source.width)
+    before, after = (video.frames([10])[0].astype(int) for video in (source, made))
+    corner = np.s_[: source.height // 6, : source.width // 2]
+    changed = np.abs(after - before).max(-1) > 100
+    assert changed[corner].sum() > 20
+    assert changed[source.height // 3 :].sum() == 0
+    told = subprocess.run([program(), "-i", out], capture_output=True, text=True, check=False)
+    assert "Audio: aac" in told.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+
+
+def test_annotated_videos_never_overwrite_each_other(folder, videos, tmp_path, monkeypatch, capsys):
+    """Two of one name, the video itself, and what is no MP4 are refused before any work."""
+    film(tmp_path / "plain.mkv", 0.2)
+    pair = (videos / "plain.mp4", tmp_path / "plain.mkv")
+    common = ("--weights", folder, "--render")
+    for words in ((*pair, *common, tmp_path), (pair[0], *common, pair[0])):
+        assert run("predict", *words, monkeypatch=monkeypatch) == 1
+    assert run("predict", pair[0], *common, tmp_path / "a.avi", monkeypatch=monkeypatch) == 1
+
+    assert capsys.readouterr().err.splitlines() == [
+        f"{tmp_path}/plain.mp4: of {pair[0]} and of {pair[1]}. Render one at a time.",
+        f"{pair[0]}: is the video itself. Give another name.",
+        f"{tmp_path}/a.avi: only MP4 is written. Give a name that ends in .mp4.",
+    ]
+
+
+def test_words_are_shown_around_the_middle_of_their_clip(network, tmp_path):
+    """And what a class is called cannot command the renderer."""
+    found = network.predict(film(tmp_path / "film.avi", 1), clips=2)
+    lines = subtitles(found._replace(classes=["{\\b1}\nrun"] * 6)).splitlines()
+
+    begins = [line.split(",")[0].split()[1] for line in lines if line.startswith("Dialogue")]
+    assert len(begins) == len(found.moments)
+    assert begins[0] == "0:00:00.00"
+    assert plain("{\\b1}\nrun") == "\\{\\\u2060b1} run"
+    assert (stamp(65.129), stamp(3601.0)) == ("0:01:05.13", "1:00:01.00")
+    assert isinstance(found, Prediction)
+
+
+LONG = """
+import sys, autox3d
+from pathlib import Path
+network = autox3d.load(sys.argv[1], device="cpu")
+network.predict(sys.argv[2])
+Path("/proc/self/clear_refs").write_text("5")
+moments = network.predict(sys.argv[3]).moments
+peak = next(l for l in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in l)
+print(len(moments), peak.split()[1])
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux measures it")
+def test_memory_does_not_grow_with_a_video(tmp_path):
+    """Five minutes take what twenty seconds take; their small frames alone would be 57 MB."""
+    _, genotype, classes = trained()
+    slow = replace(genotype, input=replace(genotype.input, stride=30))
+    weights.save(tmp_path / "net", ready(slow), slow, classes, {})
+    short, long = film(tmp_path / "short.avi", 20), film(tmp_path / "long.avi", 300)
+
+    def peak(path: Path) -> tuple[int, int]:
+        command = [sys.executable, "-c", LONG, tmp_path / "net", short, path]
+        told = subprocess.run(command, capture_output=True, text=True, check=True)
+        clips, kilobytes = told.stdout.split()
+        return int(clips), int(kilobytes)
+
+    (few, small), (many, large) = peak(short), peak(long)
+
+    assert (few, many) == (10, 75)
+    assert large - small < 20_000
+
+
+def test_what_is_made_ahead_keeps_its_order_and_its_errors():
+    """The error comes after the items before it; a reader that leaves ends the thread."""
+
+    def items():
+        yield from range(3)
+        raise RuntimeError("broken")
+
+    made = ahead(items(), 2)
+    assert [next(made), next(made), next(made)] == [0, 1, 2]
+    with pytest.raises(RuntimeError, match="broken"):
+        next(made)
+
+    before = threading.active_count()
+    endless = ahead(iter(int, 1), 2)
+    assert next(endless) == 0
+    endless.close()
+    assert threading.active_count() == before
