@@ -24,6 +24,7 @@ from autox3d.yamlfile import parse
 
 BIN = Path(sys.executable).parent
 HOSTILE = '<script>alert(1)</script> & "$x^2$'
+COMPARED = 6  # figures after `change`: five curves of training, and the classes of s
 OWN = {"DVC_NO_ANALYTICS": "1"} | {
     f"GIT_{who}_{what}": "toy@localhost"
     for who in ("AUTHOR", "COMMITTER")
@@ -137,7 +138,7 @@ def test_the_page_escapes_and_loads_nothing(tmp_path: Path) -> None:
     loads = re.findall(r'\b(?:src|href|xlink:href)="([^"]*)"', page)
     assert all(address.startswith(("#", "data:")) for address in loads)
     drawn = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
-    assert len(drawn) == 6  # five curves in training, and the classes of s
+    assert len(drawn) == COMPARED
     for svg in drawn:
         ET.fromstring(svg)
 

@@ -12,19 +12,25 @@ from pathlib import Path
 
 import pytest
 import results_folder
-from test_report import FIGURES, report
+import test_compare
+from test_compare import COMPARED
+from test_report import FIGURES, HOSTILE, PICTURES, report
+
+from autox3d.commands.compare import load
+from autox3d.report import comparison
 
 pytestmark = pytest.mark.system
 
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-sync"]
 FLAGS += ["--disable-background-networking", "--disable-component-update", "--no-first-run"]
 
-# Measures the page in frames as wide as a phone, a tablet and a desk.
+# Measures a page in frames as wide as a phone, a tablet and a desk.
+WIDTHS = [320, 360, 768, 1280]
 PROBE = """<!doctype html><title>probe</title><link rel="icon" href="data:,"><script>
-const found = {}, widths = [320, 360, 768, 1280];
+const found = {}, widths = %s;
 for (const width of widths) {
   const frame = document.createElement('iframe');
-  frame.width = width; frame.height = 800; frame.src = 'results/report.html?' + width;
+  frame.width = width; frame.height = 800; frame.src = '%s?' + width;
   frame.onload = () => {
     const page = frame.contentDocument;
     const texts = [...page.querySelectorAll('svg text')].map(t => t.getBoundingClientRect().height);
@@ -33,6 +39,9 @@ for (const width of widths) {
       figures: page.querySelectorAll('figure svg').length,
       drawn: [...page.querySelectorAll('figure svg')]
         .filter(svg => svg.getBoundingClientRect().height > 50).length,
+      pictures: page.querySelectorAll('figure img').length,
+      loaded: [...page.querySelectorAll('figure img')]
+        .filter(img => img.naturalWidth > 400 && img.alt.length > 50).length,
       text: Math.min(...texts.filter(height => height > 0)),
       unnamed: [...page.querySelectorAll('svg')].filter(svg => !svg.ariaLabel).length,
     };
@@ -59,9 +68,15 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     root = tmp_path_factory.mktemp("page")
-    results_folder.make(root)
+    results_folder.make(root, classes=(HOSTILE, *results_folder.CLASSES[1:]))
     assert report(root).returncode == 0
-    (root / "probe.html").write_text(PROBE)
+    before = load(str(root))
+    test_compare.change(root)
+    compared = comparison.page(before, load(str(root)))
+    (root / "results/compared.html").write_text(compared)
+    for name in ("report", "compared"):
+        probe = PROBE % (json.dumps(WIDTHS), f"results/{name}.html")
+        (root / f"probe_{name}.html").write_text(probe)
     handler = functools.partial(Handler, directory=str(root))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -82,29 +97,39 @@ def chromium(profile: Path, *arguments: str) -> tuple[str, str]:
     return done.stdout, done.stderr
 
 
-def test_the_page_fits_every_width_and_asks_for_nothing(address: str, tmp_path: Path) -> None:
-    """No horizontal scroll from 320 px on, every figure drawn, text legible, console silent."""
+@pytest.mark.parametrize(
+    ("name", "drawn", "pictures"), [("report", FIGURES, PICTURES), ("compared", COMPARED, 0)]
+)
+def test_a_page_fits_every_width_and_asks_for_nothing(
+    address: str, tmp_path: Path, name: str, drawn: int, pictures: int
+) -> None:
+    """No horizontal scroll from 320 px on, all drawn, text legible, console silent.
+
+    One class is called like a script, with quotes and mathematics.
+    """
     Handler.asked.clear()
     budget = "--virtual-time-budget=20000"
-    dom, said = chromium(tmp_path, "--dump-dom", budget, f"{address}/probe.html")
+    dom, said = chromium(tmp_path, "--dump-dom", budget, f"{address}/probe_{name}.html")
 
     found = json.loads(re.search(r"<pre>(.*?)</pre>", dom).group(1))  # pyright: ignore[reportOptionalMemberAccess]
-    assert sorted(map(int, found)) == [320, 360, 768, 1280]
+    assert sorted(map(int, found)) == WIDTHS
     for width, seen in found.items():
         assert seen["scroll"] <= int(width)
-        assert seen["drawn"] == seen["figures"] == FIGURES
+        assert seen["drawn"] == seen["figures"] == drawn
+        assert seen["loaded"] == seen["pictures"] == pictures
         assert seen["unnamed"] == 0
         assert seen["text"] >= 7  # px
     assert [line for line in said.splitlines() if "CONSOLE" in line] == []
     assert {path.partition("?")[0] for path in Handler.asked} == {
-        "/probe.html",
-        "/results/report.html",
+        f"/probe_{name}.html",
+        f"/results/{name}.html",
     }
 
 
-def test_the_page_prints(address: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "least", "most"), [("report", 5, 25), ("compared", 1, 8)])
+def test_a_page_prints(address: str, tmp_path: Path, name: str, least: int, most: int) -> None:
     """On paper: a PDF of a few pages."""
-    target = tmp_path / "report.pdf"
-    chromium(tmp_path / "profile", f"--print-to-pdf={target}", f"{address}/results/report.html")
+    target = tmp_path / "page.pdf"
+    chromium(tmp_path / "profile", f"--print-to-pdf={target}", f"{address}/results/{name}.html")
     pages = len(re.findall(rb"/Type\s*/Page\b", target.read_bytes()))
-    assert 3 <= pages <= 25
+    assert least <= pages <= most
