@@ -12,6 +12,7 @@ multiply-adds of one clip. Beside what is printed, --out keeps every trace.
 from __future__ import annotations
 
 import argparse
+import itertools
 from pathlib import Path
 
 from bench.trial import Lab, Settings, found, parser, trace
@@ -115,16 +116,14 @@ def costs(space: Space, classes: int) -> tuple[float, float]:
 
 def by_hand(space: Space, units: dict[int, int]) -> Draw:
     """GloRe behind the first blocks of a stage, as many as it has: stage -> units."""
-    wanted, stage = [], 0
-    for group in space.groups:
-        stage += group.stride == 2
-        wanted.append((stage, group.attention.index("glore")))
+    stages = list(itertools.accumulate(group.stride == 2 for group in space.groups))
     left, draw = dict(units), []
     for choice in space.choices:
-        stage, unit = wanted[choice.group]
-        here = choice.column == "attention" and left.get(stage, 0) > 0
-        left[stage] = left.get(stage, 0) - here
-        draw.append(unit if here else 0)
+        stage = stages[choice.group]
+        here = left.get(stage, 0) > 0 and "glore" in choice.candidates
+        draw.append(choice.candidates.index("glore") if here else 0)
+        if here:
+            left[stage] -= 1
     return tuple(draw)
 
 
