@@ -33,7 +33,14 @@ OWN = {"DVC_NO_ANALYTICS": "1"} | {
 
 
 def run(root: Path) -> Run:
-    return Run(str(root), read(root / "results", parse(root / "params.yaml")), {}, [])
+    return Run(str(root), read(root / "results", parse(root / "params.yaml")), {})
+
+
+def top1(of: Run) -> float:
+    """Of the first network."""
+    tested = of.results.networks[0].evaluation
+    assert tested
+    return tested["lcr"]["top1"]
 
 
 def change(root: Path) -> None:
@@ -61,17 +68,15 @@ def test_causes_come_before_effects(tmp_path: Path) -> None:
     before = run(tmp_path)
     change(tmp_path)
     differences = compare(before, run(tmp_path))
-    network = before.results.networks[0].evaluation
-    assert network
     assert differences == [
         Difference("settings", "search.target", 0.012, 0.02),
         Difference("genotype", "groups.1.blocks", 1, 3),
-        Difference("s", "lcr.top1", network["lcr"]["top1"], 0.5),
+        Difference("s", "lcr.top1", top1(before), 0.5),
     ]
     assert [round(d.change or 0, 3) for d in differences] == [
         0.008,
         2,
-        round(0.5 - network["lcr"]["top1"], 3),
+        round(0.5 - top1(before), 3),
     ]
 
 
@@ -131,12 +136,18 @@ def test_the_page_escapes_and_loads_nothing(tmp_path: Path) -> None:
     change(tmp_path)
     path = tmp_path / "results/data.json"
     path.write_text(path.read_text().replace('"usable": 91', '"usable": 90'))
-    page = comparison.page(before, run(tmp_path))
+    after = run(tmp_path)
+    page = comparison.page(before, after)
     assert re.findall(r"<h2>(.*?)</h2>", page) == ["What was changed", "What it did"]
     assert "<script" not in page
     assert f"by_class.{html.escape(HOSTILE)}" in page.replace("&#34;", "&quot;")
     loads = re.findall(r'\b(?:src|href|xlink:href)="([^"]*)"', page)
     assert all(address.startswith(("#", "data:")) for address in loads)
+    error = chance(before.results.networks[0], after.results.networks[0])
+    assert error
+    assert re.findall(r"<dt>(s, .*?)</dt><dd>(.*?)</dd>", page) == [
+        ("s, top-1, B less A", f"{100 * (0.5 - top1(before)):+.1f} ± {100 * error:.1f}")
+    ]
     drawn = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
     assert len(drawn) == COMPARED
     for svg in drawn:
@@ -181,7 +192,10 @@ def test_two_revisions_are_compared(project: Path) -> None:
     old = json.loads(tool(project, "git", "show", "main~1:results/evaluate/s.json"))
     was, did = old["lcr"]["top1"], 0.25 - old["per_class"][1]["top1"]
     lines = [line.split() for line in said.splitlines()]
-    assert lines[:2] == [["A", "HEAD~1", f"({first})"], ["B", "main", f"({second})"]]
+    assert lines[:2] == [
+        ["A", "revision", "HEAD~1", f"({first})"],
+        ["B", "revision", "main", f"({second})"],
+    ]
     assert lines[3:8] == [
         ["settings"],
         ["search.target", "0.012", "0.02", "+0.008"],
@@ -198,7 +212,7 @@ def test_a_folder_and_a_revision_are_compared(project: Path) -> None:
     """What lies here is what was committed last."""
     with contextlib.chdir(project):
         assert compare(load("."), load("main")) == []
-        assert load("main").lost == []
+        assert not load("main").lost
 
 
 def test_what_the_cache_has_lost_is_named(project: Path, tmp_path: Path) -> None:
@@ -206,7 +220,7 @@ def test_what_the_cache_has_lost_is_named(project: Path, tmp_path: Path) -> None
     tool(tmp_path, "git", "clone", "--quiet", str(project), "clone")
     with contextlib.chdir(tmp_path / "clone"):
         before, after = load("main~1"), load("main")
-    assert before.lost == ["results/derive/genotype.yaml"]
+    assert list(before.lost) == ["results/derive/genotype.yaml"]
     assert [d.part for d in compare(before, after)] == ["settings", "s"]
     assert "genotype.yaml not in DVC's cache. `dvc fetch` may bring" in comparison.text(
         before, after

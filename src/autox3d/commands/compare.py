@@ -40,7 +40,7 @@ def load(name: str) -> Run:
     from autox3d.run import revision
 
     if Path(name, "params.yaml").is_file():
-        return _read(Path(name), name, [])
+        return _read(Path(name), name)
     if Path(name).is_dir():
         raise Refused(f"{name}: no params.yaml in it. Name a folder in which `dvc repro` has run.")
     commit = revision.commit(name)
@@ -48,18 +48,19 @@ def load(name: str) -> Run:
         raise Refused(f"{name}: neither a folder nor a git revision here. Look at `git log`.")
     with tempfile.TemporaryDirectory(prefix="autox3d-") as scratch:
         lost = revision.export(commit, Path(scratch))
-        label = commit if name.startswith(commit) else f"{name} ({commit})"
         if not Path(scratch, "params.yaml").is_file():
-            raise Refused(f"{label}: has no params.yaml, so no run. Name a later revision.")
+            raise Refused(
+                f"{name} ({commit}): has no params.yaml, so no run. Name a later revision."
+            )
         try:
-            return _read(Path(scratch), label, lost)
+            return _read(Path(scratch), name)._replace(commit=commit, lost=lost)
         except Refused as error:
-            raise Refused(str(error).replace(scratch, label)) from error
+            raise Refused(str(error).replace(scratch, f"{name} ({commit})")) from error
 
 
-def _read(folder: Path, name: str, lost: list[str]) -> Run:
+def _read(folder: Path, name: str) -> Run:
     from autox3d.report.results import read, settings_of
 
     results = read(folder / "results", settings_of(folder / "params.yaml"))
     lock = folder / "dvc.lock"
-    return Run(name, results, yamlfile.parse(lock) if lock.is_file() else {}, lost)
+    return Run(name, results, yamlfile.parse(lock) if lock.is_file() else {})

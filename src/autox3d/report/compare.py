@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
@@ -17,10 +17,16 @@ HASH = 8  # characters of a hash that tell two apart
 class Run(NamedTuple):
     """All that a run has left."""
 
-    name: str  # to people
+    name: str  # of its folder or revision, as it was given
     results: Results
     lock: Mapping[str, Any]  # dvc.lock: what each stage was made from
-    lost: list[str]  # files that it records and that are gone
+    commit: str = ""  # of a revision
+    lost: Sequence[str] = ()  # files that a revision records and that are gone
+
+    @property
+    def label(self) -> str:
+        """What it is, to people."""
+        return f"revision {self.name} ({self.commit})" if self.commit else f"folder {self.name}"
 
 
 class Difference(NamedTuple):

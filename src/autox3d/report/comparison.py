@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
@@ -25,7 +26,7 @@ def text(before: Run, after: Run) -> str:
     for name, networks in _both(before, after).items():
         if told := _told(*networks):
             parts.setdefault(name, []).extend(told)
-    lines = [f"A  {before.name}", f"B  {after.name}", *_lost(before, after)]
+    lines = [f"A  {before.label}", f"B  {after.label}", *_lost(before, after)]
     for part, rows in parts.items():
         lines += ["", part, *rows]
     return "\n".join(lines if parts else [*lines, "", "No difference."])
@@ -34,7 +35,8 @@ def text(before: Run, after: Run) -> str:
 def page(before: Run, after: Run) -> str:
     """What was changed, then what it did, network by network."""
     differences = compare(before, after)
-    source = Source(f"{before.name}, {after.name}", f"autox3d compare {before.name} {after.name}")
+    command = shlex.join(["autox3d", "compare", before.name, after.name])
+    source = Source(f"{before.label}, {after.label}", command)
     causes = Section("changed", "What was changed")
     effects = Section("did", "What it did")
     if not differences:
@@ -47,8 +49,18 @@ def page(before: Run, after: Run) -> str:
         effects.parts += _figures(name, old, new, source)
     if lost := _lost(before, after):
         causes.parts.append(Listing("Not compared", "\n".join(lost), source))
-    summary = f"A: {before.name}. B: {after.name}."
-    return render("Two runs compared", summary, [], [causes, effects])
+    summary = f"A is {before.label}, B is {after.label}."
+    return render("Two runs compared", summary, _key(before, after), [causes, effects])
+
+
+def _key(before: Run, after: Run) -> list[tuple[str, str]]:
+    """Each network's change in top-1, in points, and one standard error of it."""
+    found = []
+    for name, (old, new) in _both(before, after).items():
+        if old.evaluation and new.evaluation and (error := chance(old, new)) is not None:
+            change = new.evaluation["lcr"]["top1"] - old.evaluation["lcr"]["top1"]
+            found.append((f"{name}, top-1, B less A", f"{100 * change:+.1f} ± {100 * error:.1f}"))
+    return found
 
 
 def _both(before: Run, after: Run) -> dict[str, tuple[Network, Network]]:
@@ -63,7 +75,7 @@ def _both(before: Run, after: Run) -> dict[str, tuple[Network, Network]]:
 def _lost(before: Run, after: Run) -> list[str]:
     """What could not be compared, and how to get it."""
     return [
-        f"{run.name}: {', '.join(run.lost)} not in DVC's cache. `dvc fetch` may bring them."
+        f"{run.label}: {', '.join(run.lost)} not in DVC's cache. `dvc fetch` may bring them."
         for run in (before, after)
         if run.lost
     ]
