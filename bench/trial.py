@@ -47,10 +47,13 @@ class Lab:
         self.made_by = copy.deepcopy(self.settings)  # what the workspace holds
         for override in overrides:
             name, _, value = override.partition("=")
-            section, _, key = name.partition(".")
-            if key not in self.settings.get(section, {}):
+            *tables, key = name.split(".")
+            table = self.settings
+            for step in tables:
+                table = table.get(step, {})
+            if key not in table:
                 raise Refused(f"--set {override}: {path} has no '{name}'. Mend the name.")
-            self.settings[section][key] = yaml.safe_load(value)
+            table[key] = yaml.safe_load(value)
 
     def space(self, settings: Settings) -> Space:
         """That the settings name."""

@@ -83,7 +83,8 @@ def test_a_setting_that_is_not_there_is_named(tmp_path):
 
     with pytest.raises(Refused, match=r"--set search\.epoch=1: .* has no 'search\.epoch'"):
         Lab(tmp_path, tmp_path / "out", ["search.epoch=1"])
-    assert Lab(tmp_path, tmp_path, ["search.epochs=1"]).settings["search"]["epochs"] == 1
+    lab = Lab(tmp_path, tmp_path, ["search.epochs=1", "train.s.epochs=2"])
+    assert (lab.settings["search"]["epochs"], lab.settings["train"]["s"]["epochs"]) == (1, 2)
 
 
 @pytest.fixture
