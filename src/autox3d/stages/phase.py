@@ -154,7 +154,8 @@ class Phase:
         step = min(self.state.step, self.steps - 1)
         keys = []
         for half, clips in self.halves.items():
-            order = epoch_order(len(clips), self.batch, self._order_seed(half), self.state.epoch)
+            seed, repeats = self._order_seed(half), self.shared.sampling.repeats
+            order = epoch_order(len(clips), self.batch, seed, self.state.epoch, repeats)
             keys += [key.decode() for key in clips.keys[order[step]].tolist()]
         return keys
 
