@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from autox3d.video.decode import IndexedVideo
+from autox3d.video.files import open_video
 from autox3d.video.views import Box
 
 PEERS = Path(__file__).parents[1] / ".peers"
@@ -27,6 +28,11 @@ Reader = Callable[[Path, np.ndarray], np.ndarray]
 
 def ours(path: Path, indices: np.ndarray) -> np.ndarray:
     return IndexedVideo(path.read_bytes()).frames(indices)
+
+
+def any_file(path: Path, indices: np.ndarray) -> np.ndarray:
+    """As ours reads what is no MP4 with H.264."""
+    return open_video(path).frames(indices)
 
 
 def pyav(path: Path, indices: np.ndarray) -> np.ndarray:
@@ -58,7 +64,8 @@ def slowfast(path: Path, indices: np.ndarray) -> np.ndarray:
 
 def peers() -> dict[str, Reader | str]:
     """All readers by name, ours first."""
-    found: dict[str, Reader | str] = {"ours": ours, "PyAV, everything": pyav}
+    found: dict[str, Reader | str] = {"ours": ours, "ours, any file": any_file}
+    found["PyAV, everything"] = pyav
     found["SlowFast's way"] = slowfast
     makers = {"PyTorchVideo": _pytorchvideo, "decord": _decord}
     makers |= {"torchcodec": _torchcodec, "OpenCV": _opencv}

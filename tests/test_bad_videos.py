@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from autox3d import config
 from autox3d.errors import Refused
 from autox3d.video import encode, source, tables, transcode
-from autox3d.video.decode import IndexedVideo, at_rate, open_video
+from autox3d.video.decode import IndexedVideo
+from autox3d.video.files import at_rate, open_video, pixels, timed
 from autox3d.video.isolate import Lost, run_isolated
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
@@ -126,6 +127,22 @@ def test_a_change_of_size_costs_two_frames_at_most(videos, shard):
     """ffmpeg starts its filters anew there; the second half has the size of the first."""
     assert shard[1].loc["size_changes.ts", "frames"] >= 58
     assert open_video(videos / "size_changes.ts").count == 60
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_chosen_frames_are_those_of_a_decode_from_end_to_end(videos, name):
+    """No mismatch over all good kinds, whether the file's time stamps are of use or not."""
+    video = open_video(videos / name)
+    with source.opened(videos / name) as (container, stream):
+        shown = list(timed(container, stream, 30))
+        size = (shown[0][2].height, shown[0][2].width)
+        frames = np.stack([pixels(frame, size) for _, _, frame in shown])
+    expected = frames[at_rate([time for time, _, _ in shown], shown[-1][1], 30)]
+    assert (video.count, video.height, video.width) == expected.shape[:3]
+    rng = np.random.default_rng(0)
+    for _ in range(8):
+        chosen = rng.integers(0, video.count, rng.integers(1, 7))
+        assert np.array_equal(video.frames(chosen), expected[chosen])
 
 
 def test_rotation_is_applied(shard):

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import shards
 
-from autox3d.video import encode, mp4
-from autox3d.video.decode import IndexedVideo, open_video
+from autox3d.video import encode, mp4, source
+from autox3d.video.decode import IndexedVideo
+from autox3d.video.files import open_video
 
 PICTURE = corpus.pictures("160x120", 30)
 X264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-threads", "1")
@@ -107,6 +108,46 @@ def test_broken_tables_are_an_error_and_nothing_worse(files):
         except ValueError:
             pass
     assert survived < 500
+
+
+@pytest.mark.parametrize("name", [*FILES, "ours"])
+def test_seeking_and_skipping_change_no_bit(files, name):
+    """Of any file: twenty random choices, against a decoder that is given everything."""
+    video, expected = open_video(files / f"{name}.mp4"), everything(files / f"{name}.mp4")
+    assert (video.count, video.height, video.width) == expected.shape[:3]
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        chosen = rng.integers(0, video.count, rng.integers(1, 9))
+        assert np.array_equal(video.frames(chosen), expected[chosen])
+
+
+def test_a_late_frame_costs_no_more_than_an_early_one(files, monkeypatch):
+    """Opening decodes up to the first frame; then one group of pictures, from its key frame on."""
+    path = files / "pyramid.mp4"  # a key frame every 25
+    given = []
+    plain = source.decoded
+    monkeypatch.setattr(source, "decoded", lambda packet: given.append(packet) or plain(packet))
+    video = open_video(path)
+    opened = len(given)
+    assert opened < 25
+    video.frames([88])
+    assert 0 < len(given) - opened <= 25
+
+
+@pytest.mark.parametrize("first", [20, 30, 40, 89])
+def test_a_frame_that_does_not_decode_has_the_file_read_to_the_end(files, tmp_path, first):
+    """Its packets promise 90 frames. The one before is on display then, whoever asks first."""
+    data = bytearray((files / "all_intra.mp4").read_bytes())
+    tables = mp4.parse(bytes(data))
+    lost = tables.order[[30, 89]]  # in the middle, and the last
+    for offset, size in zip(tables.offset[lost], tables.size[lost], strict=True):
+        data[offset + 4 : offset + size] = bytes(int(size) - 4)  # a NAL unit of no known type
+    (tmp_path / "harmed.mp4").write_bytes(data)
+    expected = everything(files / "all_intra.mp4")
+    expected[[30, 89]] = expected[[29, 88]]
+    video = open_video(tmp_path / "harmed.mp4")
+    assert np.array_equal(video.frames([first]), expected[[first]])
+    assert np.array_equal(video.frames([29, 30, 31, 88, 89]), expected[[29, 30, 31, 88, 89]])
 
 
 CODECS = {

@@ -1,7 +1,7 @@
 """Frames out of video files: only the packets that are needed reach the decoder.
 
-Two readers with one interface: `IndexedVideo` for the clips of our shards (any MP4 with H.264),
-`FileVideo` for every other file, frames numbered at a constant rate.
+`IndexedVideo` reads the clips of our shards, or any MP4 with H.264; every other file is read by
+`files.FileVideo`.
 
     T frames asked for, H x W pixels of the video
 
@@ -13,22 +13,18 @@ runs one process a core, and PyAV's logging stays off: with frame threads it can
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
-from pathlib import Path
 from typing import Protocol
 
 import av
 import numpy as np
 from av.codec.context import ThreadType
-from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
-from av.video.stream import VideoStream
 
-from autox3d.video import mp4, source
+from autox3d.video import mp4
 
 _thread = threading.local()
 
@@ -92,7 +88,7 @@ class IndexedVideo:
     def frames(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         wanted = self._samples(indices)
         shown = _decode(self._stream(indices), set(wanted.tolist()))
-        found = {sample: _rgb(frame) for sample, frame in shown}
+        found = {sample: rgb(frame) for sample, frame in shown}
         if len(found) < len(np.unique(wanted)):
             raise ValueError(f"{len(np.unique(wanted)) - len(found)} frames do not decode")
         return np.stack([found[sample] for sample in wanted.tolist()])
@@ -128,111 +124,8 @@ def _decode(packets: Iterable[av.Packet], wanted: set[int]) -> Iterator[tuple[in
             return
 
 
-def _rgb(frame: VideoFrame) -> np.ndarray:
+def rgb(frame: VideoFrame) -> np.ndarray:
     """(H, W, 3) uint8. One converter a thread: a new one for each frame costs three times."""
     if not hasattr(_thread, "reformatter"):
         _thread.reformatter = VideoReformatter()
     return _thread.reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
-
-
-class FileVideo:
-    """Any video file, its frames numbered at a constant rate, upright.
-
-    The file is decoded once when it is opened: what containers say about their frames (their
-    number, rate and times) is often wrong. Frame i is the one on display at time i / rate, as
-    ffmpeg's `fps` filter has it, so that a file and its transcoded clip show the same frames.
-    """
-
-    def __init__(self, path: Path, rate: int, max_pixels: int = source.MAX_PIXELS) -> None:
-        self._path, self._max_pixels = path, max_pixels
-        self.rate = Fraction(rate)
-        times: list[Fraction] = []
-        last = Fraction(0)
-        with source.opened(path, max_pixels) as (container, stream):
-            for time, step, frame in timed(container, stream, rate):
-                if not times:
-                    self.height, self.width = source.upright(frame)
-                    self._size = (frame.height, frame.width)
-                times.append(time)
-                last = step
-        if not times:
-            raise source.BadVideo("undecodable", "not one frame decodes")
-        self._shown = at_rate(times, last, rate)
-        self.count = len(self._shown)
-
-    def frames(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        ranks = np.asarray(indices, np.int64)
-        if ranks.size == 0 or ranks.min() < 0 or ranks.max() >= self.count:
-            raise ValueError(f"frames {ranks.tolist()} of a video of {self.count}")
-        wanted = self._shown[ranks].tolist()
-        found: dict[int, np.ndarray] = {}
-        with source.opened(self._path, self._max_pixels) as (container, stream):
-            for number, frame in enumerate(source.frames(container, stream)):
-                if number in wanted:
-                    found[number] = pixels(frame, self._size)
-                if number >= max(wanted):
-                    break
-        return np.stack([found[number] for number in wanted])
-
-
-def pixels(frame: VideoFrame, size: tuple[int, int]) -> np.ndarray:
-    """(H, W, 3) uint8, upright; at the `size` of the first frame should it have changed since."""
-    if (frame.height, frame.width) != size:
-        frame = frame.reformat(width=size[1], height=size[0], format="rgb24")
-    return np.rot90(_rgb(frame), frame.rotation // 90)
-
-
-def timed(
-    container: InputContainer, stream: VideoStream, rate: int
-) -> Iterator[tuple[Fraction, Fraction, VideoFrame]]:
-    """Every frame with the second of its display, which never decreases, and how long it lasts."""
-    step = 1 / (stream.average_rate or Fraction(rate))  # until a frame says its own
-    time = due = shift = Fraction(0)
-    for number, frame in enumerate(source.frames(container, stream)):
-        new = _seconds(frame, frame.pts, due - shift) + shift
-        if number and new < time:  # the clock was set back: it goes on from here
-            new, shift = due, shift + due - new
-        time = new
-        step = _seconds(frame, frame.duration or None, step)
-        due = time + step
-        yield time, step, frame
-
-
-def open_video(path: Path, rate: int = 30) -> Video:
-    """Any video file as frames at `rate` a second.
-
-    Raises:
-        BadVideo: nothing to decode in it.
-    """
-    return FileVideo(source.locate(path.parent, path.name), rate)
-
-
-def at_rate(times: Sequence[Fraction], step: Fraction, rate: int) -> np.ndarray:
-    """(N,) number of the frame on display at each tick of a clock of `rate`.
-
-    `times`, in seconds, never decrease. A frame is on display from the tick nearest to its time
-    until the next one's, the last for `step` seconds; of several at one tick the last counts.
-
-    Raises:
-        BadVideo: the times span more than a day.
-    """
-    ticks = np.array([nearest(time * rate) for time in times], np.int64)
-    end = max(nearest((times[-1] + step) * rate), int(ticks[0]) + 1)
-    if end - ticks[0] > MAX_TICKS:
-        raise source.BadVideo("too_long", f"its time stamps span {end - ticks[0]} frames")
-    return np.searchsorted(ticks, np.arange(ticks[0], end), "right") - 1
-
-
-MAX_TICKS = 24 * 3600 * 30  # a day
-
-
-def nearest(value: Fraction) -> int:
-    """Whole number; halves go up."""
-    return math.floor(value + Fraction(1, 2))
-
-
-def _seconds(frame: VideoFrame, ticks: int | None, otherwise: Fraction) -> Fraction:
-    """A count of the frame's own time base."""
-    if ticks is None or frame.time_base is None:
-        return otherwise
-    return ticks * frame.time_base

@@ -65,7 +65,7 @@ def _parse(data: memoryview) -> Mp4:
     if b"stss" in tables:
         marked = _column(data, tables[b"stss"], 4, ">u4", 1) - 1
         key[:] = False
-        key[[i for i in marked if i == 0 or _is_idr(data, int(offset[i]), int(size[i]))]] = True
+        key[[i for i in marked if i == 0 or is_idr(data, int(offset[i]), int(size[i]))]] = True
     height, width, parameters = _avc(data, tables[b"stsd"])
     # One byte says it: nal_ref_idc, two bits of the header of a frame's first NAL unit. A frame
     # that begins with anything but a slice counts as a reference, which is always right.
@@ -85,7 +85,7 @@ def _parse(data: memoryview) -> Mp4:
     )
 
 
-def _is_idr(data: memoryview, offset: int, size: int) -> bool:
+def is_idr(data: memoryview, offset: int, size: int) -> bool:
     """Whether no frame after this one refers to one before it; of an open group, some do."""
     end = offset + size
     while offset + 4 < end:

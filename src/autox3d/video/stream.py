@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from autox3d.video import source, views
-from autox3d.video.decode import MAX_TICKS, nearest, pixels, timed
+from autox3d.video.files import MAX_TICKS, nearest, pixels, timed
 from autox3d.video.transform import resized
 from autox3d.video.views import NOMINAL_RATE as RATE
 from autox3d.video.views import FramesRule
