@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from autox3d.learn import metrics
 from autox3d.learn.augment import normalise
-from autox3d.learn.loop import Recipe, State, chunk_seed, fit
+from autox3d.learn.loop import NotFinite, Recipe, State, chunk_seed, fit
 from autox3d.learn.schedule import cosine, scaled_rate, sgd
+from autox3d.learn.statistics import settle
 
 
 def test_the_rate_rises_linearly_and_falls_as_half_a_cosine():
@@ -174,7 +175,8 @@ def test_two_halves_of_a_step_are_the_step():
         return only
 
     for rank in (0, 1):
-        next(iter(fit(new_state(), RECIPE, half(rank), World(2, shares[rank].extend))))
+        keep = World(2, lambda tensors, to=shares[rank]: to.extend(t.clone() for t in tensors))
+        next(iter(fit(new_state(), RECIPE, half(rank), keep)))
     sums = [a + b for a, b in zip(*shares, strict=True)]
 
     def take(tensors: list[Tensor]) -> None:
@@ -185,8 +187,9 @@ def test_two_halves_of_a_step_are_the_step():
     two = next(iter(fit(other, RECIPE, half(0), World(2, take))))
 
     assert (one.loss, one.hits) == (pytest.approx(two.loss, rel=1e-12), two.hits)
-    for name, ours in whole.net.named_parameters():
-        torch.testing.assert_close(ours, other.net.get_parameter(name), rtol=1e-6, atol=1e-7)
+    theirs = other.net.state_dict()
+    for name, ours in whole.net.state_dict().items():  # running statistics are among them
+        torch.testing.assert_close(ours, theirs[name], rtol=1e-6, atol=1e-7)
 
 
 def test_dropout_is_drawn_by_seed_step_and_chunk():
@@ -197,14 +200,72 @@ def test_dropout_is_drawn_by_seed_step_and_chunk():
 
 
 def test_a_loss_that_is_not_finite_stops_the_run():
-    """The step is named; the weights are still those before it."""
+    """The step and the chunk are named; the weights are still those before it."""
     state = new_state()
-    with torch.no_grad():
-        state.net[4].bias[0] = float("nan")  # type: ignore[index]
     before = [p.detach().clone() for p in state.net.parameters()]
 
-    with pytest.raises(FloatingPointError, match="the loss of step 0 is nan"):
+    seen = []
+
+    def spoil_the_second(_module: nn.Module, _inputs: object, logits: Tensor) -> Tensor:
+        seen.append(logits)
+        return logits * float("nan") if len(seen) == 2 else logits
+
+    state.net[4].register_forward_hook(spoil_the_second)  # type: ignore[index]
+    with pytest.raises(NotFinite, match="the loss of step 0 is nan") as raised:
+        next(iter(fit(state, RECIPE, batches, ALONE)))
+
+    assert raised.value.chunks == [1]
+    for old, new in zip(before, state.net.parameters(), strict=True):
+        assert torch.equal(old, new)
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run():
+    """Though every loss is a number."""
+    state = new_state()
+    before = [p.detach().clone() for p in state.net.parameters()]
+    state.net[0].bias.register_hook(lambda grad: grad * float("inf"))  # type: ignore[index]
+
+    with pytest.raises(NotFinite, match=r"^the gradient of step 0 is not finite$"):
         next(iter(fit(state, RECIPE, batches, ALONE)))
 
     for old, new in zip(before, state.net.parameters(), strict=True):
-        torch.testing.assert_close(old, new.detach(), rtol=0, atol=0, equal_nan=True)
+        assert torch.equal(old, new)
+
+
+def chunk_list(batch: Batch) -> list[tuple[int, Tensor, Tensor]]:
+    """In no order: the chunks carry their numbers."""
+    parts = zip(batch.clips.split(4), batch.labels.split(4), strict=True)
+    return [(n, normalise(clips), labels) for n, (clips, labels) in enumerate(parts)][::-1]
+
+
+def test_precise_statistics_are_those_of_all_clips():
+    """Against a sum over every pixel in float64, up to n / (n - 1) within a chunk."""
+    norm = nn.BatchNorm3d(3)
+    settle(nn.Sequential(norm), map(chunk_list, batches(0, 0)), 2, ALONE.sum_)
+
+    pixels = torch.cat([normalise(batch.clips).double() for batch in batches(0, 0)])
+    found = norm.state_dict()
+    torch.testing.assert_close(found["running_mean"].double(), pixels.mean((0, 2, 3, 4)))
+    spread = pixels.var((0, 2, 3, 4), correction=0)
+    torch.testing.assert_close(found["running_var"].double(), spread, rtol=0.01, atol=0)
+    assert (norm.momentum, found["num_batches_tracked"]) == (0.1, 0)
+
+
+def test_precise_statistics_are_the_same_bits_for_any_number_of_processes():
+    """Each chunk's moments have a place of their own: sums with zeros are exact."""
+
+    def settled(share: slice, take: Callable[[list[Tensor]], None]) -> dict[str, Tensor]:
+        net = new_state().net
+        settle(net, (chunk_list(batch)[share] for batch in batches(0, 0)), 2, take)
+        return net.state_dict()
+
+    first: list[Tensor] = []
+    settled(slice(0, 1), lambda tensors: first.extend(t.clone() for t in tensors))
+    theirs = iter(first)
+
+    def add(tensors: list[Tensor]) -> None:
+        for tensor in tensors:
+            tensor += next(theirs)
+
+    one, two = settled(slice(0, 2), ALONE.sum_), settled(slice(1, 2), add)
+    assert all(torch.equal(one[name], two[name]) for name in one)

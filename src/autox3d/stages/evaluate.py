@@ -47,11 +47,9 @@ def main() -> None:
             f"{files.weights}: trained on other classes than {files.clips} has. Train again."
         )
     with join() as world:
-        parts = world.gather(score(trained, clips, params, world))
+        table = every_view(trained, clips, params, world)
         if world.rank:
             return
-        rows = sorted((row for part in parts for row in part), key=itemgetter("key"))
-        table = pd.DataFrame(rows)
         tables.write_table(table, files.scores, clips.classes)
         results = summarise(table, clips, params) | describe(trained, clips, params)
         atomic.write_json(files.metrics, results)
@@ -63,6 +61,14 @@ def main() -> None:
                 mirror.log(0, {f"{c}.{k}": results[c][k] for c in CROPS for k in ACCURACIES})
             mirror.artifact(files.metrics)
             mirror.artifact(files.confusion)
+
+
+def every_view(
+    trained: Trained, clips: Clips, params: config.Evaluate, world: World
+) -> pd.DataFrame:
+    """One row a view of every video, by key; the same whatever the number of processes."""
+    parts = world.gather(score(trained, clips, params, world))
+    return pd.DataFrame(sorted((row for part in parts for row in part), key=itemgetter("key")))
 
 
 def score(

@@ -1,0 +1,333 @@
+"""Real runs of train, warmup and search on 24 real videos, which die at a point that is told.
+
+A point is `kind:number`: at that occurrence of the kind in its process, counted from 1. Points of
+POINT end in SIGKILL of the whole process group, as a power cut or a scheduler would have it.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import io
+import json
+import multiprocessing
+import os
+import pydoc
+import shutil
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from multiprocessing import forkserver
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import shards
+import torch
+import yaml
+
+ROOT = Path(__file__).parents[1]
+INPUT = "input: {frames: 4, stride: 2, crop: 32, short: 32}\n"
+BLOCK = """\
+stem: {channels: 8, temporal_kernel: 1}
+expansion_of: in
+block: {first: relu, second: swish, depthwise: true}
+attention: {placement: after_group, nodes: 0.25}
+head: {channels: 16, hidden: 16}
+groups:
+"""
+GENOTYPE = f"""\
+name: s
+{INPUT}{BLOCK}\
+  - {{kernel: t3_s3, expansion: 1.5, channels: 8, blocks: 2, stride: 2, squeeze_excite: even,
+     attention: glore}}
+"""
+SPACE = f"""\
+name: tiny
+{INPUT}{BLOCK}\
+  - {{kernel: [t1_s3, t3_s3], expansion: [1.5, 3.0], channels: [8, 16],
+     blocks: 1, stride: 2, squeeze_excite: even, attention: [none, glore]}}
+  - {{kernel: [t1_s3, t5_s3], expansion: [1.5], channels: [8, 16],
+     blocks: 2, stride: 1, squeeze_excite: even, attention: [none]}}
+"""
+FLAGS = {
+    "train": "--genotype s.yaml --clips clips.parquet --weights weights "
+    "--curve curve.csv --made made.json",
+    "warmup": "--space space.yaml --clips clips.parquet --weights warmup.safetensors "
+    "--curve warmup.csv --made warmup_made.json",
+    "search": "--space space.yaml --clips clips.parquet --init warmup.safetensors "
+    "--weights search.safetensors --alpha alpha.json --steps steps.parquet "
+    "--trace trace.csv --made search_made.json",
+}
+MADE = {
+    "train": ["weights/weights.safetensors", "weights/model.json", "curve.csv"],
+    "warmup": ["warmup.safetensors", "warmup.csv"],
+    "search": ["search.safetensors", "alpha.json", "steps.parquet", "trace.csv"],
+}
+ENVIRONMENT = {
+    "AUTOX3D_TRACKING": "off",
+    "AUTOX3D_WORKERS": "1",
+    "AUTOX3D_SAVE_EVERY": "0",  # s: after every step
+    "OMP_NUM_THREADS": "1",
+}
+PROGRAMS = [f"autox3d.stages.{stage}" for stage in FLAGS]
+
+
+def make_clips(folder: Path) -> Path:
+    """clips.parquet: 16 videos for training in two halves of 8, 8 for validation."""
+    from autox3d.video import tables
+
+    table = tables.read_table(shards.make(folder, 24))
+    classes = tables.read_classes(folder / "clips.parquet")
+    number = np.arange(len(table))
+    table["split"] = np.where(number < 16, "train", "val")
+    table["half"] = np.where(number % 2, "weights", "alpha")
+    tables.write_table(table, folder / "clips.parquet", classes)
+    return folder
+
+
+def lay_out(clips: Path, folder: Path) -> Path:
+    """A folder where nothing has run: 3 epochs of 4 steps of 2 chunks of 2 clips, or of 2 steps."""
+    (folder / "data").mkdir(parents=True)
+    (folder / "data/shards").symlink_to(clips / "shards")
+    (folder / "clips.parquet").symlink_to(clips / "clips.parquet")
+    (folder / "s.yaml").write_text(GENOTYPE)
+    (folder / "space.yaml").write_text(SPACE)
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    small = {"batch": 4, "bn_clips": 2, "dropout": 0.5}
+    for section in (params["train"]["s"], params["supernet"]):
+        section.update(small, sampling=section["sampling"] | {"jitter": [32, 40]})
+    params["train"]["s"] |= {"epochs": 3, "warmup": 1, "bn_steps": 2}
+    params["supernet"]["likelihood"]["clips"] = 2
+    params["warmup"] = {"epochs": 3, "draws": 2}
+    params["search"] |= {"epochs": 3, "draws": 2, "alpha_draws": 3, "target": 0.0008}
+    params["search"]["floor"] = None
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    return folder
+
+
+def digests(folder: Path, stage: str) -> dict[str, str]:
+    """SHA-256 of what a stage made, and of the whole state in its last and best checkpoints."""
+    found = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in MADE[stage]}
+    kept = next(folder.glob(f"checkpoints/{stage}-*"))
+    for path in (max(kept.glob("step-*.ckpt")), *kept.glob("best.ckpt")):
+        found[path.name] = _digest(read(path)["state"])
+    return found
+
+
+def read(checkpoint: Path) -> dict[str, Any]:
+    """What a checkpoint holds, behind its two lines."""
+    body = checkpoint.read_bytes().split(b"\n", 2)[2]
+    return torch.load(io.BytesIO(body), weights_only=True)
+
+
+def newest(folder: Path, stage: str) -> int:
+    """The step of the newest checkpoint; 0 where there is none."""
+    names = [path.stem for path in folder.glob(f"checkpoints/{stage}-*/step-*.ckpt")]
+    return max((int(name.removeprefix("step-")) for name in names), default=0)
+
+
+def _digest(value: Any) -> str:
+    digest = hashlib.sha256()
+
+    def add(item: Any) -> None:
+        if isinstance(item, dict):
+            for key in item:
+                add(key)
+                add(item[key])
+        elif isinstance(item, (list, tuple)):
+            for part in item:
+                add(part)
+        elif isinstance(item, torch.Tensor):
+            digest.update(f"{item.dtype} {tuple(item.shape)}".encode())
+            digest.update(item.contiguous().numpy().tobytes())
+        else:
+            digest.update(repr(item).encode())
+
+    add(value)
+    return digest.hexdigest()
+
+
+class Runner:
+    """Starts the programs in forks of a process that has imported them: seconds fewer a run."""
+
+    def __init__(self) -> None:
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload([__name__, *PROGRAMS])
+        with pytest.MonkeyPatch.context() as patch:  # Python 3.11 does not tell it sys.path
+            patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+            forkserver.ensure_running()
+
+    def run(self, stage: str, folder: Path, processes: int = 1, **environment: str) -> int:
+        """The exit status, negative for a signal; what was said is added to folder/log."""
+        settings = ENVIRONMENT | environment
+        job = self._context.Process(target=_job, args=(stage, folder, processes, settings))
+        job.start()
+        job.join(120)
+        if job.exitcode is None:
+            os.killpg(job.pid or 0, signal.SIGKILL)
+            pytest.fail(f"{stage} hangs:\n{(folder / 'log').read_text()}")
+        return job.exitcode
+
+    def finish(self, stage: str, folder: Path, processes: int = 1, **more: str) -> dict[str, str]:
+        """Runs the stage to its end; the digests of what it made."""
+        status = self.run(stage, folder, processes, **more)
+        assert status == 0, (folder / "log").read_text()
+        return digests(folder, stage)
+
+
+def _job(stage: str, folder: Path, processes: int, environment: dict[str, str]) -> None:
+    """Rank 0, which starts the others; all of them are one process group."""
+    os.setsid()
+    os.chdir(folder)
+    log = os.open("log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    sys.stdout = sys.stderr = os.fdopen(log, "w", buffering=1)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    os.environ.update(environment, GLOO_SOCKET_IFNAME="lo")
+    if processes > 1:
+        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        counts = {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
+        os.environ.update(meeting, **counts, RANK="0")
+    others = []
+    for rank in range(1, processes):
+        if (other := os.fork()) == 0:
+            os.environ["RANK"] = str(rank)
+            os._exit(_program(stage))
+        others.append(other)
+    statuses = [_program(stage)]
+    statuses += [os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]) for other in others]
+    sys.exit(next(filter(None, statuses), 0))
+
+
+def _program(stage: str) -> int:
+    """As `python -m` would; its exit status."""
+    from autox3d.run import program
+
+    torch.set_num_threads(1)
+    module = importlib.import_module(f"autox3d.stages.{stage}")
+    sys.argv = [stage, *FLAGS[stage].split()]
+    try:
+        arm()
+        program.run(module.main)
+    except SystemExit as end:
+        return int(end.code or 0)
+    except Exception:  # noqa: BLE001  # to the log, as Python itself would
+        traceback.print_exc()
+        return 1
+
+
+KINDS: dict[str, list[tuple[str, str]]] = {
+    "backward": [("torch.Tensor", "backward"), ("torch.autograd", "grad")],
+    "update": [("torch.optim.SGD", "step")],
+    "alpha": [("torch.optim.Adam", "step")],
+    "turn": [("autox3d.video.dataset", "epoch_order")],
+    "score": [("autox3d.learn.evaluate", "scores")],
+    "settle": [("autox3d.learn.statistics", "settle")],
+    "measured": [("autox3d.learn.metrics", "accuracy")],
+    "half": [("autox3d.run.checkpoint", "_write")],
+    "synced": [("os", "fsync")],
+    "linked": [("autox3d.run.checkpoint", "_link")],
+    "named": [("autox3d.run.checkpoint", "_sync_folder")],
+    "saved": [("autox3d.nets.weights", "save"), ("safetensors.torch", "save_file")],
+    "loss": [("torch.nn.functional", "cross_entropy")],
+}
+AFTER = {"saved", "linked", "settle", "measured"}  # the call is done before the process dies
+
+
+def arm() -> None:
+    """Makes this process, and its group, die at POINT; COUNTS=file: only counts all occurrences.
+
+    `half` dies with half of a checkpoint written. POISON=loss:number makes that loss a NaN, in the
+    rank AT alone; TERM=kind:number sends SIGTERM to TARGET and goes on.
+    """
+    counts = dict.fromkeys(KINDS, 0)
+    here = os.environ.get("RANK", "0") == os.environ.get("AT", "0")
+
+    def met(variable: str, kind: str) -> bool:
+        return here and os.environ.get(variable) == f"{kind}:{counts[kind]}"
+
+    def watched(kind: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(call)
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            counts[kind] += 1
+            if met("TERM", kind):
+                _terminate()
+            dies = met("POINT", kind)
+            if dies and kind == "half":
+                path, data = args[:2]
+                path.with_suffix(".part").write_bytes(data[: len(data) // 2])
+            if dies and kind not in AFTER:
+                _die()
+            found = call(*args, **kwargs)
+            if dies:
+                _die()
+            return found * float("nan") if met("POISON", kind) else found
+
+        return counted
+
+    for kind, places in KINDS.items():
+        for owner, name in places:
+            _patch(owner, name, functools.partial(watched, kind))
+    if here and (path := os.environ.get("COUNTS")):
+        _at_exit(lambda: Path(path).write_text(json.dumps(counts)))
+
+
+def _patch(owner: str, name: str, change: Callable[[Callable[..., Any]], Any]) -> None:
+    """Where a program has imported the function by its name, there too."""
+    holder = pydoc.locate(owner)
+    old = getattr(holder, name)
+    new = change(old)
+    setattr(holder, name, new)
+    for user in [user for key, user in sys.modules.items() if key.startswith("autox3d.")]:
+        if user.__dict__.get(name) is old:
+            setattr(user, name, new)
+
+
+def _die() -> None:
+    os.killpg(0, signal.SIGKILL)
+    signal.pause()
+
+
+def _terminate() -> None:
+    """SIGTERM, and a second one while the checkpoint is being written."""
+    target = {"rank": os.getpid(), "launcher": os.getppid()}[os.environ["TARGET"]]
+    sync = os.fsync
+
+    def again(handle: int) -> None:
+        os.kill(target, signal.SIGTERM)
+        sync(handle)
+
+    os.fsync = again
+    Path("told").touch()
+    os.kill(target, signal.SIGTERM)
+
+
+def _at_exit(do: Callable[[], object]) -> None:
+    from autox3d.run import program
+
+    run = program.run
+
+    def last(main: Callable[[], Any]) -> None:
+        try:
+            run(main)
+        finally:
+            do()
+
+    program.run = last  # type: ignore[assignment]
+
+
+def fresh(clips: Path, at: Path, like: Path | None = None) -> Path:
+    """A new folder, with the warmed-up weights of another one."""
+    shutil.rmtree(at, ignore_errors=True)
+    lay_out(clips, at)
+    if like:
+        (at / "warmup.safetensors").symlink_to(like / "warmup.safetensors")
+    return at

@@ -1,0 +1,119 @@
+"""Every view of every test video counts once, however many processes share them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import killing
+import pandas as pd
+import pytest
+import torch
+
+from autox3d import config
+from autox3d.genotype import Genotype
+from autox3d.nets.network import VideoNet, open_branches
+from autox3d.nets.weights import Trained
+from autox3d.run.distributed import join
+from autox3d.stages.evaluate import every_view, summarise
+from autox3d.video import tables
+from autox3d.video.store import Clips
+
+pytestmark = pytest.mark.timeout(1200)
+
+MOST = 65  # videos
+SOME = (1, 2, 5, 31)
+VIEWS = [
+    ("center", "center"),
+    *(("lcr", side) for side in ("left", "center", "right")),
+]  # of one clip a video
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """N.parquet for each N: real videos, some of them under several keys."""
+    folder = killing.make_clips(tmp_path_factory.mktemp("clips"))
+    rows = tables.read_table(folder / "clips.parquet")
+    (folder / "s.yaml").write_text(killing.GENOTYPE)
+    every = pd.concat([rows] * 3, ignore_index=True)[:MOST]
+    every["key"] = [f"k{number:02d}" for number in range(MOST)]
+    every["split"] = "test"
+    classes = tables.read_classes(folder / "clips.parquet")
+    for count in range(1, MOST + 1):
+        tables.write_table(every[:count], folder / f"{count}.parquet", classes)
+    return folder
+
+
+def found(folder: Path, counts: tuple[int, ...], processes: int) -> dict[str, list[Any]]:
+    """For each number of videos what `processes` processes, one group for all, find."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    context = multiprocessing.get_context("spawn")
+    out = folder / f"{processes}.json"
+    ranks = [
+        context.Process(target=_rank, args=(folder, counts, rank, processes, port, out))
+        for rank in range(processes)
+    ]
+    for rank in ranks:
+        rank.start()
+    for rank in ranks:
+        rank.join(600)
+        assert rank.exitcode == 0
+    return json.loads(out.read_text())
+
+
+def _rank(
+    folder: Path, counts: tuple[int, ...], rank: int, processes: int, port: str, out: Path
+) -> None:
+    """One process; rank 0 writes for each count [rows, keys and views, digest, accuracy]."""
+    torch.set_num_threads(1)
+    world = {"RANK": rank, "WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1"}
+    os.environ.update({name: str(value) for name, value in world.items()})
+    os.environ.update(MASTER_PORT=port, AUTOX3D_WORKERS="0", GLOO_SOCKET_IFNAME="lo")
+    params = config.Evaluate(split="test", clips=(1,), rule="ends", sampling="linspace", batch=3)
+    told = {}
+    with join() as here:
+        genotype = Genotype.load(folder / "s.yaml")
+        torch.manual_seed(1)
+        net = VideoNet(genotype, 3, dropout=0.0, bn_clips=8)
+        open_branches(net, 1.0)
+        for count in counts:
+            path = folder / f"{count}.parquet"
+            clips = Clips.load(path, split="test", shards=folder / "shards")
+            trained = Trained(net, genotype, list(clips.classes), {}, {})
+            table = every_view(trained, clips, params, here)
+            views = [list(row) for row in table[["key", "crops", "side"]].itertuples(index=False)]
+            digest = hashlib.sha256()
+            for scores in table["scores"]:
+                digest.update(scores.tobytes())
+            top1 = summarise(table, clips, params)["lcr"]["top1"]
+            told[count] = [views, digest.hexdigest(), top1]
+    if rank == 0:
+        out.write_text(json.dumps(told))
+
+
+def check(folder: Path, counts: tuple[int, ...], processes: list[int]) -> None:
+    """Each view of each video once, with the scores that one process finds."""
+    alone = found(folder, counts, 1)
+    for count in counts:
+        keys = [f"k{number:02d}" for number in range(count)]
+        assert alone[str(count)][0] == [[key, *view] for key in keys for view in VIEWS]
+    for number in processes:
+        assert found(folder, counts, number) == alone, number
+
+
+def test_three_processes_score_as_one(folder):
+    """Fewer videos than processes, as many, and numbers that do not divide."""
+    check(folder, SOME, [3])
+
+
+@pytest.mark.long
+def test_one_to_four_processes_score_every_number_of_videos_alike(folder):
+    """1 to 65 videos."""
+    check(folder, tuple(range(1, MOST + 1)), [2, 3, 4])

@@ -1,0 +1,111 @@
+"""Killed at any moment, a run ends with the bits of one that was left alone."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import NamedTuple
+
+import killing
+import pytest
+from killing import Runner
+
+pytestmark = pytest.mark.timeout(3600)
+
+WRITING = ("half", "synced", "linked", "named", "half")
+TRAIN = (*WRITING, *("score",) * 3, "settle", "measured", *("turn",) * 3, "saved")
+TRAIN += (*("backward",) * 3, *("update",) * 3)
+PHASE = ("half", "named", "turn", "turn", "saved", "backward", "backward", "update", "update")
+PLACES = {
+    "train": TRAIN,
+    "warmup": (*PHASE, "synced"),
+    "search": (*PHASE, "alpha"),
+}
+
+
+class Whole(NamedTuple):
+    """A run that was left alone."""
+
+    digests: dict[str, str]
+    counts: dict[str, int]  # of each kind of point, in rank 0
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return killing.make_clips(tmp_path_factory.mktemp("clips"))
+
+
+@pytest.fixture(scope="module")
+def runner() -> Runner:
+    return Runner()
+
+
+@pytest.fixture(scope="module")
+def wholes(
+    clips: Path, runner: Runner, tmp_path_factory: pytest.TempPathFactory
+) -> dict[tuple[str, int], Whole]:
+    """Undisturbed runs, made once each, when they are first asked for."""
+
+    class Wholes(dict[tuple[str, int], Whole]):
+        def __missing__(self, key: tuple[str, int]) -> Whole:
+            stage, processes = key
+            like = self["warmup", 1].folder if stage == "search" else None
+            folder = killing.fresh(clips, tmp_path_factory.mktemp(stage) / "whole", like)
+            found = runner.finish(stage, folder, processes, COUNTS="counts")
+            self[key] = Whole(found, json.loads((folder / "counts").read_text()), folder)
+            return self[key]
+
+    return Wholes()
+
+
+def points(stage: str, counts: dict[str, int], seed: int) -> list[str]:
+    """One random occurrence of each place."""
+    chance = random.Random(seed)
+    return [f"{kind}:{chance.randint(1, counts[kind])}" for kind in PLACES[stage]]
+
+
+def killed(
+    stage: str, processes: int, at: list[str], whole: Whole, clips: Path, runner: Runner, to: Path
+) -> None:
+    """Killed at each of the points in turn, then left alone."""
+    like = whole.folder if stage == "search" else None
+    folder = killing.fresh(clips, to, like)
+    for point in at:
+        status = runner.run(stage, folder, processes, POINT=point)
+        assert status == -9, f"{stage} did not reach {point}: {(folder / 'log').read_text()}"
+    assert runner.finish(stage, folder, processes) == whole.digests, at
+
+
+@pytest.mark.parametrize("point", ["half:6", "score:11"])
+def test_a_killed_training_ends_with_the_same_bits(point, wholes, clips, runner, tmp_path):
+    """Inside the writing of a checkpoint, and inside a validation."""
+    killed("train", 1, [point], wholes["train", 1], clips, runner, tmp_path / "run")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_training_killed_at_twenty_points(processes, wholes, clips, runner, tmp_path):
+    """Five in the writing of a checkpoint, five in what ends an epoch, three at its turn."""
+    whole = wholes["train", processes]
+    for point in points("train", whole.counts, processes):
+        killed("train", processes, [point], whole, clips, runner, tmp_path / "run")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_training_killed_three_times(processes, wholes, clips, runner, tmp_path):
+    """A few steps further each time."""
+    at = ["update:3", "half:2", "score:5"]
+    killed("train", processes, at, wholes["train", processes], clips, runner, tmp_path / "run")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("stage", ["warmup", "search"])
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_search_killed_at_ten_points(stage, processes, wholes, clips, runner, tmp_path):
+    """Weights, momentum, alpha, Adam's moments and the trace of every step."""
+    whole = wholes[stage, processes]
+    for point in points(stage, whole.counts, processes):
+        killed(stage, processes, [point], whole, clips, runner, tmp_path / "run")
