@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from autox3d import atomic
 from autox3d.errors import Refused
 
 CLASSES = b"classes"  # schema metadata: JSON list of names, label index -> name
@@ -21,13 +21,8 @@ def write_table(frame: pd.DataFrame, path: Path, classes: Sequence[str] = ()) ->
     metadata = {CLASSES: json.dumps(list(classes), ensure_ascii=False)} if classes else None
     # pandas' own metadata goes: it holds versions, and with them the bytes would change
     rows = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(metadata)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        pq.write_table(rows, partial, compression="zstd")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic.replacing(path) as part:
+        pq.write_table(rows, part, compression="zstd")
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
