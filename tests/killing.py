@@ -131,6 +131,16 @@ def newest(folder: Path, stage: str) -> int:
     return max((int(name.removeprefix("step-")) for name in names), default=0)
 
 
+def step_keys(folder: Path, epoch: int, step: int) -> list[str]:
+    """The clips of a step of `train`, in the order of its chunks."""
+    from autox3d.video.dataset import epoch_order
+    from autox3d.video.store import Clips
+
+    clips = Clips.load(folder / "clips.parquet", split="train")
+    order = epoch_order(len(clips), 4, 1, epoch)[step]
+    return [key.decode() for key in clips.keys[order].tolist()]
+
+
 def _digest(value: Any) -> str:
     digest = hashlib.sha256()
 

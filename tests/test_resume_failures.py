@@ -1,0 +1,154 @@
+"""A loss that is no number, a full disk, and another number of processes."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import killing
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from killing import Runner
+
+from autox3d.video import tables
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return killing.make_clips(tmp_path_factory.mktemp("clips"))
+
+
+@pytest.fixture(scope="module")
+def runner() -> Runner:
+    return Runner()
+
+
+def finite(folder: Path, stage: str, net: str) -> bool:
+    """The weights of the newest checkpoint."""
+    path = max(folder.glob(f"checkpoints/{stage}-*/step-*.ckpt"))
+    weights = killing.read(path)["state"][net].values()
+    return all(bool(weight.isfinite().all()) for weight in weights)
+
+
+def test_a_nan_in_one_process_stops_all_at_the_same_step(clips, runner, tmp_path):
+    """Rank 1's chunk of the seventh step: its clips are named, and a rerun goes on."""
+    folder = killing.fresh(clips, tmp_path / "run")
+    status = runner.run("train", folder, 2, POISON="loss:7", AT="1")
+
+    assert status == 1
+    said = (folder / "log").read_text()
+    kept = next(folder.glob("checkpoints/train-*")).relative_to(folder)
+    line = (
+        rf"{kept}/not-finite.txt: the loss of step 6 is nan, from (v\d\d), (v\d\d); "
+        "step 6 is kept, and the run resumes there. "
+        "Run again; if it comes back, look at these clips or lower the rate."
+    )
+    (first,) = re.findall(f"(?m)^{line}$", said)
+    (second,) = re.findall(f"(?m)^rank 1: {line}$", said)
+    assert first == second
+    assert (folder / kept / "not-finite.txt").read_text().split() == list(first)
+    order = killing.step_keys(folder, epoch=1, step=2)
+    assert list(first) == order[2:], "the second of two chunks of two clips"
+    assert killing.newest(folder, "train") == 6
+    assert finite(folder, "train", "net")
+    assert runner.run("train", folder, 2) == 0
+    assert killing.newest(folder, "train") == 12
+
+
+def test_a_nan_in_a_search_stops_it(clips, runner, tmp_path):
+    """In warm-up; the clips of both halves are named."""
+    folder = killing.fresh(clips, tmp_path / "run")
+
+    assert runner.run("warmup", folder, 1, POISON="loss:9") == 1
+    said = (folder / "log").read_text()
+    assert "the loss of step 2 is nan, from v" in said
+    assert "step 2 is kept, and the run resumes there" in said
+    named = next(folder.glob("checkpoints/warmup-*/not-finite.txt")).read_text().split()
+    assert len(named) == 8
+    assert finite(folder, "warmup", "supernet")
+
+
+@pytest.mark.long
+def test_two_processes_then_one_then_two(clips, runner, tmp_path):
+    """The same clips, draws and dropout; losses within 1e-5 of those of one process."""
+    alone, mixed = (killing.fresh(clips, tmp_path / name) for name in ("alone", "mixed"))
+    for stage in ("train", "warmup", "search"):
+        runner.finish(stage, alone)
+        if stage == "search":
+            (mixed / "warmup.safetensors").unlink()
+            (mixed / "warmup.safetensors").symlink_to(alone / "warmup.safetensors")
+        assert runner.run(stage, mixed, 2, POINT="update:3") == -9
+        assert runner.run(stage, mixed, 1, POINT="update:3") == -9
+        runner.finish(stage, mixed, 2)
+
+    for name in ("curve.csv", "warmup.csv", "trace.csv"):
+        one, other = (pd.read_csv(at / name) for at in (alone, mixed))
+        for column in one.filter(regex="loss"):
+            np.testing.assert_allclose(other[column], one[column], rtol=1e-5, atol=0)
+    curves = [pd.read_csv(at / "curve.csv") for at in (alone, mixed)]
+    assert curves[0][["top1", "val_top1"]].equals(curves[1][["top1", "val_top1"]])
+    one, other = (tables.read_table(at / "steps.parquet") for at in (alone, mixed))
+    for column in ("loss", "alpha_loss"):
+        np.testing.assert_allclose(other[column], one[column], rtol=1e-5, atol=0)
+    assert other["drawn_gmacs"].equals(one["drawn_gmacs"])
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "small", disk]).returncode:
+        pytest.skip("no right to mount a file system here")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.system
+def test_a_training_on_a_full_disk_goes_on_once_there_is_room(clips, runner, small, tmp_path):
+    """Status 1 and a line; then the bits of a run that always had room."""
+    wanted = runner.finish("train", killing.fresh(clips, tmp_path / "whole"))
+    folder = killing.fresh(clips, tmp_path / "run")
+    (folder / "checkpoints").symlink_to(small)
+    size = max(path.stat().st_size for path in tmp_path.glob("whole/checkpoints/*/step-*.ckpt"))
+    (small / "other").write_bytes(bytes(2**20 - 4096 - int(2.5 * size)))
+
+    assert runner.run("train", folder) == 1
+    said = (folder / "log").read_text()
+    assert re.search(r"no room for step \d+; step \d+ is kept, and the run resumes there. F", said)
+    assert finite(folder, "train", "net")
+    assert not list(small.glob("*/*.part"))
+    (small / "other").unlink()
+    assert runner.finish("train", folder) == wanted
+
+
+@pytest.mark.long
+def test_any_damage_of_the_newest_checkpoint_is_noticed(clips, runner, tmp_path):
+    """50 flipped bits, cut short, empty: the one before is taken, to the same bits."""
+    folder = killing.fresh(clips, tmp_path / "run")
+    wanted = runner.finish("train", folder)
+    kept = next(folder.glob("checkpoints/train-*"))
+    newest = max(kept.glob("step-*.ckpt"))
+    whole = newest.read_bytes()
+    chance = torch.Generator().manual_seed(1)
+    spoilt = [bytearray(whole) for _ in range(50)]
+    for number, data in enumerate(spoilt):
+        bit = int(torch.randint(8 * len(whole), (), generator=chance))
+        spoilt[number][bit // 8] = data[bit // 8] ^ 1 << bit % 8
+    for data in [*spoilt, whole[: len(whole) // 2], b""]:
+        newest.write_bytes(data)
+        (folder / "log").unlink()
+        assert runner.finish("train", folder) == wanted
+        said = (folder / "log").read_text()
+        line = f"{newest.relative_to(folder)}: damaged: its SHA-256 does not fit. "
+        assert f"{line}Taking the one before.\n" in said
+    for path in kept.glob("step-*.ckpt"):
+        path.write_bytes(b"")
+    assert runner.run("train", folder) == 1
+    assert "none of its 3 checkpoints is intact" in (folder / "log").read_text()
