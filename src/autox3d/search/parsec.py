@@ -89,7 +89,7 @@ def alpha_gradient(
     """sum_k m_k grad log P(A_k | alpha), to go up: the shape of alpha.
 
     m_k = (W_k - 1/K) - pull_k. The 1/K takes nothing from the expectation, since the mean of
-    grad log P is zero, but it takes away the noise that would wear the entropy down by itself.
+    grad log P is zero, but most of the noise where the draws are about equally good.
     """
     if len(draws) < 2:
         raise ValueError("one draw has importance 1 whatever it is worth: K must be 2 or more")

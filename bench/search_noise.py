@@ -1,0 +1,67 @@
+r"""What alpha does where the clips say nothing: its entropy by step, with and without the baseline.
+
+    python -m bench.search_noise --space architectures/space_autox3d.yaml --steps 20000
+
+Log-likelihoods are noise that does not know which network it belongs to. With shares W_k - 1/K, as
+the search has them, and with W_k alone, whose expectation is the same. Read a search's entropy
+against the first: what falls as fast as this has not been learned from the clips.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from autox3d.run.program import run
+from autox3d.search.parsec import alpha_gradient, importance
+from autox3d.search.prior import Prior
+from autox3d.space import Space
+
+
+def main() -> None:
+    flags = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    flags.add_argument("--space", type=Path, default=Path("architectures/space_autox3d.yaml"))
+    flags.add_argument("--steps", type=int, default=20_000)
+    flags.add_argument("--draws", type=int, default=13)
+    flags.add_argument("--lr", type=float, default=0.02, help="of Adam")
+    flags.add_argument("--deviation", type=float, default=0.03, help="of l_k, nats a clip")
+    flags.add_argument("--clips", type=int, default=8, help="that l_k is summed over")
+    flags.add_argument("--seed", type=int, default=1)
+    asked = flags.parse_args()
+    space = Space.load(asked.space)
+    marks = [step for step in (500, 1000, 2000, 4000, 8000, 20_000) if step <= asked.steps]
+    print(
+        f"{asked.draws} draws, rate {asked.lr}; entropy, share of uniform, after", *marks, "steps"
+    )
+    for name, baseline in (("W_k - 1/K", True), ("W_k alone", False)):
+        found = entropies(space, asked, baseline, marks)
+        print(f"{name}: " + " ".join(f"{entropy:.2f}" for entropy in found), flush=True)
+
+
+def entropies(
+    space: Space, asked: argparse.Namespace, baseline: bool, marks: list[int]
+) -> list[float]:
+    """Mean over the open choices, after each of so many steps."""
+    prior = Prior([len(choice.candidates) for choice in space.choices])
+    adam = torch.optim.Adam(prior.parameters(), lr=asked.lr)
+    generator = torch.Generator().manual_seed(asked.seed)
+    level = torch.full((asked.draws,), 0.0 if baseline else -1 / asked.draws, dtype=torch.float64)
+    found = []
+    for step in range(1, marks[-1] + 1):
+        noise = torch.randn(asked.draws, generator=generator, dtype=torch.float64)
+        weights = importance(asked.deviation * asked.clips * noise, 1.0)
+        draws = prior.sample(asked.draws, generator)
+        prior.alpha.grad = -alpha_gradient(prior, draws, weights, level)
+        adam.step()
+        if step in marks:
+            open_ones = [h for h, n in zip(prior.entropy(), prior.candidates, strict=True) if n > 1]
+            found.append(sum(open_ones) / len(open_ones))
+    return found
+
+
+if __name__ == "__main__":
+    run(main)
