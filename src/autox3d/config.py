@@ -173,7 +173,7 @@ class Train:
     bn_clips: Count  # clips that share batch-norm statistics
     bn_steps: Whole  # steps whose clips give the statistics of evaluation; 0: the running ones
     branch_gamma: Share  # first value of each branch's last batch norm; 0 in X3D's code
-    init: str | None  # folder of weights to start from
+    init: str  # folder of weights to start from; `params/scratch`: they start at random
     sampling: Sampling
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import os
 import signal
 import socket
@@ -26,7 +27,7 @@ from typing import Any, NamedTuple, TypeVar
 
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 
-from dvc.dependency import ParamsDependency
+from dvc.dependency import ParamsDependency, param
 from dvc.exceptions import DvcException
 from dvc.lock import LockError
 from dvc.repo import Repo
@@ -100,25 +101,29 @@ def plan(main: bool, dry: bool) -> list[Entry]:
         WorkflowError: with one line; Snakemake prints it without a traceback.
     """
     try:
-        found = entries()
-        if main:
-            sync(found, dry)
-            left = slurm.left_behind()
-            found = [replace(one, resources=one.resources | one.after(left)) for one in found]
+        claim = _claimed(dry) if main else None
+        if claim is None:
+            with _one_line("dvc.yaml"):
+                return entries(Repo(os.curdir))
+        found, stale = _patiently("dvc.yaml", _state)
+        _sync(found, stale)
+        if dry:
+            claim.give_back()
+        left = slurm.left_behind()
+        return [replace(one, resources=one.resources | one.after(left)) for one in found]
     except Refused as error:
         raise WorkflowError(str(error)) from None
-    return found
 
 
-def entries() -> list[Entry]:
+def entries(repo: Repo) -> list[Entry]:
     """All of dvc.yaml; takes no lock.
 
     Raises:
-        Refused: dvc.yaml is missing or wrong, or not the only one.
+        DvcException: dvc.yaml is missing or wrong.
+        Refused: it is not the only one.
     """
     found: dict[str, Entry] = {}
-    with _one_line("dvc.yaml"):
-        graph = Repo(os.curdir).index.graph
+    graph = repo.index.graph
     for stage in graph:
         if not isinstance(stage, PipelineStage):
             continue  # data that `dvc add` tracks
@@ -132,11 +137,11 @@ def entries() -> list[Entry]:
     return list(found.values())
 
 
-def sync(entries: list[Entry], dry: bool) -> None:
-    """Makes the stamps say what `dvc status` says; one Snakemake at a time does, to its end.
+def _claimed(dry: bool) -> Claim | None:
+    """One Snakemake at a time works here, to its end; a dry run beside it takes its stamps.
 
     Raises:
-        Refused: another Snakemake is at work here (a dry run takes its stamps as they are).
+        Refused: another one is at work, and this is no dry run.
     """
     FOLDER.mkdir(exist_ok=True)
     claim = Claim(FOLDER / "snakemake.claim")
@@ -144,13 +149,37 @@ def sync(entries: list[Entry], dry: bool) -> None:
         died = claim.take()
     except Taken:
         if dry:
-            return
+            return None
         raise
     atexit.register(claim.give_back)
     if died and not dry:  # killed, and its locks are nobody's
         for left in LOCKS.glob("*"):
             left.unlink()
-    stale = set(_patiently("dvc.yaml", lambda: Repo(os.curdir).status()))
+    return claim
+
+
+def _state() -> tuple[list[Entry], set[str]]:
+    """All of dvc.yaml, and the stages that `dvc status` would name: from one reading, locked."""
+    repo = Repo(os.curdir)
+    with repo.lock, _params_parsed_once():
+        found = entries(repo)
+        stages = (stage.status(check_updates=True) for stage in repo.index.stages)
+        return found, {name for status in stages for name in status}
+
+
+@contextlib.contextmanager
+def _params_parsed_once() -> Iterator[None]:
+    """DVC parses params.yaml anew for each stage: with 240 shards, most of its status' time."""
+    load = param.load_path
+    param.load_path = functools.cache(load)
+    try:
+        yield
+    finally:
+        param.load_path = load
+
+
+def _sync(entries: list[Entry], stale: set[str]) -> None:
+    """Makes the stamps say what `dvc status` says."""
     done = time.time() - 3600  # long ago, and the same for all
     for stage in (stage for entry in entries for stage in entry.stages):
         path = Path(stamp(stage))
@@ -159,8 +188,6 @@ def sync(entries: list[Entry], dry: bool) -> None:
         else:
             path.touch()
             os.utime(path, (done, done))
-    if dry:
-        claim.give_back()
 
 
 def main() -> None:

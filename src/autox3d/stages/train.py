@@ -18,6 +18,7 @@ import pandas as pd
 import torch
 
 from autox3d import atomic, config
+from autox3d.errors import Refused
 from autox3d.genotype import Genotype
 from autox3d.learn.augment import chunk_count, chunks
 from autox3d.learn.evaluate import scores
@@ -36,15 +37,15 @@ from autox3d.video import tables
 from autox3d.video.dataset import Batch, epoch_order, epoch_shape, eval_views, train_batches
 from autox3d.video.store import Clips
 
+SCRATCH = "params/scratch"  # as `init`: weights start at random
+
 
 def main() -> None:
     """The settings are the section of params.yaml that the genotype's file is named after."""
     files = paths(__doc__, "genotype", "clips", "weights", "curve", "made")
     params = config.load(f"train.{files.genotype.stem}", config.Train)
     genotype = Genotype.load(files.genotype)
-    parts = {"params": params, "genotype": genotype, "clips": files.clips}
-    if params.init:
-        parts["init"] = Path(params.init)
+    parts = {"params": params, "genotype": genotype, "clips": files.clips, **given(params)}
     with (
         join() as world,
         Checkpoints(folder("train", **parts), writes=world.rank == 0) as kept,
@@ -90,10 +91,10 @@ class Training:
         torch.manual_seed(params.seed)
         net = VideoNet(genotype, len(self.clips.classes), params.dropout, params.bn_clips)
         open_branches(net, params.branch_gamma)
-        if params.init:
-            left_out = weights.initialise(net, Path(params.init))
+        for source in given(params).values():
+            left_out = weights.initialise(net, source)
             if left_out and world.rank == 0:
-                print(f"{params.init}: starting anew: {', '.join(left_out)}", file=sys.stderr)
+                print(f"{source}: starting anew: {', '.join(left_out)}", file=sys.stderr)
         net = net.to(world.device)
         self.state = State(net, sgd(net, params.momentum, params.weight_decay))
 
@@ -145,7 +146,9 @@ class Training:
 
     def write(self, files: SimpleNamespace) -> None:
         """The outputs of the stage."""
-        how = {"data": fingerprint(clips=files.clips), "params": asdict(self.params)}
+        sources = {"data": files.clips, **given(self.params)}
+        digests = {name: fingerprint(clips=path) for name, path in sources.items()}
+        how = {**digests, "params": asdict(self.params)}
         net = self.state.net
         assert isinstance(net, VideoNet)
         last = self.state.history[-1]
@@ -229,6 +232,20 @@ class Training:
 
     def _done(self) -> int:
         return self.state.epoch * self.recipe.steps + self.state.step
+
+
+def given(params: config.Train) -> dict[str, Path]:
+    """The folder of weights to start from, as `init`; none where they start at random.
+
+    Raises:
+        Refused: there is no such folder.
+    """
+    if params.init == SCRATCH:
+        return {}
+    source = Path(params.init)
+    if not source.is_dir():
+        raise Refused(f"params.yaml: no folder of weights: {source}. Make it, or name {SCRATCH}.")
+    return {"init": source}
 
 
 def held_out(path: Path) -> Clips | None:
