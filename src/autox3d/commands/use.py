@@ -16,9 +16,13 @@ from autox3d.errors import Refused
 if TYPE_CHECKING:
     from autox3d.use.network import Prediction
 
+SUFFIXES = {".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg"}
+SUFFIXES |= {".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"}  # of the videos of a folder
+FORMS = ("fast", "folded", "plain", "bfloat16", "pt2", "onnx")
+
 
 def add_to(commands: Commands) -> None:
-    """predict."""
+    """predict, export, bench, pack."""
     one = commands.add("predict", predict)
     one.add_argument("videos", nargs="+", metavar="VIDEO", help="a file, a folder or a pattern")
     one.add_argument("--weights", type=Path, required=True, help="a folder such as data/weights/s")
@@ -30,6 +34,37 @@ def add_to(commands: Commands) -> None:
     one.add_argument(
         "--render", type=Path, metavar="OUT", help="a video that says it: .mp4; a folder for many"
     )
+
+    one = commands.add("export", export)
+    one.add_argument("--weights", type=Path, required=True, help="a folder such as data/weights/s")
+    one.add_argument("--out", type=Path, required=True, help="a .pt2 (PyTorch) or .onnx file")
+    one.add_argument(
+        "--crops", choices=["lcr", "center"], default="lcr", help="whose size it takes"
+    )
+    one.add_argument("--int8", nargs="+", metavar="VIDEO", help="compute in int8, scaled on these")
+
+    one = commands.add("bench", bench)
+    one.add_argument(
+        "networks",
+        nargs="+",
+        type=Path,
+        metavar="NETWORK",
+        help="a folder of weights or a genotype",
+    )
+    one.add_argument("--forms", nargs="+", choices=FORMS, default=["fast"], help="fast by default")
+    one.add_argument("--views", type=positive, default=30, help="of a video; 30 by default")
+    one.add_argument("--batch", type=positive, help="views at once; what prediction takes")
+    one.add_argument("--repeats", type=positive, default=500, help="500 by default")
+    one.add_argument("--warmup", type=positive, default=20, help="runs before; 20 by default")
+    one.add_argument("--device", help="cpu or cuda; a GPU if there is one")
+    one.add_argument("--classes", type=positive, default=400, help="of a genotype; 400 by default")
+    one.add_argument("--json", action="store_true", help="for programs")
+
+    one = commands.add("pack", pack)
+    one.add_argument("--weights", type=Path, required=True, help="a folder such as data/weights/s")
+    one.add_argument("--made", type=Path, help="how it was trained: results/train/s_made.json")
+    one.add_argument("--tested", type=Path, help="how well it does: results/evaluate/s.json")
+    one.add_argument("--out", type=Path, required=True, help="the folder to make")
 
 
 def predict(args: argparse.Namespace) -> None:
@@ -67,8 +102,6 @@ def found(videos: list[str]) -> list[Path]:
 
 
 def _files(given: str) -> Iterator[Path]:
-    from autox3d.video.annotations import SUFFIXES
-
     path, there = Path(given), []
     if path.is_dir():
         there = [file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES]
@@ -133,3 +166,53 @@ def rendered(paths: list[Path], out: Path) -> dict[Path, Path]:
             raise Refused(f"{target}: is the video itself. Give another name.")
         names[target] = path
     return made
+
+
+def export(args: argparse.Namespace) -> None:
+    """Write a network as one file for other programs, after a check of its scores."""
+    from autox3d.nets import weights
+    from autox3d.use.export import calibration, export
+    from autox3d.video.views import test_size
+
+    trained = weights.load(args.weights)
+    side = test_size(args.crops, trained.genotype.input.short, trained.genotype.input.crop)
+    clips = calibration(trained, found(args.int8), args.crops) if args.int8 else None
+    made = export(trained, args.out, side, clips)
+    print(
+        f"{args.out}: {made.bytes / 1e6:.2f} MB for {side}x{side} px; scores within "
+        f"{made.difference:.1e} of the network's on random clips"
+    )
+
+
+def bench(args: argparse.Namespace) -> None:
+    """Time networks side by side on all views of one video, made up, as Auto-TSNet does."""
+    from autox3d.use import bench
+
+    rows = bench.compare(
+        args.networks,
+        args.forms,
+        views=args.views,
+        batch=args.batch,
+        repeats=args.repeats,
+        warmup=args.warmup,
+        device=args.device,
+        classes=args.classes,
+    )
+    print(json.dumps(rows, indent=2) if args.json else bench.table(rows))
+
+
+def pack(args: argparse.Namespace) -> None:
+    """Copy a folder of weights, its card completed with what training and test found out."""
+    from autox3d.nets import weights
+
+    weights.complete(args.weights, args.out, record(args.made), record(args.tested))
+
+
+def record(path: Path | None) -> dict[str, Any] | None:
+    """The content of a stage's JSON file."""
+    if path is None:
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise Refused(f"{path}: no JSON ({error}). Delete it and run `dvc repro`.") from error

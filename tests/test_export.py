@@ -1,0 +1,200 @@
+"""An exported network gives the network's scores in programs that know nothing of this one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from trained import ARCHITECTURES, CLASSES, ready, trained
+
+from autox3d.errors import Refused
+from autox3d.genotype import Genotype
+from autox3d.nets import weights
+from autox3d.nets.fold import folded
+from autox3d.nets.norm import BatchNorm
+from autox3d.nets.weights import Trained
+from autox3d.use import export
+from autox3d.use.bench import compare, opened, table
+
+
+def small(name: str) -> Trained:
+    """A shipped architecture, thin, shallow, with every kind of layer that it has."""
+    net, genotype, classes = trained(name)
+    return Trained(net, genotype, classes, {}, {})
+
+
+def nonlocal_() -> Trained:
+    """With attention of the other kind."""
+    found = small("autox3d_s").genotype
+    groups = tuple(replace(group, attention="nonlocal") for group in found.groups)
+    genotype = replace(found, groups=groups)
+    return Trained(ready(genotype), genotype, CLASSES, {}, {})
+
+
+NETWORKS = sorted(path.stem for path in ARCHITECTURES.glob("*.yaml") if "space" not in path.stem)
+
+
+@pytest.mark.parametrize("name", [*NETWORKS, "nonlocal"])
+def test_a_folded_network_is_the_network_without_batch_norm(name):
+    """In float64 to 1e-10, at the training crop and at a larger one; the first is left as it is."""
+    found = nonlocal_() if name == "nonlocal" else small(name)
+    net = found.net.double()
+    before = {key: tensor.clone() for key, tensor in net.state_dict().items()}
+    quick = folded(net)
+
+    assert not any(isinstance(layer, BatchNorm) for layer in quick.modules())
+    for side in (32, 40):
+        clips = torch.randn(2, 3, 4, side, side, dtype=torch.float64)
+        with torch.inference_mode():
+            expected = net.logits(clips)
+            torch.testing.assert_close(quick.logits(clips), expected, rtol=0, atol=1e-10)
+        assert expected.std() > 0.1
+    assert all(torch.equal(net.state_dict()[key], tensor) for key, tensor in before.items())
+
+
+@pytest.fixture(scope="module")
+def glore() -> Trained:
+    """A network with GloRe, squeeze-excite, swish, strides and shortcuts."""
+    found = small("autox3d_s")
+    assert any(group.attention == "glore" for group in found.genotype.groups)
+    return found
+
+
+@pytest.fixture(scope="module")
+def files(glore, tmp_path_factory) -> Path:
+    """Both formats, and int8."""
+    folder = tmp_path_factory.mktemp("exported")
+    for name in ("net.pt2", "net.onnx"):
+        found = export.export(glore, folder / name, 40)
+        assert found.difference <= export.TOLERANCE
+        assert found.bytes == (folder / name).stat().st_size
+    typical = torch.randint(0, 256, (8, 4, 40, 40, 3), dtype=torch.uint8)
+    export.export(glore, folder / "int8.onnx", 40, typical)
+    return folder
+
+
+RUN = """
+import sys, numpy as np, torch
+clips, path = np.load(sys.argv[2]), sys.argv[1]
+if path.endswith("pt2"):
+    scores = torch.export.load(path).module()(torch.from_numpy(clips)).detach().numpy()
+else:
+    import onnxruntime
+    session = onnxruntime.InferenceSession(path)
+    (scores,) = session.run(None, {session.get_inputs()[0].name: clips})
+assert not any(name.startswith("autox3d") for name in sys.modules)
+np.save(sys.argv[3], scores)
+"""
+
+
+@pytest.mark.parametrize("name", ["net.pt2", "net.onnx"])
+def test_another_program_gets_the_same_scores(glore, files, name, tmp_path):
+    """Without a line of ours, for as many clips as it likes: to 1e-4."""
+    clips = torch.randn(5, 3, 4, 40, 40)
+    np.save(tmp_path / "clips.npy", clips.numpy())
+    paths = (files / name, tmp_path / "clips.npy", tmp_path / "scores.npy")
+    subprocess.run([sys.executable, "-c", RUN, *paths], check=True, cwd=tmp_path)
+
+    with torch.inference_mode():
+        expected = glore.net(clips)
+    assert np.abs(np.load(tmp_path / "scores.npy") - expected.numpy()).max() < 1e-4
+    assert expected.std(0).max() > 1e-2  # clips differ, so equal scores mean something
+
+
+def test_the_files_say_how_to_use_them(files):
+    """Classes, sizes and normalisation, in the format's own place for it."""
+    session = onnxruntime.InferenceSession(files / "net.onnx")
+    told = session.get_modelmeta().custom_metadata_map
+    extra = {export.CARD: ""}
+    torch.export.load(files / "net.pt2", extra_files=extra)
+    card = json.loads(extra[export.CARD])
+
+    assert json.loads(told["classes"]) == card["classes"] == CLASSES
+    assert json.loads(told["normalisation"]) == card["normalisation"] == weights.NORMALISATION
+    assert (told["name"], json.loads(told["frames"]), json.loads(told["side"])) == ("tiny", 4, 40)
+
+
+def test_onnx_is_of_today(files):
+    """Its operators are those of the newest set that exporter and runtime share."""
+    model = onnx.load(files / "net.onnx")
+
+    assert [(one.domain, one.version) for one in model.opset_import] == [("", export.OPSET)]
+    assert "BatchNormalization" not in {node.op_type for node in model.graph.node}
+
+
+def test_int8_stores_a_byte_a_weight_and_stays_near(glore, files):
+    """A third of the size at most; scores move by hundredths, not more."""
+    clips = (torch.randint(0, 256, (8, 3, 4, 40, 40)) / 255 - 0.45) / 0.225
+    with torch.inference_mode():
+        moved = (export.open_onnx(files / "int8.onnx")(clips) - glore.net(clips)).abs().max()
+
+    model = onnx.load(files / "int8.onnx")
+    small = [one for one in model.graph.initializer if one.data_type == onnx.TensorProto.INT8]
+    whole = [one for one in model.graph.initializer if one.data_type == onnx.TensorProto.FLOAT]
+    count = lambda found: sum(int(np.prod(one.dims)) for one in found)  # noqa: E731
+    assert count(small) > 10 * count(whole)
+    assert 0 < moved < 0.1
+
+
+def test_a_file_that_scores_otherwise_is_not_written(glore, tmp_path, monkeypatch):
+    """The check comes before the name; what was there before stays."""
+    out = tmp_path / "net.onnx"
+    out.write_text("before")
+    other = folded(ready(glore.genotype))
+    monkeypatch.setattr(export, "folded", lambda net: other)
+    torch.nn.init.normal_(other.head.classify.weight)
+    with pytest.raises(Refused) as refused:
+        export.export(glore, out, 40)
+
+    assert "from the network's, more than 1e-04. Nothing was written." in str(refused.value)
+    assert out.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.parametrize(
+    ("name", "typical", "line"),
+    [
+        ("net.h5", None, "cannot be written. Give a name that ends in .pt2 or .onnx."),
+        ("net.pt2", torch.zeros(1), "only ONNX computes in int8. Give a name that ends in .onnx."),
+    ],
+)
+def test_what_cannot_be_exported_is_refused(glore, tmp_path, name, typical, line):
+    """Before any work."""
+    with pytest.raises(Refused) as refused:
+        export.export(glore, tmp_path / name, 40, typical)
+
+    assert str(refused.value) == f"{tmp_path / name}: {line}"
+
+
+def test_networks_are_timed_side_by_side(glore, tmp_path):
+    """Given weights and a bare genotype, in every form; a row each, with cost and memory."""
+    weights.save(tmp_path / "net", glore.net, glore.genotype, CLASSES, {})
+    glore.genotype.save(tmp_path / "bare.yaml")
+    forms = ["fast", "folded", "plain", "bfloat16", "pt2", "onnx"]
+    rows = compare(
+        [tmp_path / "net", tmp_path / "bare.yaml"],
+        forms,
+        views=4,
+        batch=3,
+        repeats=2,
+        warmup=1,
+        device="cpu",
+        classes=9,
+    )
+
+    assert [row["form"] for row in rows] == forms * 2
+    assert len({row["gmacs_lcr"] for row in rows}) == 2  # the last layers differ
+    for row in rows:
+        assert 0 < row["batched"]["low"] <= row["batched"]["median"]
+        assert row["peak_mb"] > 50
+    assert len(table(rows).splitlines()) == 4 + len(rows)
+    assert len(opened(tmp_path / "bare.yaml", 9).classes) == 9
+    assert Genotype.load(tmp_path / "bare.yaml") == glore.genotype
