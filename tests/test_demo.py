@@ -233,11 +233,12 @@ def test_each_motion_may_be_several_classes_by_its_pace():
 
 
 def test_the_harder_setting_is_the_demo_on_harder_clips():
-    """Its file differs from params.yaml in what is rendered and in what is taken from that."""
+    """Its file differs from params.yaml in what is rendered and taken, and in longer training."""
     usual, harder = (yaml.safe_load((ROOT / at).read_text()) for at in SETTINGS)
 
     assert harder["annotate"].pop("demo") != usual["annotate"].pop("demo")
     assert harder.pop("subset") != usual.pop("subset")
+    assert harder.pop("train")["s"]["epochs"] > usual.pop("train")["s"]["epochs"]
     assert harder == usual
 
 

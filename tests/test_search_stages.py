@@ -170,6 +170,7 @@ def test_killed_in_warm_up_and_in_search_it_ends_with_the_same_bits(whole, proje
     assert finish("search", project) == digests(whole, "search")
 
 
+@pytest.mark.long
 def test_a_signal_saves_within_the_epoch_and_the_job_asks_to_be_resumed(whole, project):
     """SIGTERM: status 75, and the search goes on at its next step."""
     finish("warmup", project)
@@ -178,6 +179,7 @@ def test_a_signal_saves_within_the_epoch_and_the_job_asks_to_be_resumed(whole, p
     assert finish("search", project) == digests(whole, "search")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_two_processes_are_killed_and_resumed_alike(whole, project, clips, tmp_path_factory):
     """Chunks are dealt out to two ranks; what they find is one alpha, whenever they are killed."""
