@@ -155,7 +155,9 @@ def _experiment() -> str:
 
 
 def _header(key: str, name: str, params: Mapping[str, object], tags: Mapping[str, str]) -> Record:
-    source = {"mlflow.source.name": " ".join(sys.argv), "mlflow.source.type": "LOCAL"}
+    program = Path(sys.argv[0]).name
+    source = {"mlflow.source.name": program, "mlflow.source.type": "LOCAL"}
+    source["command"] = " ".join([program, *sys.argv[1:]])
     source |= {"mlflow.source.git.commit": head(), "dvc.stage": name, KEY: key}
     return {
         "key": key,
