@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
 
 from autox3d.errors import Refused
-from autox3d.video import annotations, listing
-from autox3d.video.annotations import Annotations, Video
-from autox3d.video.tables import read_classes, read_table
+from autox3d.video import annotations
+from autox3d.video.annotations import Annotations
 
 HEADER = "label,youtube_id,time_start,time_end,split\n"
 TRAIN = HEADER + "abseiling,-abcdefghij,12,22,train\nzumba,AAAAAAAAAAA,0,10,train\n"
@@ -353,104 +351,3 @@ def test_a_csv_names_a_wrong_row(tmp_path, row, message):
     files = write(tmp_path, list=f"path,label,split\nz.mp4,cat,train\n{row}\n")
 
     assert refusal(tmp_path, "csv", files) == f"raw/list line 3: {message}"
-
-
-# ---- the table and the lists
-
-
-def annotated(*names: str, split: str = "train") -> Annotations:
-    videos = [Video(name, name, f"v/{name}", "cat", split, "here") for name in names]
-    return Annotations(videos, ("cat",))
-
-
-def test_the_table_says_what_is_there(tmp_path):
-    """Missing is counted, what is no file of ours is refused; nothing is opened."""
-    touch(tmp_path, "root/v/good.mp4", "elsewhere.mp4")
-    root = tmp_path / "root"
-    os.utime(root / "v/good.mp4", ns=(5, 7))
-    (root / "v/linked.mp4").symlink_to("good.mp4")
-    (root / "v/out.mp4").symlink_to(tmp_path / "elsewhere.mp4")
-    (root / "v/loop.mp4").symlink_to("loop.mp4")
-    (root / "v/folder.mp4").mkdir()
-    os.mkfifo(root / "v/pipe.mp4")
-    names = ["good", "linked", "out", "loop", "folder", "pipe", "gone"]
-    found = annotated(*(f"{name}.mp4" for name in names), "concat:good.mp4|good.mp4")
-
-    table = listing.videos(found, root, "v", [0]).set_index("video")
-
-    assert table["status"].to_dict() == {
-        "good.mp4": "listed", "linked.mp4": "listed", "out.mp4": "refused", "loop.mp4": "refused",
-        "folder.mp4": "refused", "pipe.mp4": "refused", "gone.mp4": "missing",
-        "concat:good.mp4|good.mp4": "missing",
-    }  # fmt: skip
-    assert table["message"]["out.mp4"] == "a link out of the data root"
-    assert (table["size"]["good.mp4"], table["mtime_ns"]["good.mp4"]) == (5, 7)
-
-
-def test_nothing_there_is_refused(tmp_path):
-    """A wrong folder is not a data set of which everything is missing."""
-    with pytest.raises(Refused) as error:
-        listing.videos(annotated("a.mp4", "b.mp4"), tmp_path, "v", [0])
-
-    assert str(error.value) == (
-        f"{tmp_path}/v: none of the 2 videos is there (v/a.mp4: there is no such file). "
-        "Set annotate.videos in params.yaml, or the data root AUTOX3D_RAW."
-    )
-
-
-def test_a_class_without_videos_is_refused(tmp_path):
-    """Its label could not be learnt."""
-    touch(tmp_path, "v/a.mp4")
-    found = annotated("a.mp4")._replace(classes=("cat", "dog"))
-
-    with pytest.raises(Refused) as error:
-        listing.videos(found, tmp_path, "v", [0])
-
-    assert str(error.value) == (
-        f"{tmp_path}/v: no training video of class 'dog' is there. "
-        "Add one, or take the class out of the annotations."
-    )
-
-
-def test_keys_are_names_for_the_members_of_a_tar():
-    """An id that is one already stays; others are told apart by a hash."""
-    assert listing.key("-abcdefghij_000012_000022") == "-abcdefghij_000012_000022"
-    odd = ["a/b.mp4", "a b.mp4", "a\nb.mp4", "../b.mp4", "'.mp4", "ü.mp4", "x" * 300, "\udcff.mp4"]
-    keys = [listing.key(name) for name in odd]
-    assert len(set(keys)) == len(odd)
-    assert all(key.isascii() and len(key) <= 100 and not set(key) & set("./ \n'") for key in keys)
-
-
-def lists(folder: Path, found: Annotations, root: Path, shards: list[int]) -> dict[str, bytes]:
-    rows = listing.videos(found, root, "v", shards)
-    listing.write(rows, found.classes, folder / "videos.parquet", folder / "lists", shards)
-    return {path.name: path.read_bytes() for path in sorted((folder / "lists").iterdir())}
-
-
-def test_one_more_video_touches_one_list(tmp_path):
-    """And a corrected label or split none; the order of the annotations does not matter."""
-    names = [f"{number}.mp4" for number in range(60)]
-    touch(tmp_path, *(f"v/{name}" for name in names))
-    for name in names:
-        os.utime(tmp_path / "v" / name, (0, 0))
-    before = lists(tmp_path, annotated(*names[:-1]), tmp_path, [0, 1, 2])
-    relabelled = annotated(*reversed(names[:-1]))._replace(classes=("cat",))
-    relabelled.videos[0] = relabelled.videos[0]._replace(label=None, split="test")
-
-    assert lists(tmp_path, relabelled, tmp_path, [0, 1, 2]) == before
-    after = lists(tmp_path, annotated(*names), tmp_path, [0, 1, 2])
-    assert sum(before[name] != after[name] for name in before) == 1
-
-    sizes = [len(read_table(tmp_path / "lists" / f"{shard}.parquet")) for shard in range(3)]
-    assert sum(sizes) == 60
-    assert min(sizes) > 8
-    assert read_classes(tmp_path / "videos.parquet") == ("cat",)
-    assert set(read_table(tmp_path / "lists/0.parquet")) == {"key", "path", "size", "mtime_ns"}
-
-
-def test_fewer_shards_leave_no_old_list(tmp_path):
-    """A list of a shard that is no more would be transcoded by nobody, and joined by `index`."""
-    touch(tmp_path, "v/a.mp4")
-    lists(tmp_path, annotated("a.mp4"), tmp_path, [0, 1, 2])
-
-    assert set(lists(tmp_path, annotated("a.mp4"), tmp_path, [0])) == {"0.parquet"}
