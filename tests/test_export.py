@@ -106,7 +106,7 @@ def test_another_program_gets_the_same_scores(glore, files, name, tmp_path):
     with torch.inference_mode():
         expected = glore.net(clips)
     assert np.abs(np.load(tmp_path / "scores.npy") - expected.numpy()).max() < 1e-4
-    assert expected.std(0).max() > 1e-2  # clips differ, so equal scores mean something
+    assert expected.std(0).max() > 1e-3  # clips differ, so equal scores mean something
 
 
 def test_the_files_say_how_to_use_them(files):
