@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import types
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,22 @@ def create_x3d(**settings: Any) -> nn.Module:
     except ImportError as error:
         raise Missing(f"PyTorchVideo is not in {FOLDER} ({error}): see {__file__}") from error
     return create(**settings)
+
+
+def video_tools() -> tuple[Any, Any, Any]:
+    """PyTorchVideo's decoder (a class), its sampler of test clips (a class), its transforms.
+
+    Raises:
+        Missing: PyTorchVideo is not in `.peers`.
+    """
+    create_x3d(depth_factor=1.0)  # finds the package
+    for name in ("data", "transforms"):  # without their own code, which needs torchvision
+        package = types.ModuleType(f"pytorchvideo.{name}")
+        package.__path__ = [str(FOLDER / "pytorchvideo" / name)]
+        sys.modules.setdefault(f"pytorchvideo.{name}", package)
+    found = ("data.encoded_video_pyav", "data.clip_sampling", "transforms.functional")
+    decoder, sampling, functional = (import_module(f"pytorchvideo.{name}") for name in found)
+    return decoder.EncodedVideoPyAV, sampling.ConstantClipsPerVideoSampler, functional
 
 
 def _without_torchvision() -> None:

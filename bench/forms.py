@@ -1,0 +1,102 @@
+r"""What a network's forms cost and keep: float32, bfloat16, ONNX, ONNX in int8; accuracy, latency.
+
+    python -m bench.forms --weights data/weights/s --videos data/raw/demo/test \
+        --calibration data/raw/demo/train
+
+Every video's class is the name of its folder. All forms score the same 30 views of each, decoded
+once; int8 is scaled on clips of other videos, eight a class. Latency is that of 30 made-up views.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from autox3d.learn.augment import normalise
+from autox3d.nets import weights
+from autox3d.nets.fold import folded
+from autox3d.run import made
+from autox3d.use import export
+from autox3d.use.latency import measure
+from autox3d.use.network import CPU_BATCH, cropped
+from autox3d.video.source import BadVideo
+from autox3d.video.stream import windows
+
+A_CLASS = 8  # clips for calibration
+
+
+def main() -> None:
+    """Prints a table in Markdown."""
+    parser = argparse.ArgumentParser(description="A network's forms: accuracy and latency.")
+    for name in ("weights", "videos", "calibration"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--repeats", type=int, default=20)
+    args = parser.parse_args()
+    trained = weights.load(args.weights)
+    side = trained.genotype.input.short
+    views = list(labelled(args.videos, trained))
+    with tempfile.TemporaryDirectory() as scratch:
+        forms = runs(trained, calibration(args.calibration, trained), Path(scratch), side)
+    print(f"{trained.genotype.name}, {len(views)} videos; {made.device(torch.device('cpu'))}\n")
+    print(
+        "| form | top-1, % | largest move of a score | 30 views, ms (quartiles) | one by one, ms |"
+    )
+    print("|---|---:|---:|---:|---:|")
+    expected = None
+    clips = torch.randn(30, 3, trained.genotype.input.frames, side, side)
+    for name, (run, dtype) in forms.items():
+        with torch.no_grad():
+            scores = torch.stack([run(normalise(x).to(dtype)).float().mean(0) for x, _ in views])
+            took = measure(run, clips.to(dtype), CPU_BATCH, args.repeats, warmup=3)
+        expected = scores if expected is None else expected
+        labels = torch.tensor([label for _, label in views])
+        top1 = 100 * float((scores.argmax(1) == labels).float().mean())
+        moved = float((scores - expected).abs().max())
+        times = [
+            f"{1e3 * t.median:.1f} ({1e3 * t.low:.1f} to {1e3 * t.high:.1f})" for t in took[:2]
+        ]
+        print(f"| {name} | {top1:.1f} | {moved:.4f} | {' | '.join(times)} |")
+
+
+def runs(
+    trained: weights.Trained, typical: Tensor, scratch: Path, side: int
+) -> dict[str, tuple[export.Run, torch.dtype]]:
+    """Each form and the type of its input; the first is what the others are held against."""
+    export.export(trained, scratch / "float32.onnx", side)
+    export.export(trained, scratch / "int8.onnx", side, typical)
+    quick = folded(trained.net)
+    return {
+        "float32, as trained": (trained.net, torch.float32),
+        "float32, folded": (quick, torch.float32),
+        "bfloat16, folded": (folded(trained.net).bfloat16(), torch.bfloat16),
+        "ONNX, float32": (export.open_onnx(scratch / "float32.onnx"), torch.float32),
+        "ONNX, int8": (export.open_onnx(scratch / "int8.onnx"), torch.float32),
+    }
+
+
+def labelled(folder: Path, trained: weights.Trained) -> Iterable[tuple[Tensor, int]]:
+    """uint8 (30, T, S, S, 3) and the class of every video that decodes."""
+    clip = trained.genotype.input
+    for path in sorted(folder.glob("*/*")):
+        try:
+            found = windows(path, 10, clip.frames, clip.stride, clip.short, "linspace")
+            views = torch.cat([cropped(window.frames, "lcr", clip) for window in found])
+        except BadVideo:
+            continue
+        yield views, trained.classes.index(path.parent.name)
+
+
+def calibration(folder: Path, trained: weights.Trained) -> Tensor:
+    """uint8 (N, T, S, S, 3): clips of the first videos of each class."""
+    kinds = sorted(path for path in folder.iterdir() if path.is_dir())
+    chosen = [path for kind in kinds for path in sorted(kind.glob("0*"))[:A_CLASS]]
+    return export.calibration(trained, chosen, "lcr")
+
+
+if __name__ == "__main__":
+    main()

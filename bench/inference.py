@@ -1,0 +1,130 @@
+r"""X3D-S on 30 views of whole video files: ours against PyTorchVideo's, with its own decoder.
+
+    python -m bench.inference                           # CPU, generated videos
+    python -m bench.inference --videos FOLDER --threads 2
+
+Both read the same files and score the same views: 10 clips of 13 frames, stride 6, by three crops
+of 182 px. Theirs is what its own data sets do in a test: `EncodedVideoPyAV` on the clips of
+`ConstantClipsPerVideoSampler` (one decode of a clip for its three crops), frames subsampled,
+scaled and cropped by its transforms, and its X3D-S, in batches as large as ours. Ours is
+`Network.predict`. The two take turns, file by file, in one process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from bench import footage, peers
+from torch import Tensor
+
+from autox3d.nets.weights import Trained
+from autox3d.run import made
+from autox3d.use.bench import opened
+from autox3d.use.network import CPU_BATCH, Network
+
+X3D_S = Path(__file__).parents[1] / "architectures" / "x3d_s.yaml"
+CLASSES, FRAMES, STRIDE, SHORT, CLIPS, CROPS = 400, 13, 6, 182, 10, 3
+CPU = torch.device("cpu")
+Predict = Callable[[Path], Tensor]  # (400,) scores
+
+
+def main() -> None:
+    """Prints a table in Markdown: wall and CPU seconds a video, medians."""
+    args = arguments()
+    torch.set_num_threads(args.threads)
+    trained = opened(X3D_S, CLASSES)
+    contenders: dict[str, Predict] = {
+        "autox3d, as it predicts": ours(trained, None),
+        "autox3d, float32": ours(trained, torch.float32),
+        "PyTorchVideo": theirs(torch.contiguous_format),
+        "PyTorchVideo, channels last": theirs(torch.channels_last_3d),
+    }
+    with footage.encoded(args.videos, args.count) as videos:
+        files = [video.default for video in videos]
+        taken = interleaved(contenders, files, args.repeats)
+    print(f"torch {torch.__version__}, {made.device(CPU)}")
+    print(f"{len(files)} videos, {args.repeats} times; {CLIPS * CROPS} views each\n")
+    print("| 30 views of a video | wall, s | CPU, s | videos a second | times theirs |")
+    print("|---|---:|---:|---:|---:|")
+    peer = min(median(taken[name], 0) for name in contenders if name.startswith("PyTorchVideo"))
+    for name, seconds in taken.items():
+        wall, spent = median(seconds, 0), median(seconds, 1)
+        print(f"| {name} | {wall:.2f} | {spent:.2f} | {1 / wall:.2f} | {peer / wall:.2f} |")
+
+
+def arguments() -> argparse.Namespace:
+    """What the command line says."""
+    parser = argparse.ArgumentParser(description="X3D-S on videos against PyTorchVideo's.")
+    parser.add_argument("--videos", type=Path, help="folder of real videos; else, generated ones")
+    parser.add_argument("--count", type=int, default=4, help="videos used, at most")
+    parser.add_argument("--repeats", type=int, default=2, help="times each video is predicted")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    return parser.parse_args()
+
+
+def ours(trained: Trained, dtype: torch.dtype | None) -> Predict:
+    """Our network, folded, with our decoder ahead of it."""
+    network = Network(trained, "cpu", dtype)
+    return lambda path: network.predict(path, CLIPS).scores
+
+
+def theirs(layout: torch.memory_format) -> Predict:
+    """PyTorchVideo's network behind its own decoder and transforms."""
+    net = peers.create_x3d(
+        model_num_class=CLASSES,
+        input_clip_length=FRAMES,
+        input_crop_size=160,
+        depth_factor=2.2,
+    ).eval()
+    net = net.to(memory_format=layout)  # pyright: ignore[reportCallIssue]
+    video_class, sampler, functional = peers.video_tools()
+
+    def clip(decoded: Tensor) -> list[Tensor]:
+        """(3, frames, H, W) of one clip -> three crops of (3, 13, 182, 182)."""
+        few = functional.uniform_temporal_subsample(decoded, FRAMES)
+        scaled = functional.short_side_scale((few / 255 - 0.45) / 0.225, SHORT)
+        return [functional.uniform_crop(scaled, SHORT, side) for side in range(CROPS)]
+
+    @torch.inference_mode()
+    def predict(path: Path) -> Tensor:
+        video = video_class(io.BytesIO(path.read_bytes()), path.name, decode_audio=False)
+        choose = sampler(FRAMES * STRIDE / 30, CLIPS, 1)
+        views: list[Tensor] = []
+        last = False
+        while not last:
+            start, end, _, _, last = choose(0.0, video.duration, {})
+            views += clip(video.get_clip(start, end)["video"])
+        batches = torch.stack(views).to(memory_format=layout).split(CPU_BATCH)
+        return torch.cat([net(batch) for batch in batches]).mean(0)
+
+    return predict
+
+
+def interleaved(
+    contenders: dict[str, Predict], files: list[Path], repeats: int
+) -> dict[str, list[tuple[float, float]]]:
+    """Wall and CPU seconds of each contender at each file, after one file to warm up."""
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
+    for number, path in enumerate([files[0], *files * repeats]):
+        for name, predict in contenders.items():
+            began, spent = time.perf_counter(), time.process_time()
+            scores = predict(path)
+            seconds = time.perf_counter() - began, time.process_time() - spent
+            assert scores.shape == (CLASSES,)
+            if number:
+                taken[name].append(seconds)
+    return taken
+
+
+def median(seconds: list[tuple[float, float]], which: int) -> float:
+    return statistics.median(pair[which] for pair in seconds)
+
+
+if __name__ == "__main__":
+    main()
