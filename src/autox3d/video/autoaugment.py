@@ -74,8 +74,7 @@ def invert(clip: Clip, strength: float, sign: int) -> Clip:
 
 def solarize(clip: Clip, strength: float, sign: int) -> Clip:
     """Inverts what is at least 256 ... 0."""
-    threshold = 256 - 256 * strength
-    return np.where(threshold > LEVELS, LEVELS, 255 - LEVELS).astype(np.uint8)[clip]
+    return np.where(clip < 256 - 256 * strength, clip, ~clip)
 
 
 def posterize(clip: Clip, strength: float, sign: int) -> Clip:
