@@ -122,7 +122,10 @@ def costs(of: Axes) -> None:
     plain = FuncFormatter(lambda value, _: f"{value:g}")
     of.xaxis.set_major_formatter(plain)
     low, high = of.get_xlim()
-    decades = itertools.takewhile(lambda x: x <= high, (10.0**n for n in range(-6, 6)))
-    ticks = [m * d for d in decades for m in (1, 2, 5) if low <= m * d <= high]
+    decades = list(itertools.takewhile(lambda x: x <= high, (10.0**n for n in range(-6, 6))))
+    for digits in ((1, 2, 5), (1, 2, 3, 4, 5, 6, 8)):
+        ticks = [digit * ten for ten in decades for digit in digits if low <= digit * ten <= high]
+        if len(ticks) >= 3:  # of less than a decade, finer ones
+            break
     of.set_xticks(ticks[:: max(1, len(ticks) // 6)])
     of.minorticks_off()
