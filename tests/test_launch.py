@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from mlflow_server import free_port
 from toy import wait_for
 
 pytestmark = pytest.mark.timeout(120)
@@ -88,9 +89,9 @@ def launch(tmp_path: Path) -> Iterator[Launch]:
     )
     started: list[subprocess.Popen[str]] = []
 
-    def start(what: str, processes: str | None, *words: str) -> subprocess.Popen[str]:
+    def start(what: str, processes: str | None, *words: str, **more: str) -> subprocess.Popen[str]:
         environment = {key: value for key, value in os.environ.items() if "AUTOX3D" not in key}
-        environment |= {"PYTHONPATH": str(tmp_path), "WHAT": what}
+        environment |= {"PYTHONPATH": str(tmp_path), "WHAT": what, **more}
         environment.pop("OMP_NUM_THREADS", None)
         if processes is not None:
             environment["AUTOX3D_PROCESSES"] = processes
@@ -173,6 +174,26 @@ def test_a_rank_that_dies_takes_the_job_down(launch: Launch) -> None:
     assert process.returncode == 1
     assert re.fullmatch(
         r"launch: rank 1 \(pid \d+\) was killed by SIGKILL. Run again: it resumes.",
+        errors.splitlines()[-1],
+    )
+    assert "Traceback" not in errors
+
+
+def test_a_node_that_dies_takes_the_others_down(launch: Launch) -> None:
+    """Two launchers that meet, as on two nodes; the one that is left says it in a line."""
+    meeting = f"7-1/2/n1/127.0.0.1:{free_port()}"
+    nodes = [
+        launch("wait", "1", AUTOX3D_MEETING=meeting, SLURMD_NODENAME=name) for name in ("n1", "n2")
+    ]
+    for node in nodes:
+        assert node.stdout is not None
+        assert node.stdout.readline().startswith("pid ")
+    nodes[0].kill()
+    _, errors = nodes[1].communicate(timeout=60)
+
+    assert nodes[1].returncode == 1
+    assert re.fullmatch(
+        r"launch: (n2 lost the other nodes|rank 1 \(pid \d+\) ended with status 1)\. .*",
         errors.splitlines()[-1],
     )
     assert "Traceback" not in errors

@@ -72,6 +72,7 @@ def _torchrun(processes: int, node: slurm.Node | None, command: list[str]) -> No
     logging.disable(logging.ERROR)  # torchrun's own: our last line says it all
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.rendezvous import RendezvousError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     alone = node is None
@@ -98,6 +99,9 @@ def _torchrun(processes: int, node: slurm.Node | None, command: list[str]) -> No
         if failure.exitcode == RESUME:
             sys.exit(RESUME)
         raise Refused(f"launch: {_end(rank, failure.exitcode, failure.pid)}") from None
+    except RendezvousError:
+        name = os.environ.get("SLURMD_NODENAME", "this node")
+        raise Refused(f"launch: {name} lost the other nodes. Their reason stands above.") from None
     finally:
         scratch.cleanup()
     sys.exit(0)

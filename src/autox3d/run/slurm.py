@@ -87,6 +87,7 @@ def on_every_node(command: list[str], count: int) -> int:
     flags += ["--cpu-bind=none", "--kill-on-bad-exit=1", "--export=ALL", "--unbuffered"]
     plain = {key: value for key, value in os.environ.items() if not key.startswith(STEP)}
     environment = plain | {"SLURM_JOB_ID": job, MEETING: told}
+    environment.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # a lost peer is no reason for 40 lines
     srun = subprocess.Popen(["srun", *flags, *command], env=environment, preexec_fn=die_with_parent)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: srun.send_signal(number))
