@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ import torch.nn.functional as F
 
 from autox3d import config
 from autox3d.errors import Refused
-from autox3d.video import encode, source, tables, transcode
+from autox3d.video import catalogue, encode, source, tables, transcode
 from autox3d.video.decode import IndexedVideo
 from autox3d.video.files import at_rate, open_video, pixels, timed
 from autox3d.video.isolate import Lost, run_isolated
@@ -173,6 +174,32 @@ def test_a_playlist_opens_nothing(videos):
             source.probe(videos / name)
 
 
+DISGUISES = {
+    "hls": "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{}\n#EXT-X-ENDLIST\n",
+    "ffconcat": "ffconcat version 1.0\nfile {}\n",
+    "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\nc=IN IP4 127.0.0.1\nm=video {} RTP/AVP 96\n",
+}
+
+
+@pytest.mark.parametrize("kind", DISGUISES)
+@pytest.mark.parametrize("target", ["file", "host"])
+def test_neither_pyav_nor_ffmpeg_follows_a_playlist(videos, tmp_path, kind, target):
+    """ffmpeg by itself, too: with the arguments that it would get had the probe let it through."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        host = f"http://127.0.0.1:{server.getsockname()[1]}/x.ts"
+        path = tmp_path / "playlist.mp4"
+        path.write_text(DISGUISES[kind].format(videos / "plain.mp4" if target == "file" else host))
+        with pytest.raises(source.BadVideo):
+            source.probe(path)
+        found = source.Probe(stream=0, height=96, width=128, seconds=2.0, rate=15.0)
+        command = encode.arguments(path, tmp_path / "out.mp4", found, settings())
+        assert subprocess.run(command, capture_output=True, timeout=30).returncode != 0
+        assert [file.name for file in tmp_path.iterdir()] == ["playlist.mp4"]
+        with pytest.raises(BlockingIOError):
+            server.accept()  # nobody called
+
+
 def test_paths_with_a_protocol_are_names_of_files(videos):
     """No such file lies under the root, whatever libav would make of it."""
     for path in ("http://127.0.0.1:9/x.mp4", "subfile,,start,0,end,0,,:plain.mp4", "data:,x"):
@@ -272,6 +299,19 @@ def test_one_bad_video_shifts_no_other(videos, shard, tmp_path):
     alone = run(videos, GOOD[:6], tmp_path)
     together = shard[1].loc[GOOD[:6]]
     assert alone.loc[GOOD[:6], "sha256"].tolist() == together["sha256"].tolist()
+
+
+def test_bad_videos_move_no_label(shard):
+    """Each good video of all kinds keeps the label that follows from its id, whatever is lost."""
+    out, _ = shard
+    label = {name: f"class {int(key(name), 16) % 5}" for name in corpus.KINDS}
+    listed = pd.DataFrame({"video": [*label], "path": [*label], "label": [*label.values()]})
+    listed = listed.assign(key=[key(name) for name in label], split="train", shard="index")
+    listed = listed.assign(status="listed", reason="", message="")
+    classes = sorted(set(label.values()))
+    clips = catalogue.clips(catalogue.join(listed, out), classes, Path("list"))
+    found = {k: classes[n] for k, n in zip(clips["key"], clips["label"], strict=True)}
+    assert found == {key(name): label[name] for name in GOOD}
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -50,6 +50,18 @@ def test_the_bytes_do_not_depend_on_processes_or_time(raw, tmp_path):
     assert one.equals(two)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_the_bytes_do_not_depend_on_the_processor(raw, tmp_path, name):
+    """x264 is told to go no further than AVX2; what decodes and scales is exact on any."""
+    found = source.probe(raw / name)
+    program, *rest = encode.arguments(raw / name, tmp_path / "x.mp4", found, shards.settings())
+    made = set()
+    for flags in ((), ("-cpuflags", "-avx512-avx512icl"), ("-cpuflags", "sse2")):
+        subprocess.run([program, *flags, *rest], check=True, capture_output=True)
+        made.add((tmp_path / "x.mp4").read_bytes())
+    assert len(made) == 1
+
+
 def test_the_order_of_the_list_does_not_matter(raw, tmp_path):
     shards.shard(raw, tmp_path / "one", 0, NAMES)
     shards.shard(raw, tmp_path / "two", 0, NAMES[::-1])
