@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from autox3d.nets.network import VideoNet, open_branches
 from autox3d.stages import explain
 from autox3d.video import tables
 from autox3d.video.sheet import DARK, FRAMES, GAP, TILE, jpeg, sheet, shown
+from autox3d.video.views import K_CURVE
 
 ROOT = Path(__file__).parents[1]
 
@@ -166,6 +168,21 @@ def program(root: Path, stage: str, *flags: str) -> subprocess.CompletedProcess[
     return subprocess.run(
         command, cwd=root, env=os.environ | own, capture_output=True, text=True, check=False
     )
+
+
+def test_every_number_of_clips_comes_from_one_pass(made: Path) -> None:
+    """K of 1, 3, 5, 7, 10, Center and LCR, worked out again from the saved scores (X3D, 4.3)."""
+    rows = tables.read_table(made / "scores.parquet")
+    found = json.loads((made / "m.json").read_text())["k_clips"]
+    told = {(row["crops"], row["clips"]): (row["views"], row["top1"]) for row in found}
+    assert set(told) == {(crops, k) for crops in ("center", "lcr") for k in K_CURVE}
+    for (crops, k), (views, top1) in told.items():
+        places = {"1/2"} if k == 1 else {str(Fraction(n, k - 1)) for n in range(k)}
+        chosen = rows[(rows["crops"] == crops) & rows["place"].isin(places)]
+        videos = chosen.groupby("key")
+        assert set(videos.size()) == {views} == {k if crops == "center" else 3 * k}
+        means = np.stack([np.stack(list(of)).mean(0) for _, of in videos["scores"]])
+        assert top1 == (means.argmax(1) == videos["label"].first()).mean()
 
 
 def picture(clip: dict[str, Any]) -> Image.Image:

@@ -224,7 +224,11 @@ def test_labels_are_escaped(tmp_path: Path) -> None:
     results_folder.make(tmp_path, classes=(HOSTILE, *results_folder.CLASSES[1:]))
     page = shown(tmp_path)
     assert "<script" not in page
-    assert html.escape(HOSTILE) in page.replace("&#34;", "&quot;")
+    escaped = html.escape(HOSTILE)
+    shown_as = page.replace("&#34;", "&quot;")
+    assert f"<td>{escaped}/v0.mp4</td>" in shown_as  # a file that was refused
+    assert f'<img alt="4 frames of test-{escaped}-0001, which s says is {escaped}; lit' in shown_as
+    assert f"<h3>s takes {escaped} for pan_up, 3 of 16</h3>" in shown_as
     for svg in figures(page):
         ET.fromstring(svg)
 
