@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
+import sqlite3
 from pathlib import Path
 
 import shards
@@ -87,9 +89,28 @@ class Fit:
         names = [path.stem for path in self.root.glob("checkpoints/train-*/step-*.ckpt")]
         return max((int(name.removeprefix("step-")) for name in names), default=0)
 
+    def pid(self) -> int:
+        """Of the process that writes the checkpoints."""
+        (claim,) = self.root.glob("checkpoints/train-*/claim.json")
+        return json.loads(claim.read_text())["pid"]
+
+    def job_logs(self) -> str:
+        """What SLURM kept of the jobs that failed."""
+        logs = sorted((self.toy.root / ".snakemake/slurm_logs/rule_fit").glob("*.log"))
+        return "".join(log.read_text() for log in logs)
+
     def log(self) -> str:
         """What all attempts have said."""
         return self.toy.read(".pipeline/fit.log")
+
+    def mirrored(self) -> list[tuple[str, int]]:
+        """(status, epochs) of each run in MLflow's store."""
+        asked = (
+            "select status, count(distinct step) from runs join metrics using (run_uuid) "
+            "where key = 'loss' group by run_uuid"
+        )
+        with sqlite3.connect(self.root / "mlflow.db") as store:
+            return store.execute(asked).fetchall()
 
     def last_attempt(self) -> tuple[int, int]:
         """Steps that it did, of those that were left when it began."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import re
+import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,7 +52,8 @@ def test_the_pipeline_runs_and_a_training_killed_on_two_nodes_is_resumed(
 ) -> None:
     """Two ranks on two nodes, killed: the next attempt ends with the bits of two on one node."""
     fit = Fit.add(toy, epochs=16, resources='nodes: 2, gres: "gpu:1"')
-    work = toy.start(*SLURM, AUTOX3D_PROCESSES="1", **ENVIRONMENT)
+    mirrored = {"AUTOX3D_PROCESSES": "1", "AUTOX3D_TRACKING": "on"}
+    work = toy.start(*SLURM, **mirrored, **ENVIRONMENT)
     wait_for(lambda: fit.step() >= 2 * STEPS, 200)
     (job,) = toy.jobs("rule_fit")
     toy.type("scancel", "--signal", "KILL", "--full", job)
@@ -65,6 +67,8 @@ def test_the_pipeline_runs_and_a_training_killed_on_two_nodes_is_resumed(
     assert done == total <= 16 * STEPS - killed
     assert '"processes": 2' in toy.read("fit/made.json")
     assert fit.digests() == fit.undisturbed(tmp_path / "other", processes=2).digests()
+    assert fit.mirrored() == [("FINISHED", 16)]
+    assert not list(fit.root.glob(".mlflow-spool/*"))
 
 
 def test_after_snakemake_was_killed_the_next_one_adopts_its_jobs(toy: Toy) -> None:
@@ -114,13 +118,17 @@ def test_a_job_put_back_into_the_queue_resumes(toy: Toy, tmp_path: Path) -> None
 @pytest.mark.long
 @pytest.mark.timeout(1500)
 def test_a_job_out_of_time_saves_and_the_next_one_resumes(toy: Toy, tmp_path: Path) -> None:
-    """A minute, again and again: each attempt goes on where the one before was told to stop."""
-    fit = Fit.add(toy, epochs=500, resources="gpu: 1", minutes=1)
-    work = toy.start(*SLURM, "--until", "fit", "--retries", "20", **ENVIRONMENT)
-    said, _ = work.communicate(timeout=1200)
+    """Its limit is a minute, and it is held up for so long."""
+    fit = Fit.add(toy, epochs=40, resources="gpu: 1", minutes=1)
+    work = toy.start(*SLURM, "--until", "fit", **ENVIRONMENT)
+    wait_for(lambda: fit.step() >= 2 * STEPS, 200)
+    os.kill(fit.pid(), signal.SIGSTOP)
+    held = fit.step()
+    said, _ = work.communicate(timeout=500)
 
     assert work.returncode == 0, said
-    left = [*dict.fromkeys(re.findall(r"^train s: \d+/(\d+) steps", fit.log(), re.MULTILINE))]
-    assert len(left) > 1  # attempts, each with less to do
-    assert left == sorted(left, key=int, reverse=True)
+    assert "Trying to restart" in said
+    assert "fit: saved and stopped: run again to resume." in fit.job_logs()
+    done, total = fit.last_attempt()
+    assert done == total <= 40 * STEPS - held
     assert fit.digests() == fit.undisturbed(tmp_path / "other", processes=1).digests()

@@ -34,7 +34,8 @@ from autox3d.run.commit import head
 SPOOL = Path(".mlflow-spool")
 PROJECT = "autox3d"
 KEY = "run_key"  # the tag that finds a run again
-PATIENCE = 2.0  # s that a stage waits for its last records; the sender goes on without it
+# s that a stage waits for its last records; the sender goes on without it, save in a SLURM job
+PATIENCE = 30.0 if "SLURM_JOB_ID" in os.environ else 2.0
 Record = dict[str, Any]
 
 
