@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import struct
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -231,3 +232,14 @@ def make(folder: Path) -> None:
     """Every kind, each a file of its name."""
     for name, (_, maker) in KINDS.items():
         maker(folder / name)
+
+
+def misbehave(job):
+    """A worker's job: hangs, crashes, or fills the memory, as it is told."""
+    if job == "hang":
+        time.sleep(60)
+    if job == "crash":
+        os.abort()
+    if job == "eat":
+        return len(bytearray(3 << 30))
+    return job

@@ -1,11 +1,9 @@
 """Nothing gets past `transcode`: each kind of video in `corpus.KINDS` is used or refused."""
 
 import hashlib
-import os
 import socket
 import subprocess
 import sys
-import time
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -258,21 +256,10 @@ def test_a_slow_video_costs_its_time_out(videos, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def misbehave(job):
-    """Hangs, crashes, or fills the memory, as it is told."""
-    if job == "hang":
-        time.sleep(60)
-    if job == "crash":
-        os.abort()
-    if job == "eat":
-        return len(bytearray(3 << 30))
-    return job
-
-
 def test_a_lost_worker_costs_its_own_video_alone():
     """One that hangs, crashes or wants too much memory; the others' results keep their order."""
     jobs = ["a", "hang", "b", "crash", "c", "eat", "d"]
-    found = run_isolated(misbehave, jobs, workers=2, timeout=1.0, memory_mb=2048)
+    found = run_isolated(corpus.misbehave, jobs, workers=2, timeout=1.0, memory_mb=2048)
     crashed = Lost("crashed")
     assert list(found) == ["a", Lost("timeout"), "b", crashed, "c", crashed, "d"]
 
