@@ -24,8 +24,8 @@ from autox3d.use.ahead import ahead
 from autox3d.use.network import Network, Prediction, cropped
 from autox3d.use.render import plain, stamp, subtitles
 from autox3d.video import dataset, views
-from autox3d.video.files import FileVideo
 from autox3d.video.encode import program
+from autox3d.video.files import FileVideo
 from autox3d.video.source import BadVideo
 from autox3d.video.stream import at_rate, windows
 
@@ -82,10 +82,11 @@ def test_the_package_imports_without_torch():
     assert told.stdout.split() == ["False", "True"]
 
 
-GOOD = [name for name, (kind, _) in KINDS.items() if kind == "ok" and "again" not in name]
+ODD = ("variable_rate.mp4", "late_start.mkv", "duplicate_times.mkv", "rotated_90.mp4", "1_fps.mp4")
+ODD += ("size_changes.ts", "240_fps.mp4", "trimmed.mp4", "slightly_damaged.ts", "one_frame.mp4")
 
 
-@pytest.mark.parametrize("name", GOOD)
+@pytest.mark.parametrize("name", ODD)
 def test_a_video_plays_as_it_reads(name, tmp_path):
     """Streamed once, its frames are those of random access: rotated, variable, joined or cut."""
     KINDS[name][1](tmp_path / name)
@@ -269,32 +270,28 @@ LONG = """
 import sys, autox3d
 from pathlib import Path
 network = autox3d.load(sys.argv[1], device="cpu")
-network.predict(sys.argv[2])
-Path("/proc/self/clear_refs").write_text("5")
-moments = network.predict(sys.argv[3]).moments
-peak = next(l for l in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in l)
-print(len(moments), peak.split()[1])
+for path in sys.argv[2:]:
+    Path("/proc/self/clear_refs").write_text("5")
+    moments = network.predict(path, crops="center").moments
+    peak = next(l for l in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in l)
+    print(len(moments), peak.split()[1])
 """
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux measures it")
 def test_memory_does_not_grow_with_a_video(tmp_path):
-    """Five minutes take what twenty seconds take; their small frames alone would be 57 MB."""
+    """Two minutes take what twenty seconds take; their frames alone would be 133 MB."""
     _, genotype, classes = trained()
-    slow = replace(genotype, input=replace(genotype.input, stride=30))
+    slow = replace(genotype, input=replace(genotype.input, stride=30, short=96))
     weights.save(tmp_path / "net", ready(slow), slow, classes, {})
-    short, long = film(tmp_path / "short.avi", 20), film(tmp_path / "long.avi", 300)
+    videos = [film(tmp_path / f"{number}.avi", s, "128x96") for number, s in enumerate((20, 120))]
+    command = [sys.executable, "-c", LONG, tmp_path / "net", videos[0], *videos]
+    told = subprocess.run(command, capture_output=True, text=True, check=True)
 
-    def peak(path: Path) -> tuple[int, int]:
-        command = [sys.executable, "-c", LONG, tmp_path / "net", short, path]
-        told = subprocess.run(command, capture_output=True, text=True, check=True)
-        clips, kilobytes = told.stdout.split()
-        return int(clips), int(kilobytes)
+    _, (few, small), (many, large) = (map(int, row.split()) for row in told.stdout.splitlines())
 
-    (few, small), (many, large) = peak(short), peak(long)
-
-    assert (few, many) == (10, 75)
-    assert large - small < 20_000
+    assert (few, many) == (10, 30)
+    assert large - small < 20_000  # kB
 
 
 def test_what_is_made_ahead_keeps_its_order_and_its_errors():

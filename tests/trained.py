@@ -29,6 +29,6 @@ def ready(genotype: Genotype) -> VideoNet:
     open_branches(net, 0.5)
     nn.init.normal_(net.head.classify.weight, std=0.5)
     clip = genotype.input
-    for _ in range(20):
-        net(torch.randn(4, 3, clip.frames, clip.crop, clip.crop))
+    for _ in range(5):
+        net(torch.randn(2, 3, clip.frames, clip.crop, clip.crop))
     return net.eval()
