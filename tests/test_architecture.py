@@ -16,11 +16,12 @@ PARTS = {"nets", "search", "learn", "video"}
 MAY_IMPORT = {
     **dict.fromkeys(PLAIN, PLAIN),
     **dict.fromkeys(PARTS, PLAIN),
+    "plan": PLAIN | {"video"},
     "run": PLAIN | PARTS,
     "report": PLAIN | PARTS | {"run", "use"},
     "stages": PLAIN | PARTS | {"run", "report", "use"},
-    "use": PLAIN | PARTS | {"run"},
-    "commands": PLAIN | PARTS | {"run", "report", "use"},
+    "use": PLAIN | PARTS | {"run", "plan"},
+    "commands": PLAIN | PARTS | {"run", "report", "use", "plan"},
     "cli": {"commands", "run"},
     "__init__": PLAIN | PARTS | {"use"},
 }

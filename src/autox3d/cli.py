@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from autox3d.commands import compare, networks, spaces, use
+from autox3d.commands import compare, networks, plan, spaces, use
 from autox3d.commands.parser import Commands
 from autox3d.run.program import run
 
@@ -23,4 +23,5 @@ def parser() -> argparse.ArgumentParser:
     spaces.add_to(commands)
     compare.add_to(commands)
     use.add_to(commands)
+    plan.add_to(commands)
     return top

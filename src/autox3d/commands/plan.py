@@ -1,0 +1,98 @@
+"""What a pipeline will cost, before it runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import yaml
+
+from autox3d import atomic, yamlfile
+from autox3d.commands.parser import Commands, positive
+from autox3d.config import Params
+from autox3d.errors import Refused
+from autox3d.plan import Rates, Videos, Work, work
+
+HEAD = ("stage", "device-hours", "core-hours", "GB", "files")
+SPLITS = ("train", "val", "test")
+
+
+def add_to(commands: Commands) -> None:
+    """plan."""
+    one = commands.add("plan", plan)
+    one.add_argument("--params", type=Path, default=Path("params.yaml"), help="its settings")
+    one.add_argument("--rates", type=Path, required=True, help="what a device does; see --measure")
+    one.add_argument("--measure", action="store_true", help="measure here, and write --rates")
+    for split in SPLITS:
+        one.add_argument(f"--{split}", type=whole, default=0, help="videos of this split")
+    one.add_argument("--classes", type=positive, required=True, help="of the data set")
+    one.add_argument("--seconds", type=positive, required=True, help="of a video, the mean")
+    one.add_argument("--json", action="store_true", help="for programs")
+
+
+def whole(text: str) -> int:
+    """A number of videos."""
+    if (number := int(text)) < 0:
+        raise ValueError
+    return number
+
+
+def plan(args: argparse.Namespace) -> None:
+    """Print device-hours, core-hours, disk and files of each stage, from measured rates."""
+    params = yamlfile.load(args.params, Params)
+    videos = Videos(args.train, args.val, args.test, args.classes, args.seconds)
+    needed = {"train", params.evaluate.split}
+    if missing := [split for split in SPLITS if split in needed and not getattr(videos, split)]:
+        raise Refused(f"plan: no videos of split '{missing[0]}'. Say how many: --{missing[0]} 1000")
+    if args.measure:
+        from autox3d.use import probe  # torch takes its time
+
+        atomic.write_text(
+            args.rates, yaml.safe_dump(asdict(probe.measure(params)), sort_keys=False)
+        )
+    rates = yamlfile.load(args.rates, Rates)
+    found = rows(work(params, videos, rates), rates)
+    if args.json:
+        print(json.dumps({"rates": asdict(rates), "videos": videos._asdict(), "stages": found}))
+    else:
+        print(page(found, rates))
+
+
+def rows(found: list[Work], rates: Rates) -> list[dict]:
+    """One a stage, and their sum."""
+    made = [
+        {
+            "stage": one.stage,
+            "device_hours": one.device_hours(rates),
+            "core_hours": one.core_hours(rates),
+            "gigabytes": one.gigabytes,
+            "files": one.files,
+        }
+        for one in found
+    ]
+    total = {key: sum(row[key] for row in made) for key in made[0] if key != "stage"}
+    return [*made, {"stage": "total", **total}]
+
+
+def page(found: list[dict], rates: Rates) -> str:
+    """What `plan` says to people."""
+    cells: list[tuple[str, ...]] = [HEAD]
+    for row in found:
+        stage, *hours, files = row.values()
+        cells.append((stage, *(f"{value:,.1f}" for value in hours), f"{files:,}"))
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = []
+    for row in cells:
+        stage, *numbers = (f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))
+        lines.append("  ".join([f"{stage.strip():<{widths[0]}}", *numbers]))
+    told = {field.name: getattr(rates, field.name) for field in fields(rates)}
+    about = "A device: {device}, measured with {measured}.\n"
+    about += (
+        "It does {train:g} G multiply-adds a second in training, {forward:g} in forward passes.\n"
+    )
+    about += "A core transcodes {transcode:g} s of video or cuts {clips:g} clips in a second;\n"
+    about += "a second of clip has {megabytes:g} MB.\n"
+    about += "Stages that are not listed take minutes. Raw videos are not counted."
+    return "\n".join([*lines, "", about.format(**told)])
