@@ -24,8 +24,8 @@ pytestmark = pytest.mark.system
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-sync"]
 FLAGS += ["--disable-background-networking", "--disable-component-update", "--no-first-run"]
 
-# Measures a page in frames as wide as a phone, a tablet and a desk.
-WIDTHS = [320, 360, 768, 1280]
+# Measures a page in frames as wide as a phone, a tablet and a desk, or as A4 between its margins.
+SCREENS, PAPER = [320, 360, 768, 1280], [718]
 PROBE = """<!doctype html><title>probe</title><link rel="icon" href="data:,"><script>
 const found = {}, widths = %s;
 for (const width of widths) {
@@ -74,8 +74,11 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     test_compare.change(root)
     compared = comparison.page(before, load(str(root)))
     (root / "results/compared.html").write_text(compared)
-    for name in ("report", "compared"):
-        probe = PROBE % (json.dumps(WIDTHS), f"results/{name}.html")
+    page = (root / "results/report.html").read_text()
+    assert page.count("@media print") == 1
+    (root / "results/printed.html").write_text(page.replace("@media print", "@media all"))
+    for name, widths in (("report", SCREENS), ("compared", SCREENS), ("printed", PAPER)):
+        probe = PROBE % (json.dumps(widths), f"results/{name}.html")
         (root / f"probe_{name}.html").write_text(probe)
     handler = functools.partial(Handler, directory=str(root))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -98,10 +101,15 @@ def chromium(profile: Path, *arguments: str) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("name", "drawn", "pictures"), [("report", FIGURES, PICTURES), ("compared", COMPARED, 0)]
+    ("name", "widths", "drawn", "pictures"),
+    [
+        ("report", SCREENS, FIGURES, PICTURES),
+        ("compared", SCREENS, COMPARED, 0),
+        ("printed", PAPER, FIGURES, PICTURES),
+    ],
 )
 def test_a_page_fits_every_width_and_asks_for_nothing(
-    address: str, tmp_path: Path, name: str, drawn: int, pictures: int
+    address: str, tmp_path: Path, name: str, widths: list[int], drawn: int, pictures: int
 ) -> None:
     """No horizontal scroll from 320 px on, all drawn, text legible, console silent.
 
@@ -112,7 +120,7 @@ def test_a_page_fits_every_width_and_asks_for_nothing(
     dom, said = chromium(tmp_path, "--dump-dom", budget, f"{address}/probe_{name}.html")
 
     found = json.loads(re.search(r"<pre>(.*?)</pre>", dom).group(1))  # pyright: ignore[reportOptionalMemberAccess]
-    assert sorted(map(int, found)) == WIDTHS
+    assert sorted(map(int, found)) == widths
     for width, seen in found.items():
         assert seen["scroll"] <= int(width)
         assert seen["drawn"] == seen["figures"] == drawn
