@@ -10,7 +10,7 @@ READY := .venv/.ready
 help:
 	@echo "make demo         set up, then the whole pipeline on generated videos -> results/report.html"
 	@echo "make test         set up, then the tests that need no system packages"
-	@echo "make test-system  the tests with SLURM and Chromium (apt-get installs them, as root)"
+	@echo "make test-system  the tests with SLURM, PostgreSQL and Chromium (apt-get installs them, as root)"
 	@echo "make test-slurm   those with SLURM alone"
 	@echo "make test-long    kills at random points, requeues, time-outs: an hour, and the system packages"
 	@echo "make check        formatting, lint, types"
