@@ -145,19 +145,15 @@ def _seen(name: str, clip: dict[str, Any], source: Source, title: str = "") -> P
     """A clip with what it was taken for."""
     peak = 1 + max(range(len(clip["by_frame"])), key=clip["by_frame"].__getitem__)
     lit = " and, below, for ".join(clip["lit"])
-    said = (
-        clip["predicted"]
-        if clip["actual"] in (None, clip["predicted"])
-        else (f"{clip['predicted']}, but is {clip['actual']}")
-    )
+    wrong = clip["actual"] not in (None, clip["predicted"])
+    said = clip["predicted"] + (f", but is {clip['actual']}" if wrong else "")
     alt = (
         f"{len(clip['shown'])} frames of {clip['key']}, which {name} says is {said}; lit where "
         f"it saw what speaks for {lit}, most in frame {peak} of {len(clip['by_frame'])}."
     )
     caption = f"{clip['key']}; score {clip['score']:.2f}. Lit for {lit}."
-    return Picture(
-        title or f"{name} sees {clip['predicted']}", clip["picture"], alt, caption, source
-    )
+    title = title or f"{name} sees {clip['predicted']}"
+    return Picture(title, clip["picture"], alt, caption, source)
 
 
 def _mistaken(name: str, pair: dict[str, Any], source: Source) -> Iterator[Picture]:

@@ -56,12 +56,12 @@ def accuracy(results: Results) -> Section:
         both = table.rows(tested, ("lcr", "center"))
         section.parts.append(Table("Results", table.HEAD, both, source))
     if any(len(n.evaluation["k_clips"]) > 2 for n in labelled if n.evaluation):
+        caption = (
+            "A point for each number of clips (X3D, Figures 3 and A.4): left over a linear axis, "
+            f"right over a logarithmic one. Numbers: clips of {labelled[0].name}."
+        )
         for crops, what in (("center", "centre crop"), ("lcr", "three crops")):
             svg = figures.clips_over_cost(labelled, crops)
-            caption = "A point for each number of clips (X3D, Figures 3 and A.4): left over a "
-            caption += (
-                f"linear axis, right over a logarithmic one. Numbers: clips of {labelled[0].name}."
-            )
             section.parts.append(Figure(f"More clips, {what}", svg, caption, source, wide=True))
     section.parts.append(_printed(rows))
     return section
