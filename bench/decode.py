@@ -28,11 +28,7 @@ CLOSE = 3.0  # mean difference of 255: colour conversions differ in rounding and
 def main() -> None:
     torch.set_num_threads(1)
     options = footage.options(__doc__)
-    everyone = readers.peers()
-    for name, found in everyone.items():
-        if isinstance(found, str):
-            print(f"{name} {found}")
-    usable = {name: found for name, found in everyone.items() if not isinstance(found, str)}
+    usable = readers.usable(options.only)
     with footage.encoded(options.videos, options.count) as videos:
         for video in videos:
             check(usable, video)

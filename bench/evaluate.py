@@ -39,10 +39,7 @@ def main() -> None:
     torch.set_num_threads(1)
     options = footage.options(__doc__)
     ways: dict[str, Way] = {"one decode, ours": together}
-    for name, found in readers.peers().items():
-        if isinstance(found, str):
-            print(f"{name} {found}")
-            continue
+    for name, found in readers.usable(options.only).items():
         kind = "ours" if name == "ours" else "default"
         ways[f"view by view, {name}, {kind}"] = partial(one_by_one, read=found, kind=kind)
         if name in ("SlowFast's way", "PyTorchVideo"):

@@ -50,6 +50,7 @@ def options(doc: str | None) -> argparse.Namespace:
     parser.add_argument("--videos", type=Path, help="folder of real videos; else, generated ones")
     parser.add_argument("--count", type=int, default=4, help="videos used, at most")
     parser.add_argument("--clips", type=int, default=12, help="clips timed of each video")
+    parser.add_argument("--only", nargs="+", metavar="READER", help="these peers alone, by name")
     return parser.parse_args()
 
 

@@ -62,6 +62,19 @@ def slowfast(path: Path, indices: np.ndarray) -> np.ndarray:
     return np.stack([found[round(int(index) * tick)] for index in indices])
 
 
+def usable(only: list[str] | None) -> dict[str, Reader]:
+    """Readers that are here, ours first; of the peers those of `only` alone. Tells of others."""
+    found: dict[str, Reader] = {}
+    for name, reader in peers().items():
+        if only and not name.startswith("ours") and name not in only:
+            continue
+        if isinstance(reader, str):
+            print(f"{name} {reader}")
+        else:
+            found[name] = reader
+    return found
+
+
 def peers() -> dict[str, Reader | str]:
     """All readers by name, ours first."""
     found: dict[str, Reader | str] = {"ours": ours, "ours, any file": any_file}
