@@ -98,6 +98,7 @@ def test_x3d_s_costs_what_its_published_figures_say(kinetics):
     assert yamlfile.load(ROOT / "params/kinetics400.yaml", Params).train["x3d_s"].bn_steps == 200
     hours = (3 * clips * 1.963 / 3600 + checked * 1.963 / 7200) / 3600
     assert train["device_hours"] == pytest.approx(hours, rel=1e-3)
+    assert train["petamacs"] == pytest.approx((3 * clips + checked) * 1.963 / 1e6, rel=1e-3)
     assert train["core_hours"] == pytest.approx((clips + checked) / 50 / 3600)
     assert evaluate["device_hours"] == pytest.approx(20_000 * a_video / 7200 / 3600, rel=1e-3)
 

@@ -15,7 +15,7 @@ from autox3d.config import Params
 from autox3d.errors import Refused
 from autox3d.plan import Rates, Videos, Work, work
 
-HEAD = ("stage", "device-hours", "core-hours", "GB", "files")
+HEAD = ("stage", "P multiply-adds", "device-hours", "core-hours", "GB", "files")
 SPLITS = ("train", "val", "test")
 
 
@@ -65,6 +65,7 @@ def rows(found: list[Work], rates: Rates) -> list[dict]:
     made = [
         {
             "stage": one.stage,
+            "petamacs": (one.trained + one.forward) / 1e6,
             "device_hours": one.device_hours(rates),
             "core_hours": one.core_hours(rates),
             "gigabytes": one.gigabytes,
@@ -80,8 +81,8 @@ def page(found: list[dict], rates: Rates) -> str:
     """What `plan` says to people."""
     cells: list[tuple[str, ...]] = [HEAD]
     for row in found:
-        stage, *hours, files = row.values()
-        cells.append((stage, *(f"{value:,.1f}" for value in hours), f"{files:,}"))
+        stage, *amounts, files = row.values()
+        cells.append((stage, *(f"{value:,.1f}" for value in amounts), f"{files:,}"))
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = []
     for row in cells:
