@@ -102,6 +102,8 @@ def train(folder: Path, genotype: Path, clips: Path, shards: Path, seed: int) ->
     settings = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
     settings["train"]["s"]["seed"] = seed
     folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "params").exists():
+        (folder / "params").symlink_to(PARAMS.parent / "params")
     (folder / "params.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     outputs = {"weights": "weights/s", "curve": "s.csv", "made": "made.json"}
     if not (folder / "made.json").exists():

@@ -35,11 +35,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="A network's forms: accuracy and latency.")
     for name in ("weights", "videos", "calibration"):
         parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--count", type=int, default=1000, help="videos a class, at most")
     parser.add_argument("--repeats", type=int, default=20)
     args = parser.parse_args()
     trained = weights.load(args.weights)
     side = trained.genotype.input.short
-    views = list(labelled(args.videos, trained))
+    views = list(labelled(args.videos, trained, args.count))
     with tempfile.TemporaryDirectory() as scratch:
         forms = runs(trained, calibration(args.calibration, trained), Path(scratch), side)
     print(f"{trained.genotype.name}, {len(views)} videos; {made.device(torch.device('cpu'))}\n")
@@ -51,7 +52,7 @@ def main() -> None:
     clips = torch.randn(30, 3, trained.genotype.input.frames, side, side)
     for name, (run, dtype) in forms.items():
         with torch.no_grad():
-            scores = torch.stack([run(normalise(x).to(dtype)).float().mean(0) for x, _ in views])
+            scores = torch.stack([mean(run, x, dtype) for x, _ in views])
             took = measure(run, clips.to(dtype), CPU_BATCH, args.repeats, warmup=3)
         expected = scores if expected is None else expected
         labels = torch.tensor([label for _, label in views])
@@ -61,6 +62,12 @@ def main() -> None:
             f"{1e3 * t.median:.1f} ({1e3 * t.low:.1f} to {1e3 * t.high:.1f})" for t in took[:2]
         ]
         print(f"| {name} | {top1:.1f} | {moved:.4f} | {' | '.join(times)} |")
+
+
+def mean(run: export.Run, views: Tensor, dtype: torch.dtype) -> Tensor:
+    """uint8 (V, T, S, S, 3) -> float32 (C,)."""
+    pieces = normalise(views).to(dtype).split(CPU_BATCH)
+    return torch.cat([run(piece).float() for piece in pieces]).mean(0)
 
 
 def runs(
@@ -79,10 +86,11 @@ def runs(
     }
 
 
-def labelled(folder: Path, trained: weights.Trained) -> Iterable[tuple[Tensor, int]]:
+def labelled(folder: Path, trained: weights.Trained, count: int) -> Iterable[tuple[Tensor, int]]:
     """uint8 (30, T, S, S, 3) and the class of every video that decodes."""
     clip = trained.genotype.input
-    for path in sorted(folder.glob("*/*")):
+    chosen = [sorted((folder / name).iterdir())[:count] for name in trained.classes]
+    for path in (path for paths in chosen for path in paths):
         try:
             found = windows(path, 10, clip.frames, clip.stride, clip.short, "linspace")
             views = torch.cat([cropped(window.frames, "lcr", clip) for window in found])

@@ -13,7 +13,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from trained import ARCHITECTURES, CLASSES, ready, trained
+from trained import CLASSES, ready, trained
 
 from autox3d.errors import Refused
 from autox3d.nets import weights
@@ -38,12 +38,12 @@ def nonlocal_() -> Trained:
     return Trained(ready(genotype), genotype, CLASSES, {}, {})
 
 
-NETWORKS = sorted(path.stem for path in ARCHITECTURES.glob("*.yaml") if "space" not in path.stem)
-
-
-@pytest.mark.parametrize("name", [*NETWORKS, "nonlocal"])
+@pytest.mark.parametrize("name", ["autox3d_s", "x3d_s", "nonlocal"])
 def test_a_folded_network_is_the_network_without_batch_norm(name):
-    """In float64 to 1e-10, at the training crop and at a larger one; the first is left as it is."""
+    """In float64 to 1e-10, at the training crop and at a larger one; the first is left as it is.
+
+    In float32 a CPU takes another way, through operators that do two steps at once: to 1e-4.
+    """
     found = nonlocal_() if name == "nonlocal" else small(name)
     net = found.net.double()
     before = {key: tensor.clone() for key, tensor in net.state_dict().items()}
@@ -56,6 +56,9 @@ def test_a_folded_network_is_the_network_without_batch_norm(name):
             expected = net.logits(clips)
             torch.testing.assert_close(quick.logits(clips), expected, rtol=0, atol=1e-10)
         assert expected.std() > 0.1
+    with torch.inference_mode():
+        single = quick.float().logits(clips.float()).double()
+    torch.testing.assert_close(single, expected, rtol=1e-4, atol=1e-4)
     assert all(torch.equal(net.state_dict()[key], tensor) for key, tensor in before.items())
 
 
