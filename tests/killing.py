@@ -30,6 +30,10 @@ import shards
 import torch
 import yaml
 
+from autox3d.video import tables
+from autox3d.video.dataset import epoch_order
+from autox3d.video.store import Clips
+
 ROOT = Path(__file__).parents[1]
 INPUT = "input: {frames: 4, stride: 2, crop: 32, short: 32}\n"
 BLOCK = """\
@@ -74,13 +78,15 @@ ENVIRONMENT = {
     "AUTOX3D_SAVE_EVERY": "0",  # s: after every step
     "OMP_NUM_THREADS": "1",
 }
-PROGRAMS = [f"autox3d.stages.{stage}" for stage in FLAGS]
+PROGRAMS = [f"autox3d.stages.{stage}" for stage in (*FLAGS, "evaluate")]
 
 
-def make_clips(folder: Path) -> Path:
-    """clips.parquet: 16 videos for training in two halves of 8, 8 for validation."""
-    from autox3d.video import tables
-
+@functools.cache
+def make_clips(root: Path) -> Path:
+    """A folder with clips.parquet: 16 videos for training in two halves of 8, 8 for validation."""
+    Runner()  # the first to start a fork server decides what that one imports; transcoding would
+    folder = root / "killing"
+    folder.mkdir()
     table = tables.read_table(shards.make(folder, 24))
     classes = tables.read_classes(folder / "clips.parquet")
     number = np.arange(len(table))
@@ -133,9 +139,6 @@ def newest(folder: Path, stage: str) -> int:
 
 def step_keys(folder: Path, epoch: int, step: int) -> list[str]:
     """The clips of a step of `train`, in the order of its chunks."""
-    from autox3d.video.dataset import epoch_order
-    from autox3d.video.store import Clips
-
     clips = Clips.load(folder / "clips.parquet", split="train")
     order = epoch_order(len(clips), 4, 1, epoch)[step]
     return [key.decode() for key in clips.keys[order].tolist()]
@@ -166,16 +169,17 @@ class Runner:
     """Starts the programs in forks of a process that has imported them: seconds fewer a run."""
 
     def __init__(self) -> None:
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload([__name__, *PROGRAMS])
+        self.context = multiprocessing.get_context("forkserver")
+        self.context.set_forkserver_preload([__name__, *PROGRAMS])
         with pytest.MonkeyPatch.context() as patch:  # Python 3.11 does not tell it sys.path
             patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+            for name, value in ENVIRONMENT.items():  # some are read when a module is imported
+                patch.setenv(name, value)
             forkserver.ensure_running()
 
     def run(self, stage: str, folder: Path, processes: int = 1, **environment: str) -> int:
         """The exit status, negative for a signal; what was said is added to folder/log."""
-        settings = ENVIRONMENT | environment
-        job = self._context.Process(target=_job, args=(stage, folder, processes, settings))
+        job = self.context.Process(target=_job, args=(stage, folder, processes, environment))
         job.start()
         job.join(120)
         if job.exitcode is None:
@@ -302,22 +306,34 @@ def _patch(owner: str, name: str, change: Callable[[Callable[..., Any]], Any]) -
 
 
 def _die() -> None:
+    Path("died").touch()
     os.killpg(0, signal.SIGKILL)
     signal.pause()
 
 
 def _terminate() -> None:
-    """SIGTERM, and a second one while the checkpoint is being written."""
-    target = {"rank": os.getpid(), "launcher": os.getppid()}[os.environ["TARGET"]]
-    sync = os.fsync
+    """SIGTERM, and another one at every write to the disk that follows."""
+
+    def tell() -> None:
+        for target in _targets():
+            os.kill(target, signal.SIGTERM)
 
     def again(handle: int) -> None:
-        os.kill(target, signal.SIGTERM)
+        tell()
         sync(handle)
 
-    os.fsync = again
+    sync, os.fsync = os.fsync, again
     Path("told").touch()
-    os.kill(target, signal.SIGTERM)
+    tell()
+
+
+def _targets() -> list[int]:
+    """TARGET: this rank, its launcher, or a launcher with all its ranks."""
+    alone = os.environ.get("WORLD_SIZE") is None
+    launcher = os.getpid() if alone else os.getppid()
+    ranks = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
+    every = [launcher, *map(int, [] if alone else ranks)]
+    return {"rank": [os.getpid()], "launcher": [launcher], "all": every}[os.environ["TARGET"]]
 
 
 def _at_exit(do: Callable[[], object]) -> None:

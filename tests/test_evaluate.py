@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
 import socket
 from pathlib import Path
@@ -37,13 +36,15 @@ VIEWS = [
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """N.parquet for each N: real videos, some of them under several keys."""
-    folder = killing.make_clips(tmp_path_factory.mktemp("clips"))
-    rows = tables.read_table(folder / "clips.parquet")
+    made = killing.make_clips(tmp_path_factory.getbasetemp())
+    folder = tmp_path_factory.mktemp("counts")
+    (folder / "shards").symlink_to(made / "shards")
+    rows = tables.read_table(made / "clips.parquet")
     (folder / "s.yaml").write_text(killing.GENOTYPE)
     every = pd.concat([rows] * 3, ignore_index=True)[:MOST]
     every["key"] = [f"k{number:02d}" for number in range(MOST)]
     every["split"] = "test"
-    classes = tables.read_classes(folder / "clips.parquet")
+    classes = tables.read_classes(made / "clips.parquet")
     for count in range(1, MOST + 1):
         tables.write_table(every[:count], folder / f"{count}.parquet", classes)
     return folder
@@ -54,7 +55,7 @@ def found(folder: Path, counts: tuple[int, ...], processes: int) -> dict[str, li
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    context = multiprocessing.get_context("spawn")
+    context = killing.Runner().context
     out = folder / f"{processes}.json"
     ranks = [
         context.Process(target=_rank, args=(folder, counts, rank, processes, port, out))

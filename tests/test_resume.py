@@ -34,7 +34,7 @@ class Whole(NamedTuple):
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return killing.make_clips(tmp_path_factory.mktemp("clips"))
+    return killing.make_clips(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(scope="module")

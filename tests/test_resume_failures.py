@@ -21,7 +21,7 @@ pytestmark = pytest.mark.timeout(600)
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return killing.make_clips(tmp_path_factory.mktemp("clips"))
+    return killing.make_clips(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(scope="module")
