@@ -38,7 +38,7 @@ def nonlocal_() -> Trained:
     return Trained(ready(genotype), genotype, CLASSES, {}, {})
 
 
-@pytest.mark.parametrize("name", ["autox3d_s", "x3d_s", "nonlocal"])
+@pytest.mark.parametrize("name", ["autox3d_s", "autox3d_s_published_cost", "x3d_s", "x2d", "nonlocal"])
 def test_a_folded_network_is_the_network_without_batch_norm(name):
     """In float64 to 1e-10, at the training crop and at a larger one; the first is left as it is.
 
