@@ -54,7 +54,7 @@ def compare(
         account = cost(trained.genotype, len(trained.classes), clip.frames, clip.short)
         for form in forms:
             run, dtype = FORMS[form](trained, place)
-            with torch.inference_mode(form not in ("pt2",)), torch.no_grad():
+            with torch.no_grad():
                 found = measure(run, clips.to(dtype), size, repeats, warmup)
             rows.append(
                 {
