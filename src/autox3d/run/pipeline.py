@@ -44,7 +44,7 @@ from autox3d.run.program import RESUME, die_with_parent, run
 T = TypeVar("T")
 FOLDER = Path(".pipeline")  # stamps and logs; nothing in it is worth keeping
 LOCKS = Path(".snakemake/locks")
-PATIENCE = float(os.environ.get("AUTOX3D_PATIENCE", "600"))  # s to wait for another DVC process
+PATIENCE = float(os.environ.get("AUTOX3D_PATIENCE", "3600"))  # s to wait for another DVC process
 TAIL = 20  # lines of a failed stage's log to show
 
 
