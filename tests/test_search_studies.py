@@ -115,7 +115,7 @@ def study(workspace: Path, *words: str) -> str:
         env=os.environ | ENVIRONMENT,
         capture_output=True,
         text=True,
-        timeout=250,
+        timeout=800,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -137,6 +137,7 @@ def test_a_study_goes_on_where_it_was_stopped_and_never_mixes_settings(workspace
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", ["channels", "attention", "targets"])
 def test_every_study_is_one_command(workspace, name):
     """At the size of a test: every number is one, and each trace has a row an epoch."""
@@ -145,11 +146,12 @@ def test_every_study_is_one_command(workspace, name):
     traces = list((workspace / "out").rglob("trace.csv"))
 
     assert "nan" not in said
-    assert len(traces) == {"channels": 2, "attention": 1, "targets": 6}[name]
+    assert len(traces) == {"channels": 2, "attention": 1, "targets": 9}[name]
     assert all(len(pd.read_csv(path)) == 1 for path in traces)
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_seeds_stand_beside_their_controls(workspace):
     """Two of each, and how far the seeds agree."""
     said = study(workspace, "bench.search_demo", "--seeds", "1", "2").splitlines()
@@ -161,6 +163,7 @@ def test_seeds_stand_beside_their_controls(workspace):
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_the_found_network_stands_beside_random_ones(workspace, whole):
     """Four others, each as a path of the supernet and trained for an epoch."""
     for path, source in {
