@@ -132,7 +132,7 @@ def _step(
     hits = torch.zeros(1, dtype=torch.float64, device=world.device)
     running = Running(state.net)
     for number, clips, labels in chunks(batch, recipe.chunk, world.device):
-        running.begin_chunk()
+        running.rewind()
         torch.manual_seed(chunk_seed(recipe.seed, done, number))  # dropout
         with torch.autocast(world.device.type, torch.bfloat16, enabled=world.device.type == "cuda"):
             logits = state.net(clips)

@@ -34,7 +34,7 @@ class Running:
         self._before = [buffer.clone() for buffer in self._buffers]
         self.sums = [torch.zeros_like(b) for b in self._buffers if b.is_floating_point()]
 
-    def begin_chunk(self) -> None:
+    def rewind(self) -> None:
         """Every chunk starts from where the step did."""
         _foreach_copy_(self._buffers, self._before)
 
@@ -70,8 +70,8 @@ def settle(
     """
     norms: list[Any] = [layer for layer in net.modules() if is_norm(layer)]
     momenta = [norm.momentum for norm in norms]
-    counts = [norm.num_batches_tracked.clone() for norm in norms]
     widths = [len(norm.running_mean) for norm in norms]
+    running = Running(net)
     net.train()
     for norm in norms:
         norm.momentum = 1.0  # the running statistics are the last chunk's
@@ -84,6 +84,7 @@ def settle(
             mean = torch.cat([norm.running_mean for norm in norms]).double()
             variance = torch.cat([norm.running_var for norm in norms]).double()
             moments[number] = torch.stack([mean, variance + mean.square()])
+        running.rewind()  # the state may be saved before the next step
         reduce([moments])
         found.append(moments.mean(0))
     mean, square = torch.stack(found).mean(0)
@@ -91,6 +92,5 @@ def settle(
     for norm, of, by in zip(norms, mean.split(widths), spread.split(widths), strict=True):
         norm.running_mean.copy_(of)
         norm.running_var.copy_(by)
-    for norm, momentum, count in zip(norms, momenta, counts, strict=True):
+    for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
-        norm.num_batches_tracked.copy_(count)
