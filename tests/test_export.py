@@ -38,7 +38,7 @@ def nonlocal_() -> Trained:
     return Trained(ready(genotype), genotype, CLASSES, {}, {})
 
 
-@pytest.mark.parametrize("name", ["autox3d_s", "autox3d_s_published_cost", "x3d_s", "x2d", "nonlocal"])
+@pytest.mark.parametrize("name", ["autox3d_s_published_cost", "x3d_xs", "nonlocal"])
 def test_a_folded_network_is_the_network_without_batch_norm(name):
     """In float64 to 1e-10, at the training crop and at a larger one; the first is left as it is.
 
@@ -65,9 +65,10 @@ def test_a_folded_network_is_the_network_without_batch_norm(name):
 @pytest.fixture(scope="module")
 def glore() -> Trained:
     """A network with GloRe, squeeze-excite, swish, strides and shortcuts."""
-    found = small("autox3d_s")
-    assert any(group.attention == "glore" for group in found.genotype.groups)
-    return found
+    found = small("autox3d_s").genotype
+    genotype = replace(found, groups=found.groups[1:4])  # an export takes seconds a dozen layers
+    assert genotype.groups[-1].attention == "glore"
+    return Trained(ready(genotype), genotype, CLASSES, {}, {})
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,7 @@ def files(glore, tmp_path_factory) -> Path:
         found = export.export(glore, folder / name, 40)
         assert found.difference <= export.TOLERANCE
         assert found.bytes == (folder / name).stat().st_size
-    typical = torch.randint(0, 256, (8, 4, 40, 40, 3), dtype=torch.uint8)
+    typical = torch.randint(0, 256, (4, 4, 40, 40, 3), dtype=torch.uint8)
     export.export(glore, folder / "int8.onnx", 40, typical)
     return folder
 
@@ -148,7 +149,7 @@ def test_int8_stores_a_byte_a_weight_and_stays_near(glore, files):
 
 def test_a_file_that_scores_otherwise_is_not_written(glore, tmp_path, monkeypatch):
     """The check comes before the name; what was there before stays."""
-    out = tmp_path / "net.onnx"
+    out = tmp_path / "net.pt2"
     out.write_text("before")
     other = folded(ready(glore.genotype))
     monkeypatch.setattr(export, "folded", lambda net: other)
@@ -180,7 +181,7 @@ def test_networks_are_timed_side_by_side(glore, tmp_path):
     """Given weights in every form, and a bare genotype; a row each, with cost and memory."""
     weights.save(tmp_path / "net", glore.net, glore.genotype, CLASSES, {})
     glore.genotype.save(tmp_path / "bare.yaml")
-    forms = ["fast", "folded", "plain", "bfloat16", "pt2", "onnx"]
+    forms = ["fast", "folded", "plain", "bfloat16", "pt2"]
     few = {"views": 4, "batch": 3, "repeats": 2, "warmup": 1, "device": "cpu", "classes": 9}
     rows = compare([tmp_path / "net"], forms, **few)
     rows += compare([tmp_path / "bare.yaml"], ["fast"], **few)
