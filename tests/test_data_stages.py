@@ -56,7 +56,7 @@ def refused(result: subprocess.CompletedProcess[str]) -> str:
 def made(tmp_path_factory) -> Path:
     """The demo's data stages, run whole on 8 x (2 + 1 + 1) videos and the bad ones."""
     folder = tmp_path_factory.mktemp("made")
-    settings(folder, demo={"seed": 1, "train": 2, "val": 1, "test": 1})
+    settings(folder, demo=PARAMS["annotate"]["demo"] | {"train": 2, "val": 1, "test": 1})
     for name in FLAGS:
         result = stage(name, folder)
         assert result.returncode == 0, result.stderr
