@@ -20,10 +20,10 @@ def commit() -> str:
 
 
 def device(of: torch.device) -> str:
-    """What computed: `NVIDIA A100-SXM4-80GB` or `x86_64 CPU, 2 threads`."""
+    """What computed: `NVIDIA A100-SXM4-80GB` or `x86_64 CPU, threads: 2`."""
     if of.type == "cuda":
         return torch.cuda.get_device_name(of)
-    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+    return f"{platform.machine()} CPU, threads: {torch.get_num_threads()}"
 
 
 def write(path: Path, seconds: float, of: torch.device, processes: int, **more: Any) -> None:
