@@ -164,7 +164,7 @@ def _train(results: Path, name: str, top1: float, random: np.random.Generator) -
     curve["top1"] = (0.125 + (top1 - 0.125) * rise + random.normal(0, 0.01, 24)).clip(0, 1)
     curve["val_top1"] = (curve["top1"] - 0.03).clip(0, 1)
     curve.to_csv(results / f"train/{name}.csv", index=False)
-    made = {"commit": "60d6fd0a1b", "device": "x86_64 CPU, 2 threads", "processes": 1}
+    made = {"commit": "60d6fd0a1b", "device": "x86_64 CPU, threads: 2", "processes": 1}
     made |= {"hours": 0.021, "torch": "2.13.0", "python": "3.11.2", "seed": 1}
     write_json(results / f"train/{name}_made.json", made)
     write_json(results / "warmup_made.json", made)
@@ -204,7 +204,7 @@ def _top(top1: float) -> dict[str, float]:
 def _latency(results: Path, name: str) -> None:
     median = 0.05 * (1 + list(NETWORKS).index(name))
     spread = {"median": median, "low": 0.9 * median, "high": 1.2 * median}
-    found = {"net": name, "device": "x86_64 CPU, 2 threads", "dtype": "float32", "views": 30}
+    found = {"net": name, "device": "x86_64 CPU, threads: 2", "dtype": "float32", "views": 30}
     write_json(results / f"latency/{name}.json", found | {"batched": spread, "one_by_one": spread})
 
 
