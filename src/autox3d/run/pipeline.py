@@ -14,14 +14,10 @@ import atexit
 import contextlib
 import functools
 import os
-import signal
-import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -37,15 +33,14 @@ from dvc.stage.run import _make_cmd, get_executable, prepare_kwargs
 from snakemake_interface_common.exceptions import WorkflowError
 
 from autox3d.errors import Refused
-from autox3d.run import slurm
+from autox3d.run import command, slurm
 from autox3d.run.claim import Claim, Taken
-from autox3d.run.program import RESUME, die_with_parent, run
+from autox3d.run.program import RESUME, run
 
 T = TypeVar("T")
 FOLDER = Path(".pipeline")  # stamps and logs; nothing in it is worth keeping
 LOCKS = Path(".snakemake/locks")
 PATIENCE = float(os.environ.get("AUTOX3D_PATIENCE", "3600"))  # s to wait for another DVC process
-TAIL = 20  # lines of a failed stage's log to show
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +239,7 @@ def _begin(name: str) -> Work | None:
     ours = Path(sys.executable).parent  # also where nobody activated the environment
     options["env"]["PATH"] = f"{ours}{os.pathsep}{options['env']['PATH']}"
     shell = get_executable()
-    return Work(_inputs(stage), [_make_cmd(shell, command) for command in commands], options)
+    return Work(_inputs(stage), [_make_cmd(shell, line) for line in commands], options)
 
 
 def _record(name: str, before: dict[str, Any]) -> None:
@@ -286,55 +281,12 @@ def _save(stage: Stage) -> None:
 
 def _execute(name: str, work: Work) -> int:
     """Runs the commands; the status of the first that fails, after the end of its log."""
-    with Path(log(name)).open("ab") as file:
-        start = file.tell()
-        for command in work.commands:
-            shown = command if isinstance(command, str) else command[-1]
-            file.write(f"{datetime.now():%F %T} {socket.gethostname()}: {shown}\n".encode())
-            file.flush()
-            status = _process(command, {**work.options, "stdout": file, "stderr": file})
-            if status:
-                break
-        else:
-            return 0
-    with Path(log(name)).open("rb") as file:
-        file.seek(start)
-        lines = file.read().decode(errors="replace").splitlines()
-    shown = "\n".join(f"  {line}" for line in lines[-TAIL:])
-    what = "saved and stopped: run again to resume" if status == RESUME else f"status {status}"
-    _say(f"{name}: {what}. The end of {log(name)}:\n{shown}")
+    status, end = command.execute(work.commands, work.options, Path(log(name)))
+    if status:
+        shown = "\n".join(f"  {line}" for line in end)
+        what = "saved and stopped: run again to resume" if status == RESUME else f"status {status}"
+        _say(f"{name}: {what}. The end of {log(name)}:\n{shown}")
     return status
-
-
-def _process(command: str | list[str], options: dict[str, Any]) -> int:
-    """Runs one command in a process group of its own, which hears each signal once.
-
-    Returns when the whole group has ended: a shell may die of a signal before its child has saved.
-    """
-    options |= {"start_new_session": True, "preexec_fn": die_with_parent}
-    process = subprocess.Popen(command, **options)
-
-    def forward(number: int, _frame: object) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, forward) for number in numbers}
-    status = process.wait()
-    while _alive(process.pid):
-        time.sleep(0.1)
-    for number, handler in before.items():
-        signal.signal(number, handler)
-    return status if status >= 0 else 128 - status
-
-
-def _alive(group: int) -> bool:
-    """Whether a process of the group is left."""
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def _patiently(name: str, action: Callable[[], T]) -> T:
