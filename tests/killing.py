@@ -205,7 +205,8 @@ def _job(stage: str, folder: Path, processes: int, environment: dict[str, str]) 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    os.environ.update(environment, GLOO_SOCKET_IFNAME="lo")
+    # ENVIRONMENT anew: the fork server may be an earlier one, of another test
+    os.environ.update(ENVIRONMENT | environment, GLOO_SOCKET_IFNAME="lo")
     if processes > 1:
         meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
         counts = {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}

@@ -6,6 +6,7 @@ import argparse
 import json
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
@@ -13,7 +14,9 @@ from autox3d import atomic, yamlfile
 from autox3d.commands.parser import Commands, positive
 from autox3d.config import Params
 from autox3d.errors import Refused
-from autox3d.plan import Rates, Videos, Work, work
+
+if TYPE_CHECKING:  # torch takes its time
+    from autox3d.plan import Rates, Work
 
 HEAD = ("stage", "P multiply-adds", "device-hours", "core-hours", "GB", "files")
 SPLITS = ("train", "val", "test")
@@ -41,13 +44,15 @@ def whole(text: str) -> int:
 
 def plan(args: argparse.Namespace) -> None:
     """Print device-hours, core-hours, disk and files of each stage, from measured rates."""
+    from autox3d.plan import Rates, Videos, work
+
     params = yamlfile.load(args.params, Params)
     videos = Videos(args.train, args.val, args.test, args.classes, args.seconds)
     needed = {"train", params.evaluate.split}
     if missing := [split for split in SPLITS if split in needed and not getattr(videos, split)]:
         raise Refused(f"plan: no videos of split '{missing[0]}'. Say how many: --{missing[0]} 1000")
     if args.measure:
-        from autox3d.use import probe  # torch takes its time
+        from autox3d.use import probe
 
         atomic.write_text(
             args.rates, yaml.safe_dump(asdict(probe.measure(params)), sort_keys=False)
