@@ -111,11 +111,12 @@ def join() -> Iterator[World]:
     if size == 1:
         yield world
         return
-    dist.init_process_group(
-        "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
-        timeout=timedelta(seconds=TIMEOUT),
-        device_id=device if device.type == "cuda" else None,
-    )
+    with world._naming("join"):  # a rank may die before all have met
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
+            timeout=timedelta(seconds=TIMEOUT),
+            device_id=device if device.type == "cuda" else None,
+        )
     try:
         yield world
         world.barrier()
