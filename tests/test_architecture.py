@@ -11,7 +11,10 @@ import yaml
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "autox3d"
 
-PLAIN = {"errors", "atomic", "yamlfile", "config", "genotype", "scaling", "cost", "parts", "space"}
+PLAIN = {
+    "errors", "atomic", "yamlfile", "config", "genotype", "scaling", "cost", "parts", "policy",
+    "space",
+}  # fmt: skip
 PARTS = {"nets", "search", "learn", "video"}
 MAY_IMPORT = {
     **dict.fromkeys(PLAIN, PLAIN),

@@ -13,6 +13,9 @@ import torch
 
 from autox3d import config
 from autox3d.errors import Refused
+from autox3d.learn.augment import chunks
+from autox3d.learn.autoaugment import autoaugment
+from autox3d.learn.normalise import normalise
 from autox3d.video import views
 from autox3d.video.dataset import epoch_order, epoch_shape, eval_views, train_batches
 from autox3d.video.transform import cut, resized
@@ -49,9 +52,9 @@ def batches(clips, settings=None, **changes):
 
 def same(one, other):
     return len(one) == len(other) and all(
-        torch.equal(x, y)
+        a.operations == b.operations
+        and all(torch.equal(x, y) for x, y in zip(a[:-1], b[:-1], strict=True))
         for a, b in zip(one, other, strict=True)
-        for x, y in zip(a, b, strict=True)
     )
 
 
@@ -149,10 +152,24 @@ def test_flips_are_half_of_all_and_can_be_off(clips):
     assert 8 < turned < 24  # of 32
 
 
-def test_autoaugment_changes_clips_and_is_repeatable(clips):
-    augmented = batches(clips, sampling(autoaugment=True))
-    assert same(augmented, batches(clips, sampling(autoaugment=True)))
-    assert not same(augmented, batches(clips))
+def test_autoaugment_is_drawn_for_each_clip_and_changes_no_pixel_yet(clips):
+    """The device does it: the loader sends the same pixels, and what is to be done to them."""
+    plain, augmented = batches(clips), batches(clips, sampling(autoaugment=True))
+    drawn = [some for batch in augmented for some in batch.operations]
+    assert len(drawn) == len(clips)
+    assert len(set(drawn)) > 3
+    for one, other in zip(plain, augmented, strict=True):
+        assert one.operations == [()] * len(one.clips)
+        assert torch.equal(one.clips, other.clips)
+
+
+def test_a_clip_is_augmented_on_its_way_to_the_network(clips):
+    """Each with its own operations, before it is normalised."""
+    for batch in batches(clips, sampling(autoaugment=True)):
+        (_, first, _), (_, second, _) = chunks(batch, 2, torch.device("cpu"))
+        pairs = zip(batch.clips, batch.operations, strict=True)
+        wanted = normalise(torch.stack([autoaugment(clip, some) for clip, some in pairs]))
+        assert torch.equal(torch.cat((first, second)), wanted)
 
 
 def test_each_view_is_cut_as_if_alone(table):
@@ -265,4 +282,6 @@ def test_neither_workers_nor_processes_nor_restarts_change_repeats(clips, repeat
     parts = [batches(clips, settings, world=(rank, 2)) for rank in (0, 1)]
     for step, batch in enumerate(whole):
         for rank in (0, 1):
-            assert torch.equal(parts[rank][step].clips, batch.clips[2 * rank : 2 * rank + 2])
+            mine = slice(2 * rank, 2 * rank + 2)
+            assert torch.equal(parts[rank][step].clips, batch.clips[mine])
+            assert parts[rank][step].operations == batch.operations[mine]

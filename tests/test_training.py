@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from autox3d.learn import metrics
-from autox3d.learn.augment import normalise
 from autox3d.learn.loop import NotFinite, Recipe, State, chunk_seed, fit
+from autox3d.learn.normalise import normalise
 from autox3d.learn.schedule import cosine, scaled_rate, sgd
 from autox3d.learn.statistics import settle
+from autox3d.policy import Operations
 
 
 def test_the_rate_rises_linearly_and_falls_as_half_a_cosine():
@@ -96,6 +97,7 @@ class Batch(NamedTuple):
     clips: Tensor
     labels: Tensor
     chunks: Tensor
+    operations: Sequence[Operations] = ()
 
 
 def batches(epoch: int, start: int):

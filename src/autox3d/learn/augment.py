@@ -1,14 +1,16 @@
-"""What happens to pixels on the device, after the loader."""
+"""What happens to a step's clips on the device, after the loader."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-MEAN, SPREAD = 0.45, 0.225  # of pixels in [0, 1], every colour alike (the reference code of X3D)
+from autox3d.learn.autoaugment import autoaugment
+from autox3d.learn.normalise import normalise
+from autox3d.policy import Operations
 
 
 class Clips(Protocol):
@@ -29,6 +31,11 @@ class Clips(Protocol):
         """int64 (B / chunk,): the chunks' numbers in the step."""
         ...
 
+    @property
+    def operations(self) -> Sequence[Operations]:
+        """B: what AutoAugment does to each."""
+        ...
+
 
 def chunk_count(batch: int, size: int) -> int:
     """Chunks of a step; the last one may be smaller."""
@@ -36,15 +43,14 @@ def chunk_count(batch: int, size: int) -> int:
 
 
 def chunks(batch: Clips, size: int, device: torch.device) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """(number in the step, (size, 3, T, H, W) normalised, (size,) labels) of each chunk."""
+    """(number in the step, (size, 3, T, H, W) augmented and normalised, (size,) labels) of each."""
     pieces = zip(
         batch.chunks.tolist(), batch.clips.split(size), batch.labels.split(size), strict=True
     )
-    for number, clips, labels in pieces:
+    for place, (number, clips, labels) in enumerate(pieces):
         moved = clips.to(device, non_blocking=True)
+        operations = batch.operations[place * size : (place + 1) * size]
+        if any(operations):
+            pairs = zip(moved, operations, strict=True)
+            moved = torch.stack([autoaugment(clip, some) for clip, some in pairs])
         yield number, normalise(moved), labels.to(device, non_blocking=True)
-
-
-def normalise(clips: Tensor) -> Tensor:
-    """uint8 (B, T, H, W, 3) -> float32 (B, 3, T, H, W), a channels_last_3d view."""
-    return clips.permute(0, 4, 1, 2, 3).float().mul_(1 / (255 * SPREAD)).sub_(MEAN / SPREAD)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from autox3d.learn.augment import normalise
+from autox3d.learn.normalise import normalise
 
 
 @torch.inference_mode()

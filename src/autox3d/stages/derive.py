@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 
 from autox3d import atomic, config
 from autox3d.errors import Refused
-from autox3d.learn.augment import normalise
+from autox3d.learn.augment import chunks
 from autox3d.learn.evaluate import scores
 from autox3d.learn.metrics import accuracy
 from autox3d.nets.network import VideoNet
@@ -138,7 +138,7 @@ def calibrated(
             chunk=shared.bn_clips,
         )
     )
-    seen = [normalise(part.to(world.device)) for part in batch.clips.split(shared.bn_clips)]
+    seen = [part for _, part, _ in chunks(batch, shared.bn_clips, world.device)]
     nets = [supernet.network(draw) for draw in draws]
     for net in nets:
         calibrate(net, seen)

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from autox3d import atomic, config
 from autox3d.errors import Refused
-from autox3d.learn.augment import normalise
 from autox3d.learn.gradcam import grad_cam
+from autox3d.learn.normalise import normalise
 from autox3d.nets import weights
 from autox3d.nets.weights import Trained
 from autox3d.run.program import paths, run

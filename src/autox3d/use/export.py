@@ -30,7 +30,7 @@ from torch.export import Dim
 
 from autox3d import atomic
 from autox3d.errors import Refused
-from autox3d.learn.augment import normalise
+from autox3d.learn.normalise import normalise
 from autox3d.nets.fold import folded
 from autox3d.nets.weights import NORMALISATION, Trained
 from autox3d.use.network import cropped

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from autox3d.genotype import Input
-from autox3d.learn.augment import normalise
+from autox3d.learn.normalise import normalise
 from autox3d.nets import weights
 from autox3d.nets.fold import folded
 from autox3d.nets.weights import Trained

@@ -61,7 +61,7 @@ def _network(genotype: Genotype, device: torch.device, chunk: int) -> tuple[floa
     shape = (batch, clip.frames, clip.crop, clip.crop, 3)
     pixels = torch.randint(0, 256, shape, dtype=torch.uint8)
     numbers = torch.arange(-(-batch // chunk))
-    one = Batch(pixels, torch.arange(batch), torch.arange(batch), numbers)
+    one = Batch(pixels, torch.arange(batch), torch.arange(batch), numbers, [()] * batch)
     net = VideoNet(genotype, CLASSES, 0.5, chunk).to(device)
     recipe = Recipe(0, 1, 10**6, 0, 0.01, batch, chunk)
 

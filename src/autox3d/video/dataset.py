@@ -22,9 +22,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from autox3d import policy
 from autox3d.errors import Refused
 from autox3d.video import views
-from autox3d.video.autoaugment import autoaugment
 from autox3d.video.decode import Video
 from autox3d.video.store import Clips
 from autox3d.video.transform import cut, resized
@@ -45,6 +45,7 @@ class Batch(NamedTuple):
     labels: Tensor  # int64 (B,)
     rows: Tensor  # int64 (B,), of the clips in their table
     chunks: Tensor  # int64 (chunks,), their numbers in the step
+    operations: list[policy.Operations]  # B, of AutoAugment: still to be done, on the device
 
 
 class VideoViews(NamedTuple):
@@ -122,6 +123,13 @@ def train_cut(
     return Cut(views.clamp(times, video.count), box, bool(rng.integers(2)) and sampling.flip)
 
 
+class TrainClip(NamedTuple):
+    """Pixels, and what is to be done to them on the device."""
+
+    pixels: Tensor  # uint8 (T, S, S, 3)
+    operations: policy.Operations
+
+
 def train_clips(
     video: Video,
     sampling: Sampling,
@@ -129,15 +137,16 @@ def train_clips(
     stride: int,
     crop: int,
     rngs: Sequence[np.random.Generator],
-) -> list[Tensor]:
-    """uint8 (T, crop, crop, 3), a random clip for each generator, from one decode."""
+) -> list[TrainClip]:
+    """A random clip for each generator, from one decode."""
     cuts = [train_cut(video, sampling, frames, stride, crop, rng) for rng in rngs]
     shown = np.split(video.frames(np.concatenate([cut.times for cut in cuts])), len(cuts))
-    clips = [cut(pixels, c.box, crop, c.flip) for pixels, c in zip(shown, cuts, strict=True)]
-    if not sampling.autoaugment:
-        return clips
-    pairs = zip(clips, rngs, strict=True)
-    return [torch.from_numpy(autoaugment(clip.numpy(), rng)) for clip, rng in pairs]
+    return [
+        TrainClip(
+            cut(pixels, c.box, crop, c.flip), policy.draw(rng) if sampling.autoaugment else ()
+        )
+        for pixels, c, rng in zip(shown, cuts, rngs, strict=True)
+    ]
 
 
 def train_batches(
@@ -166,37 +175,44 @@ def train_batches(
     """
     order = epoch_order(len(clips), batch, seed, epoch, sampling.repeats)
     repeat = np.arange(order.size).reshape(order.shape) % sampling.repeats
-    dealt = [range(at, min(at + chunk, order.shape[1])) for at in range(0, order.shape[1], chunk)]
-    rank, size = world
-    if len(dealt) < size:
-        raise Refused(
-            f"params.yaml: a step of {order.shape[1]} clips is {len(dealt)} chunks of {chunk}, "
-            f"too few for {size} processes. Raise the batch, or use fewer."
-        )
-    mine = range(rank, len(dealt), size)
+    numbers = _dealt(order.shape[1], chunk, *world)
+    parts = [slice(number * chunk, (number + 1) * chunk) for number in numbers]
     jobs = [
-        np.stack((order[step, dealt[number]], repeat[step, dealt[number]]), 1)
+        np.stack((order[step, part], repeat[step, part]), 1)
         for step in range(start, len(order))
-        for number in mine
+        for part in parts
     ]
 
-    def make(wanted: np.ndarray) -> Tensor:
-        made = []
+    def make(wanted: np.ndarray) -> tuple[Tensor, list[policy.Operations]]:
+        made: list[TrainClip] = []
         for row, same in groupby(wanted.tolist(), itemgetter(0)):
             rngs = [np.random.default_rng((seed, epoch, *clip)) for clip in same]
             made += train_clips(clips.video(row), sampling, frames, stride, crop, rngs)
-        return torch.stack(made)
+        return torch.stack([clip.pixels for clip in made]), [clip.operations for clip in made]
 
     made = _in_workers(make, jobs, workers)
-    shape = (frames, crop, crop, 3)
-    pinned = torch.cuda.is_available()
+    shape, pinned = (frames, crop, crop, 3), torch.cuda.is_available()
     for step in range(start, len(order)):
-        rows = torch.from_numpy(np.concatenate([order[step, dealt[number]] for number in mine]))
+        rows = torch.from_numpy(np.concatenate([order[step, part] for part in parts]))
         out = torch.empty((len(rows), *shape), dtype=torch.uint8, pin_memory=pinned)
+        operations: list[policy.Operations] = []
         for place in out.split(chunk):
-            place.copy_(next(made))
+            pixels, some = next(made)
+            place.copy_(pixels)
+            operations += some
         labels = torch.from_numpy(clips.labels)[rows]
-        yield Batch(out, labels, rows, torch.tensor(mine))
+        yield Batch(out, labels, rows, torch.tensor(numbers), operations)
+
+
+def _dealt(clips: int, chunk: int, rank: int, size: int) -> range:
+    """The numbers of the chunks of a step that process `rank` of `size` works on."""
+    count = -(-clips // chunk)
+    if count < size:
+        raise Refused(
+            f"params.yaml: a step of {clips} clips is {count} chunks of {chunk}, "
+            f"too few for {size} processes. Raise the batch, or use fewer."
+        )
+    return range(rank, count, size)
 
 
 def eval_views(
@@ -279,6 +295,7 @@ def _in_workers(
         # A fork starts within milliseconds, and nothing here touches a GPU or another thread
         multiprocessing_context="fork" if count and jobs else None,
         worker_init_fn=_quiet,
+        collate_fn=_as_made,
     )
     results = iter(loader)
     try:
@@ -289,6 +306,11 @@ def _in_workers(
     finally:  # at once: a traceback would keep the iterator, and with it the workers, alive
         if count and jobs:
             results._shutdown_workers()  # type: ignore[attr-defined]
+
+
+def _as_made(result: Result) -> Result:
+    """The loader's own way would turn tuples into lists and arrays into tensors."""
+    return result
 
 
 def _quiet(_worker: int) -> None:
