@@ -39,6 +39,8 @@ FULL = 1 << 20  # bytes; a disk with less is why ffmpeg failed
 CROWDED = 2  # times the declared rate: mean rates of variable ones are rough
 DAMAGED = "corrupt decoded frame"
 NOTHING = "nothing was encoded"
+FAILURE = re.compile(r"\[(?:error|fatal)\] (.+)")
+LEVEL = re.compile(r"\[(?:fatal|error|warning|info|verbose)\] ")
 TOO_LARGE = re.compile(rb"Picture size (\d+x\d+) exceeds specified max pixel count")
 ADDRESS = re.compile(r"\[[^\]]* @ 0x[0-9a-f]+\] ")  # ffmpeg's messages name objects in memory
 
@@ -93,6 +95,7 @@ def encode(path: Path, settings: Transcode, scratch: Path) -> Encoded:
             raise BadVideo("not_encoded", _last_line(log, path))
         if decoded and NOTHING in log.read_text(errors="replace"):
             raise BadVideo("bad_times", f"none of its {decoded} frames has a place in time")
+        _check_gaps(found, _first_failure(log, path), settings)
         clip = _read_back(scratch.read_bytes())
     finally:
         scratch.unlink(missing_ok=True)
@@ -118,13 +121,13 @@ def arguments(path: Path, target: Path, found: Probe, settings: Transcode) -> li
     output = video.output(
         source.address(target),
         **{"map": f"0:{found.stream}", "map_metadata": -1, "map_chapters": -1},
-        **{"filter_threads": 1, "vf": ",".join(filters), "t": settings.max_seconds},
+        **{"filter_threads": 1, "vf": ",".join(filters), "t": settings.max_seconds + 1},
         **{"c:v": "libx264", "preset": settings.preset, "crf": settings.crf},
         **{"tune": settings.tune, "x264-params": f"{x264}:threads=1:asm=avx2", "threads": 1},
         **{"fps_mode": "passthrough", "movflags": "+faststart", "f": "mp4"},
         **{"fflags": "+bitexact", "flags:v": "+bitexact"},
     )
-    flags = ("-hide_banner", "-nostdin", "-nostats", "-v", "verbose")
+    flags = ("-hide_banner", "-nostdin", "-nostats", "-v", "level+verbose")
     command = ffmpeg.compile(output.global_args(*flags), cmd=program(), overwrite_output=True)
     return [str(part) for part in command]
 
@@ -198,7 +201,18 @@ def _counts(log: Path) -> tuple[int, int]:
 def _last_line(log: Path, path: Path) -> str:
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
     told = next((line for line in reversed(lines) if "Exiting" not in line), "no message")
-    return ADDRESS.sub("", told).replace(str(path), path.name)
+    return _plain(told, path)
+
+
+def _first_failure(log: Path, path: Path) -> str | None:
+    """What ffmpeg could not make sense of in the file."""
+    with log.open(errors="replace") as lines:
+        failures = (FAILURE.search(line) for line in lines)
+        return next((_plain(found[1], path) for found in failures if found), None)
+
+
+def _plain(line: str, path: Path) -> str:
+    return LEVEL.sub("", ADDRESS.sub("", line)).replace(str(path), path.name).strip()
 
 
 def _read_back(data: bytes) -> Encoded:
@@ -211,10 +225,18 @@ def _read_back(data: bytes) -> Encoded:
     return Encoded(data, video.count, video.height, video.width)
 
 
+def _check_gaps(found: Probe, failure: str | None, settings: Transcode) -> None:
+    """Pauses may be meant, but not where ffmpeg stumbles too: there, a part of the file is gone."""
+    whole = found.seconds or 0.0
+    if failure and found.gaps > (1 - settings.min_share) * whole:
+        text = f"no frames for {found.gaps:.2f} s of {whole:.2f} s, and: {failure}"
+        raise BadVideo("corrupt", text)
+
+
 def _check_length(frames: int, decoded: int, found: Probe, settings: Transcode) -> None:
     """The clip against what the video declares and what was decoded of it."""
     seconds = frames / settings.fps
-    if seconds >= settings.max_seconds:
+    if seconds > settings.max_seconds:
         raise BadVideo("too_long", f"it goes on after {settings.max_seconds:.0f} s")
     tick = 1 / settings.fps
     if found.seconds and seconds + tick < settings.min_share * found.seconds:

@@ -1,0 +1,174 @@
+"""A file that lost a part is found out in every container; one that only looks odd is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import corpus
+import numpy as np
+import pytest
+import shards
+import torch
+
+from autox3d.video import encode, source
+from autox3d.video.decode import IndexedVideo
+from autox3d.video.files import FileVideo
+from autox3d.video.source import BadVideo
+from autox3d.video.transform import resized
+
+SECONDS = 4
+PICTURE = corpus.pictures("128x96", 30)
+CONTAINERS = {
+    "mkv": ("-c:v", "libx264"),
+    "webm": ("-c:v", "libvpx"),
+    "ts": ("-c:v", "libx264"),
+    "flv": ("-c:v", "flv1"),
+    "avi": ("-c:v", "mpeg4"),
+    "wmv": ("-c:v", "wmv2"),
+    "mpg": ("-c:v", "mpeg2video"),
+    "ogv": ("-c:v", "libtheora"),
+}
+UNBOUND = {"ts", "mpg", "ogv"}  # these do not say how long they are: half of one is a shorter one
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """A good file of each container."""
+    folder = tmp_path_factory.mktemp("whole")
+    for kind, codec in CONTAINERS.items():
+        corpus.ffmpeg(*PICTURE, *codec, seconds=SECONDS, to=folder / f"film.{kind}")
+    return folder
+
+
+def encoded(path: Path) -> encode.Encoded:
+    return encode.encode(path, shards.settings(), path.with_suffix(".scratch.mp4"))
+
+
+def refusal(path: Path) -> BadVideo:
+    with pytest.raises(BadVideo) as caught:
+        encoded(path)
+    return caught.value
+
+
+def harmed(source: Path, target: Path, harm: Callable[[bytes], bytes]) -> Path:
+    target.write_bytes(harm(source.read_bytes()))
+    return target
+
+
+def half(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def hole(data: bytes) -> bytes:
+    """Zeros from 30 to 80 %: a download that was put together from parts, and one never came."""
+    begin, end = int(0.3 * len(data)), int(0.8 * len(data))
+    return data[:begin] + bytes(end - begin) + data[end:]
+
+
+@pytest.mark.parametrize("kind", CONTAINERS)
+def test_a_good_file_has_all_its_frames(whole, kind):
+    """Four seconds, with no pause between frames."""
+    found = source.probe(whole / f"film.{kind}")
+
+    assert found.seconds == pytest.approx(SECONDS, abs=0.05)
+    assert found.gaps == 0
+    assert encoded(whole / f"film.{kind}").frames == pytest.approx(30 * SECONDS, abs=2)
+
+
+@pytest.mark.parametrize("kind", sorted(set(CONTAINERS) - UNBOUND))
+def test_half_a_file_is_truncated(whole, tmp_path, kind):
+    """Also where libav believes what is left (AVI), or nothing any more (Windows Media)."""
+    found = refusal(harmed(whole / f"film.{kind}", tmp_path / f"half.{kind}", half))
+
+    assert found.reason == "truncated"
+    assert str(found).endswith(f"s of {SECONDS}.00 s that it declares")
+
+
+@pytest.mark.parametrize("kind", CONTAINERS)
+def test_a_hole_is_not_filled_with_a_still_picture(whole, tmp_path, kind):
+    """ffmpeg repeats the last frame before it and ends with status 0."""
+    found = refusal(harmed(whole / f"film.{kind}", tmp_path / f"hole.{kind}", hole))
+
+    assert found.reason in ("corrupt", "truncated")
+
+
+def test_a_hole_is_told_with_what_ffmpeg_says(whole, tmp_path):
+    """Seconds, and its first failure."""
+    found = refusal(harmed(whole / "film.ogv", tmp_path / "hole.ogv", hole))
+
+    assert (found.reason, str(found).split(" for ")[0]) == ("corrupt", "no frames")
+    assert str(found).endswith("s of 4.00 s, and: CRC mismatch!")
+
+
+def test_pauses_in_a_healthy_file_are_meant(tmp_path):
+    """A screen that changes now and then: two seconds of four without a new frame."""
+    path = tmp_path / "screen.mkv"
+    still = "select='lt(t,1)+gt(t,3)'"
+    corpus.ffmpeg(*PICTURE, "-vf", still, "-fps_mode", "vfr", seconds=SECONDS, to=path)
+
+    assert source.probe(path).gaps == pytest.approx(2, abs=0.1)
+    assert encoded(path).frames == pytest.approx(30 * SECONDS, abs=2)
+
+
+@pytest.mark.parametrize("name", ["film.mkv", "film.webm", "film.flv", "film.mp4"])
+def test_sound_may_last_longer_than_the_picture(tmp_path, name):
+    """The file's own length is then the sound's; nothing is missing."""
+    sound = ("-f", "lavfi", "-i", f"sine=d={SECONDS + 2}")
+    codec = {"film.webm": ("-c:v", "libvpx", "-c:a", "libopus")}.get(name, ("-ar", "44100"))
+    picture = ("-f", "lavfi", "-i", f"testsrc2=s=128x96:r=30:d={SECONDS}")
+    corpus.ffmpeg(*picture, *sound, *codec, seconds=SECONDS + 2, to=tmp_path / name)
+
+    assert source.probe(tmp_path / name).seconds == pytest.approx(SECONDS, abs=0.1)
+    assert encoded(tmp_path / name).frames == pytest.approx(30 * SECONDS, abs=2)
+
+
+def test_a_video_may_last_just_as_long_as_the_longest(whole):
+    """`max_seconds` itself is not over it."""
+    settings = shards.settings(max_seconds=float(SECONDS))
+    path = whole / "film.mkv"
+
+    assert encode.encode(path, settings, whole / "x.mp4").frames == 30 * SECONDS
+    settings = shards.settings(max_seconds=SECONDS - 0.5)
+    with pytest.raises(BadVideo, match="4 s are over 4"):
+        encode.encode(path, settings, whole / "x.mp4")
+
+
+TURNS = {
+    "left": ("-display_rotation", "90"),
+    "right": ("-display_rotation", "270"),
+    "over": ("-display_rotation", "180"),
+    "mirrored": ("-display_hflip",),
+    "upside_down": ("-display_vflip",),
+    "mirrored_left": ("-display_rotation", "90", "-display_hflip"),
+}
+
+
+@pytest.mark.parametrize("name", TURNS)
+def test_raw_and_encoded_frames_stand_alike(tmp_path, name):
+    """However a file asks for its frames to be turned or mirrored, as ffmpeg does it."""
+    plain, turned = tmp_path / "plain.mp4", tmp_path / "turned.mp4"
+    corpus.ffmpeg(*PICTURE, "-c:v", "libx264", "-crf", "10", seconds=1, to=plain)
+    corpus.ffmpeg(*TURNS[name], "-i", plain, "-c", "copy", to=turned)
+
+    clip = encode.encode(turned, shards.settings(short=96), tmp_path / "x.mp4")
+    ours, raw = IndexedVideo(clip.data).frames([7]), FileVideo(turned, 30).frames([7])
+
+    assert ours.shape == raw.shape
+    assert np.abs(ours.astype(int) - raw).mean() < 4
+    other = FileVideo(plain, 30).frames([7])
+    if other.shape == raw.shape:
+        assert np.abs(other.astype(int) - raw).mean() > 20
+
+
+def test_the_shorter_side_of_a_turned_video_is_scaled(tmp_path):
+    """Sizes are those of the upright picture."""
+    plain, turned = tmp_path / "plain.mp4", tmp_path / "turned.mp4"
+    corpus.ffmpeg(*PICTURE, "-c:v", "libx264", seconds=1, to=plain)
+    corpus.ffmpeg(*TURNS["mirrored_left"], "-i", plain, "-c", "copy", to=turned)
+
+    clip = encoded(turned)
+
+    assert (clip.height, clip.width) == (86, 64)
+    frames = torch.from_numpy(FileVideo(turned, 30).frames([0]))
+    assert resized(frames, clip.height, clip.width).shape == (1, 86, 64, 3)
