@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
-from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,11 +22,11 @@ from autox3d.nets import weights
 from autox3d.use.ahead import ahead
 from autox3d.use.network import Network, Prediction, cropped
 from autox3d.use.render import plain, stamp, subtitles
-from autox3d.video import dataset, views
+from autox3d.video import dataset, stream, views
 from autox3d.video.encode import program
 from autox3d.video.files import FileVideo
 from autox3d.video.source import BadVideo
-from autox3d.video.stream import at_rate, windows
+from autox3d.video.stream import windows
 
 SHORT, FRAMES, STRIDE = 40, 4, 2
 
@@ -88,23 +87,31 @@ ODD += ("size_changes.ts", "240_fps.mp4", "trimmed.mp4", "slightly_damaged.ts", 
 
 @pytest.mark.parametrize("name", ODD)
 def test_a_video_plays_as_it_reads(name, tmp_path):
-    """Streamed once, its frames are those of random access: rotated, variable, joined or cut."""
+    """One frame after the other, they are those of random access: rotated, variable, cut."""
     KINDS[name][1](tmp_path / name)
     video = FileVideo(tmp_path / name, rate=30)
-    height, width = views.test_frame(video.height, video.width, SHORT)
+    wanted = np.arange(0, video.count, 3)
 
-    played = list(at_rate(tmp_path / name, SHORT))
+    played = list(video.play(wanted))
 
-    assert len(played) == video.count
-    assert all(frame.shape == (height, width, 3) for frame in played)
-    places = [Fraction(0), Fraction(1)]
-    times, read = dataset.test_frames(video, places, FRAMES, STRIDE, SHORT, "linspace")
-    c = views.span(FRAMES, STRIDE, 30)
-    for place, row in zip(places, times, strict=True):
-        start = place * views.last_start(video.count, c)
-        at = views.clamp(views.clip_frames(start, FRAMES, STRIDE, 30, "linspace"), video.count)
-        shown = torch.stack([played[index] for index in at])
-        assert torch.equal(shown, read[torch.from_numpy(row)])
+    assert [rank for rank, _ in played] == wanted.tolist()
+    for rank, frame in played[::4]:
+        assert frame.shape == (video.height, video.width, 3)
+        assert np.array_equal(frame, FileVideo(tmp_path / name, rate=30).frames([rank])[0])
+
+
+def test_only_frames_that_a_clip_shows_are_converted(tmp_path, monkeypatch):
+    """And each once, however many clips it is in."""
+    path, converted = film(tmp_path / "film.avi", 4), []
+    plain = stream.resized
+    monkeypatch.setattr(stream, "resized", lambda *a: converted.append(1) or plain(*a))
+
+    found = list(stream.windows(path, 5, FRAMES, 12, SHORT, "stride"))
+
+    assert len(found) == 5
+    assert len(converted) == len(
+        {t for start in (0, 18, 36, 54, 72) for t in range(start, start + 48, 12)}
+    )
 
 
 def test_clips_of_a_short_video_lie_where_the_test_puts_them(tmp_path):

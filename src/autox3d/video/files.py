@@ -12,6 +12,7 @@ for, are skipped by the decoder.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import groupby
@@ -73,16 +74,30 @@ class FileVideo:
         ranks = np.asarray(indices, np.int64)
         if ranks.size == 0 or ranks.min() < 0 or ranks.max() >= self.count:
             raise ValueError(f"frames {ranks.tolist()} of a video of {self.count}")
-        found: dict[int, np.ndarray] = {}
-        if self._stamps:
-            found = self._sought(self._stamps, np.unique(self._shown[ranks]))
-            if not found:  # the file does not hold what its packets promise
+        found = dict(self.play(np.unique(ranks)))
+        return np.stack([found[rank] for rank in ranks.tolist()])
+
+    def play(self, ranks: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """(rank, uint8 (H, W, 3)) of each of these, which rise; one decode, a frame at a time.
+
+        Raises:
+            BadVideo: a frame that does not decode, although it did before.
+        """
+        left = deque(ranks.tolist())
+        while left:
+            numbers = np.unique(self._shown[left])
+            found = self._sought(self._stamps, numbers) if self._stamps else self._scanned(numbers)
+            for number, frame in found:
+                if number != self._shown[left[0]]:
+                    break
+                while left and number == self._shown[left[0]]:
+                    yield left.popleft(), pixels(frame, self._size)
+            if left and not self._stamps:
+                raise source.BadVideo("undecodable", f"frame {left[0]} does not decode")
+            if left:  # the file does not hold what its packets promise
                 shown = self._by_frames()
                 self._shown = shown[np.minimum(np.arange(self.count), len(shown) - 1)]
                 self._stamps = None
-        if not self._stamps:
-            found = self._scanned(set(self._shown[ranks].tolist()))
-        return np.stack([found[number] for number in self._shown[ranks].tolist()])
 
     def _by_packets(self) -> tuple[Stamps, np.ndarray] | None:
         """Where the frames are, and (N,) which is on display, if the packets can tell."""
@@ -104,28 +119,25 @@ class FileVideo:
                 times.append(time)
         return at_rate(times, last, int(self.rate))
 
-    def _sought(self, stamps: Stamps, numbers: np.ndarray) -> dict[int, np.ndarray]:
-        """The frames of these numbers, in order, by seeking; none if one of them does not come."""
-        found: dict[int, np.ndarray] = {}
+    def _sought(self, stamps: Stamps, numbers: np.ndarray) -> Iterator[tuple[int, VideoFrame]]:
+        """The frames of these numbers, by seeking; one that does not come is left out."""
         with source.opened(self._path, self._max_pixels) as (container, stream):
             rows = zip(stamps.seek[numbers], stamps.key[numbers], numbers, strict=True)
             for (seek, key), group in groupby(rows, itemgetter(0, 1)):
                 wanted = {int(stamps.pts[number]): int(number) for *_, number in group}
                 container.seek(int(seek), stream=stream)
                 for pts, frame in _after(container, stream, int(key), set(wanted)):
-                    found[wanted[pts]] = pixels(frame, self._size)
-        return found if len(found) == len(numbers) else {}
+                    yield wanted[pts], frame
 
-    def _scanned(self, numbers: set[int]) -> dict[int, np.ndarray]:
+    def _scanned(self, numbers: np.ndarray) -> Iterator[tuple[int, VideoFrame]]:
         """The frames of these numbers, decoding all before them."""
-        found: dict[int, np.ndarray] = {}
+        wanted = set(numbers.tolist())
         with source.opened(self._path, self._max_pixels) as (container, stream):
             for number, frame in enumerate(source.frames(container, stream)):
-                if number in numbers:
-                    found[number] = pixels(frame, self._size)
-                if len(found) == len(numbers):
-                    break
-        return found
+                if number in wanted:
+                    yield number, frame
+                if number == numbers[-1]:
+                    return
 
 
 def open_video(path: Path, rate: int = 30) -> Video:
@@ -202,7 +214,9 @@ def pixels(frame: VideoFrame, size: tuple[int, int]) -> np.ndarray:
     """(H, W, 3) uint8, upright; at the `size` of the first frame should it have changed since."""
     if (frame.height, frame.width) != size:
         frame = frame.reformat(width=size[1], height=size[0], format="rgb24")
-    return np.rot90(rgb(frame), frame.rotation // 90)
+    shown, turn = rgb(frame), source.turn(frame)
+    shown = shown.transpose(1, 0, 2) if turn.transpose else shown
+    return shown[:: -1 if turn.flip else 1, :: -1 if turn.mirror else 1]
 
 
 def timed(
