@@ -155,12 +155,19 @@ def _affine(clip: Tensor, a: float, b: float, d: float, e: float) -> Tensor:
 
 
 def _grey(clip: Tensor) -> Tensor:
-    """uint8 (T, H, W, 1): ITU-R 601 luma in 16-bit fixed point."""
-    red, green, blue = clip.int().split(1, -1)
-    return (19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16
+    """float32 (T, H, W, 1), whole: ITU-R 601 luma in 16-bit fixed point, below 2^24 and exact."""
+    red, green, blue = clip.float().split(1, -1)
+    return (
+        red.mul(19595)
+        .add_(green, alpha=38470)
+        .add_(blue, alpha=7471)
+        .add_(0x8000)
+        .div_(0x10000)
+        .floor_()
+    )
 
 
 def _blend(flat: Tensor, clip: Tensor, factor: float) -> Tensor:
     """flat + factor (clip - flat), clipped and rounded towards zero."""
     base = flat.float()
-    return (base + (clip - base) * factor).clamp(0, 255).to(torch.uint8)
+    return clip.float().sub_(base).mul_(factor).add_(base).clamp_(0, 255).to(torch.uint8)
