@@ -2,47 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageEnhance, ImageOps
+from bench.augment import PILLOW, by_pillow
 
 from autox3d.learn.autoaugment import LEVELS, PIXELS, TABLES, autoaugment
 from autox3d.policy import POLICY, Operation, draw
-
-GREY = (128, 128, 128)
-
-
-def turned(image: Image.Image, strength: float, sign: int) -> Image.Image:
-    return image.rotate(sign * strength * 30, Image.Resampling.NEAREST, fillcolor=GREY)
-
-
-def sheared(image: Image.Image, strength: float, sign: int) -> Image.Image:
-    slope = sign * strength * 0.3
-    matrix = (1, slope, -slope * image.height / 2, 0, 1, 0)
-    return image.transform(
-        image.size, Image.Transform.AFFINE, matrix, Image.Resampling.NEAREST, fillcolor=GREY
-    )
-
-
-def factor(strength: float, sign: int) -> float:
-    return 1 + sign * 0.9 * strength
-
-
-PILLOW = {
-    "rotate": turned,
-    "shear_x": sheared,
-    "invert": lambda image, s, sign: ImageOps.invert(image),
-    "solarize": lambda image, s, sign: ImageOps.solarize(image, 256 - 256 * s),
-    "posterize": lambda image, s, sign: ImageOps.posterize(image, 8 - round(4 * s)),
-    "equalize": lambda image, s, sign: ImageOps.equalize(image),
-    "autocontrast": lambda image, s, sign: ImageOps.autocontrast(image),
-    "color": lambda image, s, sign: ImageEnhance.Color(image).enhance(factor(s, sign)),
-    "contrast": lambda image, s, sign: ImageEnhance.Contrast(image).enhance(factor(s, sign)),
-    "sharpness": lambda image, s, sign: ImageEnhance.Sharpness(image).enhance(factor(s, sign)),
-}
 
 
 def clips() -> list[torch.Tensor]:
@@ -56,17 +22,6 @@ def clips() -> list[torch.Tensor]:
         ramp.astype(np.uint8),
     ]
     return [torch.from_numpy(clip) for clip in made]
-
-
-def by_pillow(clip: torch.Tensor, operations: Sequence[Operation]) -> torch.Tensor:
-    """Frame by frame, one operation after the other."""
-    done = []
-    for frame in clip:
-        image = Image.fromarray(frame.numpy())
-        for name, strength, sign in operations:
-            image = PILLOW[name](image, strength, sign)
-        done.append(torch.from_numpy(np.array(image)))
-    return torch.stack(done)
 
 
 def share_that_differs(one: torch.Tensor, other: torch.Tensor) -> float:
