@@ -118,10 +118,11 @@ def arguments(path: Path, target: Path, found: Probe, settings: Transcode) -> li
     # Threads and instruction sets change the bytes, and so does a bare "threads=1" without asm
     x264 = f"keyint={settings.keyint}:bframes={settings.bframes}:b-adapt=0:b-pyramid=none"
     video = ffmpeg.input(source.address(path), **_guards(settings))
+    longest = settings.max_seconds + 1  # what is too long must show
     output = video.output(
         source.address(target),
         **{"map": f"0:{found.stream}", "map_metadata": -1, "map_chapters": -1},
-        **{"filter_threads": 1, "vf": ",".join(filters), "t": settings.max_seconds + 1},
+        **{"filter_threads": 1, "vf": ",".join(filters), "t": longest},
         **{"c:v": "libx264", "preset": settings.preset, "crf": settings.crf},
         **{"tune": settings.tune, "x264-params": f"{x264}:threads=1:asm=avx2", "threads": 1},
         **{"fps_mode": "passthrough", "movflags": "+faststart", "f": "mp4"},
@@ -227,8 +228,8 @@ def _read_back(data: bytes) -> Encoded:
 
 def _check_gaps(found: Probe, failure: str | None, settings: Transcode) -> None:
     """Pauses may be meant, but not where ffmpeg stumbles too: there, a part of the file is gone."""
-    whole = found.seconds or 0.0
-    if failure and found.gaps > (1 - settings.min_share) * whole:
+    whole = found.seconds
+    if failure and whole and found.gaps > (1 - settings.min_share) * whole:
         text = f"no frames for {found.gaps:.2f} s of {whole:.2f} s, and: {failure}"
         raise BadVideo("corrupt", text)
 
