@@ -17,12 +17,13 @@ import pandas as pd
 import pytest
 import shards
 import yaml
+from safetensors.torch import load_file
 
 from autox3d.errors import Refused
 from autox3d.genotype import Genotype
 from autox3d.run.checkpoint import RESUME
 from autox3d.space import Space
-from autox3d.stages import control, search
+from autox3d.stages import control, search, warmup
 from autox3d.video import tables
 from autox3d.video.store import Clips
 
@@ -293,6 +294,21 @@ def test_no_control_is_an_empty_trace(whole, project, monkeypatch):
     assert list(trace.columns) == list(pd.read_csv(whole / "trace.csv").columns)
     assert trace.empty
     assert json.loads((project / "control/alpha.json").read_text())["choices"] == []
+
+
+def test_a_search_may_begin_without_warm_up(whole, project, monkeypatch):
+    """`warmup.epochs: 0`: weights without momentum, a head without rows; search has epoch 1."""
+    change(project, warmup={"epochs": 0}, search={"epochs": 1})
+    here(warmup, project, monkeypatch)
+    curve = pd.read_csv(project / "warmup.csv")
+    names = load_file(project / "warmup.safetensors")
+
+    assert list(curve.columns) == list(pd.read_csv(whole / "warmup.csv").columns)
+    assert curve.empty
+    assert {name.partition(".")[0] for name in names} == {"weight"}
+    here(search, project, monkeypatch)
+    assert list(pd.read_csv(project / "trace.csv")["epoch"]) == [1]
+    assert tables.read_table(project / "steps.parquet")["loss"].notna().all()
 
 
 MISTAKES = {

@@ -125,7 +125,7 @@ class Supernet:
 class Warmup:
     """Weights alone: every network equally probable."""
 
-    epochs: Whole
+    epochs: Whole  # 0: the search begins with weights as they are drawn
     draws: Count  # K, networks a chunk; 1 is ordinary training of one random path
 
 

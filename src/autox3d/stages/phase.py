@@ -33,6 +33,9 @@ from autox3d.video.dataset import epoch_order, epoch_shape, train_batches
 from autox3d.video.store import Clips
 from autox3d.video.subset import HALVES
 
+MEANS = ("loss", "alpha_loss", "effective_draws", "over_target", "drawn_gmacs")  # over an epoch
+ALPHAS = ("alpha_loss",)  # those of them that warm-up has not
+
 
 class Phase:
     """The parts of a warm-up or search, and its straight line: `autox3d.run.resumable.Work`.
@@ -167,9 +170,7 @@ class Phase:
 def epoch_row(rows: Sequence[Step]) -> dict[str, float]:
     """An epoch of the trace: means over its steps, and where alpha stands at its end."""
     last, count = rows[-1], len(rows)
-    means = ["loss", "effective_draws", "over_target", "drawn_gmacs"]
-    if not math.isnan(last.alpha_loss):
-        means.insert(1, "alpha_loss")
+    means = [name for name in MEANS if not (name in ALPHAS and math.isnan(getattr(last, name)))]
     open_choices = [value for value in last.entropy if value > 0] or [0.0]
     return {
         "epoch": last.epoch + 1,
@@ -182,10 +183,12 @@ def epoch_row(rows: Sequence[Step]) -> dict[str, float]:
 
 
 def write_curve(path: Path, phase: str, rows: Sequence[Step]) -> None:
-    """One line an epoch."""
+    """One line an epoch; where there is none, the head alone."""
+    means = [name for name in MEANS if phase != "warmup" or name not in ALPHAS]
+    columns = ["epoch", "phase", "lr", *means, "expected_gmacs", "mode_gmacs", "entropy"]
     epochs = groupby(rows, key=lambda row: row.epoch)
-    found = pd.DataFrame([epoch_row(list(steps)) for _, steps in epochs])
-    found.insert(1, "phase", phase)
+    lines = [epoch_row(list(steps)) | {"phase": phase} for _, steps in epochs]
+    found = pd.DataFrame(lines, columns=pd.Index(columns))
     atomic.write_text(path, found.to_csv(index=False, lineterminator="\n"))
 
 
