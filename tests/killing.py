@@ -261,7 +261,8 @@ def arm() -> None:
     """Makes this process, and its group, die at POINT; COUNTS=file: only counts all occurrences.
 
     `half` dies with half of a checkpoint written. POISON=loss:number makes that loss a NaN, in the
-    rank AT alone; TERM=kind:number sends SIGTERM to TARGET and goes on.
+    rank AT alone; TERM=kind:number sends SIGTERM to TARGET and goes on. BEHIND: rank AT does not
+    see the newest checkpoint.
     """
     counts = dict.fromkeys(KINDS, 0)
     here = os.environ.get("RANK", "0") == os.environ.get("AT", "0")
@@ -291,6 +292,8 @@ def arm() -> None:
     for kind, places in KINDS.items():
         for owner, name in places:
             _patch(owner, name, functools.partial(watched, kind))
+    if here and os.environ.get("BEHIND"):
+        _patch("autox3d.run.checkpoint.Checkpoints", "_steps", lambda all_: lambda k: all_(k)[:-1])
     if here and (path := os.environ.get("COUNTS")):
         _at_exit(lambda: Path(path).write_text(json.dumps(counts)))
 

@@ -74,6 +74,23 @@ def test_a_nan_in_a_search_stops_it(clips, runner, tmp_path):
     assert finite(folder, "warmup", "supernet")
 
 
+@pytest.mark.parametrize("stage", ["train", pytest.param("warmup", marks=pytest.mark.long)])
+def test_ranks_that_see_other_checkpoints_do_not_start(stage, clips, runner, tmp_path):
+    """Rank 1 lacks the newest one: no step is mixed with another, and the line says what to do."""
+    folder = killing.fresh(clips, tmp_path / "run")
+    assert runner.run(stage, folder, 2, POINT="update:3") == -9
+    assert killing.newest(folder, stage) == 2
+
+    assert runner.run(stage, folder, 2, BEHIND="yes", AT="1") == 1
+    kept = next(folder.glob(f"checkpoints/{stage}-*")).relative_to(folder)
+    line = (
+        r"rank 0 of 2 \(\S+, pid \d+\): the newest checkpoint of rank 1 differs from rank 0's. "
+        f"Run again, where all ranks see the same {kept}."
+    )
+    assert re.search(f"(?m)^{line}$", (folder / "log").read_text())
+    assert killing.newest(folder, stage) == 2
+
+
 @pytest.mark.long
 def test_two_processes_then_one_then_two(clips, runner, tmp_path):
     """The same clips, draws and dropout; losses within 1e-5 of those of one process."""

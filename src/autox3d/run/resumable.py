@@ -54,6 +54,18 @@ class Work(Protocol):
         ...
 
 
+def newest(kept: Checkpoints, world: World) -> dict[str, Any] | None:
+    """The state of the newest checkpoint, of the same step on every rank; None before the first.
+
+    Raises:
+        Lost: a rank sees another one, on a disk of its own or before a file has come to it.
+    """
+    found = kept.newest()
+    way_out = f"Run again, where all ranks see the same {kept.folder}."
+    world.agree("the newest checkpoint", found[0] if found else "none", way_out)
+    return found[1] if found else None
+
+
 def resumable(
     work: Work, steps: Iterator[T], left: int, what: str, kept: Checkpoints
 ) -> Iterator[T]:

@@ -23,7 +23,7 @@ from autox3d.nets.supernet import Supernet
 from autox3d.run import tracking
 from autox3d.run.checkpoint import Checkpoints
 from autox3d.run.distributed import World
-from autox3d.run.resumable import resumable
+from autox3d.run.resumable import newest, resumable
 from autox3d.search.constraint import Constraint
 from autox3d.search.loop import Batch, Batches, Costs, Recipe, State, Step, fit
 from autox3d.search.parsec import Likelihood
@@ -119,9 +119,9 @@ class Phase:
         mirror: tracking.Run,
     ) -> None:
         """Every step, from the newest checkpoint on; one more now and then."""
-        if found := kept.newest():
-            self._before = found[1]["seconds"]
-            self.state.load_state_dict(found[1]["state"])
+        if found := newest(kept, self.world):
+            self._before = found["seconds"]
+            self.state.load_state_dict(found["state"])
         self._began = time.monotonic()
         steps = fit(self.state, recipe, self.batches("weights"), alpha, self.world.sum_)
         left = (recipe.until - self.state.epoch) * self.steps - self.state.step

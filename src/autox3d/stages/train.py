@@ -32,7 +32,7 @@ from autox3d.run import made, tracking
 from autox3d.run.checkpoint import Checkpoints, fingerprint, folder
 from autox3d.run.distributed import World, join
 from autox3d.run.program import paths, run
-from autox3d.run.resumable import heeding, resumable, save
+from autox3d.run.resumable import heeding, newest, resumable, save
 from autox3d.video import tables
 from autox3d.video.dataset import Batch, epoch_order, epoch_shape, eval_views, train_batches
 from autox3d.video.store import Clips
@@ -58,8 +58,8 @@ def main() -> None:
         ) as mirror,
     ):
         train = Training(files, params, genotype, world)
-        if found := kept.newest():
-            train.resume(found[1])
+        if found := newest(kept, world):
+            train.resume(found)
         train.go(kept, mirror)
         if world.rank == 0:
             train.write(files)
