@@ -74,6 +74,22 @@ def test_a_nan_in_a_search_stops_it(clips, runner, tmp_path):
     assert finite(folder, "warmup", "supernet")
 
 
+@pytest.mark.parametrize(
+    ("stage", "place", "keys"),
+    [("train", (0, 2), killing.step_keys), ("warmup", (1, 0), killing.search_keys)],
+)
+def test_weights_that_are_not_finite_are_never_saved(stage, place, keys, clips, runner, tmp_path):
+    """The third update spoils one: the clips of that step are named, not those of the next."""
+    folder = killing.fresh(clips, tmp_path / "run")
+
+    assert runner.run(stage, folder, POISON="update:3") == 1
+    said = (folder / "log").read_text()
+    assert "the weights after step 2 are not finite, from v" in said
+    assert "step 2 is kept, and the run resumes there" in said
+    named = next(folder.glob(f"checkpoints/{stage}-*/not-finite.txt")).read_text().split()
+    assert named == keys(folder, *place)
+
+
 @pytest.mark.parametrize("stage", ["train", pytest.param("warmup", marks=pytest.mark.long)])
 def test_ranks_that_see_other_checkpoints_do_not_start(stage, clips, runner, tmp_path):
     """Rank 1 lacks the newest one: no step is mixed with another, and the line says what to do."""

@@ -201,6 +201,22 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_moves_nothing():
     assert same(state.state_dict(), fresh().state_dict())
 
 
+def test_a_loss_for_alpha_that_is_not_finite_leaves_alpha_alone():
+    """The weights of that step have moved by then; no step is counted."""
+    state, before = fresh(), fresh()
+
+    def broken(epoch, start):
+        for step in batches(1)(epoch, start):
+            yield [(number, clips * math.nan, labels) for number, clips, labels in step]
+
+    with pytest.raises(FloatingPointError, match="step 0"):
+        next(fit(state, recipe(1), batches(0), broken, alone))
+    assert same(state.prior.state_dict(), before.prior.state_dict())
+    assert same(state.adam.state_dict(), before.adam.state_dict())
+    assert not same(state.supernet.state_dict(), before.supernet.state_dict())
+    assert (state.step, state.rows) == (0, [])
+
+
 def process(rank, size, port, folder):
     """One rank of a run over gloo."""
     import os

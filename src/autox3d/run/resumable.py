@@ -49,8 +49,8 @@ class Work(Protocol):
         """Whether nothing before was better than the epoch just done."""
         ...
 
-    def clips_of(self, error: FloatingPointError) -> list[str]:
-        """The clips of the step that it tells of."""
+    def clips_of(self, error: FloatingPointError, *, done: bool) -> list[str]:
+        """The clips of the step that it tells of: the last one done, or the one that failed."""
         ...
 
 
@@ -89,7 +89,7 @@ def resumable(
                 save(work, kept)
                 last = time.monotonic()
     except FloatingPointError as error:
-        raise _refusal(work, error, kept) from error
+        raise _refusal(work, error, kept, done=False) from error
 
 
 def heeding(items: Iterable[T], rounds: int, work: Work, kept: Checkpoints) -> Iterator[T]:
@@ -114,7 +114,7 @@ def save(work: Work, kept: Checkpoints) -> None:
     step, state = work.saved()
     if not all(weight.isfinite().all() for weight in work.net.parameters()):
         error = FloatingPointError(f"the weights after step {step - 1} are not finite")
-        raise _refusal(work, error, kept)
+        raise _refusal(work, error, kept, done=True)
     kept.save(step, state, best=work.is_best())
 
 
@@ -125,9 +125,9 @@ def leave(work: Work, kept: Checkpoints) -> NoReturn:
     sys.exit(RESUME)
 
 
-def _refusal(work: Work, error: FloatingPointError, kept: Checkpoints) -> Refused:
+def _refusal(work: Work, error: FloatingPointError, kept: Checkpoints, *, done: bool) -> Refused:
     """Names the step, its clips and what is kept; a file has all clips, one a line."""
-    clips = work.clips_of(error)
+    clips = work.clips_of(error, done=done)
     path = kept.folder / "not-finite.txt"
     if work.world.rank == 0:
         atomic.write_text(path, "".join(f"{clip}\n" for clip in clips))

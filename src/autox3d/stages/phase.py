@@ -152,10 +152,9 @@ class Phase:
         """Never: nothing is validated here."""
         return False
 
-    def clips_of(self, error: FloatingPointError) -> list[str]:
-        """Keys of the next step's clips, those for the weights first."""
-        step = min(self.state.step, self.steps - 1)
-        keys = []
+    def clips_of(self, error: FloatingPointError, *, done: bool) -> list[str]:
+        """Keys of a step's clips, those for the weights first."""
+        step, keys = self.state.step - done, []
         for half, clips in self.halves.items():
             seed, repeats = self._order_seed(half), self.shared.sampling.repeats
             order = epoch_order(len(clips), self.batch, seed, self.state.epoch, repeats)

@@ -134,9 +134,9 @@ class Training:
         *before, now = (row["val_top1"] for row in self.state.history)
         return now > max(before, default=-1.0)
 
-    def clips_of(self, error: FloatingPointError) -> list[str]:
-        """Keys of the next step's clips, or of those chunks that the error blames."""
-        epoch, step = self.state.epoch, min(self.state.step, self.recipe.steps - 1)
+    def clips_of(self, error: FloatingPointError, *, done: bool) -> list[str]:
+        """Keys of a step's clips, or of those chunks that the error blames."""
+        epoch, step = self.state.epoch, self.state.step - done
         seed, repeats = self.params.seed, self.params.sampling.repeats
         order = epoch_order(len(self.clips), self.recipe.batch, seed, epoch, repeats)[step]
         size = self.recipe.chunk
