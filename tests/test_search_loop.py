@@ -167,18 +167,46 @@ def test_draws_follow_from_seed_step_and_chunk():
     assert not same(own.supernet.state_dict(), shared.supernet.state_dict())
 
 
+def drawn(half, count, step=0, chunks=BATCH // CHUNK):
+    """The draws of a step from the uniform prior, chunk by chunk."""
+    keys = (seed_of(3, half, step, chunk) for chunk in range(chunks))
+    sample = Prior(CANDIDATES).sample
+    return [sample(count, torch.Generator().manual_seed(key)) for key in keys]
+
+
 def test_the_trace_tells_cost_and_entropy_of_each_step():
-    """Uniform alpha: entropy 1, expected cost the mean of the candidates'; the target is 1.4."""
+    """Of the draws for alpha, before the step; of alpha, after it. The target is 1.4."""
     state = fresh()
-    row = next(fit(state, recipe(1), batches(0), None, alone))
+    row = next(fit(state, recipe(1), batches(0), batches(1), alone))
+    costs = [cost(draw) for chunk in drawn(1, 4) for draw in chunk]
+
+    assert row.drawn_gmacs == pytest.approx(sum(costs) / 16, rel=1e-12)
+    assert row.over_target == sum(one > 1.4 for one in costs) / 16
+    assert 0 < row.over_target < 1
+    assert row.expected_gmacs == expected(state.prior.probabilities())
+    assert row.mode_gmacs == cost(state.prior.mode())
+    assert row.entropy == tuple(state.prior.entropy())
+    assert 1 <= row.effective_draws <= 4
+    assert unpack(pack([row])) == [row]
+
+
+def test_the_trace_of_warm_up_knows_no_target():
+    """Uniform alpha: entropy 1, expected cost the mean of the candidates'; the rest is nan."""
+    row = next(fit(fresh(), recipe(1), batches(0), None, alone))
+    costs = [cost(draw) for chunk in drawn(0, 2) for draw in chunk]
 
     assert row.entropy == pytest.approx((1, 1))
     assert row.expected_gmacs == pytest.approx(1.5)
     assert row.mode_gmacs == 1.0
-    assert 1.0 <= row.drawn_gmacs <= 2.0
-    assert row.over_target == pytest.approx((row.drawn_gmacs - 1) / 0.5, abs=0.5)
+    assert row.drawn_gmacs == pytest.approx(sum(costs) / 8, rel=1e-12)
     assert 1 <= row.effective_draws <= 2
-    assert unpack(pack([row])) == [row] or math.isnan(row.alpha_loss)
+    assert math.isnan(row.alpha_loss)
+    assert math.isnan(row.over_target)
+    (again,) = unpack(pack([row]))
+    assert math.isnan(again.alpha_loss)
+    assert math.isnan(again.over_target)
+    known = {"alpha_loss": 0.0, "over_target": 0.0}
+    assert again._replace(**known) == row._replace(**known)
 
 
 def test_one_draw_for_alpha_is_refused():

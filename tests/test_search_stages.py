@@ -136,7 +136,7 @@ def lay_out(clips: Path, folder: Path) -> Path:
         folder,
         supernet={"batch": 4, "bn_clips": 2, "likelihood": likelihood, "sampling": sampling},
         warmup={"epochs": 2, "draws": 2},
-        search={"epochs": 3, "draws": 2, "alpha_draws": 3, "target": 0.0008},
+        search={"epochs": 3, "draws": 2, "alpha_draws": 3, "target": 0.0008, "floor": None},
         control={"epochs": 2},
         derive={"runners_up": 2, "calibration": 4},
     )
@@ -211,6 +211,9 @@ def test_the_trace_has_a_row_a_step_and_a_row_an_epoch(whole):
     wanted = {"phase", "loss", "alpha_loss", "lr", "entropy", "effective_draws", "over_target"}
     assert wanted | {"expected_gmacs", "mode_gmacs"} <= set(trace.columns)
     assert warm["entropy"].eq(1).all()
+    assert list(warm.columns) == [
+        c for c in trace.columns if c not in ("alpha_loss", "over_target")
+    ]
     assert {"entropy 1 kernel", "entropy 2 channels"} <= set(steps.columns)
 
 

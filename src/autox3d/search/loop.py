@@ -223,7 +223,7 @@ def _row(state: State, recipe: Recipe, rate: float, sums: Sums, other: Sums | No
         loss=losses[0],
         alpha_loss=losses[1],
         effective_draws=drawn.effective / drawn.chunks,
-        over_target=drawn.over / drawn.draws,
+        over_target=drawn.over / drawn.draws if other else math.nan,
         drawn_gmacs=drawn.cost / drawn.draws,
         expected_gmacs=recipe.costs.expected(state.prior.probabilities()),
         mode_gmacs=recipe.costs.of(state.prior.mode()),

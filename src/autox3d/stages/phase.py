@@ -34,7 +34,7 @@ from autox3d.video.store import Clips
 from autox3d.video.subset import HALVES
 
 MEANS = ("loss", "alpha_loss", "effective_draws", "over_target", "drawn_gmacs")  # over an epoch
-ALPHAS = ("alpha_loss",)  # those of them that warm-up has not
+ALPHAS = ("alpha_loss", "over_target")  # those of them that warm-up has not: it knows no target
 
 
 class Phase:
