@@ -271,8 +271,9 @@ def arm() -> None:
     """Makes this process, and its group, die at POINT; COUNTS=file: only counts all occurrences.
 
     `half` dies with half of a checkpoint written. POISON=loss:number makes that loss a NaN,
-    POISON=update:number a weight after that update, in the rank AT alone; BEHIND hides the newest
-    checkpoint from the rank AT. TERM=kind:number sends SIGTERM to TARGET and goes on.
+    POISON=update:number a weight after that update, POISON=alpha:number moves alpha by a hair, in
+    the rank AT alone; BEHIND hides the newest checkpoint from the rank AT. TERM=kind:number sends
+    SIGTERM to TARGET and goes on.
     """
     counts = dict.fromkeys(KINDS, 0)
     here = os.environ.get("RANK", "0") == os.environ.get("AT", "0")
@@ -297,6 +298,9 @@ def arm() -> None:
                 _die()
             if met("POISON", kind) and kind == "update":
                 args[0].param_groups[0]["params"][0].data.fill_(float("nan"))
+                return found
+            if met("POISON", kind) and kind == "alpha":
+                args[0].param_groups[0]["params"][0].data += 1e-12
                 return found
             return found * float("nan") if met("POISON", kind) else found
 

@@ -107,6 +107,18 @@ def test_ranks_that_see_other_checkpoints_do_not_start(stage, clips, runner, tmp
     assert killing.newest(folder, stage) == 2
 
 
+def test_ranks_whose_alpha_drifts_apart_stop_at_the_end_of_the_epoch(clips, runner, tmp_path):
+    """By 1e-12 in rank 1, after the second step of two: no epoch of it is kept."""
+    warm = killing.fresh(clips, tmp_path / "warm")
+    runner.finish("warmup", warm)
+    folder = killing.fresh(clips, tmp_path / "run", like=warm)
+
+    assert runner.run("search", folder, 2, POISON="alpha:2", AT="1") == 1
+    line = r"rank 0 of 2 \(\S+, pid \d+\): alpha of rank 1 differs from rank 0's\. Report"
+    assert re.search(f"(?m)^{line}", (folder / "log").read_text())
+    assert killing.newest(folder, "search") == 1
+
+
 @pytest.mark.long
 def test_two_processes_then_one_then_two(clips, runner, tmp_path):
     """The same clips, draws and dropout; losses within 1e-5 of those of one process."""

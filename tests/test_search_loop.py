@@ -10,7 +10,7 @@ from torch.multiprocessing.spawn import spawn
 
 from autox3d.run.distributed import join
 from autox3d.search.constraint import Constraint
-from autox3d.search.loop import Costs, Recipe, State, fit, seed_of
+from autox3d.search.loop import Costs, Recipe, State, alpha_step, fit, seed_of
 from autox3d.search.parsec import Likelihood
 from autox3d.search.prior import Prior
 from autox3d.search.trace import pack, unpack
@@ -207,6 +207,73 @@ def test_the_trace_of_warm_up_knows_no_target():
     assert math.isnan(again.over_target)
     known = {"alpha_loss": 0.0, "over_target": 0.0}
     assert again._replace(**known) == row._replace(**known)
+
+
+CONSTRAINTS = {
+    "none": Constraint("log", 0.0, None, 1.4),
+    "plain": Constraint("plain", 0.3, None, 1.4),
+    "log": Constraint("log", 0.3, None, 1.4),
+    "range": Constraint("log", 0.3, 1.2, 1.7),
+}
+
+
+def by_hand(net, alpha, likelihood, form):
+    """What alpha must move by: the mean over the chunks of sum_k m_k (one-hot - P), in floats."""
+    rows = [alpha[choice, :count].tolist() for choice, count in enumerate(CANDIDATES)]
+    chances = [[math.exp(x) / sum(map(math.exp, row)) for x in row] for row in rows]
+    prior = Prior(CANDIDATES)
+    with torch.no_grad():
+        prior.alpha.copy_(alpha)
+    moved = [[0.0] * count for count in CANDIDATES]
+    batch = next(iter(batches(1)(0, 0)))
+    for number, clips, labels in batch:
+        draws = prior.sample(4, torch.Generator().manual_seed(seed_of(3, 1, 0, number)))
+        found = []
+        for draw in draws:
+            seen = clips.double() if draw[0] else clips.double().abs()
+            logits = torch.tanh(seen @ net.first[draw[0]]) @ net.last[draw[1]]
+            pairs = zip(logits.tolist(), labels.tolist(), strict=True)
+            nats = sum(math.log(sum(map(math.exp, row))) - row[label] for row, label in pairs)
+            clips_in_mean = len(labels) if likelihood.reduction == "mean" else 1
+            found.append(-nats / clips_in_mean / likelihood.temperature)
+        weights = [math.exp(one - max(found)) for one in found]
+        costs = [1.0 + 0.5 * draw[1] for draw in draws]
+        missed = [max(0, one / (1.7 if form == "range" else 1.4) - 1) for one in costs]
+        if form == "range":
+            missed = [c + max(0, 1 - one / 1.2) for c, one in zip(missed, costs, strict=True)]
+        for k, draw in enumerate(draws):
+            share = weights[k] / sum(weights) - 1 / 4
+            if form == "plain":
+                share -= 0.3 * (missed[k] - sum(missed) / 4) / 3
+            elif form in ("log", "range") and sum(missed):
+                share -= 0.3 * (missed[k] / sum(missed) - 1 / 4)
+            for choice, taken in enumerate(draw):
+                for i, chance in enumerate(chances[choice]):
+                    moved[choice][i] += share * ((i == taken) - chance) / len(batch)
+    return moved
+
+
+@pytest.mark.parametrize("form", CONSTRAINTS)
+@pytest.mark.parametrize("likelihood", [Likelihood("sum", 0.7), Likelihood("mean", 0.2)], ids=str)
+def test_a_step_of_alpha_is_the_gradient_by_hand(form, likelihood):
+    """In float64, every form of the cost, a temperature, both reductions; dropout is off."""
+    state = fresh()
+    state.supernet.double().train()
+    with torch.no_grad():
+        state.prior.alpha[0, :2] = torch.tensor([0.3, -0.2])
+        state.prior.alpha[1, :3] = torch.tensor([-0.5, 0.1, 0.4])
+    before = state.prior.alpha.detach().clone()
+    state.adam = torch.optim.SGD(state.prior.parameters(), lr=1.0)
+    how = recipe(1, constraint=CONSTRAINTS[form], likelihood=likelihood)
+    batch = [(n, clips.double(), labels) for n, clips, labels in next(iter(batches(1)(0, 0)))]
+
+    alpha_step(state, how, batch, alone, 0)
+
+    moved = state.prior.alpha.detach() - before
+    wanted = by_hand(state.supernet, before, likelihood, form)
+    for row, expected_row in zip(moved.tolist(), wanted, strict=True):
+        assert row[: len(expected_row)] == pytest.approx(expected_row, rel=0, abs=1e-12)
+    assert max(map(abs, itertools.chain(*wanted))) > 1e-3
 
 
 def test_one_draw_for_alpha_is_refused():
