@@ -21,12 +21,14 @@ import yaml
 from autox3d import config
 from autox3d.errors import Refused
 from autox3d.genotype import Genotype
+from autox3d.run.checkpoint import fingerprint
 from autox3d.search.prior import Prior
 from autox3d.space import Space
 from autox3d.stages.derive import load_prior
 from autox3d.video.tables import read_classes
 
 Settings = dict[str, Any]  # params.yaml
+Files = dict[str, str | Path]  # by flag: a path is read, a name is written in the trial's folder
 READS = {  # sections of the settings that a stage's result follows from
     "warmup": ("supernet", "warmup", "search"),
     "search": ("supernet", "warmup", "search"),
@@ -76,53 +78,78 @@ class Lab:
         if own.exists() and _follows_from(settings) == _follows_from(self.made_by):
             return own
         folder = self.out / name
-        self._run("warmup", folder, settings, weights="warmup.safetensors", curve="warmup.csv")
+        files: Files = {"weights": "warmup.safetensors", "curve": "warmup.csv"}
+        self._run("warmup", folder, settings, files)
         return folder / "warmup.safetensors"
 
     def search(self, name: str, settings: Settings, init: Path) -> Path:
         """The folder of a search: trace.csv, alpha.json, search.safetensors."""
-        files = {"weights": "search.safetensors", "alpha": "alpha.json", "steps": "steps.parquet"}
-        self._run("search", self.out / name, settings, init=init, trace="trace.csv", **files)
+        files: Files = {"init": init, "weights": "search.safetensors", "alpha": "alpha.json"}
+        files |= {"steps": "steps.parquet", "trace": "trace.csv"}
+        self._run("search", self.out / name, settings, files)
         return self.out / name
 
     def control(self, name: str, settings: Settings, init: Path) -> Path:
         """The same of a null control: trace.csv, alpha.json."""
-        files = {"init": init, "alpha": "alpha.json", "trace": "trace.csv"}
-        self._run("control", self.out / name, settings, **files)
+        files: Files = {"init": init, "alpha": "alpha.json", "trace": "trace.csv"}
+        self._run("control", self.out / name, settings, files)
         return self.out / name
 
     def train(self, genotype: Genotype, settings: Settings, section: str) -> float:
         """Top-1 on the validation videos after training from scratch, as `train.<section>` says."""
         name, folder = genotype.name, self.out / genotype.name
         settings = settings | {"train": {name: settings["train"][section]}}
-        folder.mkdir(parents=True, exist_ok=True)
-        genotype.save(folder / f"{name}.yaml")
-        files = {"genotype": f"{name}.yaml", "weights": "weights", "curve": "train.csv"}
-        clips = self.workspace / "data/clips.parquet"
-        self._run("train", folder, settings, clips=clips, **files)
+        files: Files = {"weights": "weights", "curve": "train.csv"}
+        files["clips"] = self.workspace / "data/clips.parquet"
+        self._run("train", folder, settings, files, genotype)
         return float(pd.read_csv(folder / "train.csv")["val_top1"].iloc[-1])
 
-    def _run(self, stage: str, folder: Path, settings: Settings, **files: str | Path) -> None:
-        """One stage's program in the folder, unless it has been there with these settings."""
-        used = yaml.safe_dump({section: settings[section] for section in READS[stage]})
+    def _run(
+        self,
+        stage: str,
+        folder: Path,
+        settings: Settings,
+        files: Files,
+        genotype: Genotype | None = None,
+    ) -> None:
+        """One stage's program in the folder, unless it has been there with all that it reads.
+
+        Args:
+            genotype: what is trained
+        """
+        if stage != "train":
+            files["clips"] = self.workspace / "data/subset.parquet"
+            files["space"] = self.workspace / settings["supernet"]["space"]
+        used: Settings = {section: settings[section] for section in READS[stage]}
+        used["inputs"] = _digests(files, genotype)
         record, made = folder / f"{stage}.settings", folder / f"{stage}_made.json"
-        if record.exists() and record.read_text(encoding="utf-8") != used:
-            raise Refused(f"{folder}: made with other settings. Delete it, or give another --out.")
+        if record.exists() and yaml.safe_load(record.read_text(encoding="utf-8")) != used:
+            raise Refused(
+                f"{folder}: made with other settings or inputs. Delete it, or give another --out."
+            )
         if made.exists():
             return
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "params.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
-        record.write_text(used, encoding="utf-8")
+        if genotype:
+            files["genotype"] = f"{genotype.name}.yaml"
+            genotype.save(folder / f"{genotype.name}.yaml")
+        record.write_text(yaml.safe_dump(used), encoding="utf-8")
         files["made"] = made.name
-        if stage != "train":
-            files["clips"] = self.workspace / "data/subset.parquet"
-            files["space"] = self.workspace / settings["supernet"]["space"]
         flags = [word for name, path in files.items() for word in (f"--{name}", str(path))]
         place = {"AUTOX3D_SHARDS": str(self.workspace / "data/shards"), "AUTOX3D_TRACKING": "off"}
         command = [sys.executable, "-m", "autox3d.run.launch", stage, *flags]
         done = subprocess.run(command, cwd=folder, env=place | os.environ, check=False)
         if done.returncode:
             raise Refused(f"{folder}: {stage} ended with status {done.returncode}, as told above.")
+
+
+def _digests(files: Files, genotype: Genotype | None) -> dict[str, str]:
+    """Of the content of all that is read."""
+    read: dict[str, Any] = {name: path for name, path in files.items() if isinstance(path, Path)}
+    if genotype:
+        read["genotype"] = genotype
+    return {name: fingerprint(content=content) for name, content in read.items()}
 
 
 def _follows_from(settings: Settings) -> list[Any]:

@@ -33,6 +33,7 @@ import yaml
 from autox3d.video import tables
 from autox3d.video.dataset import epoch_order
 from autox3d.video.store import Clips
+from autox3d.video.subset import HALVES
 
 ROOT = Path(__file__).parents[1]
 INPUT = "input: {frames: 4, stride: 2, crop: 32, short: 32}\n"
@@ -142,6 +143,15 @@ def step_keys(folder: Path, epoch: int, step: int) -> list[str]:
     clips = Clips.load(folder / "clips.parquet", split="train")
     order = epoch_order(len(clips), 4, 1, epoch)[step]
     return [key.decode() for key in clips.keys[order].tolist()]
+
+
+def search_keys(folder: Path, epoch: int, step: int) -> list[str]:
+    """The clips of a step of `warmup` or `search`, those for the weights first."""
+    keys = []
+    for number, half in enumerate(HALVES):
+        clips = Clips.load(folder / "clips.parquet", split="train", half=half)
+        keys += clips.keys[epoch_order(len(clips), 4, len(HALVES) + number, epoch)[step]].tolist()
+    return [key.decode() for key in keys]
 
 
 def _digest(value: Any) -> str:
@@ -260,8 +270,10 @@ AFTER = {"saved", "linked", "settle", "measured"}  # the call is done before the
 def arm() -> None:
     """Makes this process, and its group, die at POINT; COUNTS=file: only counts all occurrences.
 
-    `half` dies with half of a checkpoint written. POISON=loss:number makes that loss a NaN, in the
-    rank AT alone; TERM=kind:number sends SIGTERM to TARGET and goes on.
+    `half` dies with half of a checkpoint written. POISON=loss:number makes that loss a NaN,
+    POISON=update:number a weight after that update, POISON=alpha:number moves alpha by a hair, in
+    the rank AT alone; BEHIND hides the newest checkpoint from the rank AT. TERM=kind:number sends
+    SIGTERM to TARGET and goes on.
     """
     counts = dict.fromkeys(KINDS, 0)
     here = os.environ.get("RANK", "0") == os.environ.get("AT", "0")
@@ -284,6 +296,12 @@ def arm() -> None:
             found = call(*args, **kwargs)
             if dies:
                 _die()
+            if met("POISON", kind) and kind == "update":
+                args[0].param_groups[0]["params"][0].data.fill_(float("nan"))
+                return found
+            if met("POISON", kind) and kind == "alpha":
+                args[0].param_groups[0]["params"][0].data += 1e-12
+                return found
             return found * float("nan") if met("POISON", kind) else found
 
         return counted
@@ -291,6 +309,8 @@ def arm() -> None:
     for kind, places in KINDS.items():
         for owner, name in places:
             _patch(owner, name, functools.partial(watched, kind))
+    if here and os.environ.get("BEHIND"):
+        _patch("autox3d.run.checkpoint.Checkpoints", "_steps", lambda all_: lambda k: all_(k)[:-1])
     if here and (path := os.environ.get("COUNTS")):
         _at_exit(lambda: Path(path).write_text(json.dumps(counts)))
 

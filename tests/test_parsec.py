@@ -180,22 +180,37 @@ def test_the_plain_hinge_is_the_exact_gradient_of_the_mean_cost(toy, prior):
     assert torch.allclose(ours, wanted, rtol=0, atol=1e-12)
 
 
+DEAR = Constraint("log", 0.2, None, 0.9)  # every network misses it, by another share
+
+
 def test_the_bias_falls_as_one_over_k(toy, prior):
-    """W_k is a ratio of sums; twice the draws halve the distance to the exact gradient."""
+    """W_k is a ratio of sums, and so is the log form's pull; twice the draws halve the distance.
+
+    The exact objective is log sum_A P(A) exp l(A) - beta log sum_A P(A) c(A).
+    """
     each = torch.stack([toy.log_likelihood(draw) for draw in SPACE])
-    exact = torch.logsumexp(each + prior.log_prob(SPACE), 0)
-    for_alpha = torch.autograd.grad(exact, prior.alpha, retain_graph=True)[0]
-    for_weights = torch.autograd.grad(exact, toy.first)[0]
+    missed = torch.tensor([DEAR.excess(COSTS[draw]) for draw in SPACE], dtype=torch.float64)
+    likelihood = torch.logsumexp(each + prior.log_prob(SPACE), 0)
+    cost = DEAR.beta * (prior.log_prob(SPACE).exp() * missed).sum().log()
+    plain, dear = (
+        torch.autograd.grad(objective, prior.alpha, retain_graph=True)[0]
+        for objective in (likelihood, likelihood - cost)
+    )
+    exact = [plain, dear, dear - plain, *torch.autograd.grad(likelihood, [toy.first, toy.last])]
 
     distances = []
     for count in (2, 4, 8):
-        alpha = expected_alpha(toy, prior, count, CONSTRAINTS["none"])
-        weights = sum(chance * stream(toy, draws)[0][0] for draws, chance in tuples(prior, count))
-        distances.append([(alpha - for_alpha).norm(), (weights - for_weights).norm()])
+        free, pulled = (expected_alpha(toy, prior, count, c) for c in (CONSTRAINTS["none"], DEAR))
+        first, last = torch.zeros_like(toy.first), torch.zeros_like(toy.last)
+        for draws, chance in tuples(prior, count):
+            for total, part in zip((first, last), stream(toy, draws)[0], strict=True):
+                total += chance * part
+        found = [free, pulled, pulled - free, first, last]
+        distances.append([(one - two).norm() for one, two in zip(found, exact, strict=True)])
 
-    for (first, second), (third, fourth) in itertools.pairwise(distances):
-        assert 0.35 < third / first < 0.65
-        assert 0.35 < fourth / second < 0.65
+    for before, after in itertools.pairwise(distances):
+        for far, near in zip(before, after, strict=True):
+            assert 0.35 < near / far < 0.65
 
 
 def test_sampled_draws_have_the_enumerated_mean(toy, prior):

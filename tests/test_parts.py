@@ -1,19 +1,27 @@
 """Every part of a shared kernel is used as often as every other (A3D 4.2, A3D-S 3)."""
 
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 
 from autox3d import parts
+from autox3d.space import Space
 
 EXPANSIONS = [1.5, 2.25, 3.0, 3.75, 4.5, 5.25, 6.0]
-LISTS = {
-    "stage 1": (range(12, 29, 4), 4, [4, 4, 4, 4, 3, 3, 3]),
-    "stage 2": (range(24, 65, 8), 8, [5] + [4] * 7),
-    "stage 3": (range(48, 133, 12), 12, [6] * 5 + [5] * 6),
-    "stage 4": (range(96, 265, 24), 24, [6] * 5 + [5] * 6),
-    "expansions": (EXPANSIONS, 0.75, [5, 5, 5] + [4] * 5),
+SPACE = Space.load(Path(__file__).parents[1] / "architectures/space_autox3d.yaml")
+USED = {  # first channels of a stage -> uses of its parts, the step; and the expansions
+    12: ([4] * 4 + [3] * 3, 4),
+    24: ([5] + [4] * 7, 8),
+    48: ([6] * 5 + [5] * 6, 12),
+    96: ([6] * 5 + [5] * 6, 24),
+    1.5: ([5] * 3 + [4] * 5, 0.75),
 }
+LISTS = [
+    pytest.param(candidates, id=f"row {row} {column}")
+    for row, group in enumerate(SPACE.groups, 1)
+    for column, candidates in (("channels", group.channels), ("expansion", group.expansion))
+]
 
 
 @pytest.mark.parametrize("count", range(1, 16, 2))
@@ -30,10 +38,10 @@ def test_the_papers_own_examples():
     assert parts.uses(parts.arcs([1, 2, 3, 4, 5, 6, 7], "fair"), 7) == (4,) * 7
 
 
-@pytest.mark.parametrize("name", LISTS)
-def test_every_list_of_the_space_is_used_within_one(name):
-    """The space's lists do not begin at one part; their counts differ by one at most."""
-    candidates, step, expected = LISTS[name]
+@pytest.mark.parametrize("candidates", LISTS)
+def test_every_list_of_the_space_is_used_within_one(candidates):
+    """The lists of the paper's space do not begin at one part; their counts differ by one."""
+    expected, step = USED[candidates[0]]
     ring = parts.ring(candidates, "fair")
 
     assert ring.step == Fraction(str(step))

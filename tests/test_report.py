@@ -109,6 +109,17 @@ def test_a_control_that_was_left_out_leaves_no_figure(tmp_path: Path) -> None:
     assert "Not there yet: <code>results/explain/*.json</code>" in page
 
 
+def test_a_warm_up_of_no_epochs_leaves_no_figure(tmp_path: Path) -> None:
+    """Its curve is a head without rows."""
+    results_folder.make(tmp_path)
+    assert "Warm-up of the supernet" in shown(tmp_path)
+    (tmp_path / "results/warmup.csv").write_text("epoch,phase,lr,loss\n")
+    page = shown(tmp_path)
+
+    assert "Warm-up of the supernet" not in page
+    assert 'id="training"' in page
+
+
 def test_the_control_stands_beside_the_search(page: str) -> None:
     """Both end where their files end."""
     (svg,) = (svg for svg in figures(page) if "null control 0." in svg)

@@ -74,6 +74,51 @@ def test_a_nan_in_a_search_stops_it(clips, runner, tmp_path):
     assert finite(folder, "warmup", "supernet")
 
 
+@pytest.mark.parametrize(
+    ("stage", "place", "keys"),
+    [("train", (0, 2), killing.step_keys), ("warmup", (1, 0), killing.search_keys)],
+)
+def test_weights_that_are_not_finite_are_never_saved(stage, place, keys, clips, runner, tmp_path):
+    """The third update spoils one: the clips of that step are named, not those of the next."""
+    folder = killing.fresh(clips, tmp_path / "run")
+
+    assert runner.run(stage, folder, POISON="update:3") == 1
+    said = (folder / "log").read_text()
+    assert "the weights after step 2 are not finite, from v" in said
+    assert "step 2 is kept, and the run resumes there" in said
+    named = next(folder.glob(f"checkpoints/{stage}-*/not-finite.txt")).read_text().split()
+    assert named == keys(folder, *place)
+
+
+@pytest.mark.parametrize("stage", ["train", pytest.param("warmup", marks=pytest.mark.long)])
+def test_ranks_that_see_other_checkpoints_do_not_start(stage, clips, runner, tmp_path):
+    """Rank 1 lacks the newest one: no step is mixed with another, and the line says what to do."""
+    folder = killing.fresh(clips, tmp_path / "run")
+    assert runner.run(stage, folder, 2, POINT="update:3") == -9
+    assert killing.newest(folder, stage) == 2
+
+    assert runner.run(stage, folder, 2, BEHIND="yes", AT="1") == 1
+    kept = next(folder.glob(f"checkpoints/{stage}-*")).relative_to(folder)
+    line = (
+        r"rank 0 of 2 \(\S+, pid \d+\): the newest checkpoint of rank 1 differs from rank 0's. "
+        f"Run again, where all ranks see the same {kept}."
+    )
+    assert re.search(f"(?m)^{line}$", (folder / "log").read_text())
+    assert killing.newest(folder, stage) == 2
+
+
+def test_ranks_whose_alpha_drifts_apart_stop_at_the_end_of_the_epoch(clips, runner, tmp_path):
+    """By 1e-12 in rank 1, after the second step of two: no epoch of it is kept."""
+    warm = killing.fresh(clips, tmp_path / "warm")
+    runner.finish("warmup", warm)
+    folder = killing.fresh(clips, tmp_path / "run", like=warm)
+
+    assert runner.run("search", folder, 2, POISON="alpha:2", AT="1") == 1
+    line = r"rank 0 of 2 \(\S+, pid \d+\): alpha of rank 1 differs from rank 0's\. Report"
+    assert re.search(f"(?m)^{line}", (folder / "log").read_text())
+    assert killing.newest(folder, "search") == 1
+
+
 @pytest.mark.long
 def test_two_processes_then_one_then_two(clips, runner, tmp_path):
     """The same clips, draws and dropout; losses within 1e-5 of those of one process."""

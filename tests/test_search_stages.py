@@ -17,12 +17,13 @@ import pandas as pd
 import pytest
 import shards
 import yaml
+from safetensors.torch import load_file
 
 from autox3d.errors import Refused
 from autox3d.genotype import Genotype
 from autox3d.run.checkpoint import RESUME
 from autox3d.space import Space
-from autox3d.stages import control, search
+from autox3d.stages import control, search, warmup
 from autox3d.video import tables
 from autox3d.video.store import Clips
 
@@ -135,7 +136,7 @@ def lay_out(clips: Path, folder: Path) -> Path:
         folder,
         supernet={"batch": 4, "bn_clips": 2, "likelihood": likelihood, "sampling": sampling},
         warmup={"epochs": 2, "draws": 2},
-        search={"epochs": 3, "draws": 2, "alpha_draws": 3, "target": 0.0008},
+        search={"epochs": 3, "draws": 2, "alpha_draws": 3, "target": 0.0008, "floor": None},
         control={"epochs": 2},
         derive={"runners_up": 2, "calibration": 4},
     )
@@ -210,6 +211,9 @@ def test_the_trace_has_a_row_a_step_and_a_row_an_epoch(whole):
     wanted = {"phase", "loss", "alpha_loss", "lr", "entropy", "effective_draws", "over_target"}
     assert wanted | {"expected_gmacs", "mode_gmacs"} <= set(trace.columns)
     assert warm["entropy"].eq(1).all()
+    assert list(warm.columns) == [
+        c for c in trace.columns if c not in ("alpha_loss", "over_target")
+    ]
     assert {"entropy 1 kernel", "entropy 2 channels"} <= set(steps.columns)
 
 
@@ -293,6 +297,21 @@ def test_no_control_is_an_empty_trace(whole, project, monkeypatch):
     assert list(trace.columns) == list(pd.read_csv(whole / "trace.csv").columns)
     assert trace.empty
     assert json.loads((project / "control/alpha.json").read_text())["choices"] == []
+
+
+def test_a_search_may_begin_without_warm_up(whole, project, monkeypatch):
+    """`warmup.epochs: 0`: weights without momentum, a head without rows; search has epoch 1."""
+    change(project, warmup={"epochs": 0}, search={"epochs": 1})
+    here(warmup, project, monkeypatch)
+    curve = pd.read_csv(project / "warmup.csv")
+    names = load_file(project / "warmup.safetensors")
+
+    assert list(curve.columns) == list(pd.read_csv(whole / "warmup.csv").columns)
+    assert curve.empty
+    assert {name.partition(".")[0] for name in names} == {"weight"}
+    here(search, project, monkeypatch)
+    assert list(pd.read_csv(project / "trace.csv")["epoch"]) == [1]
+    assert tables.read_table(project / "steps.parquet")["loss"].notna().all()
 
 
 MISTAKES = {

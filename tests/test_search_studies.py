@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from bench import trial
 from bench.ranking import kendall
 from bench.search_demo import agreement
 from bench.search_studies import MANUAL, by_hand, costs
@@ -17,6 +18,7 @@ from bench.trial import Lab
 from test_search_stages import ENVIRONMENT, change, clips, lay_out, whole
 
 from autox3d.errors import Refused
+from autox3d.genotype import Genotype
 from autox3d.space import Space, SpaceCosts
 
 __all__ = ["clips", "whole"]  # fixtures
@@ -87,6 +89,63 @@ def test_a_setting_that_is_not_there_is_named(tmp_path):
     assert (lab.settings["search"]["epochs"], lab.settings["train"]["s"]["epochs"]) == (1, 2)
 
 
+INPUTS = {
+    "clips": "data/subset.parquet",
+    "space": "architectures/space_demo.yaml",
+    "weights to start from": "data/supernet/warmup.safetensors",
+}
+
+
+@pytest.fixture
+def lab(tmp_path, monkeypatch) -> Lab:
+    """A workspace whose stages do nothing but say, in `ran`, that they were there."""
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    for name in (*INPUTS.values(), "data/clips.parquet"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("as it was")
+
+    def stage(command: list[str], cwd: Path, **_: object) -> subprocess.CompletedProcess[str]:
+        name = command[3]
+        (cwd / f"{name}_made.json").write_text("{}")
+        (cwd / "train.csv").write_text("val_top1\n0.5\n")
+        with (tmp_path / "ran").open("a") as file:
+            file.write(f"{name}\n")
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(trial.subprocess, "run", stage)
+    return Lab(tmp_path, tmp_path / "out", [])
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_a_search_of_other_inputs_is_not_taken_for_this_one(lab, name):
+    """Settings are not all that it follows from; what has not changed is not made again."""
+    init = lab.workspace / INPUTS["weights to start from"]
+    lab.search("once", lab.settings, init)
+    lab.search("once", lab.settings, init)
+    assert (lab.workspace / "ran").read_text() == "search\n"
+
+    (lab.workspace / INPUTS[name]).write_text("another")
+    with pytest.raises(Refused) as refused:
+        lab.search("once", lab.settings, init)
+
+    assert str(refused.value) == (
+        f"{lab.out / 'once'}: made with other settings or inputs. Delete it, or give another --out."
+    )
+
+
+def test_a_training_of_another_network_of_that_name_is_refused(lab):
+    """And the genotype beside the weights stays that of the weights."""
+    space = SPACES["space_demo"]
+    one, other = (space.genotype(draw, "found") for draw in ((0,) * 16, (1,) + (0,) * 15))
+    assert lab.train(one, lab.settings, "s") == lab.train(one, lab.settings, "s") == 0.5
+
+    with pytest.raises(Refused, match="made with other settings or inputs"):
+        lab.train(other, lab.settings, "s")
+
+    assert Genotype.load(lab.out / "found/found.yaml") == one
+    assert (lab.workspace / "ran").read_text() == "train\n"
+
+
 @pytest.fixture
 def workspace(clips, tmp_path) -> Path:
     """Clips, space and settings where the pipeline leaves them; an epoch of everything."""
@@ -132,7 +191,7 @@ def test_a_study_goes_on_where_it_was_stopped_and_never_mixes_settings(workspace
     assert [line.split(":")[0] for line in said.splitlines()[1:]] == ["beta 0", "beta 0.5"]
     assert study(workspace, *command) == said
     assert [path.stat().st_mtime_ns for path in made] == times
-    with pytest.raises(AssertionError, match="made with other settings"):
+    with pytest.raises(AssertionError, match="made with other settings or inputs"):
         study(workspace, *command, "--set", "search.alpha_lr=0.5")
 
 

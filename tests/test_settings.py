@@ -145,3 +145,17 @@ def test_a_mistake_in_any_section_stops_the_first_stage(tmp_path):
 
     with pytest.raises(Refused, match=r"unknown 'supernet\.momentun'. Did you mean 'momentum'\?"):
         config.load("annotate", config.Annotate, path)
+
+
+def test_a_range_that_holds_no_cost_is_refused(tmp_path):
+    """`search.floor` above `search.target`; where they are equal, there is one cost to hit."""
+    path, text = tmp_path / "params.yaml", (ROOT / "params.yaml").read_text()
+    path.write_text(text.replace("floor: 0.0052", "floor: 0.0063"))
+    with pytest.raises(Refused) as refused:
+        config.load("warmup", config.Warmup, path)
+
+    assert str(refused.value) == (
+        f"{path}: 'search.floor': 0.0063 is above the target, 0.0062. Lower it, or write null."
+    )
+    path.write_text(text.replace("floor: 0.0052", "floor: 0.0062"))
+    assert config.load("search", config.Search, path).floor == 0.0062

@@ -14,6 +14,8 @@ from autox3d.cli import parser
 from autox3d.cost import cost
 from autox3d.errors import Refused
 from autox3d.genotype import Genotype, Input
+from autox3d.nets.supernet import block_sets
+from autox3d.parts import indices
 from autox3d.scaling import thinned
 from autox3d.space import Space, SpaceCosts, within
 
@@ -122,6 +124,14 @@ MISTAKES = {
         "'groups', row 1: 8 channels times 0.3 make 2.4 graph nodes a part,"
         " not a whole number. Choose coarser steps."
     ),
+    "channels: [8, 16],|channels: [7, 14],|[none, glore]|[none, nonlocal]|[1.5, 3.0]|[1.0]": (
+        "'groups', row 1: 'nonlocal' works on half of the channels, and 7 a part are odd."
+        " Choose even steps."
+    ),
+    "channels: [8, 16],|channels: [4, 8],|stride: 2, squeeze|stride: 1, squeeze": (
+        "'groups', row 1: 8 channels of stride 1, as many as the stem's, have another place in"
+        " the shared kernel. Take stride 2, or leave 8 out."
+    ),
     "[t1_s3, t3_s3]|[t1_s3, t1_s3]": (
         "'groups', row 1, 'kernel' names a candidate twice. Delete one."
     ),
@@ -132,14 +142,56 @@ MISTAKES = {
 @pytest.mark.parametrize("change", MISTAKES)
 def test_a_mistake_is_named_with_its_row(change, tmp_path):
     """File, row, thing and fix."""
-    before, after = change.split("|")
-    path = tmp_path / "space.yaml"
-    path.write_text(SMALL.replace(before, after))
+    path, text, words = tmp_path / "space.yaml", SMALL, change.split("|")
+    for before, after in zip(words[::2], words[1::2], strict=True):
+        text = text.replace(before, after)
+    path.write_text(text)
 
     with pytest.raises(Refused) as refused:
         Space.load(path)
 
     assert str(refused.value).startswith(f"{path}: {MISTAKES[change]}")
+
+
+GOOD = {
+    "one width is one part": (
+        "channels: [8, 16],|channels: [7],|[none, glore]|[none, nonlocal]|[1.5, 3.0]|[1.0]"
+    ),
+    "the narrowest begins where the stem does": "stride: 2, squeeze|stride: 1, squeeze",
+    "no width is the stem's": "channels: [8, 16],|channels: [4, 12],|stride: 2, sq|stride: 1, sq",
+}
+
+
+@pytest.mark.parametrize("why", GOOD)
+def test_no_more_is_refused_than_must_be(why, tmp_path):
+    """Odd widths and a first stride of 1, where the sets of channels agree."""
+    path, text, words = tmp_path / "space.yaml", SMALL, GOOD[why].split("|")
+    for before, after in zip(words[::2], words[1::2], strict=True):
+        text = text.replace(before, after)
+    path.write_text(text)
+    space = Space.load(path)
+
+    for row, sets in every_block(space):
+        assert len(indices(*sets["H"])) == row.channels // 2
+        assert not row.identity or indices(*sets["I"]) == indices(*sets["O"])
+
+
+def every_block(space):
+    """Each block of each network of a small space, with its sets."""
+    for draw in itertools.product(*(range(len(choice.candidates)) for choice in space.choices)):
+        genotype = space.genotype(draw, "drawn")
+        yield from zip(genotype.blocks(), block_sets(genotype, space.axes("fair")), strict=True)
+
+
+def test_an_expansion_counts_as_it_is_written(tmp_path):
+    """2.3 times 100 are 230 inner channels, in a network as on the grid; in floats it is less."""
+    text = SMALL.replace("[1.5, 3.0]", "[2.3, 4.6]").replace("[8, 16]", "[100]")
+    text = text.replace("channels: 8,", "channels: 100,")
+    (tmp_path / "space.yaml").write_text(text)
+    space = Space.load(tmp_path / "space.yaml")
+
+    assert {row.inner for row, _ in every_block(space)} == {230, 460}
+    assert all(len(indices(*sets["N"])) == row.inner for row, sets in every_block(space))
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from autox3d import yamlfile
 from autox3d.yamlfile import table
@@ -125,7 +125,7 @@ class Supernet:
 class Warmup:
     """Weights alone: every network equally probable."""
 
-    epochs: Whole
+    epochs: Whole  # 0: the search begins with weights as they are drawn
     draws: Count  # K, networks a chunk; 1 is ordinary training of one random path
 
 
@@ -141,6 +141,14 @@ class Search:
     beta: Annotated[float, Field(ge=0)]
     target: Positive  # G multiply-adds of a clip; dearer networks are pulled at
     floor: Positive | None  # G multiply-adds; cheaper ones too, as in Auto-TSNet's range
+
+    @field_validator("floor")
+    @classmethod
+    def _is_under_the_target(cls, floor: float | None, others: ValidationInfo) -> float | None:
+        target = others.data.get("target")
+        if floor is not None and target is not None and floor > target:
+            raise ValueError(f"{floor:g} is above the target, {target:g}. Lower it, or write null.")
+        return floor
 
 
 @table

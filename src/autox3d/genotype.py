@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, fields
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -169,8 +170,12 @@ def kernel_size(kernel: str) -> tuple[int, int]:
 
 
 def inner_width(group: Group, channels_in: int, expansion_of: str) -> int:
-    """Channels of a block's depthwise convolution; X3D rounds them down."""
-    return int(group.expansion * (channels_in if expansion_of == "in" else group.channels))
+    """Channels of a block's depthwise convolution; X3D rounds them down.
+
+    The expansion counts as it is written: 2.3 times 100 is 230, though in floats a little less.
+    """
+    of = channels_in if expansion_of == "in" else group.channels
+    return int(Fraction(str(group.expansion)) * of)
 
 
 def has_gate(group: Group, index: int) -> bool:

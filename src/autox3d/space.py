@@ -33,7 +33,7 @@ from autox3d.genotype import (
     Positive,
     Stem,
 )
-from autox3d.parts import Ring, Selection, exact, ring
+from autox3d.parts import Ring, Selection, exact, indices, ring
 from autox3d.yamlfile import table
 
 Draw = tuple[int, ...]
@@ -95,6 +95,7 @@ class Space:
                     place = f"'groups', row {row + 1}, '{column}'"
                     raise Refused(f"{path}: {place} names a candidate twice. Delete one.")
             _check_grid(path, row, space, axes)
+        _check_stem(path, space, space.axes("fair")[0])
         return space
 
     @cached_property
@@ -267,8 +268,9 @@ def _rows(taken: Sequence[Any]) -> list[tuple[Any, ...]]:
 
 
 def _check_grid(path: Path, row: int, space: Space, axes: Axes) -> None:
-    """Inner channels and graph nodes must come in whole parts."""
+    """Inner channels and graph nodes must come in whole parts, halves of channels too."""
     place = f"{path}: 'groups', row {row + 1}"
+    width, units = axes.outputs.step, space.groups[row].attention
     sides = [axes.outputs] if space.expansion_of == "out" else [axes.inputs, axes.outputs]
     for side in sides:
         cell = side.step * axes.expansions.step
@@ -278,11 +280,28 @@ def _check_grid(path: Path, row: int, space: Space, axes: Axes) -> None:
                 f" expansion make {_text(cell)} inner channels a part, not a whole number."
                 " Choose coarser steps."
             )
-    nodes = axes.outputs.step * exact(space.attention.nodes)
-    if "glore" in space.groups[row].attention and nodes.denominator != 1:
+    nodes = width * exact(space.attention.nodes)
+    if "glore" in units and nodes.denominator != 1:
         raise Refused(
-            f"{place}: {_text(axes.outputs.step)} channels times {space.attention.nodes} make"
+            f"{place}: {_text(width)} channels times {space.attention.nodes} make"
             f" {_text(nodes)} graph nodes a part, not a whole number. Choose coarser steps."
+        )
+    if "nonlocal" in units and axes.outputs.count > 1 and width % 2:
+        raise Refused(
+            f"{place}: 'nonlocal' works on half of the channels, and {_text(width)} a part are odd."
+            " Choose even steps."
+        )
+
+
+def _check_stem(path: Path, space: Space, axes: Axes) -> None:
+    """Where the first shortcut may be the identity, it must add each channel to itself."""
+    width, ring = space.stem.channels, axes.outputs
+    if space.groups[0].stride == 2 or width not in space.groups[0].channels:
+        return
+    if indices(ring.arc(width), int(ring.step)) != list(range(width)):
+        raise Refused(
+            f"{path}: 'groups', row 1: {width} channels of stride 1, as many as the stem's, have"
+            f" another place in the shared kernel. Take stride 2, or leave {width} out."
         )
 
 

@@ -136,7 +136,7 @@ def training(results: Results) -> Section:
         svg = figures.training(trained, "top1", "top-1")
         caption = "On the training clips; dashed, on the validation videos from one view."
         section.parts.append(Figure("Accuracy", svg, caption, source))
-    if results.warmup is not None:
+    if results.warmup is not None and not results.warmup.empty:
         svg = figures.by_epoch(results.warmup, {"loss": "loss"}, "loss, nats a clip", None)
         source = source_of(results.folder, "warmup", "warmup.csv")
         section.parts.append(Figure("Warm-up of the supernet", svg, "Mean over its draws.", source))

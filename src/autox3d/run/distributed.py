@@ -72,7 +72,9 @@ class World:
         """Waits until every rank is here."""
         self.any(False)
 
-    def agree(self, what: str, value: Tensor | bytes | str | float) -> None:
+    def agree(
+        self, what: str, value: Tensor | bytes | str | float, way_out: str = "Report this error."
+    ) -> None:
         """Holds that the value is the same, to the last bit, on every rank.
 
         Raises:
@@ -82,7 +84,7 @@ class World:
         odd = [str(rank) for rank, digest in enumerate(digests) if digest != digests[0]]
         if odd:
             ranks = ", ".join(odd)
-            raise Lost(f"{self}: {what} of rank {ranks} differs from rank 0's. Report this error.")
+            raise Lost(f"{self}: {what} of rank {ranks} differs from rank 0's. {way_out}")
 
     def __str__(self) -> str:
         return f"rank {self.rank} of {self.size} ({socket.gethostname()}, pid {os.getpid()})"

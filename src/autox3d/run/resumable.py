@@ -49,9 +49,21 @@ class Work(Protocol):
         """Whether nothing before was better than the epoch just done."""
         ...
 
-    def clips_of(self, error: FloatingPointError) -> list[str]:
-        """The clips of the step that it tells of."""
+    def clips_of(self, error: FloatingPointError, *, done: bool) -> list[str]:
+        """The clips of the step that it tells of: the last one done, or the one that failed."""
         ...
+
+
+def newest(kept: Checkpoints, world: World) -> dict[str, Any] | None:
+    """The state of the newest checkpoint, of the same step on every rank; None before the first.
+
+    Raises:
+        Lost: a rank sees another one, on a disk of its own or before a file has come to it.
+    """
+    found = kept.newest()
+    way_out = f"Run again, where all ranks see the same {kept.folder}."
+    world.agree("the newest checkpoint", found[0] if found else "none", way_out)
+    return found[1] if found else None
 
 
 def resumable(
@@ -77,7 +89,7 @@ def resumable(
                 save(work, kept)
                 last = time.monotonic()
     except FloatingPointError as error:
-        raise _refusal(work, error, kept) from error
+        raise _refusal(work, error, kept, done=False) from error
 
 
 def heeding(items: Iterable[T], rounds: int, work: Work, kept: Checkpoints) -> Iterator[T]:
@@ -102,7 +114,7 @@ def save(work: Work, kept: Checkpoints) -> None:
     step, state = work.saved()
     if not all(weight.isfinite().all() for weight in work.net.parameters()):
         error = FloatingPointError(f"the weights after step {step - 1} are not finite")
-        raise _refusal(work, error, kept)
+        raise _refusal(work, error, kept, done=True)
     kept.save(step, state, best=work.is_best())
 
 
@@ -113,9 +125,9 @@ def leave(work: Work, kept: Checkpoints) -> NoReturn:
     sys.exit(RESUME)
 
 
-def _refusal(work: Work, error: FloatingPointError, kept: Checkpoints) -> Refused:
+def _refusal(work: Work, error: FloatingPointError, kept: Checkpoints, *, done: bool) -> Refused:
     """Names the step, its clips and what is kept; a file has all clips, one a line."""
-    clips = work.clips_of(error)
+    clips = work.clips_of(error, done=done)
     path = kept.folder / "not-finite.txt"
     if work.world.rank == 0:
         atomic.write_text(path, "".join(f"{clip}\n" for clip in clips))

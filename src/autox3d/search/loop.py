@@ -102,7 +102,8 @@ def fit(
         alpha_batches: None in warm-up, where alpha stays as it is.
 
     Raises:
-        FloatingPointError: a loss is not finite; it has updated nothing.
+        FloatingPointError: a loss is not finite. Its own half has updated nothing; where it is
+            alpha's, the weights have done their part of the step.
     """
     if alpha_batches is not None and recipe.alpha_draws < 2:
         raise ValueError("one draw has importance 1 whatever it is worth: K must be 2 or more")
@@ -222,7 +223,7 @@ def _row(state: State, recipe: Recipe, rate: float, sums: Sums, other: Sums | No
         loss=losses[0],
         alpha_loss=losses[1],
         effective_draws=drawn.effective / drawn.chunks,
-        over_target=drawn.over / drawn.draws,
+        over_target=drawn.over / drawn.draws if other else math.nan,
         drawn_gmacs=drawn.cost / drawn.draws,
         expected_gmacs=recipe.costs.expected(state.prior.probabilities()),
         mode_gmacs=recipe.costs.of(state.prior.mode()),

@@ -21,7 +21,7 @@ class Step(NamedTuple):
     loss: float  # nats a clip, mean over the draws, weights half
     alpha_loss: float  # the same in the alpha half; nan in warm-up
     effective_draws: float  # 1 / sum W^2, mean over the chunks
-    over_target: float  # share of the draws that cost more than the target
+    over_target: float  # share of the draws that cost more than the target; nan in warm-up
     drawn_gmacs: float  # mean cost of the draws
     expected_gmacs: float  # of a draw from the prior, after the step
     mode_gmacs: float  # of the most probable network, after the step

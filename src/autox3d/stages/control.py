@@ -18,10 +18,8 @@ from autox3d.errors import Refused
 from autox3d.run import made
 from autox3d.run.program import paths, run
 from autox3d.space import Space
+from autox3d.stages.phase import write_curve
 from autox3d.stages.search import search
-
-COLUMNS = "epoch,phase,lr,loss,alpha_loss,effective_draws,over_target,drawn_gmacs,expected_gmacs"
-COLUMNS += ",mode_gmacs,entropy"  # of the search's trace
 
 
 def main() -> None:
@@ -36,7 +34,7 @@ def main() -> None:
         )
     if asked:
         return search("control", files, asked, shuffled=True)
-    atomic.write_text(files.trace, f"{COLUMNS}\n")
+    write_curve(files.trace, "control", [])
     atomic.write_json(files.alpha, {"space": Space.load(files.space).name, "choices": []})
     made.write(files.made, 0.0, torch.device("cpu"), 0)
 

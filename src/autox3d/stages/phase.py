@@ -23,7 +23,7 @@ from autox3d.nets.supernet import Supernet
 from autox3d.run import tracking
 from autox3d.run.checkpoint import Checkpoints
 from autox3d.run.distributed import World
-from autox3d.run.resumable import resumable
+from autox3d.run.resumable import newest, resumable
 from autox3d.search.constraint import Constraint
 from autox3d.search.loop import Batch, Batches, Costs, Recipe, State, Step, fit
 from autox3d.search.parsec import Likelihood
@@ -32,6 +32,9 @@ from autox3d.space import Space, SpaceCosts
 from autox3d.video.dataset import epoch_order, epoch_shape, train_batches
 from autox3d.video.store import Clips
 from autox3d.video.subset import HALVES
+
+MEANS = ("loss", "alpha_loss", "effective_draws", "over_target", "drawn_gmacs")  # over an epoch
+ALPHAS = ("alpha_loss", "over_target")  # those of them that warm-up has not: it knows no target
 
 
 class Phase:
@@ -116,9 +119,9 @@ class Phase:
         mirror: tracking.Run,
     ) -> None:
         """Every step, from the newest checkpoint on; one more now and then."""
-        if found := kept.newest():
-            self._before = found[1]["seconds"]
-            self.state.load_state_dict(found[1]["state"])
+        if found := newest(kept, self.world):
+            self._before = found["seconds"]
+            self.state.load_state_dict(found["state"])
         self._began = time.monotonic()
         steps = fit(self.state, recipe, self.batches("weights"), alpha, self.world.sum_)
         left = (recipe.until - self.state.epoch) * self.steps - self.state.step
@@ -149,10 +152,9 @@ class Phase:
         """Never: nothing is validated here."""
         return False
 
-    def clips_of(self, error: FloatingPointError) -> list[str]:
-        """Keys of the next step's clips, those for the weights first."""
-        step = min(self.state.step, self.steps - 1)
-        keys = []
+    def clips_of(self, error: FloatingPointError, *, done: bool) -> list[str]:
+        """Keys of a step's clips, those for the weights first."""
+        step, keys = self.state.step - done, []
         for half, clips in self.halves.items():
             seed, repeats = self._order_seed(half), self.shared.sampling.repeats
             order = epoch_order(len(clips), self.batch, seed, self.state.epoch, repeats)
@@ -167,9 +169,7 @@ class Phase:
 def epoch_row(rows: Sequence[Step]) -> dict[str, float]:
     """An epoch of the trace: means over its steps, and where alpha stands at its end."""
     last, count = rows[-1], len(rows)
-    means = ["loss", "effective_draws", "over_target", "drawn_gmacs"]
-    if not math.isnan(last.alpha_loss):
-        means.insert(1, "alpha_loss")
+    means = [name for name in MEANS if not (name in ALPHAS and math.isnan(getattr(last, name)))]
     open_choices = [value for value in last.entropy if value > 0] or [0.0]
     return {
         "epoch": last.epoch + 1,
@@ -182,10 +182,12 @@ def epoch_row(rows: Sequence[Step]) -> dict[str, float]:
 
 
 def write_curve(path: Path, phase: str, rows: Sequence[Step]) -> None:
-    """One line an epoch."""
+    """One line an epoch; where there is none, the head alone."""
+    means = [name for name in MEANS if phase != "warmup" or name not in ALPHAS]
+    columns = ["epoch", "phase", "lr", *means, "expected_gmacs", "mode_gmacs", "entropy"]
     epochs = groupby(rows, key=lambda row: row.epoch)
-    found = pd.DataFrame([epoch_row(list(steps)) for _, steps in epochs])
-    found.insert(1, "phase", phase)
+    lines = [epoch_row(list(steps)) | {"phase": phase} for _, steps in epochs]
+    found = pd.DataFrame(lines, columns=pd.Index(columns))
     atomic.write_text(path, found.to_csv(index=False, lineterminator="\n"))
 
 

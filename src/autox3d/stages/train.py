@@ -32,7 +32,7 @@ from autox3d.run import made, tracking
 from autox3d.run.checkpoint import Checkpoints, fingerprint, folder
 from autox3d.run.distributed import World, join
 from autox3d.run.program import paths, run
-from autox3d.run.resumable import heeding, resumable, save
+from autox3d.run.resumable import heeding, newest, resumable, save
 from autox3d.video import tables
 from autox3d.video.dataset import Batch, epoch_order, epoch_shape, eval_views, train_batches
 from autox3d.video.store import Clips
@@ -58,8 +58,8 @@ def main() -> None:
         ) as mirror,
     ):
         train = Training(files, params, genotype, world)
-        if found := kept.newest():
-            train.resume(found[1])
+        if found := newest(kept, world):
+            train.resume(found)
         train.go(kept, mirror)
         if world.rank == 0:
             train.write(files)
@@ -134,9 +134,9 @@ class Training:
         *before, now = (row["val_top1"] for row in self.state.history)
         return now > max(before, default=-1.0)
 
-    def clips_of(self, error: FloatingPointError) -> list[str]:
-        """Keys of the next step's clips, or of those chunks that the error blames."""
-        epoch, step = self.state.epoch, min(self.state.step, self.recipe.steps - 1)
+    def clips_of(self, error: FloatingPointError, *, done: bool) -> list[str]:
+        """Keys of a step's clips, or of those chunks that the error blames."""
+        epoch, step = self.state.epoch, self.state.step - done
         seed, repeats = self.params.seed, self.params.sampling.repeats
         order = epoch_order(len(self.clips), self.recipe.batch, seed, epoch, repeats)[step]
         size = self.recipe.chunk
