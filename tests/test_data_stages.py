@@ -11,12 +11,14 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import corpus
+import imageio_ffmpeg
 import pandas as pd
 import pytest
 import yaml
 
 from autox3d import config
-from autox3d.video import annotations, catalogue, demo, tables
+from autox3d.video import annotations, catalogue, demo, source, tables
 from autox3d.video.tables import read_classes, read_table
 
 ROOT = Path(__file__).parents[1]
@@ -188,6 +190,50 @@ def test_mistakes_in_settings_end_in_one_line(tmp_path):
     assert refused(stage("annotate", tmp_path)).startswith(
         "params.yaml: 'annotate.shards' must be "
     )
+
+
+LOSES = """#!/bin/sh
+case "$*" in
+  *stuck.mp4*) kill -STOP $PPID; sleep 60 ;;
+  *dies.mp4*) kill -KILL $PPID ;;
+  *) exec "{ffmpeg}" "$@" ;;
+esac
+"""
+SOON = (  # the stage, whose workers have a second beyond ffmpeg's time-out
+    "from autox3d.run.program import run; from autox3d.video import transcode; "
+    "transcode.GRACE = 1.0; from autox3d.stages.transcode import main; run(main)"
+)
+
+
+def test_a_worker_that_does_not_come_back_is_a_line_in_the_report(tmp_path):
+    """One stops for ever, one is killed at ffmpeg: the third video is used, both are named."""
+    settings(tmp_path, dataset="folder", videos="v")
+    names = [f"train/cat/{name}.mp4" for name in ("dies", "good", "stuck")]
+    folders(tmp_path, *names)
+    for name in names:
+        corpus.ffmpeg(*corpus.SOURCE, *corpus.H264, seconds=1, to=tmp_path / "data/raw/v" / name)
+    params = yaml.safe_load((tmp_path / "params.yaml").read_text())
+    params["transcode"] |= {"max_lost": 0.9, "timeout": 6.0}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    program = tmp_path / "ffmpeg"
+    program.write_text(LOSES.format(ffmpeg=imageio_ffmpeg.get_ffmpeg_exe()))
+    program.chmod(0o755)
+
+    assert stage("annotate", tmp_path).returncode == 0
+    command = [sys.executable, "-c", SOON, *FLAGS["transcode"].split()]
+    environment = os.environ | {"IMAGEIO_FFMPEG_EXE": str(program)}
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert stage("index", tmp_path).returncode == 0
+
+    found = json.loads((tmp_path / "results/data.json").read_text())
+    assert found["usable"] == 1
+    assert [(Path(row["path"]).stem, row["reason"]) for row in found["refused_videos"]] == [
+        ("dies", "crashed"), ("stuck", "timeout"),
+    ]  # fmt: skip
+    assert {row["message"] for row in found["refused_videos"]} == {
+        source.REASONS["crashed"], source.REASONS["timeout"],
+    }  # fmt: skip
 
 
 @pytest.fixture
