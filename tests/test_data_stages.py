@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -242,6 +243,56 @@ def public_folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)
         yield Path(name)
+
+
+RIGHTS = "-dac_override,-dac_read_search"  # root's, to read and write what it must not
+
+
+def test_an_unreadable_video_is_refused(tmp_path):
+    """For a user without root's rights; the other video is used."""
+    rights = ["--inh-caps", RIGHTS, "--bounding-set", RIGHTS]
+    drop = ["setpriv", *rights] if os.geteuid() == 0 else []
+    settings(tmp_path, dataset="folder", videos="v")
+    names = ["train/cat/a.mp4", "train/cat/b.mp4"]
+    folders(tmp_path, *names)
+    good, bad = (tmp_path / "data/raw/v" / name for name in names)
+    for path in (good, bad):
+        corpus.ffmpeg(*corpus.SOURCE, *corpus.H264, seconds=0.3, to=path)
+    bad.chmod(0)
+    for name in ("annotate", "transcode", "index"):
+        result = stage(name, tmp_path, *drop)
+        assert result.returncode == 0, result.stderr
+
+    found = json.loads((tmp_path / "results/data.json").read_text())
+    assert found["usable"] == 1
+    assert [(row["path"], row["reason"], row["message"]) for row in found["refused_videos"]] == [
+        ("v/train/cat/b.mp4", "unreadable", "cannot be opened (Permission denied)")
+    ]
+
+
+def test_addresses_in_annotations_open_nothing(tmp_path):
+    """They are names of files, which are not there; the host is not called."""
+    settings(tmp_path, dataset="csv", videos="v", files={"list": "list.csv"})
+    (tmp_path / "data/raw/v").mkdir(parents=True)
+    for name, seconds in {"a": 0.3, "b": 0.6}.items():
+        path = tmp_path / f"data/raw/v/{name}.mp4"
+        corpus.ffmpeg(*corpus.SOURCE, *corpus.H264, seconds=seconds, to=path)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        host = f"http://127.0.0.1:{server.getsockname()[1]}/x.mp4"
+        rows = ["path,label,split", "a.mp4,cat,train", "b.mp4,cat,val"]
+        rows += [f"{host},cat,train", "concat:v/a.mp4|v/b.mp4,cat,train", "file:a.mp4,cat,train"]
+        (tmp_path / "data/raw/list.csv").write_text("\n".join(rows))
+        for name in ("annotate", "transcode", "index"):
+            result = stage(name, tmp_path)
+            assert result.returncode == 0, result.stderr
+        with pytest.raises(BlockingIOError):
+            server.accept()
+
+    found = json.loads((tmp_path / "results/data.json").read_text())
+    assert {name: found[name] for name in ("listed", "usable", "missing", "refused")} == {
+        "listed": 5, "usable": 2, "missing": 3, "refused": 0,
+    }  # fmt: skip
 
 
 def test_an_unwritable_folder_is_one_line(public_folder):
