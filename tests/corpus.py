@@ -297,3 +297,11 @@ def misbehave(job):
     if job == "eat":
         return len(bytearray(3 << 30))
     return job
+
+
+def hang(folder: Path) -> None:
+    """A worker's job: tells its own process and one that it starts, and does not come back."""
+    started = subprocess.Popen(["sleep", "60"])
+    (folder / "partial").write_text(f"{os.getpid()} {started.pid}")
+    (folder / "partial").replace(folder / "pids")
+    time.sleep(60)

@@ -1,8 +1,10 @@
 """Nothing gets past `transcode`: each kind of video in `corpus.KINDS` is used or refused."""
 
 import hashlib
+import os
 import subprocess
 import sys
+import time
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -186,6 +188,43 @@ def test_a_lost_worker_costs_its_own_video_alone():
     found = run_isolated(corpus.misbehave, jobs, workers=2, timeout=1.0, memory_mb=2048)
     crashed = Lost("crashed")
     assert list(found) == ["a", Lost("timeout"), "b", crashed, "c", crashed, "d"]
+
+
+ISOLATES = """
+import sys
+from pathlib import Path
+import corpus
+from autox3d.video.isolate import run_isolated
+if __name__ == "__main__":
+    list(run_isolated(corpus.hang, [Path(sys.argv[1])], workers=1, timeout=60, memory_mb=2048))
+"""
+
+
+def test_workers_that_hang_die_with_a_parent_that_is_killed(tmp_path):
+    """And with them what they started."""
+    (tmp_path / "program.py").write_text(ISOLATES)
+    paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
+    command = [sys.executable, str(tmp_path / "program.py"), str(tmp_path)]
+    parent = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": paths})
+    while not (tmp_path / "pids").exists():
+        assert parent.poll() is None
+        time.sleep(0.01)
+    pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+    assert all(map(runs, pids))
+    parent.kill()
+    parent.wait()
+    until = time.monotonic() + 20
+    while any(map(runs, pids)) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not any(map(runs, pids))
+
+
+def runs(pid):
+    """Whether there is such a process that has not ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def test_too_many_losses_stop_the_stage(videos, tmp_path):
