@@ -4,9 +4,9 @@
 
 Views are 10 clips of 13 frames, stride 6, by three crops of 182 px. Ours are made from our own
 encoding. "View by view" opens and decodes x264's default file anew for each, with each reader,
-and cuts the view as ours are cut; "as published" does to its pixels what SlowFast does. Videos
-and readers take turns in random order; a ratio is that of one video, the table has the median
-and the range over videos.
+and cuts the view as ours are cut; "as published" does to its pixels what SlowFast does. Views are
+compared before anything is timed. Videos and readers take turns in random order; a ratio is that
+of one video, the table has the median and the range over videos.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from __future__ import annotations
 import random
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
-from functools import partial
+from functools import lru_cache, partial
+from pathlib import Path
 
 import footage
 import numpy as np
@@ -32,7 +33,7 @@ from autox3d.video.transform import resized
 FRAMES, STRIDE, SHORT = 13, 6, 182
 PLACES = views.test_places(10, "ends")
 ROUNDS = 5  # of ours; view by view takes as many decodes already
-Way = Callable[[footage.Video], object]
+Way = Callable[[footage.Video], Iterable[Tensor]]  # the views, one after the other
 
 
 def main() -> None:
@@ -46,7 +47,28 @@ def main() -> None:
             work = partial(one_by_one, read=found, kind=kind, published=True)
             ways[f"view by view, {name}, as published"] = work
     with footage.encoded(options.videos, options.count) as videos:
+        check(ways, videos)
         show(measure(ways, videos), len(videos))
+
+
+def check(ways: dict[str, Way], videos: list[footage.Video]) -> None:
+    """Stops at a way that gives other views than PyAV's plain decode of its kind of file."""
+    for video in videos:
+        for name, way in ways.items():
+            kind = "ours" if name.endswith(", ours") else "default"
+            expected = one_by_one(video, read=decoded_once, kind=kind)
+            for number, (view, right) in enumerate(zip(way(video), expected, strict=True)):
+                readers.compare(f"{name}, view {number} of {video.ours.name}", view, right)
+
+
+@lru_cache(maxsize=2)
+def _everything(path: Path) -> np.ndarray:
+    return readers.pyav(path, np.arange(footage.shape(path)[0]))
+
+
+def decoded_once(path: Path, indices: np.ndarray) -> np.ndarray:
+    """What `readers.pyav` gives, quicker the second time."""
+    return _everything(path)[indices]
 
 
 def measure(ways: dict[str, Way], videos: list[footage.Video]) -> dict[str, np.ndarray]:
@@ -55,10 +77,10 @@ def measure(ways: dict[str, Way], videos: list[footage.Video]) -> dict[str, np.n
     jobs += [("one decode, ours", n) for n in range(len(videos))] * (ROUNDS - 1)
     random.Random(0).shuffle(jobs)
     times = defaultdict(lambda: defaultdict(list))
-    together(videos[0])  # what the first call of a process costs is nobody's
     for name, number in jobs:
         began = time.process_time()
-        ways[name](videos[number])
+        for _ in ways[name](videos[number]):
+            pass
         times[name][number].append(time.process_time() - began)
     return {
         name: np.array([np.median(times[name][n]) for n in range(len(videos))]) for name in ways
@@ -83,9 +105,9 @@ def together(video: footage.Video) -> Tensor:
 
 def one_by_one(
     video: footage.Video, read: readers.Reader, kind: str, published: bool = False
-) -> None:
+) -> Iterator[Tensor]:
     path = getattr(video, kind)
-    count = footage.frames(path)
+    count, *_ = footage.shape(path)
     for place in PLACES:
         for side in views.crop_sides("lcr"):
             start = place * views.last_start(count, Fraction(FRAMES * STRIDE))
@@ -95,11 +117,11 @@ def one_by_one(
             height, width = views.test_frame(height, width, SHORT)
             box = views.test_box(height, width, side, SHORT)
             if published:
-                readers.as_published(frames, height, width, box)
+                yield readers.as_published(frames, height, width, box)
             else:
                 top, left, size = box
                 whole = resized(torch.from_numpy(frames), height, width)
-                whole[:, top : top + size, left : left + size].contiguous()
+                yield whole[:, top : top + size, left : left + size].contiguous()
 
 
 if __name__ == "__main__":

@@ -38,9 +38,10 @@ class Video(NamedTuple):
 
 
 @functools.cache
-def frames(path: Path) -> int:
-    """How many there are; known before anything is timed."""
-    return IndexedVideo(path.read_bytes()).count
+def shape(path: Path) -> tuple[int, int, int]:
+    """Frames, height, width; known before anything is timed."""
+    video = IndexedVideo(path.read_bytes())
+    return video.count, video.height, video.width
 
 
 def options(doc: str | None) -> argparse.Namespace:
@@ -66,7 +67,7 @@ def encoded(folder: Path | None, count: int) -> Iterator[list[Video]]:
             _ffmpeg(*source, "-t", str(SECONDS), "-vf", "fps=30,scale=-2:256", default)
             ours.write_bytes(encode.encode(default, settings, Path(scratch) / "x.mp4").data)
             made.append(Video(default, ours))
-            assert frames(default) == frames(ours)
+            assert shape(default) == shape(ours)
         sizes = [sum(v[i].stat().st_size for v in made) / 1e6 for i in (0, 1)]
         kind = f"of {folder}" if folder else "generated (these flatter us)"
         print(f"{len(made)} videos {kind}: default {sizes[0]:.1f} MB, ours {sizes[1]:.1f} MB")

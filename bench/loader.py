@@ -1,11 +1,14 @@
-"""CPU time of a training loader, 2 workers: decode, crop, resize, flip, batch; ours and its peers.
+"""CPU and wall time of a training loader, 2 workers: decode, crop, resize, flip, batch.
 
     python bench/loader.py [--videos FOLDER] [--count 4] [--clips 12]
 
-Every loader makes the same batches of uint8 from random clips of 13 frames, stride 6, at 160 px:
-ours from shards, the peers' from files, through the same cut and the same DataLoader, so that
-they differ in the reader alone. "As published" does what SlowFast and mmaction2 do to pixels
-besides: the whole frame to float, normalised, then resized and cropped.
+Every loader makes the same batches of uint8, of the same random clips of 13 frames, stride 6, and
+the same boxes, at 160 px: ours from shards, the peers' from files, through the same cut and the
+same DataLoader, so that they differ in the reader alone. "As published" does what SlowFast and
+mmaction2 do to pixels besides: the whole frame to float, normalised, then resized and cropped.
+Batches are compared before anything is timed; the order of rounds is shuffled; figures are
+medians, with the lowest and the highest, and hold the start of the workers: give them many clips.
+Wall time needs an idle machine: where others work, it favours readers that start more threads.
 """
 
 from __future__ import annotations
@@ -13,8 +16,12 @@ from __future__ import annotations
 import gc
 import random
 import resource
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import footage
 import numpy as np
@@ -25,73 +32,99 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from autox3d import config
-from autox3d.video import tables, views
-from autox3d.video.dataset import train_batches
+from autox3d.video import dataset, tables, views
 from autox3d.video.store import Clips
 from autox3d.video.transform import cut
 
 FRAMES, STRIDE, CROP = 13, 6, 160
+SEED = EPOCH = 0
 Loader = Callable[[], Iterable[Tensor]]
-WORKERS, BATCH, ROUNDS = 2, 8, 3
+WORKERS, BATCH, ROUNDS = 2, 8, 5
 SAMPLING = config.Sampling(
     jitter=(182, 228), flip=True, autoaugment=False, rule="stride", repeats=1
 )
 
 
+class Spent(NamedTuple):
+    """Seconds a clip."""
+
+    cpu: float
+    wall: float
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A `decode.Video` of which only the shape is known, before anything is timed."""
+
+    count: int
+    height: int
+    width: int
+    rate = Fraction(30)
+
+    def frames(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+
 class Files(Dataset):
-    """Random clips of files by one reader."""
+    """The clips that ours makes of its shards, out of files by one reader."""
 
-    def __init__(self, read: readers.Reader, paths: list[Path], published: bool) -> None:
+    def __init__(self, read: readers.Reader, paths: list[Path], published: bool = False) -> None:
         self.read, self.paths, self.published = read, paths, published
-
-    def __len__(self) -> int:
-        return len(self.paths)
+        self.videos = [Unread(*footage.shape(path)) for path in paths]
 
     def __getitem__(self, row: int) -> Tensor:
-        rng = np.random.default_rng(row)
-        path = self.paths[row]
-        start = rng.uniform(0, footage.frames(path) - FRAMES * STRIDE)
-        frames = self.read(path, views.clip_frames(start, FRAMES, STRIDE, 30, "stride"))
-        height, width = frames.shape[1:3]
-        box = views.train_box(height, width, SAMPLING.jitter, CROP, rng)
-        return published(frames, box) if self.published else cut(frames, box, CROP)
+        rng = np.random.default_rng((SEED, EPOCH, row, 0))  # as dataset.train_batches has it
+        chosen = dataset.train_cut(self.videos[row], SAMPLING, FRAMES, STRIDE, CROP, rng)
+        frames = self.read(self.paths[row], chosen.times)
+        if self.published:
+            return published(frames, chosen)
+        return cut(frames, chosen.box, CROP, chosen.flip)
 
 
-def published(frames: np.ndarray, box: views.Box) -> Tensor:
+def published(frames: np.ndarray, chosen: dataset.Cut) -> Tensor:
     """float (3, T, 160, 160): the same box, out of the resized frame."""
+    box = chosen.box
     scale = CROP / box.side
     height, width = (round(side * scale) for side in frames.shape[1:3])
-    top, left = (
-        min(round(box.top * scale), height - CROP),
-        min(round(box.left * scale), width - CROP),
-    )
-    return readers.as_published(frames, height, width, views.Box(top, left, CROP))
+    top = min(round(box.top * scale), height - CROP)
+    left = min(round(box.left * scale), width - CROP)
+    pixels = readers.as_published(frames, height, width, views.Box(top, left, CROP))
+    return pixels.flip(3) if chosen.flip else pixels
 
 
 def main() -> None:
     torch.set_num_threads(1)
     options = footage.options(__doc__)
     with footage.encoded(options.videos, options.count) as videos:
-        rows = [video for video in videos for _ in range(options.clips)]
-        loaders: dict[str, Loader] = {"ours, shards": shards(videos, options.clips)}
+        files = {
+            kind: [getattr(video, kind) for video in videos] * options.clips
+            for kind in footage.Video._fields
+        }
+        loaders: dict[str, Loader] = {"ours, shards, ours": shards(videos, options.clips)}
         for name, found in readers.usable(options.only).items():
             if name.startswith("ours"):
                 continue
-            for kind in footage.Video._fields:
-                paths = [getattr(video, kind) for video in rows]
-                loaders[f"{name}, {kind}"] = plain(Files(found, paths, published=False))
-            paths = [video.default for video in rows]
-            loaders[f"{name}, default, as published"] = plain(Files(found, paths, published=True))
-        times: dict[str, list[float]] = {name: [] for name in loaders}
+            for kind, paths in files.items():
+                loaders[f"{name}, {kind}"] = plain(Files(found, paths))
+            work = Files(found, files["default"], published=True)
+            loaders[f"{name}, as published, default"] = plain(work)
+        check(loaders, {kind: plain(Files(readers.pyav, paths)) for kind, paths in files.items()})
+        times: dict[str, list[Spent]] = {name: [] for name in loaders}
         turns = [*loaders] * ROUNDS
         random.Random(0).shuffle(turns)
         for name in turns:
             times[name].append(run(loaders[name]))
-    best = float(np.median(times["ours, shards"]))
-    for name, seconds in times.items():
-        middle, low, high = np.median(seconds), min(seconds), max(seconds)
-        spread = f"{low * 1e3:.1f}-{high * 1e3:.1f}"
-        print(f"{name:42} {middle * 1e3:7.1f} ms a clip  {spread:>12}  {middle / best:5.1f}")
+    show(times)
+
+
+def check(loaders: dict[str, Loader], expected: dict[str, Loader]) -> None:
+    """Stops at a loader that gives other pixels than PyAV's plain decode of its kind of file."""
+    for kind, reference in expected.items():
+        whole = [*reference()]
+        for name, make in loaders.items():
+            if name.endswith(f", {kind}"):
+                for batch, right in zip(make(), whole, strict=True):
+                    readers.compare(name, batch, right)
 
 
 def shards(videos: list[footage.Video], repeats: int) -> Loader:
@@ -102,41 +135,55 @@ def shards(videos: list[footage.Video], repeats: int) -> Loader:
     lengths = [len(clip) for clip in data]
     table = pd.DataFrame({"key": [str(n) for n in range(len(data))], "label": 0})
     table["split"], table["shard"] = "train", "0.tar"
-    table["frames"] = [footage.frames(video.ours) for video in videos]
+    table["frames"] = [footage.shape(video.ours)[0] for video in videos]
     table["offset"], table["length"] = np.cumsum([0, *lengths[:-1]]), lengths
     table = pd.concat([table] * repeats, ignore_index=True)
     tables.write_table(table, folder / "clips.parquet")
     clips = Clips.load(folder / "clips.parquet", split="train", shards=folder)
 
     def make() -> Iterator[Tensor]:
-        made = train_batches(
+        made = dataset.train_batches(
             clips, SAMPLING, FRAMES, STRIDE, CROP,
-            seed=0, epoch=0, batch=BATCH, chunk=BATCH, workers=WORKERS,
+            seed=SEED, epoch=EPOCH, batch=BATCH, chunk=BATCH, workers=WORKERS,
         )  # fmt: skip
         return (batch.clips for batch in made)
 
     return make
 
 
-def plain(dataset: Files) -> Loader:
+def plain(files: Files) -> Loader:
+    """The same clips in the same order."""
+    order = dataset.epoch_order(len(files.paths), BATCH, SEED, EPOCH).tolist()
     return lambda: DataLoader(
-        dataset, BATCH, num_workers=WORKERS, drop_last=True, multiprocessing_context="fork"
+        files, batch_sampler=order, num_workers=WORKERS, multiprocessing_context="fork"
     )
 
 
-def run(make: Loader) -> float:
-    """Seconds of CPU time a clip, of this process and of its workers from start to end."""
-    began, clips = spent(), 0
+def run(make: Loader) -> Spent:
+    """Of this process and of its workers, from start to end."""
+    began, cpu, clips = time.perf_counter(), cpu_time(), 0
     for batch in make():
         clips += len(batch)
     gc.collect()  # a loader's workers are waited for when it goes
-    return (spent() - began) / clips
+    return Spent((cpu_time() - cpu) / clips, (time.perf_counter() - began) / clips)
 
 
-def spent() -> float:
-    """Seconds of CPU time, children that have ended included."""
+def cpu_time() -> float:
+    """Seconds, children that have ended included."""
     both = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(usage.ru_utime + usage.ru_stime for usage in both)
+
+
+def show(times: dict[str, list[Spent]]) -> None:
+    print(f"{'ms a clip, ' + str(WORKERS) + ' workers':42}" + f"{'CPU':>8}{'wall':>30}")
+    best = np.median(times["ours, shards, ours"], 0)
+    for name, rounds in times.items():
+        columns = zip(np.median(rounds, 0), np.min(rounds, 0), np.max(rounds, 0), best, strict=True)
+        cells = [
+            f"{middle * 1e3:8.1f} {f'{low * 1e3:.1f}-{high * 1e3:.1f}':>13} {middle / ours:6.1f}"
+            for middle, low, high, ours in columns
+        ]
+        print(f"{name:42}{'  '.join(cells)}")
 
 
 if __name__ == "__main__":

@@ -5,14 +5,13 @@ A peer that is not installed, or does not import, is a line of text in place of 
 
 from __future__ import annotations
 
-import sys
-import types
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+import peers
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,7 +20,8 @@ from autox3d.video.decode import IndexedVideo
 from autox3d.video.files import open_video
 from autox3d.video.views import Box
 
-PEERS = Path(__file__).parents[1] / ".peers"
+CLOSE = 3.0  # mean difference of 255: colour conversions differ in rounding and chroma
+ROUGH = 12.0  # where pixels are resized in another order, without antialiasing, and cut elsewhere
 
 Reader = Callable[[Path, np.ndarray], np.ndarray]
 
@@ -65,7 +65,7 @@ def slowfast(path: Path, indices: np.ndarray) -> np.ndarray:
 def usable(only: list[str] | None) -> dict[str, Reader]:
     """Readers that are here, ours first; of the peers those of `only` alone. Tells of others."""
     found: dict[str, Reader] = {}
-    for name, reader in peers().items():
+    for name, reader in everyone().items():
         if only and not name.startswith("ours") and name not in only:
             continue
         if isinstance(reader, str):
@@ -75,7 +75,7 @@ def usable(only: list[str] | None) -> dict[str, Reader]:
     return found
 
 
-def peers() -> dict[str, Reader | str]:
+def everyone() -> dict[str, Reader | str]:
     """All readers by name, ours first."""
     found: dict[str, Reader | str] = {"ours": ours, "ours, any file": any_file}
     found["PyAV, everything"] = pyav
@@ -101,21 +101,27 @@ def as_published(frames: np.ndarray, height: int, width: int, box: Box) -> Tenso
     return pixels[:, :, top : top + side, left : left + side].transpose(0, 1)
 
 
+def compare(what: str, found: np.ndarray | Tensor, expected: np.ndarray | Tensor) -> None:
+    """Stops where pixels, of any layout of ours, are not the expected ones.
+
+    What `as_published` made is put back to bytes first.
+    """
+    close, pixels = CLOSE, torch.as_tensor(found)
+    if pixels.is_floating_point():  # (..., 3, T, S, S)
+        close, pixels = ROUGH, (pixels * 0.225 + 0.45).movedim(-4, -1) * 255
+    off = (pixels.float() - torch.as_tensor(expected).float()).abs().mean().item()
+    if not off <= close:
+        raise SystemExit(f"{what}: other pixels, {off:.1f} of 255 away ({close:.0f} at most)")
+
+
 def _pytorchvideo() -> Reader:
-    """Its package names torchvision, which does not import here; its reader needs none of it."""
-    sys.path.append(str(PEERS))
-    package = types.ModuleType("pytorchvideo.data")
-    package.__path__ = [str(PEERS / "pytorchvideo/data")]
-    sys.modules.setdefault("pytorchvideo.data", package)
-    from pytorchvideo.data.encoded_video_pyav import (  # pyright: ignore[reportMissingImports]
-        EncodedVideoPyAV,
-    )
+    decoder, *_ = peers.video_tools()
 
     def read(path: Path, indices: np.ndarray) -> np.ndarray:
         """Every frame between the first and the last as float, then those that are wanted."""
         first, last = int(indices[0]), int(indices[-1])
         with path.open("rb") as file:
-            video = EncodedVideoPyAV(file, decode_audio=False)
+            video = decoder(file, decode_audio=False)
             clip = video.get_clip(Fraction(first, 30), Fraction(last + 1, 30))["video"]
             video.close()
         chosen = clip[:, torch.from_numpy(indices) - first]

@@ -128,6 +128,55 @@ def trimmed(path: Path) -> None:
     whole.unlink()
 
 
+def before_zero(path: Path) -> None:
+    """Its clock begins at -0.5 s: Windows Media counts from a preroll, here more than there is."""
+    ffmpeg(*SOURCE, "-c:v", "wmv2", "-f", "asf", to=path)
+    data = bytearray(path.read_bytes())
+    properties = data.index(bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365"))
+    for at, more in ((properties + 64, 5_000_000), (properties + 80, 500)):  # length, preroll
+        struct.pack_into("<Q", data, at, struct.unpack_from("<Q", data, at)[0] + more)
+    path.write_bytes(data)
+
+
+def cut_in_index(path: Path) -> None:
+    """The index comes first, and ends in its middle."""
+    ffmpeg(*SOURCE, *H264, "-movflags", "+faststart", to=path)
+    data = path.read_bytes()
+    path.write_bytes(data[: (data.index(b"moov") + data.index(b"mdat")) // 2])
+
+
+def late_bomb(path: Path) -> None:
+    """Ten small frames, then three of 81 million pixels."""
+    parts = []
+    for picture, count in ((pictures("128x96", 25), 10), ((*LAVFI, "color=s=9000x9000:r=25"), 3)):
+        part = path.with_name("part.ts")
+        ffmpeg(*picture, "-frames:v", str(count), "-c:v", "mpeg2video", to=part)
+        parts.append(part.read_bytes())
+        part.unlink()
+    path.write_bytes(b"".join(parts))
+
+
+def referring(path: Path, to: str) -> None:
+    """QuickTime: a movie whose frames lie in another file beside it, named by an alias."""
+    ffmpeg(*SOURCE, *H264, "-f", "mov", to=path)
+    data = bytearray(path.read_bytes())
+    name = b"/" + to.encode()
+    alias = bytes(10) + bytes([6]) + b"volume".ljust(27, b"\0") + bytes(12)
+    alias += bytes([len(to)]) + to.encode().ljust(63, b"\0") + bytes(16)
+    alias += struct.pack(">HH", 1, 1) + bytes(16)  # how many folders up, and down again
+    alias += struct.pack(">HH", 2, len(name)) + name + bytes(len(name) % 2)
+    alias += struct.pack(">HH", 0xFFFF, 0)
+    entry = struct.pack(">I4sI", 12 + len(alias), b"alis", 0) + alias
+    references = data.index(b"dref") - 4
+    size, old = struct.unpack_from(">I", data, references)[0], references + 16
+    grown = len(entry) - (references + size - old)
+    boxes = [data.rindex(kind, 0, old) for kind in (b"moov", b"trak", b"mdia", b"minf", b"dinf")]
+    for at in [*boxes, references + 4]:
+        struct.pack_into(">I", data, at - 4, struct.unpack_from(">I", data, at - 4)[0] + grown)
+    data[old : references + size] = entry
+    path.write_bytes(data)
+
+
 def link(target: str) -> Maker:
     return lambda path: path.symlink_to(target)
 
@@ -161,7 +210,8 @@ KINDS: dict[str, tuple[str, Maker]] = {
         encoded(*H264, "-vf", "select=not(mod(n\\,7))+lt(n\\,10)", "-fps_mode", "vfr"),
     ),
     "late_start.mkv": ("ok", stamped("PTS+5/TB")),
-    "negative_times.mkv": ("ok", stamped("PTS-0.5/TB")),
+    "shifted_times.mkv": ("ok", stamped("PTS-0.5/TB")),
+    "negative_times.wmv": ("ok", before_zero),
     "duplicate_times.mkv": ("ok", stamped("floor(N/2)*2/15/TB")),
     "rotated_90.mp4": ("ok", rotated(90)),
     "rotated_180.mp4": ("ok", rotated(180)),
@@ -171,6 +221,7 @@ KINDS: dict[str, tuple[str, Maker]] = {
     "ten_bits.mkv": ("ok", encoded(*H264, "-pix_fmt", "yuv420p10le")),
     "444.mp4": ("ok", encoded(*H264, "-pix_fmt", "yuv444p")),
     "grey.mp4": ("ok", encoded(*H264, "-pix_fmt", "gray")),
+    "grey.avi": ("ok", encoded("-c:v", "ffv1", "-pix_fmt", "gray")),
     "full_range.mp4": ("ok", encoded(*H264, "-pix_fmt", "yuvj420p")),
     "alpha.mov": ("ok", encoded("-c:v", "qtrle", "-pix_fmt", "argb")),
     "interlaced.mp4": ("ok", encoded(*H264, "-flags", "+ilme+ildct")),
@@ -203,6 +254,7 @@ KINDS: dict[str, tuple[str, Maker]] = {
     "concat.mp4": ("not_a_video", content(b"ffconcat version 1.0\nfile plain.mp4\n")),
     "hls.mp4": ("not_a_video", content(HLS)),
     "hls.m3u8": ("not_a_video", content(HLS)),
+    "referring.mov": ("undecodable", lambda path: referring(path, "plain.mp4")),
     "escape.mp4": ("outside", link("/etc/hostname")),
     # without a video, or with less of it than it says
     "sound.mp4": ("no_video", encoded(source=TONE)),
@@ -210,6 +262,7 @@ KINDS: dict[str, tuple[str, Maker]] = {
     "cover.m4a": ("no_video", covered("-c:v", "copy", "-f", "mp4")),
     "header_cut.mp4": ("not_a_video", cut_to(0.01, *H264)),
     "index_cut.mp4": ("not_a_video", cut_to(0.5, *H264)),
+    "within_index_cut.mp4": ("not_a_video", cut_in_index),
     "middle_cut.mp4": ("truncated", cut_to(0.5, *H264, "-movflags", "+faststart")),
     "middle_cut.webm": (
         "truncated",
@@ -225,6 +278,7 @@ KINDS: dict[str, tuple[str, Maker]] = {
         "too_large",
         encoded("-c:v", "mjpeg", "-frames:v", "1", source=(*LAVFI, "color=s=12000x12000:r=1")),
     ),
+    "late_bomb.ts": ("corrupt", late_bomb),
 }
 
 
@@ -243,3 +297,11 @@ def misbehave(job):
     if job == "eat":
         return len(bytearray(3 << 30))
     return job
+
+
+def hang(folder: Path) -> None:
+    """A worker's job: tells its own process and one that it starts, and does not come back."""
+    started = subprocess.Popen(["sleep", "60"])
+    (folder / "partial").write_text(f"{os.getpid()} {started.pid}")
+    (folder / "partial").replace(folder / "pids")
+    time.sleep(60)

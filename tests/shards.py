@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import corpus
@@ -48,6 +49,35 @@ def shard(root: Path, out: Path, number: int, names: list[str], workers: int = 2
         progress=lambda items, total: items,
     )
     return tables.read_table(out / f"index/{number}.parquet")
+
+
+def key(name: str) -> str:
+    """For names that no tar could have."""
+    return hashlib.sha256(name.encode()).hexdigest()[:16]
+
+
+def any_files(root: Path, names: list[str], out: Path, **changes) -> pd.DataFrame:
+    """Makes a shard of files that may be bad or missing; its index, by name of the video."""
+    rows = []
+    for name in names:
+        try:
+            stat = (root / name).stat()
+            rows.append((key(name), name, stat.st_size, stat.st_mtime_ns))
+        except OSError:
+            rows.append((key(name), name, -1, -1))
+    listed = pd.DataFrame(rows, columns=["key", "path", "size", "mtime_ns"])
+    tables.write_table(listed, out / "list.parquet")
+    transcode(
+        out / "list.parquet",
+        root,
+        out / "0.tar",
+        out / "index.parquet",
+        settings(**{"max_lost": 1.0} | changes),
+        workers=2,
+        progress=lambda items, total: items,
+    )
+    rows = tables.read_table(out / "index.parquet")
+    return rows.set_index(rows["key"].map({key(name): name for name in names}))
 
 
 def make(out: Path, count: int = 12) -> Path:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import corpus
+import imageio_ffmpeg
 import pandas as pd
 import pytest
 import yaml
 
 from autox3d import config
-from autox3d.video import annotations, catalogue, demo, tables
+from autox3d.video import annotations, catalogue, demo, source, tables
 from autox3d.video.tables import read_classes, read_table
 
 ROOT = Path(__file__).parents[1]
@@ -190,12 +193,106 @@ def test_mistakes_in_settings_end_in_one_line(tmp_path):
     )
 
 
+LOSES = """#!/bin/sh
+case "$*" in
+  *stuck.mp4*) kill -STOP $PPID; sleep 60 ;;
+  *dies.mp4*) kill -KILL $PPID ;;
+  *) exec "{ffmpeg}" "$@" ;;
+esac
+"""
+SOON = (  # the stage, whose workers have a second beyond ffmpeg's time-out
+    "from autox3d.run.program import run; from autox3d.video import transcode; "
+    "transcode.GRACE = 1.0; from autox3d.stages.transcode import main; run(main)"
+)
+
+
+def test_a_worker_that_does_not_come_back_is_a_line_in_the_report(tmp_path):
+    """One stops for ever, one is killed at ffmpeg: the third video is used, both are named."""
+    settings(tmp_path, dataset="folder", videos="v")
+    names = [f"train/cat/{name}.mp4" for name in ("dies", "good", "stuck")]
+    folders(tmp_path, *names)
+    for name in names:
+        corpus.ffmpeg(*corpus.SOURCE, *corpus.H264, seconds=1, to=tmp_path / "data/raw/v" / name)
+    params = yaml.safe_load((tmp_path / "params.yaml").read_text())
+    params["transcode"] |= {"max_lost": 0.9, "timeout": 6.0}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    program = tmp_path / "ffmpeg"
+    program.write_text(LOSES.format(ffmpeg=imageio_ffmpeg.get_ffmpeg_exe()))
+    program.chmod(0o755)
+
+    assert stage("annotate", tmp_path).returncode == 0
+    command = [sys.executable, "-c", SOON, *FLAGS["transcode"].split()]
+    environment = os.environ | {"IMAGEIO_FFMPEG_EXE": str(program)}
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert stage("index", tmp_path).returncode == 0
+
+    found = json.loads((tmp_path / "results/data.json").read_text())
+    assert found["usable"] == 1
+    assert [(Path(row["path"]).stem, row["reason"]) for row in found["refused_videos"]] == [
+        ("dies", "crashed"), ("stuck", "timeout"),
+    ]  # fmt: skip
+    assert {row["message"] for row in found["refused_videos"]} == {
+        source.REASONS["crashed"], source.REASONS["timeout"],
+    }  # fmt: skip
+
+
 @pytest.fixture
 def public_folder() -> Iterator[Path]:
     """A folder that any user may enter (pytest's own are for their owner alone)."""
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)
         yield Path(name)
+
+
+RIGHTS = "-dac_override,-dac_read_search"  # root's, to read and write what it must not
+
+
+def test_an_unreadable_video_is_refused(tmp_path):
+    """For a user without root's rights; the other video is used."""
+    rights = ["--inh-caps", RIGHTS, "--bounding-set", RIGHTS]
+    drop = ["setpriv", *rights] if os.geteuid() == 0 else []
+    settings(tmp_path, dataset="folder", videos="v")
+    names = ["train/cat/a.mp4", "train/cat/b.mp4"]
+    folders(tmp_path, *names)
+    good, bad = (tmp_path / "data/raw/v" / name for name in names)
+    for path in (good, bad):
+        corpus.ffmpeg(*corpus.SOURCE, *corpus.H264, seconds=0.3, to=path)
+    bad.chmod(0)
+    for name in ("annotate", "transcode", "index"):
+        result = stage(name, tmp_path, *drop)
+        assert result.returncode == 0, result.stderr
+
+    found = json.loads((tmp_path / "results/data.json").read_text())
+    assert found["usable"] == 1
+    assert [(row["path"], row["reason"], row["message"]) for row in found["refused_videos"]] == [
+        ("v/train/cat/b.mp4", "unreadable", "cannot be opened (Permission denied)")
+    ]
+
+
+def test_addresses_in_annotations_open_nothing(tmp_path):
+    """They are names of files, which are not there; the host is not called."""
+    settings(tmp_path, dataset="csv", videos="v", files={"list": "list.csv"})
+    (tmp_path / "data/raw/v").mkdir(parents=True)
+    for name, seconds in {"a": 0.3, "b": 0.6}.items():
+        path = tmp_path / f"data/raw/v/{name}.mp4"
+        corpus.ffmpeg(*corpus.SOURCE, *corpus.H264, seconds=seconds, to=path)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        host = f"http://127.0.0.1:{server.getsockname()[1]}/x.mp4"
+        rows = ["path,label,split", "a.mp4,cat,train", "b.mp4,cat,val"]
+        rows += [f"{host},cat,train", "concat:v/a.mp4|v/b.mp4,cat,train", "file:a.mp4,cat,train"]
+        (tmp_path / "data/raw/list.csv").write_text("\n".join(rows))
+        for name in ("annotate", "transcode", "index"):
+            result = stage(name, tmp_path)
+            assert result.returncode == 0, result.stderr
+        with pytest.raises(BlockingIOError):
+            server.accept()
+
+    found = json.loads((tmp_path / "results/data.json").read_text())
+    assert {name: found[name] for name in ("listed", "usable", "missing", "refused")} == {
+        "listed": 5, "usable": 2, "missing": 3, "refused": 0,
+    }  # fmt: skip
 
 
 def test_an_unwritable_folder_is_one_line(public_folder):

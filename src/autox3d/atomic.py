@@ -25,6 +25,12 @@ def replacing(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def sweep(path: Path) -> None:
+    """Removes what processes that were killed while they wrote `path` have left beside it."""
+    for part in path.parent.glob(f".{path.name}.*.part"):
+        part.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """UTF-8."""
     with replacing(path) as part:

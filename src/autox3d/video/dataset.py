@@ -99,6 +99,33 @@ def epoch_order(count: int, batch: int, seed: int, epoch: int, repeats: int = 1)
     return order[: steps * size].reshape(steps, size)
 
 
+def epoch_jobs(
+    count: int,
+    batch: int,
+    chunk: int,
+    seed: int,
+    epoch: int,
+    *,
+    world: tuple[int, int] = (0, 1),
+    start: int = 0,
+    repeats: int = 1,
+) -> tuple[range, list[list[np.ndarray]]]:
+    """What process `world[0]` of `world[1]` makes of an epoch of `count` clips, from `start` on.
+
+    The numbers of its chunks in every step, and for each step those chunks: (clips, 2) int64, the
+    row of each clip in the table and which of the video's clips it is.
+
+    Raises:
+        Refused: there are more processes than chunks.
+    """
+    order = epoch_order(count, batch, seed, epoch, repeats)
+    repeat = np.arange(order.size).reshape(order.shape) % repeats
+    pairs = np.stack((order, repeat), 2)[start:]
+    numbers = _dealt(order.shape[1], chunk, *world)
+    parts = [slice(number * chunk, (number + 1) * chunk) for number in numbers]
+    return numbers, [[step[part] for part in parts] for step in pairs]
+
+
 class Cut(NamedTuple):
     """What a training clip is of its video."""
 
@@ -173,15 +200,9 @@ def train_batches(
     Raises:
         Refused: there are more processes than chunks, or a shard is gone.
     """
-    order = epoch_order(len(clips), batch, seed, epoch, sampling.repeats)
-    repeat = np.arange(order.size).reshape(order.shape) % sampling.repeats
-    numbers = _dealt(order.shape[1], chunk, *world)
-    parts = [slice(number * chunk, (number + 1) * chunk) for number in numbers]
-    jobs = [
-        np.stack((order[step, part], repeat[step, part]), 1)
-        for step in range(start, len(order))
-        for part in parts
-    ]
+    numbers, jobs = epoch_jobs(
+        len(clips), batch, chunk, seed, epoch, world=world, start=start, repeats=sampling.repeats
+    )
 
     def make(wanted: np.ndarray) -> tuple[Tensor, list[policy.Operations]]:
         made: list[TrainClip] = []
@@ -190,10 +211,10 @@ def train_batches(
             made += train_clips(clips.video(row), sampling, frames, stride, crop, rngs)
         return torch.stack([clip.pixels for clip in made]), [clip.operations for clip in made]
 
-    made = _in_workers(make, jobs, workers)
+    made = _in_workers(make, [job for step in jobs for job in step], workers)
     shape, pinned = (frames, crop, crop, 3), torch.cuda.is_available()
-    for step in range(start, len(order)):
-        rows = torch.from_numpy(np.concatenate([order[step, part] for part in parts]))
+    for step in jobs:
+        rows = torch.from_numpy(np.concatenate(step)[:, 0])
         out = torch.empty((len(rows), *shape), dtype=torch.uint8, pin_memory=pinned)
         operations: list[policy.Operations] = []
         for place in out.split(chunk):

@@ -2,6 +2,7 @@
 
 Each worker is one process with a memory limit, in a session of its own: what it started dies
 with it. It serves job after job; one that is lost costs its result and a new process, no more.
+Where the parent is killed, its workers die, whatever they are at, and what they started.
 """
 
 from __future__ import annotations
@@ -81,6 +82,7 @@ class _Worker(Generic[Job, Result]):
 def _serve(pipe: Connection, work: Callable[[Any], Any], memory_mb: int) -> None:
     os.setsid()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _die_with_parent(pipe)
     resource.setrlimit(resource.RLIMIT_AS, (memory_mb << 20, memory_mb << 20))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     pipe.send("ready")
@@ -90,6 +92,19 @@ def _serve(pipe: Connection, work: Callable[[Any], Any], memory_mb: int) -> None
         except EOFError:  # the parent is gone
             return
         pipe.send(work(job))
+
+
+def _die_with_parent(pipe: Connection) -> None:
+    """A process beside this one waits for the parent's end, since this one may hang in a decoder.
+
+    It kills the session: a signal from the kernel (PR_SET_PDEATHSIG) would not reach ffmpeg.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None or os.fork():
+        return
+    pipe.close()  # its end tells the parent that the worker is gone
+    parent.join()
+    os.killpg(0, signal.SIGKILL)
 
 
 def run_isolated(

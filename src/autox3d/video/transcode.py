@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import pandas as pd
 
+from autox3d import atomic
 from autox3d.errors import Refused
 from autox3d.video import encode, source, tables
 from autox3d.video.encode import Encoded
@@ -71,6 +72,7 @@ def transcode(
     _refuse_changed(videos, root)
     shard.parent.mkdir(parents=True, exist_ok=True)
     _sweep(shard)
+    atomic.sweep(index)
     with (
         tempfile.TemporaryDirectory(dir=shard.parent, prefix=_prefix(shard)) as scratch,
         closing(_attempts(videos["path"].tolist(), root, settings, scratch, workers)) as results,
@@ -187,6 +189,6 @@ def _prefix(shard: Path) -> str:
 
 
 def _sweep(shard: Path) -> None:
-    """What a run that was killed left behind."""
+    """What a run that was killed left behind; the next sweeps what one still dying may add."""
     for folder in shard.parent.glob(f"{_prefix(shard)}*"):
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
