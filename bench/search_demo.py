@@ -10,11 +10,12 @@ the labels of alpha's half shuffled, none do.
 from __future__ import annotations
 
 import itertools
+import json
 
 from bench.trial import Lab, found, parser
 
+from autox3d.report.decisions import decisions, temporal
 from autox3d.run.program import run
-from autox3d.search.prior import Prior
 from autox3d.space import Draw, Space
 
 
@@ -27,22 +28,15 @@ def main() -> None:
     for seed in asked.seeds:
         settings = lab.changed(supernet={"seed": seed})
         warm = lab.warm_up(f"seed{seed}", settings)
-        prior = found(lab.search(f"seed{seed}/search", settings, warm), space)
-        null = found(lab.control(f"seed{seed}/control", settings, warm), space)
-        modes.append(prior.mode())
-        for name, of in (("search", prior), ("null control", null)):
-            shares = " ".join(f"{share:.3f}" for share in temporal(space, of))
+        search = lab.search(f"seed{seed}/search", settings, warm)
+        null = lab.control(f"seed{seed}/control", settings, warm)
+        modes.append(found(search, space).mode())
+        for name, folder in (("search", search), ("null control", null)):
+            path = folder / "alpha.json"
+            choices = decisions(json.loads(path.read_text(encoding="utf-8")), path)
+            shares = " ".join(f"{history[-1]:.3f}" for history in temporal(choices).values())
             print(f"seed {seed}, {name:<12}  P(temporal) by group: {shares}", flush=True)
     print(f"choices on which two seeds agree: {agreement(space, modes):.0%} on average")
-
-
-def temporal(space: Space, prior: Prior) -> list[float]:
-    """The probability of temporal kernels in each group."""
-    return [
-        sum(p for p, kernel in zip(row, choice.candidates, strict=True) if kernel[:2] != "t1")
-        for choice, row in zip(space.choices, prior.probabilities(), strict=True)
-        if choice.column == "kernel"
-    ]
 
 
 def agreement(space: Space, modes: list[Draw]) -> float:

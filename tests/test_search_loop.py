@@ -3,6 +3,7 @@
 import copy
 import itertools
 import math
+from collections import Counter
 
 import pytest
 import torch
@@ -274,6 +275,15 @@ def test_a_step_of_alpha_is_the_gradient_by_hand(form, likelihood):
     for row, expected_row in zip(moved.tolist(), wanted, strict=True):
         assert row[: len(expected_row)] == pytest.approx(expected_row, rel=0, abs=1e-12)
     assert max(map(abs, itertools.chain(*wanted))) > 1e-3
+
+
+def test_a_step_is_reduced_once_for_each_half():
+    """The weights' gradients with the sums beside them; alpha's gradient and its sums as one."""
+    said = []
+    reduce = lambda tensors: said.append(Counter(tensor.dtype for tensor in tensors))  # noqa: E731
+    next(fit(fresh(), recipe(1), batches(0), batches(1), reduce))
+
+    assert said == [{torch.float32: 2, torch.float64: 1}, {torch.float64: 2}]
 
 
 def test_one_draw_for_alpha_is_refused():

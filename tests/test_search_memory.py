@@ -1,26 +1,31 @@
 """A search step needs the memory of training one network, not of K."""
 
-import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from autox3d.nets.network import VideoNet
 from autox3d.nets.supernet import Supernet
-from autox3d.search.parsec import log_likelihood, weight_gradient
-from autox3d.space import Space, SpaceCosts
+from autox3d.search.constraint import Constraint
+from autox3d.search.loop import WEIGHTS, Costs, Recipe, State, alpha_step, seed_of, weight_step
+from autox3d.search.parsec import Likelihood
+from autox3d.search.prior import Prior
+from autox3d.space import Draw, Space, SpaceCosts
 
-SPACE = Space.load(Path(__file__).parents[1] / "architectures/space_demo.yaml")
+ARCHITECTURES = Path(__file__).parents[1] / "architectures"
+CLIPS, K = 8, 3
 
 
 def peak(step: Callable[[], object]) -> int:
     """Most bytes alive at once of all that a step allocates."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as traced:
-        kept = step()
+        step()
     assert traced.profiler
     assert traced.profiler.kineto_results
     found: Any = traced.profiler.kineto_results.events()
@@ -29,27 +34,81 @@ def peak(step: Callable[[], object]) -> int:
     for event in sorted(events, key=lambda event: event.start_ns()):
         alive += event.nbytes()
         most = max(most, alive)
-    del kept
     return most
 
 
-def test_a_step_takes_at_most_115_percent_of_the_largest_network_drawn():
-    """Six draws one after another, against one training step of the costliest of them."""
-    rng = random.Random(0)
-    draws = [tuple(rng.randrange(len(c.candidates)) for c in SPACE.choices) for _ in range(6)]
-    largest = max(draws, key=SpaceCosts(SPACE, 8).of)
-    supernet = Supernet(SPACE, 8, 0.0, 8, "fair")
-    clips, labels = torch.randn(8, 3, 8, 48, 48), torch.arange(8)
+def standing(net: nn.Module) -> int:
+    """Bytes of weights and momentum, which are there before a step and after it."""
+    return sum(2 * weight.nbytes for weight in net.parameters())
 
-    def search() -> object:
-        forwards = [
-            lambda draw=draw: log_likelihood(supernet(clips, draw), labels) for draw in draws
-        ]
-        return weight_gradient(forwards, list(supernet.parameters()), 1.0)
 
-    def train() -> object:
-        net = VideoNet(SPACE.genotype(largest, "largest"), 8, 0.0, 8)
-        F.cross_entropy(net(clips), labels).backward()
-        return net
+def alone(_: object) -> None:
+    """One process has nothing to sum."""
 
-    assert peak(search) <= 1.15 * peak(train)
+
+def sgd(net: nn.Module) -> torch.optim.SGD:
+    return torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+
+
+def search(space: Space, costs: SpaceCosts) -> tuple[int, int, Draw]:
+    """Bytes of a step of the weights and of one of alpha; the costliest draw of the first."""
+    net, prior = (
+        Supernet(space, 8, 0.0, CLIPS, "fair"),
+        Prior([len(c.candidates) for c in space.choices]),
+    )
+    state = State(net, prior, sgd(net), torch.optim.Adam(prior.parameters()))
+    recipe = Recipe(
+        seed=1,
+        until=1,
+        steps=2,
+        batch=CLIPS,
+        draws=K,
+        alpha_draws=K,
+        shared=False,
+        likelihood=Likelihood("sum", 1.0),
+        constraint=Constraint("log", 0.2, None, 1.0),
+        costs=Costs(costs.of, costs.expected),
+        rate=lambda _: 0.1,
+    )
+    batch = [(0, *clips(space))]
+    weight_step(state, recipe, batch, alone, 0, 0.1)  # momentum is there from the second step on
+    draws = prior.sample(K, torch.Generator().manual_seed(seed_of(1, WEIGHTS, 1, 0)))
+    weights = peak(lambda: weight_step(state, recipe, batch, alone, 1, 0.1))
+    alpha = peak(lambda: alpha_step(state, recipe, batch, alone, 1))
+    return weights + standing(net), alpha + standing(net), max(draws, key=costs.of)
+
+
+def train(space: Space, draw: Draw) -> int:
+    """Bytes of a step of its own training."""
+    net = VideoNet(space.genotype(draw, "largest"), 8, 0.0, CLIPS)
+    optimiser, (x, labels) = sgd(net), clips(space)
+
+    def step() -> None:
+        F.cross_entropy(net(x), labels).backward()
+        optimiser.step()
+        optimiser.zero_grad()
+
+    step()
+    return peak(step) + standing(net)
+
+
+def clips(space: Space) -> tuple[torch.Tensor, torch.Tensor]:
+    size = space.input
+    return torch.randn(CLIPS, 3, size.frames, size.crop, size.crop), torch.arange(CLIPS)
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", ["demo", pytest.param("autox3d", marks=pytest.mark.long)])
+def test_a_step_takes_at_most_115_percent_of_the_largest_network_drawn(name):
+    """Whole steps of one chunk of 8 clips: weights, momentum, gradients, activations, all counted.
+
+    At the spaces' own input. The supernet's weights are held four times (themselves, momentum, the
+    gradients of a chunk and their sum over chunks) where a training holds three of its network's;
+    with the paper's space at a smaller input they outweigh the activations.
+    """
+    space = Space.load(ARCHITECTURES / f"space_{name}.yaml")
+    weights, alpha, largest = search(space, SpaceCosts(space, 8))
+    one = train(space, largest)
+
+    assert weights <= 1.15 * one, f"{weights / one:.3f}"
+    assert alpha <= 1.15 * one

@@ -322,7 +322,7 @@ MISTAKES = {
     ),
     "other space": (
         {},
-        "warmup.safetensors: 'widest.stem.space.weight' does not fit the space. Run",
+        "warmup.safetensors: 'widest.stem.space.weight' does not fit tiny. Run `warmup` again.",
     ),
 }
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_type_hints
 
 import pytest
 from pydantic import Field
@@ -128,6 +130,21 @@ train: {{<<: *next, weight_decay: 2}}
     train = read(tmp_path, text)
 
     assert (train.batch, train.weight_decay) == (16, 2.0)
+
+
+SEARCH = ("supernet", "warmup", "search", "control", "derive", "supernet.likelihood")
+
+
+@pytest.mark.parametrize("section", SEARCH)
+def test_every_setting_of_the_search_has_its_line_in_paper_md(section):
+    """As `name` or `section.name`, with a value or without: what it reads into the papers."""
+    text, kind = (ROOT / "docs/PAPER.md").read_text(), config.Params
+    for name in section.split("."):
+        kind = get_type_hints(kind)[name]
+    place = rf"(?:(?:{re.escape(section)}|{section.rpartition('.')[2]})\.)?"
+    names = [field.name for field in dataclasses.fields(kind)]
+
+    assert [name for name in names if not re.search(rf"`{place}{name}(?:: [^`]*)?`", text)] == []
 
 
 @pytest.mark.parametrize("path", [ROOT / "params.yaml", *sorted((ROOT / "params").glob("*.yaml"))])

@@ -14,12 +14,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from autox3d.errors import Refused
 from autox3d.genotype import Block, BlockStyle, Genotype, kernel_size
 from autox3d.nets.blocks import ResidualBlock
 from autox3d.nets.layers import ConvNorm, Pointwise
@@ -282,6 +286,25 @@ def widest_genotype(space: Space, axes: list[Axes]) -> Genotype:
 
 def _full(ring: Ring) -> int:
     return int(ring.count * ring.step)
+
+
+@torch.no_grad()
+def load_weights(net: Supernet, path: Path, stage: str) -> dict[str, Tensor]:
+    """Takes over the weights of a file that `stage` wrote, as `weight.<name>`; all that it holds.
+
+    Raises:
+        Refused: the file is missing, or holds the weights of another space.
+    """
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise Refused(f"{path}: no weights ({error}). Run `{stage}` again.") from error
+    for name, weight in net.named_parameters():
+        found = tensors.get(f"weight.{name}")
+        if found is None or found.shape != weight.shape:
+            raise Refused(f"{path}: '{name}' does not fit {net.space.name}. Run `{stage}` again.")
+        weight.copy_(found)
+    return tensors
 
 
 @torch.no_grad()

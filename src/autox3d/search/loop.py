@@ -3,6 +3,9 @@
 A step's clips come in chunks of fixed size. A chunk shares batch-norm statistics, has draws of its
 own, and the importance of a draw is that for the chunk alone; so it does not matter which process
 works on it. All that is random in a chunk follows from (seed, half, step, chunk).
+
+Each half of a step is reduced over the processes once: a flat message of the weights' gradients
+and, being float64, one of the sums; for alpha a single one, gradient and sums together.
 """
 
 from __future__ import annotations
@@ -137,7 +140,9 @@ def weight_step(
         forwards = [_forward(state.supernet, clips, labels, draw) for draw in draws]
         gradient, likelihoods = weight_gradient(forwards, parameters, scale)
         torch._foreach_add_(total, gradient)  # pyright: ignore[reportPrivateImportUsage]
-        sums += _chunk(recipe, draws, likelihoods, importance(likelihoods, scale))
+        costs = [recipe.costs.of(draw) for draw in draws]
+        weights = importance(likelihoods, scale)
+        sums += chunk_sums(likelihoods, weights, costs, recipe.constraint.most)
     reduce([*total, sums])
     _check(sums, done)
     for parameter, gradient in zip(parameters, total, strict=True):
@@ -160,9 +165,10 @@ def alpha_step(state: State, recipe: Recipe, batch: Batch, reduce: Reduce, done:
             each = [_forward(state.supernet, clips, labels, draw)() for draw in draws]
         likelihoods = torch.stack(each)
         weights = importance(likelihoods, recipe.likelihood.scale(len(labels)))
-        excess = [recipe.constraint.excess(recipe.costs.of(draw)) for draw in draws]
-        total += alpha_gradient(state.prior, draws, weights, recipe.constraint.pull(excess))
-        sums += _chunk(recipe, draws, likelihoods, weights)
+        costs = [recipe.costs.of(draw) for draw in draws]
+        pull = recipe.constraint.pull([recipe.constraint.excess(cost) for cost in costs])
+        total += alpha_gradient(state.prior, draws, weights, pull)
+        sums += chunk_sums(likelihoods, weights, costs, recipe.constraint.most)
     reduce([total, sums])
     _check(sums, done)
     found = Sums(*sums.tolist())
@@ -196,11 +202,6 @@ def _forward(net: nn.Module, clips: Tensor, labels: Tensor, draw: Draw) -> Calla
         return log_likelihood(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels)
 
     return forward
-
-
-def _chunk(recipe: Recipe, draws: list[Draw], likelihoods: Tensor, weights: Tensor) -> Tensor:
-    costs = [recipe.costs.of(draw) for draw in draws]
-    return chunk_sums(likelihoods, weights, costs, recipe.constraint.most)
 
 
 def _check(sums: Tensor, done: int) -> None:

@@ -17,8 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from autox3d import atomic, config
 from autox3d.errors import Refused
@@ -26,7 +24,7 @@ from autox3d.learn.augment import chunks
 from autox3d.learn.evaluate import scores
 from autox3d.learn.metrics import accuracy
 from autox3d.nets.network import VideoNet
-from autox3d.nets.supernet import Supernet, calibrate
+from autox3d.nets.supernet import Supernet, calibrate, load_weights
 from autox3d.run.distributed import World, join
 from autox3d.run.program import paths, run
 from autox3d.search.prior import Prior
@@ -96,15 +94,7 @@ def load_supernet(path: Path, space: Space, classes: int, shared: config.Superne
         Refused: no such file, or the weights of another space.
     """
     net = Supernet(space, classes, shared.dropout, shared.bn_clips, shared.selection)
-    try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise Refused(f"{path}: no weights ({error}). Run `search` again.") from error
-    for name, weight in net.named_parameters():
-        found = tensors.get(f"weight.{name}")
-        if found is None or found.shape != weight.shape:
-            raise Refused(f"{path}: '{name}' does not fit {space.name}. Run `search` again.")
-        weight.data.copy_(found)
+    load_weights(net, path, "search")
     return net
 
 

@@ -11,15 +11,13 @@ from typing import Any
 
 import pandas as pd
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from autox3d import atomic, config
-from autox3d.errors import Refused
 from autox3d.learn.augment import chunks
 from autox3d.learn.schedule import cosine, scaled_rate, sgd
 from autox3d.nets.network import open_branches
-from autox3d.nets.supernet import Supernet
+from autox3d.nets.supernet import Supernet, load_weights
 from autox3d.run import tracking
 from autox3d.run.checkpoint import Checkpoints
 from autox3d.run.distributed import World
@@ -203,20 +201,14 @@ def save_weights(path: Path, state: State) -> None:
         save_file(tensors, part)
 
 
-def load_weights(path: Path, state: State) -> None:
-    """Takes over what `save_weights` wrote.
+def take_over(path: Path, state: State) -> None:
+    """What `save_weights` wrote at the end of the warm-up.
 
     Raises:
         Refused: the file is missing, or holds the weights of another space.
     """
-    try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise Refused(f"{path}: no weights ({error}). Run the stage that makes it.") from error
+    assert isinstance(state.supernet, Supernet)
+    tensors = load_weights(state.supernet, path, "warmup")
     for name, weight in state.supernet.named_parameters():
-        found = tensors.get(f"weight.{name}")
-        if found is None or found.shape != weight.shape:
-            raise Refused(f"{path}: '{name}' does not fit the space. Run `warmup` again.")
-        weight.data.copy_(found)
         if (moved := tensors.get(f"momentum.{name}")) is not None:
             state.sgd.state[weight]["momentum_buffer"] = moved.to(weight.device)

@@ -26,7 +26,7 @@ from autox3d.search.loop import State
 from autox3d.search.prior import Prior
 from autox3d.search.trace import Step
 from autox3d.space import Space
-from autox3d.stages.phase import Phase, load_weights, save_weights, write_curve
+from autox3d.stages.phase import Phase, save_weights, take_over, write_curve
 from autox3d.video import tables
 
 
@@ -61,7 +61,7 @@ def search(stage: str, files: SimpleNamespace, epochs: int, *, shuffled: bool = 
     ):
         phase = Phase(files.clips, space, shared, world, (warm, params.epochs))
         phase.state.epoch = warm
-        load_weights(files.init, phase.state)
+        take_over(files.init, phase.state)
         for group in phase.state.adam.param_groups:
             group["lr"] = params.alpha_lr
         if shuffled:
