@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from autox3d import config
-from autox3d.video import annotations, catalogue, demo, source, tables
+from autox3d.video import annotations, catalogue, demo, encode, source, tables
 from autox3d.video.tables import read_classes, read_table
 
 ROOT = Path(__file__).parents[1]
@@ -73,6 +73,7 @@ def test_every_video_is_accounted_for(made):
     assert {name: found[name] for name in ("listed", "usable", "missing", "refused")} == {
         "listed": 32 + len(demo.BAD), "usable": 32, "missing": 2, "refused": 5,
     }  # fmt: skip
+    assert found["encoders"] == [encode.version()]
     assert found["refused_by_reason"] == {"empty": 1, "not_a_video": 3, "truncated": 1}
     assert found["by_split"]["val"] == {"listed": 8, "usable": 8, "missing": 0, "refused": 0}
     counts = {"listed": 5, "usable": 4, "missing": 0, "refused": 1}
@@ -134,7 +135,7 @@ def test_metrics_are_as_dvc_wants_them(made):
     data = told[""]["data"]["results/data.json"]["data"]
     assert data["usable"] == 32
     assert data["by_split"].keys() == {"train", "val", "test"}
-    assert data.keys().isdisjoint({"by_class", "refused_videos"})
+    assert data.keys().isdisjoint({"by_class", "encoders", "refused_videos"})
 
 
 # ---- what users do wrong
@@ -336,7 +337,8 @@ def videos(*rows: tuple[str, str, str]) -> pd.DataFrame:
 def indexed(folder: Path, *rows: tuple[str, str]) -> Path:
     frame = pd.DataFrame(rows, columns=["key", "sha256"])
     numbers = dict.fromkeys(("offset", "length", "frames", "rate", "width", "height"), 1)
-    frame = frame.assign(shard="0.tar", status="ok", reason="", message="", **numbers)
+    same = {"shard": "0.tar", "status": "ok", "reason": "", "message": "", "encoder": "7.0.2"}
+    frame = frame.assign(**same, **numbers)
     tables.write_table(frame, folder / "0.parquet")
     return folder
 
@@ -349,6 +351,7 @@ def test_a_training_copy_of_a_held_out_clip_is_refused(tmp_path):
 
     assert rows["status"].to_dict() == {"a": "ok", "b": "refused", "c": "ok"}
     assert rows["reason"]["b"] == "copy"
+    assert "copy" in source.REASONS
     assert rows["message"]["b"] == "the same content as c, which is held out"
 
 

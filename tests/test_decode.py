@@ -1,5 +1,7 @@
 """The frames that the readers give are those of a decoder that is given everything."""
 
+import resource
+import struct
 import subprocess
 from pathlib import Path
 
@@ -109,6 +111,21 @@ def test_broken_tables_are_an_error_and_nothing_worse(files):
         except ValueError:
             pass
     assert survived < 500
+
+
+def test_a_count_that_the_file_cannot_hold_costs_no_memory(files):
+    """Four thousand million samples of one size, which the table need not list."""
+    data = bytearray((files / "ours.mp4").read_bytes())
+    table = data.index(b"stsz") + 8  # size of all, count
+    data[table : table + 8] = struct.pack(">II", 1 << 20, 0xFFFFFFFF)
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    used = 1024 * int(Path("/proc/self/status").read_text().split("VmSize:")[1].split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (used + (256 << 20), limits[1]))
+    try:
+        with pytest.raises(ValueError, match="frames are missing"):
+            mp4.parse(bytes(data))
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
 
 
 @pytest.mark.parametrize("name", [*FILES, "ours"])

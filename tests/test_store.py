@@ -85,6 +85,32 @@ def test_a_shard_of_another_table_is_refused(table, tmp_path, harm):
     )
 
 
+MANY = """
+import os, pathlib, resource, sys
+from autox3d.video.store import Clips
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+folder = pathlib.Path(sys.argv[1])
+clips = Clips.load(folder / "clips.parquet", split="train", shards=folder)
+for index in [*range(len(clips)), 3, 90, 3]:
+    assert clips.bytes(index) == f"{index:03d}".encode()
+print(len(os.listdir("/proc/self/fd")) < 40)
+"""
+
+
+def test_more_shards_than_a_process_may_open_files(tmp_path):
+    """Those not used for longest are closed, and opened again when they are."""
+    names = [f"{number:03d}" for number in range(100)]
+    for name in names:
+        (tmp_path / name).write_text(name)
+    rows = pd.DataFrame({"key": names, "shard": names})
+    rows = rows.assign(label=0, split="train", offset=0, length=3, frames=1)
+    tables.write_table(rows, tmp_path / "clips.parquet")
+    command = [sys.executable, "-c", MANY, str(tmp_path)]
+    told = subprocess.run(command, capture_output=True, text=True)
+    assert told.stdout.strip() == "True", told.stderr
+
+
 OPENS = """
 import pathlib, sys, time
 import numpy as np

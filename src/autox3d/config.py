@@ -46,7 +46,11 @@ class Annotate:
 
 @table
 class Transcode:
-    """How every video is checked and encoded once, for sparse random access."""
+    """How every video is checked and encoded once, for sparse random access.
+
+    The shape of pixels is ignored on purpose. The small variant, `crf` 24 and `tune`
+    "fastdecode,psnr", takes 1.19 times the bytes of x264's default in place of 1.47.
+    """
 
     short: Count  # px, the shorter side; longer than any training jitter, or upscaled later
     fps: Count  # constant frame rate of the clips

@@ -6,8 +6,7 @@ python -m autox3d.stages.index --videos data/videos.parquet --index data/index
 
 from __future__ import annotations
 
-import json
-
+from autox3d import atomic
 from autox3d.run.program import paths, run
 from autox3d.video import catalogue
 from autox3d.video.tables import read_classes, read_table, write_table
@@ -19,10 +18,7 @@ def main() -> None:
     rows = catalogue.refuse_copies(catalogue.join(read_table(files.videos), files.index))
     found = catalogue.account(rows, classes)
     write_table(catalogue.clips(rows, classes, files.videos), files.clips, classes)
-    files.report.parent.mkdir(parents=True, exist_ok=True)
-    partial = files.report.with_name(f".{files.report.name}.partial")
-    partial.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
-    partial.replace(files.report)
+    atomic.write_json(files.report, found)
     print("{listed} videos: {usable} usable, {missing} missing, {refused} refused".format(**found))
 
 

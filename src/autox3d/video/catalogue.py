@@ -25,7 +25,7 @@ def join(videos: pd.DataFrame, indexes: Path) -> pd.DataFrame:
     listed = videos["status"] == "listed"
     shards = sorted(set(videos["shard"][listed]))  # the folder may hold those of other settings
     parts = [read_table(indexes / f"{shard}.parquet") for shard in shards]
-    index = pd.concat(parts, ignore_index=True).drop(columns="encoder", errors="ignore")
+    index = pd.concat(parts, ignore_index=True)
     lost = sorted(set(index["key"]) ^ set(videos["key"][listed]))
     if lost:
         raise Refused(
@@ -85,6 +85,7 @@ def account(rows: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
     return {
         **_counts(rows),
         "classes": len(classes),
+        "encoders": sorted(rows["encoder"].dropna().unique()),  # ffmpeg's versions
         "refused_by_reason": {
             str(reason): int(count) for reason, count in refused.groupby("reason").size().items()
         },

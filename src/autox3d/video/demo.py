@@ -14,7 +14,7 @@ import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import ffmpeg
@@ -22,6 +22,7 @@ import imageio_ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 
+from autox3d import atomic
 from autox3d.errors import Refused
 from autox3d.video import scene
 from autox3d.video.annotations import Annotations, Video
@@ -135,26 +136,32 @@ def _open_folder(folder: Path, seed: int, kinds: Kinds) -> None:
             if old.is_dir():  # what was rendered; the mark stays until all of it is gone
                 shutil.rmtree(old)
     folder.mkdir(parents=True, exist_ok=True)
-    spec.write_text(made_from)
+    atomic.write_text(spec, made_from)
 
 
 def _render(task: Task) -> Task:
+    atomic.sweep(task.path)
+    with atomic.replacing(task.path) as part:
+        _encode(task, part)
+        os.utime(part, (FINISHED, FINISHED))
+    return task
+
+
+def _encode(task: Task, target: Path) -> None:
     rng = task.rng()
     sizes = LARGE if rng.random() < 0.15 else SIZES
     size = sizes[rng.integers(len(sizes))]
     rate = int(rng.choice(RATES))
     count = round(rate * (1 + 3 * rng.random() ** 2))  # 1 to 4 s, the short ones more often
     pictures = scene.frames(task.motion, size, rate, count, _tiles(task.seed), rng)
-    partial = task.path.with_name(f".{task.path.stem}.partial{task.path.suffix}")
     source = ffmpeg.input(
         "pipe:", format="rawvideo", pix_fmt="yuv420p", s="{}x{}".format(*size), framerate=rate
     )
-    options = FORMATS[task.path.suffix[1:]](rng) | {"threads": 1, "fflags": "+bitexact"}
-    command = source.output(str(partial), g=int(rng.integers(8, 120)), **options)
+    kind = task.path.suffix[1:]
+    options = FORMATS[kind](rng) | {"threads": 1, "fflags": "+bitexact", "format": kind}
+    command = source.output(str(target), g=int(rng.integers(8, 120)), **options)
     command = command.global_args("-v", "error", "-y", "-flags:v", "+bitexact")
     command.run(cmd=imageio_ffmpeg.get_ffmpeg_exe(), input=b"".join(pictures), quiet=True)
-    _finish(partial, task.path)
-    return task
 
 
 @functools.cache
@@ -189,19 +196,14 @@ def _spoil(task: Task) -> None:
     kind, path = task.path.stem, task.path
     if kind == "missing" or _finished(path):
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.whole{path.suffix}")
-    if kind == "cut":
-        _render(replace(task, path=partial))
-        os.truncate(partial, partial.stat().st_size // 2)
-    else:
-        partial.write_text({"empty": "", "text": "<html>404: this video is gone</html>\n"}[kind])
-    _finish(partial, path)
-
-
-def _finish(partial: Path, path: Path) -> None:
-    os.utime(partial, (FINISHED, FINISHED))
-    partial.replace(path)
+    atomic.sweep(path)
+    with atomic.replacing(path) as part:
+        if kind == "cut":
+            _encode(task, part)
+            os.truncate(part, part.stat().st_size // 2)
+        else:
+            part.write_text({"empty": "", "text": "<html>404: this video is gone</html>\n"}[kind])
+        os.utime(part, (FINISHED, FINISHED))
 
 
 def _finished(path: Path) -> bool:

@@ -148,6 +148,8 @@ def _per_sample(data: memoryview, table: Span, count: int, kind: str) -> np.ndar
 
 def _sizes(data: memoryview, table: Span) -> np.ndarray:
     common, count = struct.unpack_from(">II", data, table[0] + 4)
+    if common * count > len(data):
+        raise ValueError("no whole MP4 with H.264: frames are missing")
     if common:
         return np.full(count, common, np.int64)
     return np.frombuffer(data, ">u4", count, table[0] + 12).astype(np.int64)

@@ -48,6 +48,7 @@ REASONS = {
     "timeout": "more time than `timeout`",
     "crashed": "the decoder crashed, or needed more memory than `memory_mb`",
     "not_encoded": "ffmpeg could not write it anew",
+    "copy": "a training video with the content of one that is held out",
 }
 
 

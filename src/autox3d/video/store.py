@@ -7,6 +7,8 @@ Bytes are read with `pread`: no seeking, no file position to share, no read-ahea
 from __future__ import annotations
 
 import os
+import resource
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from autox3d.video import tables
 from autox3d.video.decode import IndexedVideo
 
 COLUMNS = ("key", "label", "split", "shard", "offset", "length", "frames")
+MOST_OPEN = 1024  # shards of a table that a process keeps open, and a quarter of its limit
 SHARDS = "data/shards"  # AUTOX3D_SHARDS names another folder
 
 
@@ -46,7 +49,10 @@ class Clips:
         self._shards, self._names = shards, names
         self._shard, self._offset, self._length = shard, offset, length
         self.keys, self.labels, self.frames, self.classes = keys, labels, frames, classes
-        self._open: dict[int, int] = {}  # shard -> file descriptor
+        self._open: OrderedDict[int, int] = OrderedDict()  # shard -> file, the last used at the end
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        unlimited = limit == resource.RLIM_INFINITY
+        self._most_open = MOST_OPEN if unlimited else max(1, min(MOST_OPEN, limit // 4))
 
     @classmethod
     def load(
@@ -87,19 +93,26 @@ class Clips:
         Raises:
             Refused: the shard is gone, or shorter than its index.
         """
+        length = int(self._length[index])
+        data = os.pread(self._file(index), length, int(self._offset[index]))
+        if len(data) != length:
+            raise self._stale(index)
+        return data
+
+    def _file(self, index: int) -> int:
+        """Descriptor of the clip's shard; of all shards' those used last stay open."""
         number = int(self._shard[index])
         if number not in self._open:
+            if len(self._open) >= self._most_open:
+                os.close(self._open.popitem(last=False)[1])
             try:
                 self._open[number] = os.open(self._path(index), os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError as error:
                 raise Refused(
                     f"{self._path(index)}: there is no such file. Run the stage `transcode`."
                 ) from error
-        length = int(self._length[index])
-        data = os.pread(self._open[number], length, int(self._offset[index]))
-        if len(data) != length:
-            raise self._stale(index)
-        return data
+        self._open.move_to_end(number)
+        return self._open[number]
 
     def video(self, index: int) -> IndexedVideo:
         """The clip, to take frames from.
@@ -129,4 +142,4 @@ class Clips:
 
     def __getstate__(self) -> dict[str, Any]:
         """Another process opens its own files."""
-        return self.__dict__ | {"_open": {}}
+        return self.__dict__ | {"_open": OrderedDict()}
