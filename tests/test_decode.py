@@ -218,20 +218,23 @@ def readers(files, tmp_path_factory):
     return {"shard": lambda: clips.video(0), "file": lambda: open_video(root / "0.mp4")}
 
 
+NOT_YET = pytest.mark.xfail(
+    raises=AssertionError,  # files that stay open fail
+    reason="a file's reader grows by a quarter: libav keeps some 440 bytes a clip, malloc the rest",
+)
+
+
 @pytest.mark.parametrize(
-    ("reader", "first", "clips"),
+    ("reader", "clips"),
     [
-        ("shard", 200, 2_000),
-        ("file", 200, 300),
-        pytest.param("shard", 200, 10_000, marks=pytest.mark.long),
-        pytest.param("file", 3_000, 10_000, marks=pytest.mark.long),
+        ("shard", 2_000),
+        ("file", 300),
+        pytest.param("shard", 10_000, marks=pytest.mark.long),
+        pytest.param("file", 10_000, marks=[pytest.mark.long, NOT_YET]),
     ],
 )
-def test_thousands_of_clips_cost_no_memory_and_no_files(readers, reader, first, clips):
-    """At most 5 % more memory than after the `first`, no file more.
-
-    A file is opened some times a clip: some 2,500 clips pass until malloc asks for no more.
-    """
+def test_thousands_of_clips_cost_no_memory_and_no_files(readers, reader, clips):
+    """At most 5 % more memory than after the first 200, no file more."""
 
     def decode(times: int) -> tuple[int, int]:
         for start in range(times):
@@ -239,6 +242,7 @@ def test_thousands_of_clips_cost_no_memory_and_no_files(readers, reader, first, 
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         return pages, len([*Path("/proc/self/fd").iterdir()])
 
-    before, after = decode(first), decode(clips)
+    before, after = decode(200), decode(clips)
+    if after[1] != before[1]:
+        raise RuntimeError(f"{after[1]} files are open, {before[1]} were")
     assert after[0] <= 1.05 * before[0]
-    assert after[1] == before[1]
