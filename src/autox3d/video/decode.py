@@ -86,12 +86,14 @@ class IndexedVideo:
         return np.flatnonzero(needed)
 
     def frames(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        wanted = self._samples(indices)
-        shown = _decode(self._stream(indices), set(wanted.tolist()))
-        found = {sample: rgb(frame) for sample, frame in shown}
-        if len(found) < len(np.unique(wanted)):
-            raise ValueError(f"{len(np.unique(wanted)) - len(found)} frames do not decode")
-        return np.stack([found[sample] for sample in wanted.tolist()])
+        wanted, shown = self._samples(indices), 0
+        frames = np.empty((len(wanted), self.height, self.width, 3), np.uint8)
+        for sample, frame in _decode(self._stream(indices), set(wanted.tolist())):
+            frames[wanted == sample] = rgb(frame)
+            shown += 1
+        if missing := len(np.unique(wanted)) - shown:
+            raise ValueError(f"{missing} frames do not decode")
+        return frames
 
     def _samples(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         ranks = np.asarray(indices, np.int64)
