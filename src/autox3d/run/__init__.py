@@ -9,8 +9,8 @@ import os
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
-# What a clip's frames took is kept for the next: a decoding worker that gives it back to the kernel
-# each time spends a third of its time on page faults. Only glibc has these settings.
+# What a clip's frames took is kept for the next: given back to the kernel each time, it costs page
+# faults, up to two fifths of a decode (docs/LOG.md). Only glibc has these settings.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
     mallopt(M_TRIM_THRESHOLD, 128 << 20)
