@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 READY := .venv/.ready
 
-.PHONY: help setup demo test test-system test-slurm test-long check format lock readme rescan ui clean
+.PHONY: help setup demo test test-system test-slurm test-long check format deps lock readme rescan ui clean
 
 help:
 	@echo "make demo         set up, then the whole pipeline on generated videos -> results/report.html"
@@ -14,6 +14,7 @@ help:
 	@echo "make test-slurm   those with SLURM alone"
 	@echo "make test-long    kills at random points, requeues, time-outs: an hour, and the system packages"
 	@echo "make check        formatting, lint, types"
+	@echo "make deps         write into dvc.yaml what code each stage depends on"
 	@echo "make ui           MLflow on http://127.0.0.1:5000"
 	@echo "make rescan       list the raw videos again after they changed"
 	@echo "make readme       put the committed results table into README.md"
@@ -62,6 +63,10 @@ check: $(READY)
 	ruff check .
 	pyright
 	snakefmt --check Snakefile
+	python -m autox3d.pipeline.deps --check
+
+deps: $(READY)
+	python -m autox3d.pipeline.deps
 
 format: $(READY)
 	ruff format .
@@ -78,14 +83,14 @@ lock:
 	rm .no-torch.txt .constraints.txt
 
 readme: $(READY)
-	python -m autox3d.report.readme
+	python -m autox3d.reporting.readme
 
 rescan: $(READY)
 	dvc repro --force --single-item annotate
 
 # The first line sends what is waiting, and makes the store before the server opens it.
 ui: $(READY)
-	-python -m autox3d.run.mirror replay
+	-python -m autox3d.runtime.mirror replay
 	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --workers 1 \
 		--backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
 

@@ -1,15 +1,15 @@
 """dvc.yaml, for Snakemake: one rule for each entry, the items of a matrix as a wildcard."""
 
-from autox3d.run import pipeline
+from autox3d.pipeline import bridge
 
-ENTRIES = pipeline.plan(
+ENTRIES = bridge.plan(
     main=workflow.is_main_process, dry=workflow.output_settings.dryrun
 )
 
 
 rule all:
     input:
-        [pipeline.stamp(stage) for entry in ENTRIES for stage in entry.stages],
+        [bridge.stamp(stage) for entry in ENTRIES for stage in entry.stages],
 
 
 for entry in ENTRIES:
@@ -20,11 +20,11 @@ for entry in ENTRIES:
         input:
             entry.inputs,
         output:
-            touch(pipeline.stamp(entry.stage)),
+            touch(bridge.stamp(entry.stage)),
         threads: entry.resources.get("cpus_per_task", 1)
         resources:
             **{"nodes": 1, "gpu": 0, **entry.resources},
         params:
             stage=entry.stage,
         shell:
-            "python -m autox3d.run.pipeline {params.stage}"
+            "python -m autox3d.pipeline.bridge {params.stage}"

@@ -20,9 +20,9 @@ import torch.nn.functional as F
 from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
 
-import autox3d.run  # noqa: F401  # memory in large pages, as the stages have it
-from autox3d.learn.autoaugment import FILL, autoaugment
-from autox3d.policy import POLICY, Operation, Operations, draw
+import autox3d.runtime  # noqa: F401  # memory in large pages, as the stages have it
+from autox3d.vision.clips.augment_policy import POLICY, Operation, Operations, draw
+from autox3d.vision.clips.autoaugment import FILL, autoaugment
 
 FRAMES, SIDE, CHUNK, ROUNDS = 13, 160, 8, 7
 CLOSE = 0.02  # share of pixels that may differ: where a turn meets the border of two

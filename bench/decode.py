@@ -19,7 +19,7 @@ import numpy as np
 import readers
 import torch
 
-from autox3d.video import views
+from autox3d.vision.clips import views
 
 FRAMES, STRIDE = 13, 6
 

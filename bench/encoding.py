@@ -23,9 +23,9 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from autox3d import config
-from autox3d.video import encode, source, tables
-from autox3d.video.decode import IndexedVideo
+from autox3d.core import settings, tables
+from autox3d.ingest import encode, source
+from autox3d.vision.clips.format.decode import IndexedVideo
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 TOLD = ("-tune", "-crf", "-preset", "-x264-params")  # by us; x264's defaults are without
@@ -62,7 +62,7 @@ def main() -> None:
 
 def by_default(workspace: Path, table: Path) -> None:
     """The workspace's clips encoded as x264 does where it is told nothing, and their table."""
-    settings = config.load("transcode", config.Transcode, PARAMS)
+    params = settings.load("transcode", settings.Transcode, PARAMS)
     rows = tables.read_table(workspace / "data/clips.parquet")
     paths = tables.read_table(workspace / "data/videos.parquet").set_index("key")["path"]
     raw = Path(os.environ.get("AUTOX3D_RAW", workspace / "data/raw"))
@@ -70,8 +70,8 @@ def by_default(workspace: Path, table: Path) -> None:
 
     def made(key: str) -> bytes:
         target = table.parent / f"{key}.mp4"
-        found = source.probe(raw / paths[key], settings.max_pixels)
-        command = encode.arguments(raw / paths[key], target, found, settings)
+        found = source.probe(raw / paths[key], params.max_pixels)
+        command = encode.arguments(raw / paths[key], target, found, params)
         subprocess.run([*untold(command)], check=True, capture_output=True)
         data = target.read_bytes()
         target.unlink()
@@ -121,7 +121,7 @@ def test(folder: Path, clips: Path, shards: Path, tested: str) -> dict:
 
 
 def stage(name: str, folder: Path, shards: Path, **files: Path | str) -> None:
-    command = [sys.executable, "-m", "autox3d.run.launch", name]
+    command = [sys.executable, "-m", "autox3d.runtime.launch", name]
     for option, path in files.items():
         command += [f"--{option}", str(path)]
     environment = os.environ | {"AUTOX3D_SHARDS": str(shards)}

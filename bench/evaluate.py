@@ -25,10 +25,10 @@ import readers
 import torch
 from torch import Tensor
 
-from autox3d.video import views
-from autox3d.video.dataset import VideoViews, test_frames
-from autox3d.video.decode import IndexedVideo
-from autox3d.video.transform import resized
+from autox3d.vision.clips import views
+from autox3d.vision.clips.format.decode import IndexedVideo
+from autox3d.vision.clips.loader import VideoViews, test_frames
+from autox3d.vision.clips.transform import resized
 
 FRAMES, STRIDE, SHORT = 13, 6, 182
 PLACES = views.test_places(10, "ends")

@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import autox3d.run  # noqa: F401  # memory in large pages, as the stages have it
-from autox3d import config
-from autox3d.video import encode
-from autox3d.video.decode import IndexedVideo
+import autox3d.runtime  # noqa: F401  # memory in large pages, as the stages have it
+from autox3d.core import settings
+from autox3d.ingest import encode
+from autox3d.vision.clips.format.decode import IndexedVideo
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 SECONDS, SHORT = 10, 256
@@ -58,14 +58,14 @@ def options(doc: str | None) -> argparse.Namespace:
 @contextmanager
 def encoded(folder: Path | None, count: int) -> Iterator[list[Video]]:
     """Up to `count` videos, both ways; the files go with the context."""
-    params = config.load("transcode", config.Transcode, PARAMS)
-    settings = dataclasses.replace(params, short=SHORT)
+    params = settings.load("transcode", settings.Transcode, PARAMS)
+    small = dataclasses.replace(params, short=SHORT)
     with tempfile.TemporaryDirectory() as scratch:
         made = []
         for number, source in enumerate(_sources(folder, count)):
             default, ours = (Path(scratch) / f"{kind}{number}.mp4" for kind in ("default", "ours"))
             _ffmpeg(*source, "-t", str(SECONDS), "-vf", "fps=30,scale=-2:256", default)
-            ours.write_bytes(encode.encode(default, settings, Path(scratch) / "x.mp4").data)
+            ours.write_bytes(encode.encode(default, small, Path(scratch) / "x.mp4").data)
             made.append(Video(default, ours))
             assert shape(default) == shape(ours)
         sizes = [sum(v[i].stat().st_size for v in made) / 1e6 for i in (0, 1)]

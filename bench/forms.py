@@ -17,15 +17,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from autox3d.learn.normalise import normalise
-from autox3d.nets import weights
-from autox3d.nets.fold import folded
-from autox3d.run import made
-from autox3d.use import export
-from autox3d.use.latency import measure
-from autox3d.use.network import CPU_BATCH, cropped
-from autox3d.video.source import BadVideo
-from autox3d.video.stream import windows
+from autox3d.inference import export
+from autox3d.inference.fold import folded
+from autox3d.inference.latency import measure
+from autox3d.inference.network import CPU_BATCH, cropped
+from autox3d.inference.stream import windows
+from autox3d.ingest.source import BadVideo
+from autox3d.runtime import provenance
+from autox3d.vision.clips.normalise import normalise
+from autox3d.vision.models import weights
 
 A_CLASS = 8  # clips for calibration
 
@@ -43,7 +43,9 @@ def main() -> None:
     views = list(labelled(args.videos, trained, args.count))
     with tempfile.TemporaryDirectory() as scratch:
         forms = runs(trained, calibration(args.calibration, trained), Path(scratch), side)
-    print(f"{trained.genotype.name}, {len(views)} videos; {made.device(torch.device('cpu'))}\n")
+    print(
+        f"{trained.genotype.name}, {len(views)} videos; {provenance.device(torch.device('cpu'))}\n"
+    )
     print(
         "| form | top-1, % | largest move of a score | 30 views, ms (quartiles) | one by one, ms |"
     )

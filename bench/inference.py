@@ -23,10 +23,10 @@ import torch
 from bench import footage, peers
 from torch import Tensor
 
-from autox3d.nets.weights import Trained
-from autox3d.run import made
-from autox3d.use.bench import opened
-from autox3d.use.network import CPU_BATCH, Network
+from autox3d.inference.compare import opened
+from autox3d.inference.network import CPU_BATCH, Network
+from autox3d.runtime import provenance
+from autox3d.vision.models.weights import Trained
 
 X3D_S = Path(__file__).parents[1] / "architectures" / "x3d_s.yaml"
 CLASSES, FRAMES, STRIDE, SHORT, CLIPS, CROPS = 400, 13, 6, 182, 10, 3
@@ -49,7 +49,7 @@ def main() -> None:
     with footage.encoded(args.videos, args.count) as videos:
         files = [video.default for video in videos]
         taken = interleaved(contenders, files, args.repeats)
-    print(f"torch {torch.__version__}, {made.device(CPU)}")
+    print(f"torch {torch.__version__}, {provenance.device(CPU)}")
     print(f"{len(files)} videos, {args.repeats} times; {CLIPS * CROPS} views each\n")
     print("| 30 views of a video | wall, s | times ours | CPU, s | times ours |")
     print("|---|---:|---:|---:|---:|")

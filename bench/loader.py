@@ -31,16 +31,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from autox3d import config
-from autox3d.video import dataset, tables, views
-from autox3d.video.store import Clips
-from autox3d.video.transform import cut
+from autox3d.core import settings, tables
+from autox3d.vision.clips import loader, views
+from autox3d.vision.clips.store import Clips
+from autox3d.vision.clips.transform import cut
 
 FRAMES, STRIDE, CROP = 13, 6, 160
 SEED = EPOCH = 0
 Loader = Callable[[], Iterable[Tensor]]
 WORKERS, BATCH, ROUNDS = 2, 8, 5
-SAMPLING = config.Sampling(
+SAMPLING = settings.Sampling(
     jitter=(182, 228), flip=True, autoaugment=False, rule="stride", repeats=1
 )
 
@@ -73,15 +73,15 @@ class Files(Dataset):
         self.videos = [Unread(*footage.shape(path)) for path in paths]
 
     def __getitem__(self, row: int) -> Tensor:
-        rng = np.random.default_rng((SEED, EPOCH, row, 0))  # as dataset.train_batches has it
-        chosen = dataset.train_cut(self.videos[row], SAMPLING, FRAMES, STRIDE, CROP, rng)
+        rng = np.random.default_rng((SEED, EPOCH, row, 0))  # as loader.train_batches has it
+        chosen = loader.train_cut(self.videos[row], SAMPLING, FRAMES, STRIDE, CROP, rng)
         frames = self.read(self.paths[row], chosen.times)
         if self.published:
             return published(frames, chosen)
         return cut(frames, chosen.box, CROP, chosen.flip)
 
 
-def published(frames: np.ndarray, chosen: dataset.Cut) -> Tensor:
+def published(frames: np.ndarray, chosen: loader.Cut) -> Tensor:
     """float (3, T, 160, 160): the same box, out of the resized frame."""
     box = chosen.box
     scale = CROP / box.side
@@ -142,7 +142,7 @@ def shards(videos: list[footage.Video], repeats: int) -> Loader:
     clips = Clips.load(folder / "clips.parquet", split="train", shards=folder)
 
     def make() -> Iterator[Tensor]:
-        made = dataset.train_batches(
+        made = loader.train_batches(
             clips, SAMPLING, FRAMES, STRIDE, CROP,
             seed=SEED, epoch=EPOCH, batch=BATCH, chunk=BATCH, workers=WORKERS,
         )  # fmt: skip
@@ -153,7 +153,7 @@ def shards(videos: list[footage.Video], repeats: int) -> Loader:
 
 def plain(files: Files) -> Loader:
     """The same clips in the same order."""
-    order = dataset.epoch_order(len(files.paths), BATCH, SEED, EPOCH).tolist()
+    order = loader.epoch_order(len(files.paths), BATCH, SEED, EPOCH).tolist()
     return lambda: DataLoader(
         files, batch_sampler=order, num_workers=WORKERS, multiprocessing_context="fork"
     )

@@ -25,9 +25,9 @@ import torch.nn.functional as F
 from bench import peers
 from torch import Tensor, nn
 
-from autox3d.genotype import Genotype, kernel_size
-from autox3d.nets.network import VideoNet
-from autox3d.nets.operations import depthwise
+from autox3d.vision.arch.genotype import Genotype, kernel_size
+from autox3d.vision.models.network import VideoNet
+from autox3d.vision.models.operations import depthwise
 
 X3D_S = Path(__file__).parents[1] / "architectures" / "x3d_s.yaml"
 CLASSES = 400

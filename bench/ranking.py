@@ -14,13 +14,13 @@ from __future__ import annotations
 import torch
 from bench.trial import Lab, parser
 
-from autox3d import config
-from autox3d.genotype import Genotype
-from autox3d.run.distributed import join
-from autox3d.run.program import run
-from autox3d.space import Draw, Space, SpaceCosts, within
+from autox3d.core import settings
+from autox3d.runtime.distributed import join
+from autox3d.runtime.program import run
+from autox3d.search.space import Draw, Space, SpaceCosts, within
 from autox3d.stages.derive import calibrated, load_supernet, rank
-from autox3d.video.store import Clips
+from autox3d.vision.arch.genotype import Genotype
+from autox3d.vision.clips.store import Clips
 
 
 def main() -> None:
@@ -58,8 +58,8 @@ def main() -> None:
 def supernet_top1(lab: Lab, space: Space, draws: list[Draw]) -> list[float]:
     """Of each draw as a calibrated path of the supernet, on the validation videos."""
     path = lab.workspace / "params.yaml"
-    shared = config.load("supernet", config.Supernet, path)
-    count = config.load("derive", config.Derive, path).calibration
+    shared = settings.load("supernet", settings.Supernet, path)
+    count = settings.load("derive", settings.Derive, path).calibration
     subset, shards = lab.workspace / "data/subset.parquet", lab.workspace / "data/shards"
     val = Clips.load(subset, split="val", shards=shards)
     weights = lab.workspace / "data/supernet/search.safetensors"

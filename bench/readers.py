@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from autox3d.video.decode import IndexedVideo
-from autox3d.video.files import open_video
-from autox3d.video.views import Box
+from autox3d.inference.files import open_video
+from autox3d.vision.clips.format.decode import IndexedVideo
+from autox3d.vision.clips.views import Box
 
 CLOSE = 3.0  # mean difference of 255: colour conversions differ in rounding and chroma
 ROUGH = 12.0  # where pixels are resized in another order, without antialiasing, and cut elsewhere

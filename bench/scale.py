@@ -37,22 +37,22 @@ from dvc.repo import Repo
 from dvc.stage.serialize import to_single_stage_lockfile
 from dvc.utils.serialize import dump_yaml
 
-from autox3d.video import tables
+from autox3d.core import tables
 
 ROOT = Path(__file__).parents[1]
 VIDEOS, CLASSES, BLOCK = 240_000, 400, 1 << 20
 PLAN = ["snakemake", "--workflow-profile", "workflow/profiles/local", "--dry-run"]
 LOADER = """
 from pathlib import Path
-from autox3d.video import dataset
-from autox3d.video.store import Clips
+from autox3d.vision.clips import loader as dataset
+from autox3d.vision.clips.store import Clips
 clips = Clips.load(Path("data/clips.parquet"), split="train")
 order = dataset.epoch_order(len(clips), 512, seed=1, epoch=3)
 assert order.reshape(len(order), -1, 8)[:, 63::64].size
 """
 JOB = """
 from dvc.repo import Repo
-from autox3d.run import pipeline
+from autox3d.pipeline import bridge as pipeline
 assert pipeline._begin("transcode@7") is None
 stage = Repo(".").stage.load_one(name="transcode@7")
 stage.save_deps()

@@ -14,9 +14,9 @@ import json
 
 from bench.trial import Lab, found, parser
 
-from autox3d.report.decisions import decisions, temporal
-from autox3d.run.program import run
-from autox3d.space import Draw, Space
+from autox3d.reporting.decisions import decisions, temporal
+from autox3d.runtime.program import run
+from autox3d.search.space import Draw, Space
 
 
 def main() -> None:

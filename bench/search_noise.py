@@ -14,10 +14,10 @@ from pathlib import Path
 
 import torch
 
-from autox3d.run.program import run
+from autox3d.runtime.program import run
 from autox3d.search.parsec import alpha_gradient, importance
 from autox3d.search.prior import Prior
-from autox3d.space import Space
+from autox3d.search.space import Space
 
 
 def main() -> None:

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from bench.trial import Lab, Settings, found, parser, trace
 
-from autox3d.parts import uses
-from autox3d.run.program import run
-from autox3d.space import Draw, Space, SpaceCosts, within
+from autox3d.runtime.program import run
+from autox3d.search.channel_sets import uses
+from autox3d.search.space import Draw, Space, SpaceCosts, within
 
 DRAWN = 1000  # random networks that tell the cheapest and the median cost of a space
 STEPS = (0.25, 0.5, 0.75)  # targets, from the cheapest to the median

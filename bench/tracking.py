@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from autox3d.run import tracking
+from autox3d.runtime import tracking
 
 METRICS = {"loss": 0.1, "top1": 0.5, "lr": 0.01}
 AWAY = "http://127.0.0.1:9"

@@ -18,14 +18,14 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from autox3d import config
-from autox3d.errors import Refused
-from autox3d.genotype import Genotype
-from autox3d.run.checkpoint import fingerprint
+from autox3d.core import settings
+from autox3d.core.errors import Refused
+from autox3d.core.tables import read_classes
+from autox3d.runtime.checkpoint import fingerprint
 from autox3d.search.prior import Prior
-from autox3d.space import Space
+from autox3d.search.space import Space
 from autox3d.stages.derive import load_prior
-from autox3d.video.tables import read_classes
+from autox3d.vision.arch.genotype import Genotype
 
 Settings = dict[str, Any]  # params.yaml
 Files = dict[str, str | Path]  # by flag: a path is read, a name is written in the trial's folder
@@ -44,7 +44,7 @@ class Lab:
         """`overrides`: such as `search.epochs=10`, of the workspace's params.yaml."""
         self.workspace, self.out = workspace.resolve(), out.resolve()
         path = self.workspace / "params.yaml"
-        config.load("search", config.Search, path)  # a mistake there is told before any work
+        settings.load("search", settings.Search, path)  # a mistake there is told before any work
         self.settings: Settings = yaml.safe_load(path.read_text(encoding="utf-8"))
         self.made_by = copy.deepcopy(self.settings)  # what the workspace holds
         for override in overrides:
@@ -138,7 +138,7 @@ class Lab:
         files["made"] = made.name
         flags = [word for name, path in files.items() for word in (f"--{name}", str(path))]
         place = {"AUTOX3D_SHARDS": str(self.workspace / "data/shards"), "AUTOX3D_TRACKING": "off"}
-        command = [sys.executable, "-m", "autox3d.run.launch", stage, *flags]
+        command = [sys.executable, "-m", "autox3d.runtime.launch", stage, *flags]
         done = subprocess.run(command, cwd=folder, env=place | os.environ, check=False)
         if done.returncode:
             raise Refused(f"{folder}: {stage} ended with status {done.returncode}, as told above.")

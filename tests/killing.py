@@ -30,10 +30,10 @@ import shards
 import torch
 import yaml
 
-from autox3d.video import tables
-from autox3d.video.dataset import epoch_order
-from autox3d.video.store import Clips
-from autox3d.video.subset import HALVES
+from autox3d.core import tables
+from autox3d.core.tables import HALVES
+from autox3d.vision.clips.loader import epoch_order
+from autox3d.vision.clips.store import Clips
 
 ROOT = Path(__file__).parents[1]
 INPUT = "input: {frames: 4, stride: 2, crop: 32, short: 32}\n"
@@ -234,7 +234,7 @@ def _job(stage: str, folder: Path, processes: int, environment: dict[str, str]) 
 
 def _program(stage: str) -> int:
     """As `python -m` would; its exit status."""
-    from autox3d.run import program
+    from autox3d.runtime import program
 
     torch.set_num_threads(1)
     module = importlib.import_module(f"autox3d.stages.{stage}")
@@ -253,15 +253,15 @@ KINDS: dict[str, list[tuple[str, str]]] = {
     "backward": [("torch.Tensor", "backward"), ("torch.autograd", "grad")],
     "update": [("torch.optim.SGD", "step")],
     "alpha": [("torch.optim.Adam", "step")],
-    "turn": [("autox3d.video.dataset", "epoch_order")],
-    "score": [("autox3d.learn.evaluate", "scores")],
-    "settle": [("autox3d.learn.statistics", "settle")],
-    "measured": [("autox3d.learn.metrics", "accuracy")],
-    "half": [("autox3d.run.checkpoint", "_write")],
+    "turn": [("autox3d.vision.clips.loader", "epoch_order")],
+    "score": [("autox3d.vision.learning.scoring", "scores")],
+    "settle": [("autox3d.vision.learning.statistics", "settle")],
+    "measured": [("autox3d.vision.tasks.metrics", "accuracy")],
+    "half": [("autox3d.runtime.checkpoint", "_write")],
     "synced": [("os", "fsync")],
-    "linked": [("autox3d.run.checkpoint", "_link")],
-    "named": [("autox3d.run.checkpoint", "_sync_folder")],
-    "saved": [("autox3d.nets.weights", "save"), ("safetensors.torch", "save_file")],
+    "linked": [("autox3d.runtime.checkpoint", "_link")],
+    "named": [("autox3d.runtime.checkpoint", "_sync_folder")],
+    "saved": [("autox3d.vision.models.weights", "save"), ("safetensors.torch", "save_file")],
     "loss": [("torch.nn.functional", "cross_entropy")],
 }
 AFTER = {"saved", "linked", "settle", "measured"}  # the call is done before the process dies
@@ -310,7 +310,9 @@ def arm() -> None:
         for owner, name in places:
             _patch(owner, name, functools.partial(watched, kind))
     if here and os.environ.get("BEHIND"):
-        _patch("autox3d.run.checkpoint.Checkpoints", "_steps", lambda all_: lambda k: all_(k)[:-1])
+        _patch(
+            "autox3d.runtime.checkpoint.Checkpoints", "_steps", lambda all_: lambda k: all_(k)[:-1]
+        )
     if here and (path := os.environ.get("COUNTS")):
         _at_exit(lambda: Path(path).write_text(json.dumps(counts)))
 
@@ -358,7 +360,7 @@ def _targets() -> list[int]:
 
 
 def _at_exit(do: Callable[[], object]) -> None:
-    from autox3d.run import program
+    from autox3d.runtime import program
 
     run = program.run
 

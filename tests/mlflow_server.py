@@ -14,7 +14,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from autox3d.run import tracking
+from autox3d.runtime import tracking
 
 # Steps first to last; with `wait`, a pause before each of them for as long as that file is there.
 STAGE = """
@@ -24,7 +24,7 @@ from pathlib import Path
 calls = []
 sys.addaudithook(lambda event, _: calls.append(event) if event.startswith("socket.") else None)
 
-from autox3d.run import tracking
+from autox3d.runtime import tracking
 
 tracking.PATIENCE = float(sys.argv[3])
 first, last = int(sys.argv[1]), int(sys.argv[2])
@@ -126,7 +126,7 @@ def stage(
 
 def replay() -> int:
     """The exit status of the command that one types."""
-    command = [sys.executable, "-m", "autox3d.run.mirror", "replay"]
+    command = [sys.executable, "-m", "autox3d.runtime.mirror", "replay"]
     return subprocess.run(command, capture_output=True).returncode
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from autox3d.genotype import Attention, BlockStyle, Genotype, Group, Head, Input, Stem
-from autox3d.video.sheet import jpeg
+from autox3d.explaining.sheet import jpeg
+from autox3d.vision.arch.genotype import Attention, BlockStyle, Genotype, Group, Head, Input, Stem
 
 CLASSES = ("pan_left", "pan_right", "pan_up", "pan_down")
 CLASSES += ("roll_clockwise", "roll_counterclockwise", "zoom_in", "zoom_out")

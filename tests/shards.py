@@ -8,20 +8,19 @@ from pathlib import Path
 import corpus
 import pandas as pd
 
-from autox3d import config
-from autox3d.video import tables
-from autox3d.video.store import Clips
-from autox3d.video.transcode import transcode
+from autox3d.core import settings, tables
+from autox3d.ingest.transcode import transcode
+from autox3d.vision.clips.store import Clips
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 CLASSES = ("left", "right", "up")
 SIZES = ("128x96", "96x128", "160x90", "72x72")
 
 
-def settings(**changes) -> config.Transcode:
+def encoding(**changes) -> settings.Transcode:
     """Those of the demo."""
-    plain = config.load("transcode", config.Transcode, PARAMS)
-    return config.Transcode(**vars(plain) | changes)
+    plain = settings.load("transcode", settings.Transcode, PARAMS)
+    return settings.Transcode(**vars(plain) | changes)
 
 
 def listing(root: Path, target: Path, names: list[str]) -> Path:
@@ -44,7 +43,7 @@ def shard(root: Path, out: Path, number: int, names: list[str], workers: int = 2
         root,
         out / f"shards/{number}.tar",
         out / f"index/{number}.parquet",
-        settings(),
+        encoding(),
         workers=workers,
         progress=lambda items, total: items,
     )
@@ -72,7 +71,7 @@ def any_files(root: Path, names: list[str], out: Path, **changes) -> pd.DataFram
         root,
         out / "0.tar",
         out / "index.parquet",
-        settings(**{"max_lost": 1.0} | changes),
+        encoding(**{"max_lost": 1.0} | changes),
         workers=2,
         progress=lambda items, total: items,
     )

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from autox3d.errors import Refused
-from autox3d.video import annotations
-from autox3d.video.annotations import Annotations
+from autox3d.core.errors import Refused
+from autox3d.datasets import annotations
+from autox3d.datasets.annotations import Annotations
 
 HEADER = "label,youtube_id,time_start,time_end,split\n"
 TRAIN = HEADER + "abseiling,-abcdefghij,12,22,train\nzumba,AAAAAAAAAAA,0,10,train\n"

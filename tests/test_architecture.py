@@ -2,35 +2,46 @@
 
 from __future__ import annotations
 
-import ast
 from pathlib import Path
 
 import pytest
 import yaml
 
+from autox3d.pipeline import deps
+from autox3d.pipeline.deps import imports
+
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "autox3d"
 
-PLAIN = {
-    "errors", "atomic", "yamlfile", "config", "genotype", "scaling", "cost", "parts", "policy",
-    "space",
-}  # fmt: skip
-PARTS = {"nets", "search", "learn", "video"}
+# Room: the rooms that it may import from. A room of `vision` is named by its path.
+ARCH, FORMAT = "vision.arch", "vision.clips.format"
+SEEN = {ARCH, FORMAT, "vision.kernels", "vision.models", "vision.tasks", "vision.clips",
+        "vision.learning"}  # fmt: skip
 MAY_IMPORT = {
-    **dict.fromkeys(PLAIN, PLAIN),
-    **dict.fromkeys(PARTS, PLAIN),
-    "plan": PLAIN | {"video"},
-    "run": PLAIN | PARTS,
-    "report": PLAIN | PARTS | {"run", "use"},
-    "stages": PLAIN | PARTS | {"run", "report", "use"},
-    "use": PLAIN | PARTS | {"run", "plan"},
-    "commands": PLAIN | PARTS | {"run", "report", "use", "plan"},
-    "cli": {"commands", "run"},
-    "__init__": PLAIN | PARTS | {"use"},
+    "core": set(),
+    "runtime": {"core"},
+    "pipeline": {"core", "runtime"},
+    ARCH: {"core"},
+    "sizing": {"core", ARCH},
+    "vision": set(),
+    "vision.kernels": set(),
+    "vision.models": {"core", ARCH, "vision.kernels"},
+    "vision.tasks": {"core"},
+    FORMAT: {"core"},
+    "vision.clips": {"core", ARCH, FORMAT},
+    "vision.learning": {"core", ARCH, "vision.models", "vision.tasks", "vision.clips"},
+    "datasets": {"core"},
+    "ingest": {"core", FORMAT},
+    "search": {"core", "runtime", "sizing"} | SEEN,
+    "training": {"core", "runtime"} | SEEN,
+    "inference": {"core", "runtime", "sizing", "ingest"} | SEEN,
+    "evaluation": {"core", "runtime", "sizing", "inference"} | SEEN,
+    "explaining": {"core", "evaluation"} | SEEN,
+    "planning": {"core", "runtime", "sizing", "search", "training", "ingest"} | SEEN,
+    "reporting": {"core", "runtime", "sizing", ARCH, "vision.tasks"},
 }
-NEEDS_NO_TORCH = PLAIN
-# What moves no result, so that a change in it reruns nothing: settings are tracked by value.
-MACHINERY = {"run", "config", "errors", "atomic", "yamlfile", "__init__"}
+ABOVE = {"stages", "commands", "cli", "__init__"}  # import whatever they need
+NEEDS_NO_TORCH = {"core", ARCH, "sizing"}
 
 
 def sources() -> list[Path]:
@@ -38,73 +49,53 @@ def sources() -> list[Path]:
 
 
 def place(path: Path) -> str:
-    """nets/blocks.py -> nets; genotype.py -> genotype."""
-    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+    """The room of a file: search/loop.py -> search, vision/arch/genotype.py -> vision.arch."""
+    return room_of(".".join(path.relative_to(SOURCE).with_suffix("").parts))
 
 
-def imports(path: Path) -> set[str]:
-    """Dotted names of all that a file imports."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            assert node.level == 0, f"{path}: a relative import"
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+def room_of(name: str) -> str:
+    """vision.clips.format.decode -> vision.clips.format; the deepest room that it lies in."""
+    parts = name.split(".")
+    rooms = (".".join(parts[:end]) for end in range(len(parts), 0, -1))
+    return next((room for room in rooms if room in MAY_IMPORT), parts[0])
 
 
 def own_imports(path: Path) -> set[str]:
-    """The places of this package that a file imports: {'nets', 'genotype'}."""
-    names = (name.split(".") for name in imports(path))
-    return {parts[1] for parts in names if parts[0] == "autox3d" and len(parts) > 1}
+    """The rooms of this package that a file imports from."""
+    names = (name.partition(".") for name in imports(path))
+    return {room_of(rest) for first, _, rest in names if first == "autox3d" and rest}
 
 
 @pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(SOURCE)))
 def test_imports_point_one_way(path):
-    """Plain tables <- nets, search, learn, video <- run <- use <- stages, report, commands."""
+    """Nothing imports from a room above its own; docs/DESIGN.md draws the floors."""
     here = place(path)
 
-    assert own_imports(path) - {here} <= MAY_IMPORT[here]
+    assert here in ABOVE or own_imports(path) - {here} <= MAY_IMPORT[here]
 
 
-@pytest.mark.parametrize("name", sorted(NEEDS_NO_TORCH))
-def test_plain_tables_need_no_torch(name):
+def test_no_room_can_reach_itself():
+    """What the rooms may import makes no circle."""
+    for room in MAY_IMPORT:
+        seen, todo = set(), set(MAY_IMPORT[room])
+        while todo:
+            seen |= todo
+            todo = set().union(*(MAY_IMPORT[one] for one in todo)) - seen
+        assert room not in seen, f"{room} imports itself through others"
+
+
+@pytest.mark.parametrize("path", [p for p in sources() if place(p) in NEEDS_NO_TORCH], ids=str)
+def test_plain_tables_need_no_torch(path):
     """Costs and tables can be worked with where torch is not installed."""
-    assert not {n for n in imports(SOURCE / f"{name}.py") if n.split(".")[0] == "torch"}
+    assert not {n for n in imports(path) if n.split(".")[0] == "torch"}
 
 
-@pytest.mark.parametrize(("library", "home"), [("mlflow", "run"), ("dvc", "run")])
+@pytest.mark.parametrize(("library", "home"), [("mlflow", "runtime"), ("dvc", "pipeline")])
 def test_engines_have_one_home(library, home):
-    """Only `run` knows MLflow and DVC."""
+    """Only `runtime` knows MLflow, and only `pipeline` DVC."""
     users = {place(p) for p in sources() if library in {n.split(".")[0] for n in imports(p)}}
 
     assert users <= {home}
-
-
-def module_of(name: str) -> Path | None:
-    """autox3d.nets.blocks.Block -> .../nets/blocks.py; None for what is not ours."""
-    parts = name.split(".")
-    for end in range(len(parts), 1, -1):
-        path = SOURCE.joinpath(*parts[1:end]).with_suffix(".py")
-        if parts[0] == "autox3d" and path.is_file():
-            return path
-    return None
-
-
-def closure(start: Path) -> set[str]:
-    """The files that a stage's program imports, directly or through others, without machinery.
-
-    The report goes as a folder: its template and its table of published results are in there.
-    """
-    seen, todo = {start}, [start]
-    while todo:
-        found = filter(None, map(module_of, imports(todo.pop())))
-        new = {path for path in found if place(path) not in MACHINERY} - seen
-        seen |= new
-        todo += new
-    files = (path.relative_to(ROOT) for path in seen)
-    return {str(p.parent if p.parent.name == "report" else p) for p in files}
 
 
 def stages() -> dict[str, dict]:
@@ -113,14 +104,11 @@ def stages() -> dict[str, dict]:
     return {name: entry.get("do", entry) for name, entry in found.items()}
 
 
-@pytest.mark.parametrize("name", stages())
-def test_a_stage_depends_on_the_code_that_it_imports(name):
-    """No more, no less: a fix in the search trains nothing, one in the loader no transcode."""
-    wanted = sorted(closure(SOURCE / "stages" / f"{name}.py"))
+def test_dvc_yaml_names_the_code_that_the_stages_import():
+    """No more, no less; `make deps` writes it."""
+    now = (ROOT / "dvc.yaml").read_text()
 
-    code = sorted(dep for dep in stages()[name]["deps"] if dep.startswith("src/"))
-
-    assert code == wanted, f"in dvc.yaml, {name} should have: {', '.join(wanted)}"
+    assert deps.with_code(now, ROOT) == now
 
 
 def test_every_stage_is_module_section_and_entry():

@@ -7,8 +7,8 @@ import pytest
 import torch
 from bench.augment import PILLOW, by_pillow
 
-from autox3d.learn.autoaugment import LEVELS, PIXELS, TABLES, autoaugment
-from autox3d.policy import POLICY, Operation, draw
+from autox3d.vision.clips.augment_policy import POLICY, Operation, draw
+from autox3d.vision.clips.autoaugment import LEVELS, PIXELS, TABLES, autoaugment
 
 
 def clips() -> list[torch.Tensor]:

@@ -18,11 +18,12 @@ import shards
 import torch
 import torch.nn.functional as F
 
-from autox3d.errors import Refused
-from autox3d.video import catalogue, encode, source
-from autox3d.video.decode import IndexedVideo
-from autox3d.video.files import at_rate, open_video, pixels, timed
-from autox3d.video.isolate import Lost, run_isolated
+from autox3d.core.errors import Refused
+from autox3d.datasets import catalogue
+from autox3d.inference.files import at_rate, open_video, pixels, timed
+from autox3d.ingest import encode, source
+from autox3d.ingest.isolate import Lost, run_isolated
+from autox3d.vision.clips.format.decode import IndexedVideo
 
 GOOD = [name for name, (verdict, _) in corpus.KINDS.items() if verdict == "ok"]
 
@@ -163,7 +164,7 @@ def test_a_bomb_costs_no_memory(videos, name, frames):
     """A frame of over 80 million pixels is refused within 100 MB, PyAV and numpy included."""
     code = (
         "import sys, pathlib\n"
-        "from autox3d.video import source\n"
+        "from autox3d.ingest import source\n"
         "with source.opened(pathlib.Path(sys.argv[1])) as opened:\n"
         "    print(len([*source.frames(*opened)]))\n"
         "status = pathlib.Path('/proc/self/status').read_text()\n"
@@ -177,7 +178,7 @@ def test_a_bomb_costs_no_memory(videos, name, frames):
 
 def test_a_slow_video_costs_its_time_out(videos, tmp_path):
     with pytest.raises(source.BadVideo) as caught:
-        encode.encode(videos / "plain.mp4", shards.settings(timeout=0.001), tmp_path / "x.mp4")
+        encode.encode(videos / "plain.mp4", shards.encoding(timeout=0.001), tmp_path / "x.mp4")
     assert caught.value.reason == "timeout"
     assert list(tmp_path.iterdir()) == []
 
@@ -194,7 +195,7 @@ ISOLATES = """
 import sys
 from pathlib import Path
 import corpus
-from autox3d.video.isolate import run_isolated
+from autox3d.ingest.isolate import run_isolated
 if __name__ == "__main__":
     list(run_isolated(corpus.hang, [Path(sys.argv[1])], workers=1, timeout=60, memory_mb=2048))
 """

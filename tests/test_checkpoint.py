@@ -19,10 +19,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from autox3d.errors import Refused
-from autox3d.run import checkpoint, claim
-from autox3d.run.checkpoint import Checkpoints, fingerprint, folder, stop_requested
-from autox3d.run.claim import Taken
+from autox3d.core.errors import Refused
+from autox3d.runtime import checkpoint, lock
+from autox3d.runtime.checkpoint import Checkpoints, fingerprint, folder, stop_requested
+from autox3d.runtime.lock import Taken
 
 
 def state(step: int) -> dict[str, object]:
@@ -206,7 +206,7 @@ WRITER = """
 import sys
 from pathlib import Path
 import torch
-from autox3d.run.checkpoint import Checkpoints
+from autox3d.runtime.checkpoint import Checkpoints
 torch.set_num_threads(1)
 with Checkpoints(Path(sys.argv[1])) as kept:
     found = kept.newest()
@@ -248,7 +248,7 @@ def test_two_jobs_never_write_one_run(kept: Checkpoints) -> None:
     second = textwrap.dedent(
         f"""
         from pathlib import Path
-        from autox3d.run.checkpoint import Checkpoints
+        from autox3d.runtime.checkpoint import Checkpoints
         with Checkpoints(Path({str(kept.folder)!r})):
             pass
         """
@@ -266,11 +266,11 @@ def test_a_claim_of_another_machine_is_taken_over_once_its_heart_stands_still(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It is watched, so no clocks are compared; a beating one is respected."""
-    monkeypatch.setattr(claim, "LIMIT", 0.5)
+    monkeypatch.setattr(lock, "LIMIT", 0.5)
     path = tmp_path / "claim.json"
     path.write_text(json.dumps({"token": "x", "host": "n7", "pid": 1, "started": "1"}))
     os.utime(path, (0, 0))
-    ours = claim.Claim(path)
+    ours = lock.Claim(path)
     assert ours.take()
     assert capsys.readouterr().err == f"{path}: waiting 0 s for a beat of process 1 on n7\n"
     ours.must_be_ours()
@@ -278,13 +278,13 @@ def test_a_claim_of_another_machine_is_taken_over_once_its_heart_stands_still(
     path.write_text(json.dumps({"token": "y", "host": "n7", "pid": 1, "started": "1"}))
     with pytest.raises(Taken, match="process 1 on n7 has taken over"):
         ours.must_be_ours()
-    monkeypatch.setattr(claim, "BEAT", 0.05)
-    monkeypatch.setattr(claim.socket, "gethostname", lambda: "n8")
-    theirs = claim.Claim(tmp_path / "beating.json")
+    monkeypatch.setattr(lock, "BEAT", 0.05)
+    monkeypatch.setattr(lock.socket, "gethostname", lambda: "n8")
+    theirs = lock.Claim(tmp_path / "beating.json")
     theirs.take()
-    monkeypatch.setattr(claim.socket, "gethostname", lambda: "n9")
+    monkeypatch.setattr(lock.socket, "gethostname", lambda: "n9")
     with pytest.raises(Taken, match="on n8 is at work"):
-        claim.Claim(tmp_path / "beating.json").take()
+        lock.Claim(tmp_path / "beating.json").take()
     theirs.give_back()
 
 

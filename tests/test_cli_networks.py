@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from autox3d import cli
-from autox3d.genotype import Genotype, Input
-from autox3d.nets import published, weights
-from autox3d.nets.network import VideoNet
-from autox3d.scaling import thinned
+from autox3d.inference import published
+from autox3d.sizing.scaling import thinned
+from autox3d.vision.arch.genotype import Genotype, Input
+from autox3d.vision.models import weights
+from autox3d.vision.models.network import VideoNet
 
 ROOT = Path(__file__).parents[1]
 ARCHITECTURES = ROOT / "architectures"

@@ -16,11 +16,11 @@ import pytest
 import results_folder
 
 from autox3d.commands.compare import load
-from autox3d.errors import Refused
-from autox3d.report import comparison
-from autox3d.report.compare import Difference, Run, chance, compare, recorded
-from autox3d.report.results import read
-from autox3d.yamlfile import parse
+from autox3d.core.errors import Refused
+from autox3d.core.schema import parse
+from autox3d.reporting import differences_page
+from autox3d.reporting.differences import Difference, Run, chance, compare, recorded
+from autox3d.reporting.results import read
 
 BIN = Path(sys.executable).parent
 HOSTILE = '<script>alert(1)</script> & "$x^2$'
@@ -59,7 +59,7 @@ def test_a_run_does_not_differ_from_itself(tmp_path: Path) -> None:
     """Whatever there is to compare."""
     results_folder.make(tmp_path)
     assert compare(run(tmp_path), run(tmp_path)) == []
-    assert comparison.text(run(tmp_path), run(tmp_path)).endswith("\n\nNo difference.")
+    assert differences_page.text(run(tmp_path), run(tmp_path)).endswith("\n\nNo difference.")
 
 
 def test_causes_come_before_effects(tmp_path: Path) -> None:
@@ -92,10 +92,10 @@ def test_a_network_of_one_run_alone_is_told(tmp_path: Path) -> None:
 
 def test_changed_code_and_tables_are_told_from_the_lock() -> None:
     """The files that stages were made from, by their hashes; nothing else of dvc.lock."""
-    deps = [{"path": "src/autox3d/space.py", "md5": "0123456789abcdef"}]
+    deps = [{"path": "src/autox3d/search/space.py", "md5": "0123456789abcdef"}]
     deps += [{"path": "data/clips.parquet", "md5": "fedcba9876543210"}]
     lock = {"stages": {"search": {"cmd": "python", "deps": deps}, "empty": {}}}
-    assert recorded(lock, "src/", (".py",)) == {"src/autox3d/space.py": "01234567"}
+    assert recorded(lock, "src/", (".py",)) == {"src/autox3d/search/space.py": "01234567"}
     assert recorded(lock, "data/", (".parquet",)) == {"data/clips.parquet": "fedcba98"}
 
 
@@ -122,10 +122,10 @@ def test_many_changed_classes_are_a_line(tmp_path: Path) -> None:
     for number, row in enumerate(tested["per_class"]):
         row["top1"] = 1.0 if number < 70 else 0.0
     path.write_text(json.dumps(tested))
-    said = comparison.text(before, run(tmp_path))
+    said = differences_page.text(before, run(tmp_path))
     (gain,) = (line for line in said.splitlines() if "Classes that gain most" in line)
-    assert len(gain.split(", ")) == comparison.CLASSES
-    page = comparison.page(before, run(tmp_path))
+    assert len(gain.split(", ")) == differences_page.CLASSES
+    page = differences_page.page(before, run(tmp_path))
     assert "Of 80 classes, the 30 that gain most and the 30 that lose most." in page
 
 
@@ -137,7 +137,7 @@ def test_the_page_escapes_and_loads_nothing(tmp_path: Path) -> None:
     path = tmp_path / "results/data.json"
     path.write_text(path.read_text().replace('"usable": 91', '"usable": 90'))
     after = run(tmp_path)
-    page = comparison.page(before, after)
+    page = differences_page.page(before, after)
     assert re.findall(r"<h2>(.*?)</h2>", page) == ["What was changed", "What it did"]
     assert "<script" not in page
     assert f"by_class.{html.escape(HOSTILE)}" in page.replace("&#34;", "&quot;")
@@ -222,7 +222,7 @@ def test_what_the_cache_has_lost_is_named(project: Path, tmp_path: Path) -> None
         before, after = load("main~1"), load("main")
     assert list(before.lost) == ["results/derive/genotype.yaml"]
     assert [d.part for d in compare(before, after)] == ["settings", "s"]
-    assert "genotype.yaml not in DVC's cache. `dvc fetch` may bring" in comparison.text(
+    assert "genotype.yaml not in DVC's cache. `dvc fetch` may bring" in differences_page.text(
         before, after
     )
 

@@ -11,11 +11,11 @@ import pytest
 import shards
 import torch
 
-from autox3d.video import encode, source
-from autox3d.video.decode import IndexedVideo
-from autox3d.video.files import FileVideo
-from autox3d.video.source import BadVideo
-from autox3d.video.transform import resized
+from autox3d.inference.files import FileVideo
+from autox3d.ingest import encode, source
+from autox3d.ingest.source import BadVideo
+from autox3d.vision.clips.format.decode import IndexedVideo
+from autox3d.vision.clips.transform import resized
 
 SECONDS = 4
 PICTURE = corpus.pictures("128x96", 30)
@@ -42,7 +42,7 @@ def whole(tmp_path_factory) -> Path:
 
 
 def encoded(path: Path) -> encode.Encoded:
-    return encode.encode(path, shards.settings(), path.with_suffix(".scratch.mp4"))
+    return encode.encode(path, shards.encoding(), path.with_suffix(".scratch.mp4"))
 
 
 def refusal(path: Path) -> BadVideo:
@@ -125,11 +125,11 @@ def test_sound_may_last_longer_than_the_picture(tmp_path, name):
 
 def test_a_video_may_last_just_as_long_as_the_longest(whole):
     """`max_seconds` itself is not over it."""
-    settings = shards.settings(max_seconds=float(SECONDS))
+    settings = shards.encoding(max_seconds=float(SECONDS))
     path = whole / "film.mkv"
 
     assert encode.encode(path, settings, whole / "x.mp4").frames == 30 * SECONDS
-    settings = shards.settings(max_seconds=SECONDS - 0.5)
+    settings = shards.encoding(max_seconds=SECONDS - 0.5)
     with pytest.raises(BadVideo, match="4 s are over 4"):
         encode.encode(path, settings, whole / "x.mp4")
 
@@ -151,7 +151,7 @@ def test_raw_and_encoded_frames_stand_alike(tmp_path, name):
     corpus.ffmpeg(*PICTURE, "-c:v", "libx264", "-crf", "10", seconds=1, to=plain)
     corpus.ffmpeg(*TURNS[name], "-i", plain, "-c", "copy", to=turned)
 
-    clip = encode.encode(turned, shards.settings(short=96), tmp_path / "x.mp4")
+    clip = encode.encode(turned, shards.encoding(short=96), tmp_path / "x.mp4")
     ours, raw = IndexedVideo(clip.data).frames([7]), FileVideo(turned, 30).frames([7])
 
     assert ours.shape == raw.shape

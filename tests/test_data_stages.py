@@ -18,9 +18,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from autox3d import config
-from autox3d.video import annotations, catalogue, demo, encode, source, tables
-from autox3d.video.tables import read_classes, read_table
+from autox3d.core import settings, tables
+from autox3d.core.tables import read_classes, read_table
+from autox3d.datasets import annotations, catalogue, demo
+from autox3d.ingest import encode, source
 
 ROOT = Path(__file__).parents[1]
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -40,7 +41,7 @@ def stage(name: str, folder: Path, *before: str) -> subprocess.CompletedProcess[
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
 
-def settings(folder: Path, **annotate: object) -> None:
+def write_settings(folder: Path, **annotate: object) -> None:
     """params.yaml: one shard, the classes that there are, and `annotate` as given."""
     content = PARAMS | {"annotate": PARAMS["annotate"] | {"shards": [0]} | annotate}
     content["subset"] = PARAMS["subset"] | {"train": 2, "val": 1}
@@ -59,7 +60,7 @@ def refused(result: subprocess.CompletedProcess[str]) -> str:
 def made(tmp_path_factory) -> Path:
     """The demo's data stages, run whole on 8 x (2 + 1 + 1) videos and the bad ones."""
     folder = tmp_path_factory.mktemp("made")
-    settings(folder, demo=PARAMS["annotate"]["demo"] | {"train": 2, "val": 1, "test": 1})
+    write_settings(folder, demo=PARAMS["annotate"]["demo"] | {"train": 2, "val": 1, "test": 1})
     for name in FLAGS:
         result = stage(name, folder)
         assert result.returncode == 0, result.stderr
@@ -149,7 +150,7 @@ def folders(root: Path, *paths: str) -> None:
 
 def test_a_class_without_a_usable_video_is_refused(tmp_path):
     """The files are there, but not one can be used: one line, and no table."""
-    settings(tmp_path, dataset="folder", videos="v")
+    write_settings(tmp_path, dataset="folder", videos="v")
     folders(tmp_path, "train/cat/a.mp4", "train/dog/b.mp4", "val/dog/c.mp4")
     assert stage("annotate", tmp_path).returncode == 0
     params = yaml.safe_load((tmp_path / "params.yaml").read_text())
@@ -167,7 +168,7 @@ def test_a_class_without_a_usable_video_is_refused(tmp_path):
 
 def test_mistakes_in_annotations_end_in_one_line(tmp_path):
     """A missing file and an unknown class, as the user sees them; nothing is written."""
-    settings(tmp_path, dataset="csv", videos="v", files={"list": "list.csv"})
+    write_settings(tmp_path, dataset="csv", videos="v", files={"list": "list.csv"})
     assert refused(stage("annotate", tmp_path)) == (
         "data/raw/list.csv: cannot be read (No such file or directory). "
         "Mend annotate.files in params.yaml: its paths are under the data root."
@@ -184,11 +185,11 @@ def test_mistakes_in_annotations_end_in_one_line(tmp_path):
 
 def test_mistakes_in_settings_end_in_one_line(tmp_path):
     """An unknown key, and no shard at all."""
-    settings(tmp_path, video="v")
+    write_settings(tmp_path, video="v")
     assert refused(stage("annotate", tmp_path)) == (
         "params.yaml: unknown 'annotate.video'. Did you mean 'videos'?"
     )
-    settings(tmp_path, shards=[])
+    write_settings(tmp_path, shards=[])
     assert refused(stage("annotate", tmp_path)).startswith(
         "params.yaml: 'annotate.shards' must be "
     )
@@ -202,14 +203,14 @@ case "$*" in
 esac
 """
 SOON = (  # the stage, whose workers have a second beyond ffmpeg's time-out
-    "from autox3d.run.program import run; from autox3d.video import transcode; "
+    "from autox3d.runtime.program import run; from autox3d.video import transcode; "
     "transcode.GRACE = 1.0; from autox3d.stages.transcode import main; run(main)"
 )
 
 
 def test_a_worker_that_does_not_come_back_is_a_line_in_the_report(tmp_path):
     """One stops for ever, one is killed at ffmpeg: the third video is used, both are named."""
-    settings(tmp_path, dataset="folder", videos="v")
+    write_settings(tmp_path, dataset="folder", videos="v")
     names = [f"train/cat/{name}.mp4" for name in ("dies", "good", "stuck")]
     folders(tmp_path, *names)
     for name in names:
@@ -253,7 +254,7 @@ def test_an_unreadable_video_is_refused(tmp_path):
     """For a user without root's rights; the other video is used."""
     rights = ["--inh-caps", RIGHTS, "--bounding-set", RIGHTS]
     drop = ["setpriv", *rights] if os.geteuid() == 0 else []
-    settings(tmp_path, dataset="folder", videos="v")
+    write_settings(tmp_path, dataset="folder", videos="v")
     names = ["train/cat/a.mp4", "train/cat/b.mp4"]
     folders(tmp_path, *names)
     good, bad = (tmp_path / "data/raw/v" / name for name in names)
@@ -273,7 +274,7 @@ def test_an_unreadable_video_is_refused(tmp_path):
 
 def test_addresses_in_annotations_open_nothing(tmp_path):
     """They are names of files, which are not there; the host is not called."""
-    settings(tmp_path, dataset="csv", videos="v", files={"list": "list.csv"})
+    write_settings(tmp_path, dataset="csv", videos="v", files={"list": "list.csv"})
     (tmp_path / "data/raw/v").mkdir(parents=True)
     for name, seconds in {"a": 0.3, "b": 0.6}.items():
         path = tmp_path / f"data/raw/v/{name}.mp4"
@@ -298,7 +299,7 @@ def test_addresses_in_annotations_open_nothing(tmp_path):
 
 def test_an_unwritable_folder_is_one_line(public_folder):
     """For a user without root's rights: named, with the fix, and nothing half-written."""
-    settings(public_folder, dataset="folder", videos="v")
+    write_settings(public_folder, dataset="folder", videos="v")
     folders(public_folder, "train/cat/a.mp4")
     (public_folder / "data").chmod(0o555)
     drop = ["setpriv", "--reuid", "65534", "--clear-groups"] if os.geteuid() == 0 else []
@@ -315,14 +316,14 @@ def test_an_unwritable_folder_is_one_line(public_folder):
 )
 def test_shipped_settings_are_complete(path):
     """The data sections of every file that may be copied over params.yaml."""
-    settings = config.load("annotate", config.Annotate, path)
-    config.load("transcode", config.Transcode, path)
-    config.load("subset", config.Subset, path)
+    listing = settings.load("annotate", settings.Annotate, path)
+    settings.load("transcode", settings.Transcode, path)
+    settings.load("subset", settings.Subset, path)
 
-    assert settings.shards == tuple(range(len(settings.shards)))
-    if settings.dataset != "demo":
-        _, required, optional = annotations.ADAPTERS[settings.dataset]
-        assert set(required) <= set(settings.files) <= set(required + optional)
+    assert listing.shards == tuple(range(len(listing.shards)))
+    if listing.dataset != "demo":
+        _, required, optional = annotations.ADAPTERS[listing.dataset]
+        assert set(required) <= set(listing.files) <= set(required + optional)
 
 
 # ---- joining the shards' indexes

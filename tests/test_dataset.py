@@ -11,14 +11,14 @@ import pytest
 import shards
 import torch
 
-from autox3d import config
-from autox3d.errors import Refused
-from autox3d.learn.augment import chunks
-from autox3d.learn.autoaugment import autoaugment
-from autox3d.learn.normalise import normalise
-from autox3d.video import views
-from autox3d.video.dataset import epoch_order, epoch_shape, eval_views, train_batches
-from autox3d.video.transform import cut, resized
+from autox3d.core import settings
+from autox3d.core.errors import Refused
+from autox3d.vision.clips import views
+from autox3d.vision.clips.augment import chunks
+from autox3d.vision.clips.autoaugment import autoaugment
+from autox3d.vision.clips.loader import epoch_order, epoch_shape, eval_views, train_batches
+from autox3d.vision.clips.normalise import normalise
+from autox3d.vision.clips.transform import cut, resized
 
 FRAMES, STRIDE, CROP, SHORT = 4, 3, 32, 40
 
@@ -41,7 +41,7 @@ def sampling(**changes):
         "rule": "linspace",
         "repeats": 1,
     }
-    return config.Sampling(**plain | changes)
+    return settings.Sampling(**plain | changes)
 
 
 def batches(clips, settings=None, **changes):

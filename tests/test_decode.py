@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 import shards
 
-from autox3d.video import encode, mp4, source, tables
-from autox3d.video.decode import IndexedVideo
-from autox3d.video.files import open_video
-from autox3d.video.store import Clips
+from autox3d.core import tables
+from autox3d.inference.files import open_video
+from autox3d.ingest import encode, source
+from autox3d.vision.clips.format import mp4
+from autox3d.vision.clips.format.decode import IndexedVideo
+from autox3d.vision.clips.store import Clips
 
 PICTURE = corpus.pictures("160x120", 30)
 X264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-threads", "1")
@@ -38,7 +40,7 @@ def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("h264")
     for name, arguments in FILES.items():
         corpus.ffmpeg(*PICTURE, *arguments, seconds=3, to=folder / f"{name}.mp4")
-    clip = encode.encode(folder / "default.mp4", shards.settings(), folder / "scratch.mp4")
+    clip = encode.encode(folder / "default.mp4", shards.encoding(), folder / "scratch.mp4")
     (folder / "ours.mp4").write_bytes(clip.data)
     return folder
 

@@ -12,8 +12,8 @@ import pytest
 import yaml
 from av.error import InvalidDataError
 
-from autox3d.errors import Refused
-from autox3d.video import demo, scene
+from autox3d.core.errors import Refused
+from autox3d.datasets import demo, scene
 
 ROOT = Path(__file__).parents[1]
 SETTINGS = ("params.yaml", "params/demo_harder.yaml")

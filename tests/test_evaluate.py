@@ -14,14 +14,13 @@ import pandas as pd
 import pytest
 import torch
 
-from autox3d import config
-from autox3d.genotype import Genotype
-from autox3d.nets.network import VideoNet, open_branches
-from autox3d.nets.weights import Trained
-from autox3d.run.distributed import join
+from autox3d.core import settings, tables
+from autox3d.runtime.distributed import join
 from autox3d.stages.evaluate import every_view, summarise
-from autox3d.video import tables
-from autox3d.video.store import Clips
+from autox3d.vision.arch.genotype import Genotype
+from autox3d.vision.clips.store import Clips
+from autox3d.vision.models.network import VideoNet, open_branches
+from autox3d.vision.models.weights import Trained
 
 pytestmark = pytest.mark.timeout(1200)
 
@@ -77,7 +76,7 @@ def _rank(
     world = {"RANK": rank, "WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1"}
     os.environ.update({name: str(value) for name, value in world.items()})
     os.environ.update(MASTER_PORT=port, AUTOX3D_WORKERS="0", GLOO_SOCKET_IFNAME="lo")
-    params = config.Evaluate(split="test", clips=(1,), rule="ends", sampling="linspace", batch=3)
+    params = settings.Evaluate(split="test", clips=(1,), rule="ends", sampling="linspace", batch=3)
     told = {}
     with join() as here:
         genotype = Genotype.load(folder / "s.yaml")

@@ -20,13 +20,13 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from autox3d.learn.gradcam import grad_cam
-from autox3d.nets import weights
-from autox3d.nets.network import VideoNet, open_branches
+from autox3d.core import tables
+from autox3d.explaining.gradcam import grad_cam
+from autox3d.explaining.sheet import DARK, FRAMES, GAP, TILE, jpeg, sheet, shown
 from autox3d.stages import explain
-from autox3d.video import tables
-from autox3d.video.sheet import DARK, FRAMES, GAP, TILE, jpeg, sheet, shown
-from autox3d.video.views import K_CURVE
+from autox3d.vision.clips.views import K_CURVE
+from autox3d.vision.models import weights
+from autox3d.vision.models.network import VideoNet, open_branches
 
 ROOT = Path(__file__).parents[1]
 

@@ -15,13 +15,13 @@ import pytest
 import torch
 from trained import CLASSES, ready, trained
 
-from autox3d.errors import Refused
-from autox3d.nets import weights
-from autox3d.nets.fold import folded
-from autox3d.nets.norm import BatchNorm
-from autox3d.nets.weights import Trained
-from autox3d.use import export
-from autox3d.use.bench import compare, table
+from autox3d.core.errors import Refused
+from autox3d.inference import export
+from autox3d.inference.compare import compare, table
+from autox3d.inference.fold import folded
+from autox3d.vision.models import weights
+from autox3d.vision.models.norm import BatchNorm
+from autox3d.vision.models.weights import Trained
 
 
 def small(name: str) -> Trained:

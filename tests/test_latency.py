@@ -12,8 +12,8 @@ import pytest
 import torch
 from trained import trained
 
-from autox3d.nets import weights
-from autox3d.use.latency import latency, measure
+from autox3d.inference.latency import latency, measure
+from autox3d.vision.models import weights
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")

@@ -21,9 +21,9 @@ pytestmark = pytest.mark.timeout(120)
 PROBE = """
 import json, os, signal, sys, time
 import torch
-from autox3d.errors import Refused
-from autox3d.run.distributed import join
-from autox3d.run.program import RESUME, run
+from autox3d.core.errors import Refused
+from autox3d.runtime.distributed import join
+from autox3d.runtime.program import RESUME, run
 
 
 def main():
@@ -96,7 +96,7 @@ def launch(tmp_path: Path) -> Iterator[Launch]:
         if processes is not None:
             environment["AUTOX3D_PROCESSES"] = processes
         process = subprocess.Popen(
-            [sys.executable, "-m", "autox3d.run.launch", *(words or ("probe", "--out", "x"))],
+            [sys.executable, "-m", "autox3d.runtime.launch", *(words or ("probe", "--out", "x"))],
             env=environment,
             text=True,
             stdout=subprocess.PIPE,

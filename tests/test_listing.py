@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from autox3d.errors import Refused
-from autox3d.video import listing
-from autox3d.video.annotations import Annotations, Video
-from autox3d.video.tables import read_classes, read_table
+from autox3d.core.errors import Refused
+from autox3d.core.tables import read_classes, read_table
+from autox3d.datasets import listing
+from autox3d.datasets.annotations import Annotations, Video
 
 
 def touch(root: Path, *paths: str) -> None:

@@ -12,15 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from autox3d.genotype import Block, Genotype, Input
-from autox3d.nets import operations
-from autox3d.nets.attention import GloRe, NonLocal
-from autox3d.nets.blocks import ResidualBlock
-from autox3d.nets.convolution import convolve
-from autox3d.nets.layers import ConvNorm, Depthwise, Pointwise
-from autox3d.nets.network import VideoNet, initialise_layer
-from autox3d.nets.norm import BatchNorm
-from autox3d.scaling import thinned
+from autox3d.sizing.scaling import thinned
+from autox3d.vision.arch.genotype import Block, Genotype, Input
+from autox3d.vision.kernels.convolution import convolve
+from autox3d.vision.models import operations
+from autox3d.vision.models.attention import GloRe, NonLocal
+from autox3d.vision.models.blocks import ResidualBlock
+from autox3d.vision.models.layers import ConvNorm, Depthwise, Pointwise
+from autox3d.vision.models.network import VideoNet, initialise_layer
+from autox3d.vision.models.norm import BatchNorm
 
 ARCHITECTURES = Path(__file__).parents[1] / "architectures"
 SHIPPED = sorted(p.stem for p in ARCHITECTURES.glob("*.yaml") if not p.name.startswith("space_"))

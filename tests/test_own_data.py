@@ -14,12 +14,12 @@ import corpus
 import pytest
 import torch
 
-from autox3d import config
-from autox3d.errors import Refused
-from autox3d.genotype import Genotype
-from autox3d.nets import published
-from autox3d.nets.network import VideoNet
+from autox3d.core import settings
+from autox3d.core.errors import Refused
+from autox3d.inference import published
 from autox3d.stages.train import given
+from autox3d.vision.arch.genotype import Genotype
+from autox3d.vision.models.network import VideoNet
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/OWN_DATA.md").read_text()
@@ -142,7 +142,7 @@ def test_the_page_changes_what_the_settings_have():
 
 def test_no_folder_to_start_from_is_one_line(tmp_path):
     """It names the setting's value and both ways out."""
-    params = config.load("train.s", config.Train, ROOT / "params.yaml")
+    params = settings.load("train.s", settings.Train, ROOT / "params.yaml")
     assert given(params) == {}
     with pytest.raises(Refused) as caught:
         given(replace(params, init=str(tmp_path / "gone")))

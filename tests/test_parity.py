@@ -10,10 +10,11 @@ import torch
 from bench import peers
 from torch import nn
 
-from autox3d.errors import Refused
-from autox3d.genotype import Genotype
-from autox3d.nets import published, weights
-from autox3d.nets.network import VideoNet
+from autox3d.core.errors import Refused
+from autox3d.inference import published
+from autox3d.vision.arch.genotype import Genotype
+from autox3d.vision.models import weights
+from autox3d.vision.models.network import VideoNet
 
 ARCHITECTURES = Path(__file__).parents[1] / "architectures"
 # The crop decides the head's window alone; small clips keep the test small.

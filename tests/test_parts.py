@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from autox3d import parts
-from autox3d.space import Space
+from autox3d.search import channel_sets
+from autox3d.search.space import Space
 
 EXPANSIONS = [1.5, 2.25, 3.0, 3.75, 4.5, 5.25, 6.0]
 SPACE = Space.load(Path(__file__).parents[1] / "architectures/space_autox3d.yaml")
@@ -27,38 +27,38 @@ LISTS = [
 @pytest.mark.parametrize("count", range(1, 16, 2))
 def test_fair_arcs_use_every_part_as_the_paper_says(count):
     """With N candidates of 1..N parts and N odd, each part is in exactly (N+1)/2 of them."""
-    found = parts.uses(parts.arcs(range(1, count + 1), "fair"), count)
+    found = channel_sets.uses(channel_sets.arcs(range(1, count + 1), "fair"), count)
 
     assert found == ((count + 1) // 2,) * count
 
 
 def test_the_papers_own_examples():
     """Figure 3 has N = 5 with 3/5, the supplement's Figure 1 N = 7 with 4/7."""
-    assert parts.uses(parts.arcs([1, 2, 3, 4, 5], "fair"), 5) == (3, 3, 3, 3, 3)
-    assert parts.uses(parts.arcs([1, 2, 3, 4, 5, 6, 7], "fair"), 7) == (4,) * 7
+    assert channel_sets.uses(channel_sets.arcs([1, 2, 3, 4, 5], "fair"), 5) == (3, 3, 3, 3, 3)
+    assert channel_sets.uses(channel_sets.arcs([1, 2, 3, 4, 5, 6, 7], "fair"), 7) == (4,) * 7
 
 
 @pytest.mark.parametrize("candidates", LISTS)
 def test_every_list_of_the_space_is_used_within_one(candidates):
     """The lists of the paper's space do not begin at one part; their counts differ by one."""
     expected, step = USED[candidates[0]]
-    ring = parts.ring(candidates, "fair")
+    ring = channel_sets.ring(candidates, "fair")
 
     assert ring.step == Fraction(str(step))
-    assert list(parts.uses(ring.arcs.values(), ring.count)) == expected
+    assert list(channel_sets.uses(ring.arcs.values(), ring.count)) == expected
 
 
 def test_naive_arcs_favour_the_first_parts():
     """Prefixes: the first parts are in every candidate, the last in one alone."""
-    ring = parts.ring(range(12, 29, 4), "naive")
+    ring = channel_sets.ring(range(12, 29, 4), "naive")
 
-    assert parts.uses(ring.arcs.values(), ring.count) == (5, 5, 5, 4, 3, 2, 1)
+    assert channel_sets.uses(ring.arcs.values(), ring.count) == (5, 5, 5, 4, 3, 2, 1)
 
 
 @pytest.mark.parametrize("selection", ["fair", "naive"])
 def test_an_arc_is_as_long_as_its_candidate(selection):
     """No part twice, and parts times step is the candidate itself."""
-    ring = parts.ring(EXPANSIONS, selection)
+    ring = channel_sets.ring(EXPANSIONS, selection)
 
     for candidate in EXPANSIONS:
         arc = ring.arc(candidate)
@@ -68,13 +68,13 @@ def test_an_arc_is_as_long_as_its_candidate(selection):
 
 def test_a_single_candidate_is_one_part():
     """A fixed width is one part, whole, under either selection."""
-    assert parts.ring([24, 24], "fair") == parts.ring([24], "naive")
-    assert parts.ring([24], "fair").arc(24) == (0,)
+    assert channel_sets.ring([24, 24], "fair") == channel_sets.ring([24], "naive")
+    assert channel_sets.ring([24], "fair").arc(24) == (0,)
 
 
 def test_inner_channels_lie_on_the_grid_of_input_and_expansion():
     """Input parts 2 and 0, expansion parts 1 and 2 of 3: cells row by row, three channels each."""
-    cells = parts.cells((2, 0), (1, 2), 3)
+    cells = channel_sets.cells((2, 0), (1, 2), 3)
 
     assert cells == [7, 8, 1, 2]
-    assert parts.indices(cells, 3) == [21, 22, 23, 24, 25, 26, 3, 4, 5, 6, 7, 8]
+    assert channel_sets.indices(cells, 3) == [21, 22, 23, 24, 25, 26, 3, 4, 5, 6, 7, 8]

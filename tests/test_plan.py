@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import yaml
 
-from autox3d import cli, yamlfile
+from autox3d import cli
 from autox3d.commands.plan import rows
-from autox3d.config import Params
-from autox3d.cost import cost
-from autox3d.plan import Rates, Videos, nearest, work
-from autox3d.space import Space, SpaceCosts
-from autox3d.use import probe
+from autox3d.core import schema
+from autox3d.core.settings import Params
+from autox3d.planning.plan import Rates, Videos, nearest, work
+from autox3d.search.space import Space, SpaceCosts
+from autox3d.sizing.cost import cost
 
 ROOT = Path(__file__).parents[1]
 KINETICS = ["--train", "240000", "--val", "20000", "--classes", "400", "--seconds", "10"]
@@ -53,7 +53,7 @@ def kinetics() -> dict[str, dict[str, float]]:
     rates = Rates(**RATES)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
-        params = yamlfile.load(Path("params/kinetics400.yaml"), Params)
+        params = schema.load(Path("params/kinetics400.yaml"), Params)
         found = rows(work(params, Videos(240_000, 20_000, 0, 400, 10), rates), rates)
     return {row["stage"]: {key: row[key] for key in row if key != "stage"} for row in found}
 
@@ -95,7 +95,7 @@ def test_x3d_s_costs_what_its_published_figures_say(kinetics):
     a_video = len(places) * (1.963 + 3 * 2.727)
     train, evaluate = kinetics["train@x3d_s"], kinetics["evaluate@x3d_s"]
 
-    assert yamlfile.load(ROOT / "params/kinetics400.yaml", Params).train["x3d_s"].bn_steps == 200
+    assert schema.load(ROOT / "params/kinetics400.yaml", Params).train["x3d_s"].bn_steps == 200
     hours = (3 * clips * 1.963 / 3600 + checked * 1.963 / 7200) / 3600
     assert train["device_hours"] == pytest.approx(hours, rel=1e-3)
     assert train["petamacs"] == pytest.approx((3 * clips + checked) * 1.963 / 1e6, rel=1e-3)
@@ -139,13 +139,13 @@ def test_the_demo_and_own_data_have_a_plan(rates, monkeypatch, capsys):
 
 def test_the_rates_of_this_machine_are_measured(tmp_path, monkeypatch, capsys):
     """Written down as a file of the same form, before they are used."""
-    monkeypatch.setattr(probe, "ENOUGH", 0.0)
-    monkeypatch.setattr(probe, "WARMUP", 0)
-    monkeypatch.setattr(probe, "NETWORK", ROOT / "architectures/x3d_xs.yaml")
+    monkeypatch.setattr("autox3d.planning.rates.ENOUGH", 0.0)
+    monkeypatch.setattr("autox3d.planning.rates.WARMUP", 0)
+    monkeypatch.setattr("autox3d.planning.rates.NETWORK", ROOT / "architectures/x3d_xs.yaml")
     path = tmp_path / "here.yaml"
     words = ("--params", "params/kinetics400.yaml", "--measure", "--rates", path, *KINETICS)
     autox3d(*words, monkeypatch=monkeypatch)
-    found = yamlfile.load(path, Rates)
+    found = schema.load(path, Rates)
 
     assert found.forward > found.train / 3 > 0  # a step is worth three passes, or thereabouts
     assert f"A device: {found.device}" in capsys.readouterr().out

@@ -11,7 +11,7 @@ import corpus
 import pytest
 import shards
 
-from autox3d.video import encode, source
+from autox3d.ingest import encode, source
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_neither_pyav_nor_ffmpeg_follows_a_playlist(videos, tmp_path, kind, targ
         with pytest.raises(source.BadVideo):
             source.probe(path)
         found = source.Probe(stream=0, height=96, width=128, seconds=2.0, rate=15.0)
-        command = encode.arguments(path, tmp_path / "out.mp4", found, shards.settings())
+        command = encode.arguments(path, tmp_path / "out.mp4", found, shards.encoding())
         assert subprocess.run(command, capture_output=True, timeout=30).returncode != 0
         assert [file.name for file in tmp_path.iterdir()] == ["playlist.mp4"]
         with pytest.raises(BlockingIOError):
@@ -98,7 +98,7 @@ def readers_that_follow(path, server):
 
     def by_ffmpeg():
         found = source.Probe(stream=0, height=96, width=128, seconds=0.3, rate=15.0)
-        command = encode.arguments(path, path.with_name("out.mp4"), found, shards.settings())
+        command = encode.arguments(path, path.with_name("out.mp4"), found, shards.encoding())
         command[command.index("-i") : command.index("-i")] = ["-safe", "0"]
         subprocess.run(command, capture_output=True, timeout=30, check=True)
 

@@ -18,15 +18,16 @@ from trained import CLASSES, ready, trained
 
 import autox3d
 from autox3d import cli
-from autox3d.nets import weights
-from autox3d.use.ahead import ahead
-from autox3d.use.network import Network, Prediction, cropped
-from autox3d.use.render import plain, stamp, subtitles
-from autox3d.video import dataset, stream, views
-from autox3d.video.encode import program
-from autox3d.video.files import FileVideo
-from autox3d.video.source import BadVideo
-from autox3d.video.stream import windows
+from autox3d.inference import stream
+from autox3d.inference.ahead import ahead
+from autox3d.inference.files import FileVideo
+from autox3d.inference.network import Network, Prediction, cropped
+from autox3d.inference.render import plain, stamp, subtitles
+from autox3d.inference.stream import windows
+from autox3d.ingest.encode import program
+from autox3d.ingest.source import BadVideo
+from autox3d.vision.clips import loader, views
+from autox3d.vision.models import weights
 
 SHORT, FRAMES, STRIDE = 40, 4, 2
 
@@ -119,7 +120,7 @@ def test_clips_of_a_short_video_lie_where_the_test_puts_them(tmp_path):
     path = film(tmp_path / "film.avi", 2)
     video = FileVideo(path, rate=30)
     places = views.test_places(10, "ends")
-    times, read = dataset.test_frames(video, places, FRAMES, STRIDE, SHORT, "linspace")
+    times, read = loader.test_frames(video, places, FRAMES, STRIDE, SHORT, "linspace")
 
     found = list(windows(path, 10, FRAMES, STRIDE, SHORT, "linspace"))
 

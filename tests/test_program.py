@@ -17,8 +17,8 @@ python -m copy --clips data/clips --out-dir data/out
 """
 import sys, time
 from pathlib import Path
-from autox3d.errors import Refused
-from autox3d.run.program import paths, run
+from autox3d.core.errors import Refused
+from autox3d.runtime.program import paths, run
 
 
 def main():

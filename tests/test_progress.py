@@ -12,10 +12,10 @@ import time
 
 import pytest
 
-from autox3d.run import progress as module
-from autox3d.run.progress import progress
+from autox3d.runtime import progress as module
+from autox3d.runtime.progress import progress
 
-STEP = "import time; from autox3d.run.progress import progress"
+STEP = "import time; from autox3d.runtime.progress import progress"
 LOOP = "[time.sleep(0.05) for _ in progress(range(40), 40, 'transcode', 'clips')]"
 
 

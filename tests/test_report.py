@@ -15,13 +15,13 @@ import pandas as pd
 import pytest
 import results_folder
 
-from autox3d.errors import Refused
-from autox3d.report.classes import confused_pairs
-from autox3d.report.page import page as page_of
-from autox3d.report.readme import with_table
-from autox3d.report.results import published, read
-from autox3d.report.table import markdown
-from autox3d.yamlfile import parse
+from autox3d.core.errors import Refused
+from autox3d.core.schema import parse
+from autox3d.reporting.classes import confused_pairs
+from autox3d.reporting.page import page as page_of
+from autox3d.reporting.readme import with_table
+from autox3d.reporting.results import published, read
+from autox3d.reporting.table import markdown
 
 TITLES = ["Accuracy and cost", "The network found", "How it was found", "Training"]
 TITLES += ["Class by class", "Where it looked", "The videos", "How it was made"]

@@ -17,7 +17,7 @@ from test_compare import COMPARED
 from test_report import FIGURES, HOSTILE, PICTURES, report
 
 from autox3d.commands.compare import load
-from autox3d.report import comparison
+from autox3d.reporting import differences_page
 
 pytestmark = pytest.mark.system
 
@@ -72,7 +72,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     assert report(root).returncode == 0
     before = load(str(root))
     test_compare.change(root)
-    compared = comparison.page(before, load(str(root)))
+    compared = differences_page.page(before, load(str(root)))
     (root / "results/compared.html").write_text(compared)
     page = (root / "results/report.html").read_text()
     assert page.count("@media print") == 1

@@ -14,7 +14,7 @@ import pytest
 import torch
 from killing import Runner
 
-from autox3d.video import tables
+from autox3d.core import tables
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -13,7 +13,7 @@ import killing
 import pytest
 from killing import Runner
 
-from autox3d.run.checkpoint import RESUME
+from autox3d.runtime.checkpoint import RESUME
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -55,7 +55,7 @@ def hooks(tmp_path: Path) -> Path:
 
 def launched(folder: Path, hooks: Path, processes: int, **environment: str) -> tuple[int, float]:
     """The stage's command, started by /bin/sh as DVC starts it: its status, and when it ended."""
-    command = f"exec {sys.executable} -m autox3d.run.launch train {killing.FLAGS['train']}"
+    command = f"exec {sys.executable} -m autox3d.runtime.launch train {killing.FLAGS['train']}"
     settings = killing.ENVIRONMENT | {
         "AUTOX3D_PROCESSES": str(processes),
         "AUTOX3D_SAVE_EVERY": "600",

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from autox3d.genotype import Genotype, Input
-from autox3d.scaling import deepened, scaled, thinned, without_attention, without_time
+from autox3d.sizing.scaling import deepened, scaled, thinned, without_attention, without_time
+from autox3d.vision.arch.genotype import Genotype, Input
 
 ARCHITECTURES = Path(__file__).parents[1] / "architectures"
 VARIANTS = ("", "_no_attention", "_published_cost")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.multiprocessing.spawn import spawn
 
-from autox3d.run.distributed import join
+from autox3d.runtime.distributed import join
 from autox3d.search.constraint import Constraint
 from autox3d.search.loop import Costs, Recipe, State, alpha_step, fit, seed_of
 from autox3d.search.parsec import Likelihood

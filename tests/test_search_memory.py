@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-from autox3d.nets.network import VideoNet
-from autox3d.nets.supernet import Supernet
 from autox3d.search.constraint import Constraint
 from autox3d.search.loop import WEIGHTS, Costs, Recipe, State, alpha_step, seed_of, weight_step
 from autox3d.search.parsec import Likelihood
 from autox3d.search.prior import Prior
-from autox3d.space import Draw, Space, SpaceCosts
+from autox3d.search.space import Draw, Space, SpaceCosts
+from autox3d.search.supernet import Supernet
+from autox3d.vision.models.network import VideoNet
 
 ARCHITECTURES = Path(__file__).parents[1] / "architectures"
 CLIPS, K = 8, 3

@@ -19,13 +19,13 @@ import shards
 import yaml
 from safetensors.torch import load_file
 
-from autox3d.errors import Refused
-from autox3d.genotype import Genotype
-from autox3d.run.checkpoint import RESUME
-from autox3d.space import Space
+from autox3d.core import tables
+from autox3d.core.errors import Refused
+from autox3d.runtime.checkpoint import RESUME
+from autox3d.search.space import Space
 from autox3d.stages import control, search, warmup
-from autox3d.video import tables
-from autox3d.video.store import Clips
+from autox3d.vision.arch.genotype import Genotype
+from autox3d.vision.clips.store import Clips
 
 ROOT = Path(__file__).parents[1]
 SPACE = """\
@@ -65,7 +65,7 @@ ENVIRONMENT = {"AUTOX3D_TRACKING": "off", "OMP_NUM_THREADS": "1", "AUTOX3D_WORKE
 
 def start(stage: str, folder: Path, processes: int) -> subprocess.Popen[str]:
     """The stage's program, in a session of its own."""
-    command = [sys.executable, "-m", "autox3d.run.launch", stage, *FLAGS[stage].split()]
+    command = [sys.executable, "-m", "autox3d.runtime.launch", stage, *FLAGS[stage].split()]
     return subprocess.Popen(
         command,
         cwd=folder,

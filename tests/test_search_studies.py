@@ -17,9 +17,9 @@ from bench.search_studies import MANUAL, by_hand, costs
 from bench.trial import Lab
 from test_search_stages import ENVIRONMENT, change, clips, lay_out, whole
 
-from autox3d.errors import Refused
-from autox3d.genotype import Genotype
-from autox3d.space import Space, SpaceCosts
+from autox3d.core.errors import Refused
+from autox3d.search.space import Space, SpaceCosts
+from autox3d.vision.arch.genotype import Genotype
 
 __all__ = ["clips", "whole"]  # fixtures
 ROOT = Path(__file__).parents[1]

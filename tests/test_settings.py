@@ -10,11 +10,11 @@ from typing import Annotated, Literal, get_type_hints
 import pytest
 from pydantic import Field
 
-from autox3d import config, yamlfile
-from autox3d.errors import Refused
+from autox3d.core import schema, settings
+from autox3d.core.errors import Refused
 
 
-@yamlfile.table
+@schema.table
 class Row:
     """A row of a table."""
 
@@ -22,7 +22,7 @@ class Row:
     blocks: Annotated[int, Field(gt=0)]
 
 
-@yamlfile.table
+@schema.table
 class Train:
     """A section."""
 
@@ -39,7 +39,7 @@ GOOD = "train: {batch: 8, weight_decay: 1, init: null, groups: [{kernel: t3, blo
 def read(folder: Path, text: str) -> Train:
     path = folder / "params.yaml"
     path.write_text(text)
-    return yamlfile.load(path, Train, "train")
+    return schema.load(path, Train, "train")
 
 
 def test_a_good_file_is_read_into_frozen_tables(tmp_path):
@@ -103,7 +103,7 @@ def test_each_mistake_has_its_line(tmp_path, case):
 def test_a_missing_file_is_named(tmp_path):
     """The path and the reason."""
     with pytest.raises(Refused, match=r"gone\.yaml: cannot be read \(No such file or directory\)"):
-        yamlfile.load(tmp_path / "gone.yaml", Train)
+        schema.load(tmp_path / "gone.yaml", Train)
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"a: [1, 2", b"a: b: c", b"\x00\x01"])
@@ -113,7 +113,7 @@ def test_what_is_no_yaml_is_refused_in_one_line(tmp_path, content):
     path.write_bytes(content)
 
     with pytest.raises(Refused) as refused:
-        yamlfile.load(path, Train)
+        schema.load(path, Train)
 
     assert str(refused.value).startswith(f"{path}: ")
     assert "\n" not in str(refused.value)
@@ -138,7 +138,7 @@ SEARCH = ("supernet", "warmup", "search", "control", "derive", "supernet.likelih
 @pytest.mark.parametrize("section", SEARCH)
 def test_every_setting_of_the_search_has_its_line_in_paper_md(section):
     """As `name` or `section.name`, with a value or without: what it reads into the papers."""
-    text, kind = (ROOT / "docs/PAPER.md").read_text(), config.Params
+    text, kind = (ROOT / "docs/PAPER.md").read_text(), settings.Params
     for name in section.split("."):
         kind = get_type_hints(kind)[name]
     place = rf"(?:(?:{re.escape(section)}|{section.rpartition('.')[2]})\.)?"
@@ -150,7 +150,7 @@ def test_every_setting_of_the_search_has_its_line_in_paper_md(section):
 @pytest.mark.parametrize("path", [ROOT / "params.yaml", *sorted((ROOT / "params").glob("*.yaml"))])
 def test_shipped_settings_are_complete(path):
     """Every file that is meant to be copied over params.yaml is right in each section."""
-    params = yamlfile.load(path, config.Params)
+    params = schema.load(path, settings.Params)
 
     assert set(params.baseline) | set(params.scale) == set(params.train)
 
@@ -161,7 +161,7 @@ def test_a_mistake_in_any_section_stops_the_first_stage(tmp_path):
     path.write_text((ROOT / "params.yaml").read_text().replace("  momentum:", "  momentun:"))
 
     with pytest.raises(Refused, match=r"unknown 'supernet\.momentun'. Did you mean 'momentum'\?"):
-        config.load("annotate", config.Annotate, path)
+        settings.load("annotate", settings.Annotate, path)
 
 
 def test_a_range_that_holds_no_cost_is_refused(tmp_path):
@@ -169,10 +169,10 @@ def test_a_range_that_holds_no_cost_is_refused(tmp_path):
     path, text = tmp_path / "params.yaml", (ROOT / "params.yaml").read_text()
     path.write_text(text.replace("floor: 0.0052", "floor: 0.0063"))
     with pytest.raises(Refused) as refused:
-        config.load("warmup", config.Warmup, path)
+        settings.load("warmup", settings.Warmup, path)
 
     assert str(refused.value) == (
         f"{path}: 'search.floor': 0.0063 is above the target, 0.0062. Lower it, or write null."
     )
     path.write_text(text.replace("floor: 0.0052", "floor: 0.0062"))
-    assert config.load("search", config.Search, path).floor == 0.0062
+    assert settings.load("search", settings.Search, path).floor == 0.0062

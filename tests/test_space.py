@@ -11,13 +11,13 @@ import pytest
 import yaml
 
 from autox3d.cli import parser
-from autox3d.cost import cost
-from autox3d.errors import Refused
-from autox3d.genotype import Genotype, Input
-from autox3d.nets.supernet import block_sets
-from autox3d.parts import indices
-from autox3d.scaling import thinned
-from autox3d.space import Space, SpaceCosts, within
+from autox3d.core.errors import Refused
+from autox3d.search.channel_sets import indices
+from autox3d.search.space import Space, SpaceCosts, within
+from autox3d.search.supernet import block_sets
+from autox3d.sizing.cost import cost
+from autox3d.sizing.scaling import thinned
+from autox3d.vision.arch.genotype import Genotype, Input
 
 ARCHITECTURES = Path(__file__).parents[1] / "architectures"
 SPACES = {name: Space.load(ARCHITECTURES / f"space_{name}.yaml") for name in ("autox3d", "demo")}

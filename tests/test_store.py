@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 import shards
 
-from autox3d.errors import Refused
-from autox3d.video import dataset, tables
+from autox3d.core import tables
+from autox3d.core.errors import Refused
+from autox3d.vision.clips import loader
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,7 @@ def test_a_shard_of_another_table_is_refused(table, tmp_path, harm):
 
 MANY = """
 import os, pathlib, resource, sys
-from autox3d.video.store import Clips
+from autox3d.vision.clips.store import Clips
 
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 folder = pathlib.Path(sys.argv[1])
@@ -115,8 +116,8 @@ OPENS = """
 import pathlib, sys, time
 import numpy as np
 import torch
-from autox3d.video import dataset
-from autox3d.video.store import Clips
+from autox3d.vision.clips import loader as dataset
+from autox3d.vision.clips.store import Clips
 
 def used():
     status = pathlib.Path("/proc/self/status").read_text()
@@ -124,7 +125,7 @@ def used():
 
 memory, began = used(), time.process_time()
 clips = Clips.load(pathlib.Path(sys.argv[1]), split="train")
-_, steps = dataset.epoch_jobs(len(clips), 1024, 8, seed=1, epoch=3, world=(63, 64))
+_, steps = loader.epoch_jobs(len(clips), 1024, 8, seed=1, epoch=3, world=(63, 64))
 seconds = time.process_time() - began
 rows = np.concatenate([job[:, 0] for step in steps for job in step])
 print(len(steps), len(rows), len(np.unique(rows)), used() - memory, seconds)
@@ -157,9 +158,9 @@ def test_kinetics_opens_in_two_seconds_and_300_megabytes(tmp_path):
 
 def test_64_processes_share_an_epoch_of_kinetics():
     """Each clip of the epoch in one of them, once; a resumed process goes on with its own."""
-    parts = [dataset.epoch_jobs(240_000, 1024, 8, 1, 3, world=(rank, 64)) for rank in range(64)]
+    parts = [loader.epoch_jobs(240_000, 1024, 8, 1, 3, world=(rank, 64)) for rank in range(64)]
     assert sorted(n for numbers, _ in parts for n in numbers) == list(range(128))
     rows = np.concatenate([job[:, 0] for _, steps in parts for step in steps for job in step])
     assert len(np.unique(rows)) == len(rows) == 240_000 // 1024 * 1024
-    _, resumed = dataset.epoch_jobs(240_000, 1024, 8, 1, 3, world=(5, 64), start=200)
+    _, resumed = loader.epoch_jobs(240_000, 1024, 8, 1, 3, world=(5, 64), start=200)
     assert np.array_equal(np.array(resumed), np.array(parts[5][1][200:]))

@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from autox3d.errors import Refused
-from autox3d.video import subset
+from autox3d.core.errors import Refused
+from autox3d.datasets import subset
 
 CLASSES = ("ant", "bee", "cat", "dog")
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from autox3d.nets.network import VideoNet
-from autox3d.nets.supernet import Supernet, block_sets
-from autox3d.parts import Selection, indices
-from autox3d.space import Space
+from autox3d.search.channel_sets import Selection, indices
+from autox3d.search.space import Space
+from autox3d.search.supernet import Supernet, block_sets
+from autox3d.vision.models.network import VideoNet
 
 ARCHITECTURES = Path(__file__).parents[1] / "architectures"
 

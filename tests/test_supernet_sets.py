@@ -13,8 +13,8 @@ import pytest
 import torch
 from test_supernet import draws, small_input
 
-from autox3d.nets.supernet import Supernet, block_sets
-from autox3d.space import Space
+from autox3d.search.space import Space
+from autox3d.search.supernet import Supernet, block_sets
 
 BASE = 2048  # more than a space has columns; rows times this are exact in float32
 ROWS_AND_COLUMNS = {

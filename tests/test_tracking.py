@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from mlflow_server import STAGE, Server, replay, until_spool_is_empty
 
-from autox3d.run import tracking
+from autox3d.runtime import tracking
 
 
 def test_a_run_reads_back_over_rest(server: Server, tracked: Path) -> None:

@@ -11,11 +11,11 @@ import pytest
 from mlflow_server import Server, replay
 from small_training import GENOTYPE
 
-from autox3d.genotype import Genotype
-from autox3d.nets import weights
-from autox3d.nets.network import VideoNet
-from autox3d.run import tracking
-from autox3d.run.tracking import SPOOL
+from autox3d.runtime import tracking
+from autox3d.runtime.tracking import SPOOL
+from autox3d.vision.arch.genotype import Genotype
+from autox3d.vision.models import weights
+from autox3d.vision.models.network import VideoNet
 
 
 def trained(folder: Path, attempt: int) -> Path:

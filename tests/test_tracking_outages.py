@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from mlflow_server import Server, free_port, replay, stage, until_spool_is_empty, until_step
 
-from autox3d.run import tracking
+from autox3d.runtime import tracking
 
 
 def test_a_server_away_from_the_start_costs_nothing_and_gets_all_later(

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from autox3d.learn import metrics
-from autox3d.learn.loop import NotFinite, Recipe, State, chunk_seed, fit
-from autox3d.learn.normalise import normalise
-from autox3d.learn.schedule import cosine, scaled_rate, sgd
-from autox3d.learn.statistics import settle
-from autox3d.policy import Operations
+from autox3d.training.loop import NotFinite, Recipe, State, chunk_seed, fit
+from autox3d.vision.clips.augment_policy import Operations
+from autox3d.vision.clips.normalise import normalise
+from autox3d.vision.learning.schedule import cosine, scaled_rate, sgd
+from autox3d.vision.learning.statistics import settle
+from autox3d.vision.tasks import metrics
 
 
 def test_the_rate_rises_linearly_and_falls_as_half_a_cosine():

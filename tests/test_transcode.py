@@ -16,10 +16,11 @@ import pytest
 import shards
 from av.video.frame import PictureType
 
-from autox3d import config
-from autox3d.errors import Refused
-from autox3d.video import encode, source, views
-from autox3d.video.decode import IndexedVideo
+from autox3d.core import settings
+from autox3d.core.errors import Refused
+from autox3d.ingest import encode, source
+from autox3d.vision.clips import views
+from autox3d.vision.clips.format.decode import IndexedVideo
 
 NAMES = ["a.mp4", "b.avi", "c.webm"]
 
@@ -35,9 +36,9 @@ def raw(tmp_path_factory):
 
 
 AT_SCALE = {
-    "demo's": shards.settings(short=256),
-    "Kinetics'": config.load(
-        "transcode", config.Transcode, shards.PARAMS.with_name("params") / "kinetics400.yaml"
+    "demo's": shards.encoding(short=256),
+    "Kinetics'": settings.load(
+        "transcode", settings.Transcode, shards.PARAMS.with_name("params") / "kinetics400.yaml"
     ),
 }
 
@@ -63,7 +64,7 @@ def test_the_bytes_do_not_depend_on_processes_or_time(raw, tmp_path):
 def test_the_bytes_do_not_depend_on_the_processor(raw, tmp_path, name):
     """x264 is told to go no further than AVX2; what decodes and scales is exact on any."""
     found = source.probe(raw / name)
-    program, *rest = encode.arguments(raw / name, tmp_path / "x.mp4", found, shards.settings())
+    program, *rest = encode.arguments(raw / name, tmp_path / "x.mp4", found, shards.encoding())
     made = set()
     for flags in ((), ("-cpuflags", "-avx512-avx512icl"), ("-cpuflags", "sse2")):
         subprocess.run([program, *flags, *rest], check=True, capture_output=True)
@@ -106,7 +107,7 @@ def test_a_changed_file_is_refused(raw, tmp_path):
             root,
             tmp_path / "0.tar",
             tmp_path / "0.parquet",
-            shards.settings(),
+            shards.encoding(),
             workers=1,
             progress=lambda items, total: items,
         )
@@ -215,7 +216,7 @@ def test_names_reach_ffmpeg_as_single_arguments(tmp_path):
     """Whatever a name holds, it stands alone, behind the only protocol there is."""
     path = tmp_path / "-i http://x 'a' \"b\"\n$(c).mp4"
     probe = source.Probe(stream=0, height=96, width=128, seconds=1.0, rate=15.0)
-    command = encode.arguments(path, tmp_path / "out.mp4", probe, shards.settings())
+    command = encode.arguments(path, tmp_path / "out.mp4", probe, shards.encoding())
     assert command.count(f"file:{path}") == 1
     assert command[command.index(f"file:{path}") - 1] == "-i"
     assert command[command.index("-protocol_whitelist") + 1] == "file"

@@ -5,8 +5,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from autox3d.video import views
-from autox3d.video.views import Box
+from autox3d.vision.clips import views
+from autox3d.vision.clips.views import Box
 
 
 @pytest.mark.parametrize(

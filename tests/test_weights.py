@@ -11,11 +11,11 @@ import pytest
 import torch
 import yaml
 
-from autox3d.errors import Refused
-from autox3d.genotype import Genotype, Input
-from autox3d.nets import weights
-from autox3d.nets.network import VideoNet
-from autox3d.scaling import thinned
+from autox3d.core.errors import Refused
+from autox3d.sizing.scaling import thinned
+from autox3d.vision.arch.genotype import Genotype, Input
+from autox3d.vision.models import weights
+from autox3d.vision.models.network import VideoNet
 
 ARCHITECTURES = Path(__file__).parents[1] / "architectures"
 CLASSES = ["bowling", "crème brûlée", "yoga"]

@@ -246,7 +246,7 @@ SLURM = (
     *("--workflow-profile", "workflow/profiles/slurm"),
     *("--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "5"),
 )
-JOB = (sys.executable, "-m", "autox3d.run.pipeline")
+JOB = (sys.executable, "-m", "autox3d.pipeline.bridge")
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:

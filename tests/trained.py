@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from autox3d.genotype import Genotype, Input
-from autox3d.nets.network import VideoNet, open_branches
-from autox3d.scaling import thinned
+from autox3d.sizing.scaling import thinned
+from autox3d.vision.arch.genotype import Genotype, Input
+from autox3d.vision.models.network import VideoNet, open_branches
 
 ARCHITECTURES = Path(__file__).parents[1] / "architectures"
 CLASSES = ["bowling", "crème brûlée", "yoga", "zorbing", "archery", "knitting"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from autox3d.use.network import load
+    from autox3d.inference.network import load
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load"]
@@ -19,6 +19,6 @@ def __getattr__(name: str) -> Any:
     """`load` comes with torch, which takes its time, when it is first used."""
     if name != "load":
         raise AttributeError(f"module 'autox3d' has no attribute '{name}'")
-    from autox3d.use.network import load
+    from autox3d.inference.network import load
 
     return load

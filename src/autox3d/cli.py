@@ -6,7 +6,7 @@ import argparse
 
 from autox3d.commands import compare, networks, plan, spaces, use
 from autox3d.commands.parser import Commands
-from autox3d.run.program import run
+from autox3d.runtime.program import run
 
 
 def main() -> None:

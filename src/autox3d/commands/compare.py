@@ -6,10 +6,10 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from autox3d import atomic, yamlfile
 from autox3d.commands.parser import Commands
-from autox3d.errors import Refused
-from autox3d.report.compare import Run
+from autox3d.core import atomic, schema
+from autox3d.core.errors import Refused
+from autox3d.reporting.differences import Run
 
 
 def add_to(commands: Commands) -> None:
@@ -23,12 +23,12 @@ def add_to(commands: Commands) -> None:
 
 def compare(args: argparse.Namespace) -> None:
     """Print what changed between two runs (settings, data, code, genotype), and what it did."""
-    from autox3d.report import comparison  # matplotlib takes its time
+    from autox3d.reporting import differences_page  # matplotlib takes its time
 
     runs = load(args.before), load(args.after)
-    print(comparison.text(*runs))
+    print(differences_page.text(*runs))
     if args.html:
-        atomic.write_text(args.html, comparison.page(*runs))
+        atomic.write_text(args.html, differences_page.page(*runs))
 
 
 def load(name: str) -> Run:
@@ -37,7 +37,7 @@ def load(name: str) -> Run:
     Raises:
         Refused: it is neither, or one of its files is garbled.
     """
-    from autox3d.run import revision
+    from autox3d.pipeline import revision
 
     if Path(name, "params.yaml").is_file():
         return _read(Path(name), name)
@@ -59,8 +59,8 @@ def load(name: str) -> Run:
 
 
 def _read(folder: Path, name: str) -> Run:
-    from autox3d.report.results import read, settings_of
+    from autox3d.reporting.results import read, settings_of
 
     results = read(folder / "results", settings_of(folder / "params.yaml"))
     lock = folder / "dvc.lock"
-    return Run(name, results, yamlfile.parse(lock) if lock.is_file() else {})
+    return Run(name, results, schema.parse(lock) if lock.is_file() else {})

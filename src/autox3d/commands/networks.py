@@ -8,10 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from autox3d.commands.parser import Commands, positive
-from autox3d.cost import Cost, cost
-from autox3d.errors import Refused
-from autox3d.genotype import Genotype, Input
-from autox3d.scaling import scaled
+from autox3d.core.errors import Refused
+from autox3d.sizing.cost import Cost, cost
+from autox3d.sizing.scaling import scaled
+from autox3d.vision.arch.genotype import Genotype, Input
 
 Row = tuple[str, ...]
 HEAD = ("", "block", "expansion", "channels", "blocks", "stride", "SE", "attention")
@@ -129,7 +129,7 @@ def table_row(genotype: Genotype, number: int) -> Row:
 
 def draw(args: argparse.Namespace) -> None:
     """Draw a genotype: its blocks, their widths and kernels, and where the cost lies."""
-    from autox3d.report import drawing  # matplotlib takes its time
+    from autox3d.reporting import drawing  # matplotlib takes its time
 
     drawing.draw(*counted(args), args.out)
 
@@ -145,7 +145,7 @@ def scale(args: argparse.Namespace) -> None:
 
 def import_weights(args: argparse.Namespace) -> None:
     """Turn a published X3D checkpoint into a folder of weights that `evaluate` takes."""
-    from autox3d.nets import published  # torch takes its time
+    from autox3d.inference import published  # torch takes its time
 
     names = args.classes.read_text(encoding="utf-8").splitlines() if args.classes else None
     published.convert(args.checkpoint, Genotype.load(args.genotype), names, args.out)

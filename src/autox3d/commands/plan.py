@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from autox3d import atomic, yamlfile
 from autox3d.commands.parser import Commands, positive
-from autox3d.config import Params
-from autox3d.errors import Refused
+from autox3d.core import atomic, schema
+from autox3d.core.errors import Refused
+from autox3d.core.settings import Params
 
 if TYPE_CHECKING:  # torch takes its time
-    from autox3d.plan import Rates, Work
+    from autox3d.planning.plan import Rates, Work
 
 HEAD = ("stage", "P multiply-adds", "device-hours", "core-hours", "GB", "files")
 SPLITS = ("train", "val", "test")
@@ -44,20 +44,20 @@ def whole(text: str) -> int:
 
 def plan(args: argparse.Namespace) -> None:
     """Print device-hours, core-hours, disk and files of each stage, from measured rates."""
-    from autox3d.plan import Rates, Videos, work
+    from autox3d.planning.plan import Rates, Videos, work
 
-    params = yamlfile.load(args.params, Params)
+    params = schema.load(args.params, Params)
     videos = Videos(args.train, args.val, args.test, args.classes, args.seconds)
     needed = {"train", params.evaluate.split}
     if missing := [split for split in SPLITS if split in needed and not getattr(videos, split)]:
         raise Refused(f"plan: no videos of split '{missing[0]}'. Say how many: --{missing[0]} 1000")
     if args.measure:
-        from autox3d.use import probe
+        from autox3d.planning import rates
 
         atomic.write_text(
-            args.rates, yaml.safe_dump(asdict(probe.measure(params)), sort_keys=False)
+            args.rates, yaml.safe_dump(asdict(rates.measure(params)), sort_keys=False)
         )
-    rates = yamlfile.load(args.rates, Rates)
+    rates = schema.load(args.rates, Rates)
     found = rows(work(params, videos, rates), rates)
     if args.json:
         print(json.dumps({"rates": asdict(rates), "videos": videos._asdict(), "stages": found}))

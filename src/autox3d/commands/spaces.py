@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from autox3d.commands.parser import Commands, positive
-from autox3d.errors import Refused
-from autox3d.space import Space, SpaceCosts, within
+from autox3d.core.errors import Refused
+from autox3d.search.space import Space, SpaceCosts, within
 
 DRAWN = 2000  # random networks that tell what a space's cost
 MARKS = {"cheapest": 0.0, "2 %": 0.02, "median": 0.5, "dearest": 1.0}

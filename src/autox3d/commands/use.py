@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autox3d.commands.parser import Commands, positive
-from autox3d.errors import Refused
+from autox3d.core.errors import Refused
 
 if TYPE_CHECKING:
-    from autox3d.use.network import Prediction
+    from autox3d.inference.network import Prediction
 
 SUFFIXES = {".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg"}
 SUFFIXES |= {".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"}  # of the videos of a folder
@@ -69,9 +69,9 @@ def add_to(commands: Commands) -> None:
 
 def predict(args: argparse.Namespace) -> None:
     """Tell what videos show: the best classes with their scores."""
-    from autox3d.use.network import load
-    from autox3d.use.render import render
-    from autox3d.video.source import BadVideo
+    from autox3d.inference.network import load
+    from autox3d.inference.render import render
+    from autox3d.ingest.source import BadVideo
 
     paths = found(args.videos)
     targets = rendered(paths, args.render) if args.render else {}
@@ -117,7 +117,7 @@ def _files(given: str) -> Iterator[Path]:
 
 def show(told: Prediction, args: argparse.Namespace) -> None:
     """One video's classes, as text or as a line of JSON."""
-    from autox3d.use.network import best
+    from autox3d.inference.network import best
 
     moments = [
         (moment.begin, moment.end, best(moment.scores, told.classes, args.top))
@@ -170,9 +170,9 @@ def rendered(paths: list[Path], out: Path) -> dict[Path, Path]:
 
 def export(args: argparse.Namespace) -> None:
     """Write a network as one file for other programs, after a check of its scores."""
-    from autox3d.nets import weights
-    from autox3d.use.export import calibration, export
-    from autox3d.video.views import test_size
+    from autox3d.inference.export import calibration, export
+    from autox3d.vision.clips.views import test_size
+    from autox3d.vision.models import weights
 
     trained = weights.load(args.weights)
     side = test_size(args.crops, trained.genotype.input.short, trained.genotype.input.crop)
@@ -186,9 +186,9 @@ def export(args: argparse.Namespace) -> None:
 
 def bench(args: argparse.Namespace) -> None:
     """Time networks side by side on all views of one video, made up, as Auto-TSNet does."""
-    from autox3d.use import bench
+    from autox3d.inference import compare
 
-    rows = bench.compare(
+    rows = compare.compare(
         args.networks,
         args.forms,
         views=args.views,
@@ -198,12 +198,12 @@ def bench(args: argparse.Namespace) -> None:
         device=args.device,
         classes=args.classes,
     )
-    print(json.dumps(rows, indent=2) if args.json else bench.table(rows))
+    print(json.dumps(rows, indent=2) if args.json else compare.table(rows))
 
 
 def pack(args: argparse.Namespace) -> None:
     """Copy a folder of weights, its card completed with what training and test found out."""
-    from autox3d.nets import weights
+    from autox3d.vision.models import weights
 
     weights.complete(args.weights, args.out, record(args.made), record(args.tested))
 

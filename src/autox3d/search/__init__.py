@@ -1,1 +1,1 @@
-"""PARSEC with a cost term: tensors in, tensors out."""
+"""PARSEC over a space of networks, with a cost term."""

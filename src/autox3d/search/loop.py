@@ -28,8 +28,8 @@ from autox3d.search.parsec import (
     weight_gradient,
 )
 from autox3d.search.prior import Prior
+from autox3d.search.space import Draw
 from autox3d.search.trace import Step, Sums, chunk_sums, pack, unpack
-from autox3d.space import Draw
 
 Chunk = tuple[int, Tensor, Tensor]  # number in the step, clips (B, 3, T, H, W), labels (B,)
 Batch = Iterable[Chunk]  # this process's share of one step

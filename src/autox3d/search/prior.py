@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from autox3d.space import Draw
+from autox3d.search.space import Draw
 
 
 class Prior(nn.Module):

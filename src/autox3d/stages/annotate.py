@@ -11,15 +11,15 @@ import functools
 import os
 from pathlib import Path
 
-from autox3d import config
-from autox3d.run.program import paths, run
-from autox3d.run.progress import progress
-from autox3d.video import annotations, demo, listing, scene
+from autox3d.core import settings
+from autox3d.datasets import annotations, demo, listing, scene
+from autox3d.runtime.program import paths, run
+from autox3d.runtime.progress import progress
 
 
 def main() -> None:
     files = paths(__doc__, "videos", "lists")
-    params = config.load("annotate", config.Annotate)
+    params = settings.load("annotate", settings.Annotate)
     root = Path(os.environ.get("AUTOX3D_RAW", "data/raw"))
     if params.dataset == "demo":
         counts = {"train": params.demo.train, "val": params.demo.val, "test": params.demo.test}

@@ -6,18 +6,18 @@ python -m autox3d.stages.baseline --genotype architectures/x3d_s.yaml \
 
 from __future__ import annotations
 
-from autox3d import config
-from autox3d.genotype import Genotype, Input
-from autox3d.run.program import paths, run
-from autox3d.scaling import thinned, without_time
+from autox3d.core import settings
+from autox3d.runtime.program import paths, run
+from autox3d.sizing.scaling import thinned, without_time
+from autox3d.vision.arch.genotype import Genotype, Input
 
 
 def main() -> None:
     """The rule is the section of params.yaml that the output is named after; the input is S's."""
     files = paths(__doc__, "genotype", "out")
     name = files.out.stem
-    rule = config.load(f"baseline.{name}", config.Baseline)
-    size = config.load("scale.s", config.Scale)
+    rule = settings.load(f"baseline.{name}", settings.Baseline)
+    size = settings.load("scale.s", settings.Scale)
     clip = Input(frames=size.frames, stride=size.stride, crop=size.crop, short=size.short)
     genotype = thinned(Genotype.load(files.genotype), name, clip, rule.width, rule.depth)
     (genotype if rule.temporal else without_time(genotype, name)).save(files.out)

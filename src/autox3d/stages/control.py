@@ -1,6 +1,6 @@
 r"""Stage `control`: the search again, with the labels of alpha's half shuffled. One process a GPU.
 
-python -m autox3d.run.launch control --space architectures/space_demo.yaml \
+python -m autox3d.runtime.launch control --space architectures/space_demo.yaml \
     --clips data/subset.parquet --init data/supernet/warmup.safetensors \
     --alpha results/control/alpha.json --trace results/control/trace.csv \
     --made results/control/control_made.json
@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import torch
 
-from autox3d import atomic, config
-from autox3d.errors import Refused
-from autox3d.run import made
-from autox3d.run.program import paths, run
-from autox3d.space import Space
+from autox3d.core import atomic, settings
+from autox3d.core.errors import Refused
+from autox3d.runtime import provenance
+from autox3d.runtime.program import paths, run
+from autox3d.search.space import Space
 from autox3d.stages.phase import write_curve
 from autox3d.stages.search import search
 
@@ -25,8 +25,8 @@ from autox3d.stages.search import search
 def main() -> None:
     """Settings: `control`, and those of the search."""
     files = paths(__doc__, "space", "clips", "init", "alpha", "trace", "made")
-    asked = config.load("control", config.Control).epochs
-    most = config.load("search", config.Search).epochs
+    asked = settings.load("control", settings.Control).epochs
+    most = settings.load("search", settings.Search).epochs
     if asked > most:
         raise Refused(
             f"params.yaml: 'control.epochs' is {asked}, but the search has {most}. "
@@ -36,7 +36,7 @@ def main() -> None:
         return search("control", files, asked, shuffled=True)
     write_curve(files.trace, "control", [])
     atomic.write_json(files.alpha, {"space": Space.load(files.space).name, "choices": []})
-    made.write(files.made, 0.0, torch.device("cpu"), 0)
+    provenance.write(files.made, 0.0, torch.device("cpu"), 0)
 
 
 if __name__ == "__main__":

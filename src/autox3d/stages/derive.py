@@ -1,6 +1,6 @@
 r"""Stage `derive`: the most probable network, and how others under the target compare with it.
 
-python -m autox3d.run.launch derive --space architectures/space_demo.yaml \
+python -m autox3d.runtime.launch derive --space architectures/space_demo.yaml \
     --clips data/subset.parquet --alpha results/search/alpha.json \
     --weights data/supernet/search.safetensors --genotype results/derive/genotype.yaml \
     --report results/derive/derive.json
@@ -18,19 +18,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from autox3d import atomic, config
-from autox3d.errors import Refused
-from autox3d.learn.augment import chunks
-from autox3d.learn.evaluate import scores
-from autox3d.learn.metrics import accuracy
-from autox3d.nets.network import VideoNet
-from autox3d.nets.supernet import Supernet, calibrate, load_weights
-from autox3d.run.distributed import World, join
-from autox3d.run.program import paths, run
+from autox3d.core import atomic, settings
+from autox3d.core.errors import Refused
+from autox3d.runtime.distributed import World, join
+from autox3d.runtime.program import paths, run
 from autox3d.search.prior import Prior
-from autox3d.space import Draw, Space, SpaceCosts
-from autox3d.video.dataset import eval_views, train_batches
-from autox3d.video.store import Clips
+from autox3d.search.space import Draw, Space, SpaceCosts
+from autox3d.search.supernet import Supernet, calibrate, load_weights
+from autox3d.vision.clips.augment import chunks
+from autox3d.vision.clips.loader import eval_views, train_batches
+from autox3d.vision.clips.store import Clips
+from autox3d.vision.learning.scoring import scores
+from autox3d.vision.models.network import VideoNet
+from autox3d.vision.tasks.metrics import accuracy
 
 TRIED = 100_000  # most probable draws that are looked at for some under the target
 
@@ -38,9 +38,9 @@ TRIED = 100_000  # most probable draws that are looked at for some under the tar
 def main() -> None:
     """Settings: `supernet`, `derive`, and the search's target."""
     files = paths(__doc__, "space", "clips", "alpha", "weights", "genotype", "report")
-    shared = config.load("supernet", config.Supernet)
-    params = config.load("derive", config.Derive)
-    target = config.load("search", config.Search).target
+    shared = settings.load("supernet", settings.Supernet)
+    params = settings.load("derive", settings.Derive)
+    target = settings.load("search", settings.Search).target
     space, clips = Space.load(files.space), Clips.load(files.clips, split="val")
     prior = load_prior(files.alpha, space)
     costs = SpaceCosts(space, len(clips.classes))
@@ -87,7 +87,7 @@ def load_prior(path: Path, space: Space) -> Prior:
     return prior
 
 
-def load_supernet(path: Path, space: Space, classes: int, shared: config.Supernet) -> Supernet:
+def load_supernet(path: Path, space: Space, classes: int, shared: settings.Supernet) -> Supernet:
     """The shared weights as the search left them.
 
     Raises:
@@ -109,7 +109,7 @@ def calibrated(
     supernet: Supernet,
     draws: Sequence[Draw],
     clips: Clips,
-    shared: config.Supernet,
+    shared: settings.Supernet,
     count: int,
     world: World,
 ) -> list[VideoNet]:
@@ -136,7 +136,7 @@ def calibrated(
 
 
 def rank(
-    nets: Sequence[VideoNet], clips: Clips, space: Space, shared: config.Supernet, world: World
+    nets: Sequence[VideoNet], clips: Clips, space: Space, shared: settings.Supernet, world: World
 ) -> list[float]:
     """Top-1 of each network on the validation videos, one centre clip each."""
     clip = space.input

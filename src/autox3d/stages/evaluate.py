@@ -1,6 +1,6 @@
 r"""Stage `evaluate`: scores of every view of every held-out video, and accuracy. One process a GPU.
 
-python -m autox3d.run.launch evaluate --weights data/weights/s --clips data/clips.parquet \
+python -m autox3d.runtime.launch evaluate --weights data/weights/s --clips data/clips.parquet \
     --scores data/scores/s.parquet --metrics results/evaluate/s.json \
     --confusion results/evaluate/s_confusion.csv
 """
@@ -15,22 +15,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from autox3d import atomic, config
-from autox3d.cost import cost
-from autox3d.errors import Refused
-from autox3d.learn.evaluate import scores
-from autox3d.learn.metrics import accuracy
-from autox3d.nets import weights
-from autox3d.nets.weights import Trained
-from autox3d.run import tracking
-from autox3d.run.checkpoint import fingerprint
-from autox3d.run.distributed import World, join
-from autox3d.run.program import paths, run
-from autox3d.run.progress import progress
-from autox3d.video import tables
-from autox3d.video.dataset import eval_views
-from autox3d.video.store import Clips
-from autox3d.video.views import Crops, test_places, test_size
+from autox3d.core import atomic, settings, tables
+from autox3d.core.errors import Refused
+from autox3d.runtime import tracking
+from autox3d.runtime.checkpoint import fingerprint
+from autox3d.runtime.distributed import World, join
+from autox3d.runtime.program import paths, run
+from autox3d.runtime.progress import progress
+from autox3d.sizing.cost import cost
+from autox3d.vision.clips.loader import eval_views
+from autox3d.vision.clips.store import Clips
+from autox3d.vision.clips.views import Crops, test_places, test_size
+from autox3d.vision.learning.scoring import scores
+from autox3d.vision.models import weights
+from autox3d.vision.models.weights import Trained
+from autox3d.vision.tasks.metrics import accuracy
 
 CROPS: tuple[Crops, ...] = ("center", "lcr")
 ACCURACIES = ("top1", "top5", "mean")  # the mean is what Kinetics' test server tells (X3D 4.2)
@@ -39,7 +38,7 @@ ACCURACIES = ("top1", "top5", "mean")  # the mean is what Kinetics' test server 
 def main() -> None:
     """Every rank scores its videos; rank 0 writes."""
     files = paths(__doc__, "weights", "clips", "scores", "metrics", "confusion")
-    params = config.load("evaluate", config.Evaluate)
+    params = settings.load("evaluate", settings.Evaluate)
     trained = weights.load(files.weights)
     clips = Clips.load(files.clips, split=params.split)
     if tuple(trained.classes) != clips.classes:
@@ -64,7 +63,7 @@ def main() -> None:
 
 
 def every_view(
-    trained: Trained, clips: Clips, params: config.Evaluate, world: World
+    trained: Trained, clips: Clips, params: settings.Evaluate, world: World
 ) -> pd.DataFrame:
     """One row a view of every video, by key; the same whatever the number of processes."""
     parts = world.gather(score(trained, clips, params, world))
@@ -72,7 +71,7 @@ def every_view(
 
 
 def score(
-    trained: Trained, clips: Clips, params: config.Evaluate, world: World
+    trained: Trained, clips: Clips, params: settings.Evaluate, world: World
 ) -> list[dict[str, Any]]:
     """One row a view of this rank's videos."""
     clip = trained.genotype.input
@@ -108,7 +107,7 @@ def score(
 
 
 def video_scores(
-    table: pd.DataFrame, crops: Crops, k: int, params: config.Evaluate
+    table: pd.DataFrame, crops: Crops, k: int, params: settings.Evaluate
 ) -> tuple[np.ndarray, np.ndarray]:
     """(N, C) mean softmax over the views of K clips, and (N,) labels; videos by key."""
     places = {str(Fraction(place)) for place in test_places(k, params.rule)}
@@ -118,7 +117,7 @@ def video_scores(
     return found, videos["label"].first().to_numpy()
 
 
-def summarise(table: pd.DataFrame, clips: Clips, params: config.Evaluate) -> dict[str, Any]:
+def summarise(table: pd.DataFrame, clips: Clips, params: settings.Evaluate) -> dict[str, Any]:
     """Accuracy of the largest K by both rules of crops, of every K, and of each class."""
     largest = max(params.clips)
     results: dict[str, Any] = {"k_clips": []}
@@ -142,7 +141,7 @@ def known(share: float) -> float | None:
     return None if np.isnan(share) else share
 
 
-def describe(trained: Trained, clips: Clips, params: config.Evaluate) -> dict[str, Any]:
+def describe(trained: Trained, clips: Clips, params: settings.Evaluate) -> dict[str, Any]:
     """What was tested, on what, at what cost a view."""
     genotype = trained.genotype
     clip = genotype.input
@@ -160,7 +159,7 @@ def describe(trained: Trained, clips: Clips, params: config.Evaluate) -> dict[st
     }
 
 
-def best(table: pd.DataFrame, clips: Clips, params: config.Evaluate) -> pd.DataFrame:
+def best(table: pd.DataFrame, clips: Clips, params: settings.Evaluate) -> pd.DataFrame:
     """One row a labelled video: its class and the one that most views together say."""
     found, labels = video_scores(table, "lcr", max(params.clips), params)
     names = np.array(clips.classes)

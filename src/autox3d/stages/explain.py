@@ -14,18 +14,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from autox3d import atomic, config
-from autox3d.errors import Refused
-from autox3d.learn.gradcam import grad_cam
-from autox3d.learn.normalise import normalise
-from autox3d.nets import weights
-from autox3d.nets.weights import Trained
-from autox3d.run.program import paths, run
+from autox3d.core import atomic, settings, tables
+from autox3d.core.errors import Refused
+from autox3d.explaining.gradcam import grad_cam
+from autox3d.explaining.sheet import jpeg, sheet, shown
+from autox3d.runtime.program import paths, run
 from autox3d.stages.evaluate import video_scores
-from autox3d.video import tables
-from autox3d.video.dataset import VideoViews, test_frames
-from autox3d.video.sheet import jpeg, sheet, shown
-from autox3d.video.store import Clips
+from autox3d.vision.clips.loader import VideoViews, test_frames
+from autox3d.vision.clips.normalise import normalise
+from autox3d.vision.clips.store import Clips
+from autox3d.vision.models import weights
+from autox3d.vision.models.weights import Trained
 
 CENTRE = Fraction(1, 2)  # the clip in the middle of the video
 
@@ -58,8 +57,8 @@ class Pair(NamedTuple):
 
 def main() -> None:
     files = paths(__doc__, "weights", "clips", "scores", "out")
-    params = config.load("explain", config.Explain)
-    tests = config.load("evaluate", config.Evaluate)
+    params = settings.load("explain", settings.Explain)
+    tests = settings.load("evaluate", settings.Evaluate)
     trained = weights.load(files.weights)
     clips = Clips.load(files.clips, split=tests.split)
     table = tables.read_table(files.scores)
@@ -122,7 +121,7 @@ def example(said: Answers, pair: Pair) -> list[int | None]:
 
 
 def explain(
-    trained: Trained, clips: Clips, tests: config.Evaluate, said: Answers, video: int
+    trained: Trained, clips: Clips, tests: settings.Evaluate, said: Answers, video: int
 ) -> dict[str, Any]:
     """One video: its centre clip, lit for the answer and, where that is wrong, for the truth."""
     row = int(np.flatnonzero(clips.keys == said.keys[video].encode())[0])
@@ -144,7 +143,7 @@ def explain(
     }
 
 
-def centre_clip(trained: Trained, clips: Clips, tests: config.Evaluate, row: int) -> Tensor:
+def centre_clip(trained: Trained, clips: Clips, tests: settings.Evaluate, row: int) -> Tensor:
     """uint8 (T, S, S, 3)."""
     clip = trained.genotype.input
     times, frames = test_frames(

@@ -6,10 +6,10 @@ python -m autox3d.stages.index --videos data/videos.parquet --index data/index
 
 from __future__ import annotations
 
-from autox3d import atomic
-from autox3d.run.program import paths, run
-from autox3d.video import catalogue
-from autox3d.video.tables import read_classes, read_table, write_table
+from autox3d.core import atomic
+from autox3d.core.tables import read_classes, read_table, write_table
+from autox3d.datasets import catalogue
+from autox3d.runtime.program import paths, run
 
 
 def main() -> None:

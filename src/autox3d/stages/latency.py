@@ -9,17 +9,17 @@ import time
 
 import torch
 
-from autox3d import config
-from autox3d.run import made
-from autox3d.run.program import paths, run
-from autox3d.use.latency import measure
-from autox3d.use.network import load
+from autox3d.core import settings
+from autox3d.inference.latency import measure
+from autox3d.inference.network import load
+from autox3d.runtime import provenance
+from autox3d.runtime.program import paths, run
 
 
 def main() -> None:
     """On the device and in the type that prediction takes."""
     files = paths(__doc__, "weights", "latency")
-    params = config.load("latency", config.Latency)
+    params = settings.load("latency", settings.Latency)
     began = time.monotonic()
     network = load(files.weights)
     clip = network.input
@@ -27,7 +27,7 @@ def main() -> None:
     clips = network.transform(torch.randint(0, 256, shape, dtype=torch.uint8))
     with torch.inference_mode():
         found = measure(network.net, clips, params.batch, params.repeats, params.warmup)
-    made.write(
+    provenance.write(
         files.latency,
         time.monotonic() - began,
         network.device,

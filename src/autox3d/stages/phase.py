@@ -13,30 +13,30 @@ import pandas as pd
 import torch
 from safetensors.torch import save_file
 
-from autox3d import atomic, config
-from autox3d.learn.augment import chunks
-from autox3d.learn.schedule import cosine, scaled_rate, sgd
-from autox3d.nets.network import open_branches
-from autox3d.nets.supernet import Supernet, load_weights
-from autox3d.run import tracking
-from autox3d.run.checkpoint import Checkpoints
-from autox3d.run.distributed import World
-from autox3d.run.resumable import newest, resumable
+from autox3d.core import atomic, settings
+from autox3d.core.tables import HALVES
+from autox3d.runtime import tracking
+from autox3d.runtime.checkpoint import Checkpoints
+from autox3d.runtime.distributed import World
+from autox3d.runtime.resumable import newest, resumable
 from autox3d.search.constraint import Constraint
 from autox3d.search.loop import Batch, Batches, Costs, Recipe, State, Step, fit
 from autox3d.search.parsec import Likelihood
 from autox3d.search.prior import Prior
-from autox3d.space import Space, SpaceCosts
-from autox3d.video.dataset import epoch_order, epoch_shape, train_batches
-from autox3d.video.store import Clips
-from autox3d.video.subset import HALVES
+from autox3d.search.space import Space, SpaceCosts
+from autox3d.search.supernet import Supernet, load_weights
+from autox3d.vision.clips.augment import chunks
+from autox3d.vision.clips.loader import epoch_order, epoch_shape, train_batches
+from autox3d.vision.clips.store import Clips
+from autox3d.vision.learning.schedule import cosine, scaled_rate, sgd
+from autox3d.vision.models.network import open_branches
 
 MEANS = ("loss", "alpha_loss", "effective_draws", "over_target", "drawn_gmacs")  # over an epoch
 ALPHAS = ("alpha_loss", "over_target")  # those of them that warm-up has not: it knows no target
 
 
 class Phase:
-    """The parts of a warm-up or search, and its straight line: `autox3d.run.resumable.Work`.
+    """The parts of a warm-up or search, and its straight line: `autox3d.runtime.resumable.Work`.
 
     Args:
         epochs: of warm-up and search
@@ -46,7 +46,7 @@ class Phase:
         self,
         clips: Path,
         space: Space,
-        shared: config.Supernet,
+        shared: settings.Supernet,
         world: World,
         epochs: tuple[int, int],
     ) -> None:
@@ -65,7 +65,7 @@ class Phase:
         weights = sgd(net, shared.momentum, shared.weight_decay)
         self.state = State(net, prior, weights, torch.optim.Adam(prior.parameters()))
 
-    def recipe(self, until: int, search: config.Search, draws: int) -> Recipe:
+    def recipe(self, until: int, search: settings.Search, draws: int) -> Recipe:
         """What the loop needs; alpha's part plays no role in warm-up."""
         costs = SpaceCosts(self.space, len(self.classes))
         total = sum(self.epochs) * self.steps

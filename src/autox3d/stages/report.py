@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from autox3d import atomic
-from autox3d.report.page import page
-from autox3d.report.results import read, settings_of
-from autox3d.report.table import markdown
-from autox3d.run.program import paths, run
+from autox3d.core import atomic
+from autox3d.reporting.page import page
+from autox3d.reporting.results import read, settings_of
+from autox3d.reporting.table import markdown
+from autox3d.runtime.program import paths, run
 
 SETTINGS = Path("params.yaml")
 

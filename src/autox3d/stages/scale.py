@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from autox3d import config
-from autox3d.genotype import Genotype, Input
-from autox3d.run.program import paths, run
-from autox3d.scaling import scaled
+from autox3d.core import settings
+from autox3d.runtime.program import paths, run
+from autox3d.sizing.scaling import scaled
+from autox3d.vision.arch.genotype import Genotype, Input
 
 
 def main() -> None:
     """The size is the section of params.yaml that the output is named after."""
     files = paths(__doc__, "genotype", "out")
     name = files.out.stem
-    sizes = asdict(config.load(f"scale.{name}", config.Scale))
+    sizes = asdict(settings.load(f"scale.{name}", settings.Scale))
     depth = sizes.pop("depth")
     found = Genotype.load(files.genotype)
     scaled(found, name, Input(**sizes), depth).save(files.out)

@@ -1,6 +1,6 @@
 r"""Stage `search`: weights and alpha in turn, from the warmed-up supernet. One process a GPU.
 
-python -m autox3d.run.launch search --space architectures/space_demo.yaml \
+python -m autox3d.runtime.launch search --space architectures/space_demo.yaml \
     --clips data/subset.parquet --init data/supernet/warmup.safetensors \
     --weights data/supernet/search.safetensors --alpha results/search/alpha.json \
     --steps data/supernet/steps.parquet --trace results/search/trace.csv \
@@ -17,22 +17,21 @@ import numpy as np
 import pandas as pd
 import torch
 
-from autox3d import atomic, config
-from autox3d.run import made, tracking
-from autox3d.run.checkpoint import Checkpoints, fingerprint, folder
-from autox3d.run.distributed import join
-from autox3d.run.program import paths, run
+from autox3d.core import atomic, settings, tables
+from autox3d.runtime import provenance, tracking
+from autox3d.runtime.checkpoint import Checkpoints, fingerprint, folder
+from autox3d.runtime.distributed import join
+from autox3d.runtime.program import paths, run
 from autox3d.search.loop import State
 from autox3d.search.prior import Prior
+from autox3d.search.space import Space
 from autox3d.search.trace import Step
-from autox3d.space import Space
 from autox3d.stages.phase import Phase, save_weights, take_over, write_curve
-from autox3d.video import tables
 
 
 def main() -> None:
     files = paths(__doc__, "space", "clips", "init", "weights", "alpha", "steps", "trace", "made")
-    search("search", files, config.load("search", config.Search).epochs)
+    search("search", files, settings.load("search", settings.Search).epochs)
 
 
 def search(stage: str, files: SimpleNamespace, epochs: int, *, shuffled: bool = False) -> None:
@@ -42,9 +41,9 @@ def search(stage: str, files: SimpleNamespace, epochs: int, *, shuffled: bool = 
         stage: that asks
         shuffled: the null control, which leaves no weights and no steps
     """
-    shared = config.load("supernet", config.Supernet)
-    params = config.load("search", config.Search)
-    warm = config.load("warmup", config.Warmup).epochs
+    shared = settings.load("supernet", settings.Supernet)
+    params = settings.load("search", settings.Search)
+    warm = settings.load("warmup", settings.Warmup).epochs
     space = Space.load(files.space)
     parts = {"shared": shared, "search": params, "warm": warm, "epochs": epochs, "space": space}
     parts |= {"clips": files.clips, "init": files.init}
@@ -74,7 +73,7 @@ def search(stage: str, files: SimpleNamespace, epochs: int, *, shuffled: bool = 
                 tables.write_table(steps_table(space, phase.state.rows), files.steps)
             write_curve(files.trace, stage, phase.state.rows)
             atomic.write_json(files.alpha, alpha_record(space, phase.state))
-            made.write(files.made, phase.seconds, world.device, world.size, seed=shared.seed)
+            provenance.write(files.made, phase.seconds, world.device, world.size, seed=shared.seed)
             for path in (files.space, files.alpha, files.trace, files.made):
                 mirror.artifact(path)
 

@@ -10,15 +10,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from autox3d import config
-from autox3d.run.program import paths, run
-from autox3d.video import subset
-from autox3d.video.tables import read_classes, read_table, write_table
+from autox3d.core import settings
+from autox3d.core.tables import read_classes, read_table, write_table
+from autox3d.datasets import subset
+from autox3d.runtime.program import paths, run
 
 
 def main() -> None:
     files = paths(__doc__, "clips", "subset")
-    params = config.load("subset", config.Subset)
+    params = settings.load("subset", settings.Subset)
     clips, classes = read_table(files.clips), read_classes(files.clips)
     if params.ids is None:
         counts = {"train": params.train, "val": params.val}

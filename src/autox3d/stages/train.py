@@ -1,7 +1,8 @@
 r"""Stage `train`: one network, from scratch or from given weights. One process a GPU.
 
-python -m autox3d.run.launch train --genotype results/genotypes/s.yaml --clips data/clips.parquet \
-    --weights data/weights/s --curve results/train/s.csv --made results/train/s_made.json
+python -m autox3d.runtime.launch train --genotype results/genotypes/s.yaml \
+    --clips data/clips.parquet --weights data/weights/s --curve results/train/s.csv \
+    --made results/train/s_made.json
 """
 
 from __future__ import annotations
@@ -17,25 +18,24 @@ from typing import Any
 import pandas as pd
 import torch
 
-from autox3d import atomic, config
-from autox3d.errors import Refused
-from autox3d.genotype import Genotype
-from autox3d.learn.augment import chunk_count, chunks
-from autox3d.learn.evaluate import scores
-from autox3d.learn.loop import NotFinite, Recipe, State, fit
-from autox3d.learn.metrics import accuracy
-from autox3d.learn.schedule import cosine, scaled_rate, sgd
-from autox3d.learn.statistics import settle
-from autox3d.nets import weights
-from autox3d.nets.network import VideoNet, open_branches
-from autox3d.run import made, tracking
-from autox3d.run.checkpoint import Checkpoints, fingerprint, folder
-from autox3d.run.distributed import World, join
-from autox3d.run.program import paths, run
-from autox3d.run.resumable import heeding, newest, resumable, save
-from autox3d.video import tables
-from autox3d.video.dataset import Batch, epoch_order, epoch_shape, eval_views, train_batches
-from autox3d.video.store import Clips
+from autox3d.core import atomic, settings, tables
+from autox3d.core.errors import Refused
+from autox3d.runtime import provenance, tracking
+from autox3d.runtime.checkpoint import Checkpoints, fingerprint, folder
+from autox3d.runtime.distributed import World, join
+from autox3d.runtime.program import paths, run
+from autox3d.runtime.resumable import heeding, newest, resumable, save
+from autox3d.training.loop import NotFinite, Recipe, State, fit
+from autox3d.vision.arch.genotype import Genotype
+from autox3d.vision.clips.augment import chunk_count, chunks
+from autox3d.vision.clips.loader import Batch, epoch_order, epoch_shape, eval_views, train_batches
+from autox3d.vision.clips.store import Clips
+from autox3d.vision.learning.schedule import cosine, scaled_rate, sgd
+from autox3d.vision.learning.scoring import scores
+from autox3d.vision.learning.statistics import settle
+from autox3d.vision.models import weights
+from autox3d.vision.models.network import VideoNet, open_branches
+from autox3d.vision.tasks.metrics import accuracy
 
 SCRATCH = "params/scratch"  # as `init`: weights start at random
 
@@ -43,7 +43,7 @@ SCRATCH = "params/scratch"  # as `init`: weights start at random
 def main() -> None:
     """The settings are the section of params.yaml that the genotype's file is named after."""
     files = paths(__doc__, "genotype", "clips", "weights", "curve", "made")
-    params = config.load(f"train.{files.genotype.stem}", config.Train)
+    params = settings.load(f"train.{files.genotype.stem}", settings.Train)
     genotype = Genotype.load(files.genotype)
     parts = {"params": params, "genotype": genotype, "clips": files.clips, **given(params)}
     with (
@@ -69,10 +69,10 @@ def main() -> None:
 
 
 class Training:
-    """The parts of one training run, and its straight line: `autox3d.run.resumable.Work`."""
+    """The parts of one training run, and its straight line: `autox3d.runtime.resumable.Work`."""
 
     def __init__(
-        self, files: SimpleNamespace, params: config.Train, genotype: Genotype, world: World
+        self, files: SimpleNamespace, params: settings.Train, genotype: Genotype, world: World
     ) -> None:
         self.params, self.genotype, self.world = params, genotype, world
         self.clips = Clips.load(files.clips, split="train")
@@ -157,7 +157,9 @@ class Training:
         history = pd.DataFrame(self.state.history)
         atomic.write_text(files.curve, history.to_csv(index=False, lineterminator="\n"))
         seconds = self.seconds + time.monotonic() - self.began
-        made.write(files.made, seconds, self.world.device, self.world.size, seed=self.params.seed)
+        provenance.write(
+            files.made, seconds, self.world.device, self.world.size, seed=self.params.seed
+        )
 
     def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
         clip = self.genotype.input
@@ -234,7 +236,7 @@ class Training:
         return self.state.epoch * self.recipe.steps + self.state.step
 
 
-def given(params: config.Train) -> dict[str, Path]:
+def given(params: settings.Train) -> dict[str, Path]:
     """The folder of weights to start from, as `init`; none where they start at random.
 
     Raises:

@@ -12,10 +12,10 @@ import functools
 import os
 from pathlib import Path
 
-from autox3d import config
-from autox3d.run.program import paths, run
-from autox3d.run.progress import progress
-from autox3d.video.transcode import transcode
+from autox3d.core import settings
+from autox3d.ingest.transcode import transcode
+from autox3d.runtime.program import paths, run
+from autox3d.runtime.progress import progress
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
         Path(os.environ.get("AUTOX3D_RAW", "data/raw")),
         files.shard,
         files.index,
-        config.load("transcode", config.Transcode),
+        settings.load("transcode", settings.Transcode),
         workers=len(os.sched_getaffinity(0)),
         progress=functools.partial(progress, what=f"transcode {files.list.stem}", unit="videos"),
     )

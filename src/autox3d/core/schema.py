@@ -1,0 +1,178 @@
+"""YAML files read into frozen dataclasses, every mistake named by file, place and way out."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import types
+import typing
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as _dataclass
+
+from autox3d.core.errors import Refused
+
+T = TypeVar("T")
+UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
+BOUNDS = {
+    "greater_than": ">",
+    "greater_than_equal": ">=",
+    "less_than": "<",
+    "less_than_equal": "<=",
+}
+KINDS = {
+    "int": "int",
+    "float": "float",
+    "string": "text",
+    "bool": "true or false",
+    "list": "a list",
+    "tuple": "a list",
+    "dataclass": "a table",
+    "finite_number": "finite",
+}
+STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+
+@typing.dataclass_transform(frozen_default=True, kw_only_default=True)
+def table(cls: type[T]) -> type[T]:
+    """Makes `cls` a frozen, keyword-only dataclass whose YAML form is checked to the letter."""
+    return typing.cast("type[T]", _dataclass(cls, frozen=True, kw_only=True, config=STRICT))
+
+
+def parse(path: Path) -> Any:
+    """The plain content of a YAML file.
+
+    Raises:
+        Refused: the file is missing, unreadable, not YAML, or names a key twice.
+    """
+    try:
+        loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise Refused(f"{path}: cannot be read ({error.strerror}). Check the path.") from error
+    except UnicodeDecodeError as error:
+        raise Refused(
+            f"{path}: not UTF-8 text at byte {error.start}. Is it a YAML file?"
+        ) from error
+    except yaml.reader.ReaderError as error:
+        raise Refused(f"{path}: no YAML: {error.reason}. Is it a text file?") from error
+    loader.name = str(path)
+    try:
+        node = loader.get_single_node()
+        _refuse_double_keys(node, path)
+        return loader.construct_document(node) if node else None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise Refused(f"{path}: no YAML at line {line}: {error.problem}.") from error
+    finally:
+        loader.dispose()
+
+
+def _refuse_double_keys(node: yaml.Node | None, path: Path) -> None:
+    """YAML lets the last one win, in silence."""
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _refuse_double_keys(item, path)
+    elif isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if str(key.value) in seen:
+                line = key.start_mark.line + 1
+                raise Refused(f"{path}: '{key.value}' stands twice (line {line}). Delete one.")
+            seen.add(str(key.value))
+            _refuse_double_keys(value, path)
+
+
+def load(path: Path, kind: type[T], section: str = "") -> T:
+    """The file, or its dotted `section`, as a `kind`.
+
+    Raises:
+        Refused: for the first thing wrong: unknown, missing, ill-typed or out of range.
+    """
+    found = parse(path)
+    for key in filter(None, section.split(".")):
+        if not isinstance(found, dict) or key not in found:
+            raise Refused(f"{path}: missing section '{section}'.")
+        found = found[key]
+    return check(found, kind, path, section)
+
+
+def check(found: Any, kind: type[T], path: Path, section: str = "") -> T:
+    """Plain content as a `kind`; `path` and `section` are for the message."""
+    try:  # strict JSON: an object is a table, an array a tuple, and nothing else is converted
+        return TypeAdapter(kind).validate_json(json.dumps(found, default=str))
+    except ValidationError as error:
+        raise Refused(f"{path}: {_message(error, kind, section)}") from error
+
+
+def _message(error: ValidationError, kind: Any, section: str) -> str:
+    """An unknown key explains a missing one, so it is told first."""
+    faults = sorted(error.errors(), key=lambda fault: fault["type"] not in UNKNOWN)
+    fault = faults[0]
+    place = _place(section, fault["loc"])
+    if fault["type"] in UNKNOWN:
+        known = _keys(kind, fault["loc"][:-1])
+        close = difflib.get_close_matches(str(fault["loc"][-1]), known, 1)
+        hint = f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(known)}."
+        return f"unknown {place}. {hint}"
+    if fault["type"] in ("missing", "missing_keyword_only_argument"):
+        return f"missing {place}."
+    if fault["type"] == "value_error":
+        return f"{place}: {fault.get('ctx', {})['error']}"
+    return f"{place} must be {_wanted(fault)}, not {fault['input']!r}.{_hint(fault)}"
+
+
+def _place(section: str, loc: tuple[int | str, ...]) -> str:
+    """('groups', 2, 'kernel') -> 'groups', row 3, 'kernel'; ('seed',) -> 'train.seed'."""
+    parts, names = [], [section] if section else []
+    for step in loc:
+        if isinstance(step, int):
+            parts += [f"'{'.'.join(names)}'"] if names else []
+            parts.append(f"row {step + 1}")
+            names = []
+        else:
+            names.append(str(step))
+    parts += [f"'{'.'.join(names)}'"] if names else []
+    return ", ".join(parts) or "the file"
+
+
+def _keys(kind: Any, loc: tuple[int | str, ...]) -> list[str]:
+    """The fields that exist at `loc` inside `kind`."""
+    for step in loc:
+        if isinstance(step, int) or not dataclasses.is_dataclass(kind):
+            kind = typing.get_args(kind)[-1 if isinstance(step, str) else 0]
+        else:
+            kind = typing.get_type_hints(kind)[step]
+        if isinstance(kind, types.UnionType):
+            kind = next(arm for arm in typing.get_args(kind) if arm is not type(None))
+    return [field.name for field in dataclasses.fields(kind)]
+
+
+def _wanted(fault: Any) -> str:
+    name, context = fault["type"], fault.get("ctx", {})
+    if name == "literal_error":
+        return f"one of {context['expected']}"
+    if name in BOUNDS:
+        return f"{BOUNDS[name]} {next(iter(context.values()))}"
+    return KINDS.get(name.removesuffix("_type")) or str(fault["msg"])
+
+
+def _hint(fault: Any) -> str:
+    """YAML 1.1 reads 5e-5 as text: the one trap that everybody falls into."""
+    if fault["type"] != "float_type" or not isinstance(fault["input"], str):
+        return ""
+    try:
+        number = float(fault["input"])
+    except ValueError:
+        return ""
+    mantissa, _, exponent = fault["input"].lower().partition("e")
+    fixed = f"{float(mantissa)}e{exponent}" if exponent else repr(number)
+    return f" (YAML reads {fault['input']} as text; write {fixed}.)"
+
+
+def dump(content: Any) -> str:
+    """YAML of plain content, keys in their order, one line for each innermost table."""
+    return yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120)

@@ -1,0 +1,270 @@
+"""What params.yaml may say: one frozen table a stage, a sentence a setting, no defaults.
+
+A missing, unknown or ill-typed key stops a stage before it works (`autox3d.core.schema`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from autox3d.core import schema
+from autox3d.core.schema import table
+
+T = TypeVar("T")
+
+Count = Annotated[int, Field(gt=0)]
+Whole = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+@table
+class Demo:
+    """The generated videos: camera motions over random textures."""
+
+    seed: int
+    train: Count  # videos a class
+    val: Count
+    test: Count
+    paces: Count  # classes for each of the 8 motions, from slow to fast
+    speed: Positive  # times the usual speeds
+
+
+@table
+class Annotate:
+    """Which videos there are, with their classes and splits."""
+
+    dataset: Literal["demo", "kinetics", "ucf101", "somethingv2", "folder", "csv"]
+    videos: str  # folder of the videos, under the data root
+    files: dict[str, str]  # the annotation files the data set asks for, under the data root
+    shards: Annotated[tuple[int, ...], Field(min_length=1)]  # a list and a transcode job each
+    demo: Demo  # used by `dataset: demo` alone
+
+
+@table
+class Transcode:
+    """How every video is checked and encoded once, for sparse random access.
+
+    The shape of pixels is ignored on purpose. `crf` 24 with `tune` "fastdecode,psnr" is a small
+    variant, where disk counts more than pixels.
+    """
+
+    short: Count  # px, the shorter side; longer than any training jitter, or upscaled later
+    fps: Count  # constant frame rate of the clips
+    crf: Whole  # x264 quality, lower is better
+    preset: Literal["ultrafast", "veryfast", "fast", "medium", "slow"]
+    tune: str  # of x264; fastdecode is CAVLC without a loop filter
+    keyint: Count  # frames from key frame to key frame
+    bframes: Whole  # disposable frames between references
+    max_pixels: Count  # a larger frame is refused before it costs memory
+    max_seconds: Positive  # a longer video is refused: cut it first
+    timeout: Positive  # s, for one video
+    memory_mb: Count  # of address space, for one decoder or encoder
+    min_share: Share  # of a video's declared duration that must decode
+    max_lost: Share  # of a shard's videos that may be refused before the stage stops
+
+
+@table
+class Ids:
+    """Lists of the ids of videos, one a line, under the data root."""
+
+    train: str
+    val: str
+
+
+@table
+class Subset:
+    """Mini-Kinetics-200, or its rule on any data; and the halves of the search."""
+
+    seed: int
+    classes: Count  # kept: those with most training clips
+    train: Count  # clips a class, or all where there are fewer
+    val: Count
+    ids: Ids | None  # the official lists, in place of the rule above
+
+
+@table
+class Sampling:
+    """How a training clip is cut from a video."""
+
+    jitter: tuple[Count, Count]  # px, range of the shorter side before the crop
+    flip: bool  # off where labels know left from right
+    autoaugment: bool  # ImageNet's policy, the same for all frames of a clip
+    rule: Literal["linspace", "stride"]  # which frames: see vision/clips/views.py
+    repeats: Count  # clips of each video that a batch has, out of one decode (arXiv:1902.05509)
+
+
+@table
+class Likelihood:
+    """How clips weigh the networks drawn; the papers leave it open."""
+
+    clips: Count  # of a chunk, which has draws and importances of its own
+    reduction: Literal["sum", "mean"]  # of the log-likelihoods of a chunk's clips
+    temperature: Positive  # importances are the softmax of log-likelihoods over this
+
+
+@table
+class Supernet:
+    """What warm-up and search share: one run of the weights, on one half of the training clips."""
+
+    seed: int
+    space: str  # file of the candidates
+    selection: Literal["fair", "naive"]  # which parts of a shared kernel a candidate takes
+    batch: Count  # clips a step of each half, over all processes
+    lr: Positive  # for 256 clips; scaled with the batch; one cosine over warm-up and search
+    momentum: Share
+    weight_decay: float
+    dropout: Share
+    bn_clips: Count  # clips that share batch-norm statistics, within a chunk
+    branch_gamma: Share  # first value of each branch's last batch norm; 0 in X3D's code
+    likelihood: Likelihood
+    shared_draws: bool  # whether all chunks of a step see the same networks
+    sampling: Sampling
+
+
+@table
+class Warmup:
+    """Weights alone: every network equally probable."""
+
+    epochs: Whole  # 0: the search begins with weights as they are drawn
+    draws: Count  # K, networks a chunk; 1 is ordinary training of one random path
+
+
+@table
+class Search:
+    """Weights and alpha in turn."""
+
+    epochs: Count
+    draws: Count  # K for the weights
+    alpha_draws: Annotated[int, Field(ge=2)]  # K for alpha; one draw alone teaches it nothing
+    alpha_lr: Positive  # of Adam
+    cost: Literal["log", "plain"]  # beta log C (Auto-TSNet) or beta C (Auto-X3D)
+    beta: Annotated[float, Field(ge=0)]
+    target: Positive  # G multiply-adds of a clip; dearer networks are pulled at
+    floor: Positive | None  # G multiply-adds; cheaper ones too, as in Auto-TSNet's range
+
+    @field_validator("floor")
+    @classmethod
+    def _is_under_the_target(cls, floor: float | None, others: ValidationInfo) -> float | None:
+        target = others.data.get("target")
+        if floor is not None and target is not None and floor > target:
+            raise ValueError(f"{floor:g} is above the target, {target:g}. Lower it, or write null.")
+        return floor
+
+
+@table
+class Control:
+    """The search with the labels of alpha's half shuffled: what is left is noise."""
+
+    epochs: Whole  # of the search, from its first on; 0: no control
+
+
+@table
+class Derive:
+    """The most probable network, and the best of the others."""
+
+    runners_up: Whole  # most probable networks under the target, ranked by the supernet
+    calibration: Count  # training clips that give a ranked network its batch-norm statistics
+
+
+@table
+class Train:
+    """Full training, from scratch or from given weights."""
+
+    seed: int
+    epochs: Count
+    warmup: Whole  # epochs of linear warm-up
+    batch: Count  # clips a step, over all processes
+    lr: Positive  # for 256 clips; scaled with the batch
+    momentum: Share
+    weight_decay: float
+    dropout: Share
+    bn_clips: Count  # clips that share batch-norm statistics
+    bn_steps: Whole  # steps whose clips give the statistics of evaluation; 0: the running ones
+    branch_gamma: Share  # first value of each branch's last batch norm; 0 in X3D's code
+    init: str  # folder of weights to start from; `params/scratch`: they start at random
+    sampling: Sampling
+
+
+@table
+class Evaluate:
+    """Multi-view test of a trained network."""
+
+    split: Literal["train", "val", "test"]
+    clips: tuple[Count, ...]  # K, along time: one row of the results each, the largest the result
+    rule: Literal["ends", "starts"]  # where test clips start: see vision/clips/views.py
+    sampling: Literal["linspace", "stride"]
+    batch: Count  # views in one forward pass; changes no score
+
+
+@table
+class Explain:
+    """Clips shown with what the network saw in them."""
+
+    networks: Annotated[tuple[str, ...], Field(min_length=1)]  # of those that are trained
+    videos: Whole  # a right answer each, of as many classes
+    pairs: Whole  # of classes that are confused most
+
+
+@table
+class Latency:
+    """Seconds for the views of one video, as Auto-TSNet's Table 4 measures it."""
+
+    views: Count
+    batch: Count  # views in one forward pass
+    repeats: Count
+    warmup: Whole  # runs before the first that counts
+
+
+@table
+class Scale:
+    """One size of the found network."""
+
+    frames: Count
+    stride: Count  # source frames at 30 fps between clip frames
+    crop: Count  # px, training
+    short: Count  # px, the shorter side in tests, and the side of the left-centre-right crops
+    depth: Positive  # times the blocks of each stage
+
+
+@table
+class Baseline:
+    """A network to compare with, made from a given one, at the input of `scale.s`."""
+
+    of: str  # its genotype
+    width: Positive  # times the channels
+    depth: Positive  # times the blocks of each stage
+    temporal: bool  # false: every kernel one frame long
+
+
+@table
+class Params:
+    """The whole file."""
+
+    annotate: Annotate
+    transcode: Transcode
+    subset: Subset
+    supernet: Supernet
+    warmup: Warmup
+    search: Search
+    control: Control
+    derive: Derive
+    scale: dict[str, Scale]
+    baseline: dict[str, Baseline]
+    train: dict[str, Train]
+    evaluate: Evaluate
+    latency: Latency
+    explain: Explain
+
+
+def load(section: str, kind: type[T], path: Path = Path("params.yaml")) -> T:
+    """One section, such as `search` or `train.s`, of a file that is right in every section.
+
+    Raises:
+        Refused: a mistake anywhere in the file, or no such section: it stops the first stage.
+    """
+    schema.load(path, Params)
+    return schema.load(path, kind, section)

@@ -1,0 +1,58 @@
+"""Parquet tables with the same bytes for the same rows; the class names ride in the schema."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from autox3d.core import atomic
+from autox3d.core.errors import Refused
+
+HALVES = ("weights", "alpha")  # of the training clips of a search: what is learned on each
+CLASSES = b"classes"  # schema metadata: JSON list of names, label index -> name
+
+
+def write_table(frame: pd.DataFrame, path: Path, classes: Sequence[str] = ()) -> None:
+    """Writes the rows in their order, without the frame's index, under the final name at once."""
+    metadata = {CLASSES: json.dumps(list(classes), ensure_ascii=False)} if classes else None
+    # pandas' own metadata goes: it holds versions, and with them the bytes would change
+    rows = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(metadata)
+    with atomic.replacing(path) as part:
+        pq.write_table(rows, part, compression="zstd")
+
+
+def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """The rows of a table, or some of its columns.
+
+    Raises:
+        Refused: the file is missing or no Parquet.
+    """
+    try:
+        return pq.read_table(path, columns=list(columns) if columns else None).to_pandas()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise _unreadable(path, error) from error
+
+
+def read_classes(path: Path) -> tuple[str, ...]:
+    """Label index -> class name; empty where the table has no classes.
+
+    Raises:
+        Refused: the file is missing or no Parquet.
+    """
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+    except (OSError, pa.ArrowInvalid) as error:
+        raise _unreadable(path, error) from error
+    return tuple(json.loads(metadata.get(CLASSES, b"[]")))
+
+
+def _unreadable(path: Path, error: Exception) -> Refused:
+    if isinstance(error, FileNotFoundError):
+        return Refused(f"{path}: there is no such file. Run the stage that makes it: `dvc repro`.")
+    reason = str(error).splitlines()[0]
+    return Refused(f"{path}: no Parquet table ({reason}). Delete it and run `dvc repro`.")

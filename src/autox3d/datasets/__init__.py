@@ -1,0 +1,1 @@
+"""Which videos there are: annotations, lists, tables of clips, the generated demo."""

@@ -1,0 +1,1 @@
+"""Multi-view tests of a trained network."""

@@ -1,0 +1,1 @@
+"""Where and when a network saw the evidence for a class."""

@@ -1,0 +1,147 @@
+"""Networks side by side, each in the forms asked for: latency, memory, size."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from autox3d.core.errors import Refused
+from autox3d.inference import export
+from autox3d.inference.fold import folded
+from autox3d.inference.latency import Latency, measure
+from autox3d.inference.network import CPU_BATCH, fast_dtype
+from autox3d.runtime import provenance
+from autox3d.sizing.cost import cost
+from autox3d.vision.arch.genotype import Genotype
+from autox3d.vision.models import weights
+from autox3d.vision.models.network import VideoNet
+from autox3d.vision.models.weights import Trained
+
+HEAD = ("network", "form", "type", "G MACs a view", "batched, s", "one by one, s", "peak, MB")
+
+
+def compare(
+    networks: Sequence[Path],
+    forms: Sequence[str],
+    *,
+    views: int,
+    batch: int | None,
+    repeats: int,
+    warmup: int,
+    device: str | None,
+    classes: int,
+) -> list[dict[str, Any]]:
+    """A row for each network in each form: seconds for all `views` left-centre-right crops.
+
+    Forms: `plain`, as it was trained; `folded`, without batch norms; `bfloat16`, folded; `fast`,
+    what prediction takes of the two; `pt2` and `onnx`, exported.
+
+    Raises:
+        Refused: a network that cannot be loaded, or a form that the device does not run.
+    """
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    size = batch or (views if place.type == "cuda" else CPU_BATCH)
+    rows = []
+    for path in networks:
+        trained = opened(path, classes)
+        clip = trained.genotype.input
+        clips = torch.randn(views, 3, clip.frames, clip.short, clip.short, device=place)
+        account = cost(trained.genotype, len(trained.classes), clip.frames, clip.short)
+        for form in forms:
+            run, dtype = FORMS[form](trained, place)
+            with torch.no_grad():
+                found = measure(run, clips.to(dtype), size, repeats, warmup)
+            rows.append(
+                {
+                    "network": trained.genotype.name,
+                    "weights": str(path),
+                    "form": form,
+                    "dtype": str(dtype).removeprefix("torch."),
+                    "device": provenance.device(place),
+                    "views": views,
+                    "batch": size,
+                    "repeats": repeats,
+                    "gmacs_lcr": account.gmacs,
+                    "params": account.params,
+                    "batched": found.batched._asdict(),
+                    "one_by_one": found.one_by_one._asdict(),
+                    "peak_mb": round(found.peak_mb, 1),
+                }
+            )
+    return rows
+
+
+def opened(path: Path, classes: int) -> Trained:
+    """A folder of weights, or a genotype with random ones, which take as long."""
+    if path.is_dir():
+        return weights.load(path)
+    genotype = Genotype.load(path)
+    net = VideoNet(genotype, classes, dropout=0.0, bn_clips=8).eval()
+    return Trained(net, genotype, [str(number) for number in range(classes)], {}, {})
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Markdown: medians with quartiles."""
+    first = rows[0]
+    lines = [
+        f"{first['device']}; {first['views']} views, {first['batch']} at once; "
+        f"{first['repeats']} repeats: median (quartiles)\n",
+        f"| {' | '.join(HEAD)} |",
+        f"|{'---|' * 3}{'---:|' * 4}",
+    ]
+    for row in rows:
+        times = (spread(Latency(**row[key])) for key in ("batched", "one_by_one"))
+        cells = (row["network"], row["form"], row["dtype"], f"{row['gmacs_lcr']:.3g}", *times)
+        lines.append(f"| {' | '.join(cells)} | {row['peak_mb']:.0f} |")
+    return "\n".join(lines)
+
+
+def spread(of: Latency) -> str:
+    return f"{of.median:.3f} ({of.low:.3f} to {of.high:.3f})"
+
+
+Form = tuple[Callable[[Tensor], Tensor], torch.dtype]
+
+
+def _plain(trained: Trained, device: torch.device) -> Form:
+    return trained.net.to(device), torch.float32
+
+
+def _folded(trained: Trained, device: torch.device) -> Form:
+    return folded(trained.net).to(device), torch.float32
+
+
+def _bfloat16(trained: Trained, device: torch.device) -> Form:
+    return folded(trained.net).to(device, torch.bfloat16), torch.bfloat16
+
+
+def _fast(trained: Trained, device: torch.device) -> Form:
+    dtype = fast_dtype(device)
+    return folded(trained.net).to(device, dtype), dtype
+
+
+def _exported(suffix: str, load: Callable[[Path], export.Run]) -> Callable[..., Form]:
+    def made(trained: Trained, device: torch.device) -> Form:
+        if device.type != "cpu":
+            raise Refused(f"--forms {suffix[1:]}: runs on the CPU here. Add --device cpu.")
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / f"net{suffix}"
+            export.export(trained, path, trained.genotype.input.short)
+            return load(path), torch.float32
+
+    return made
+
+
+FORMS: dict[str, Callable[[Trained, torch.device], Form]] = {
+    "fast": _fast,
+    "folded": _folded,
+    "plain": _plain,
+    "bfloat16": _bfloat16,
+    "pt2": _exported(".pt2", export.open_pt2),
+    "onnx": _exported(".onnx", export.open_onnx),
+}

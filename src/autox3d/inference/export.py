@@ -1,0 +1,220 @@
+"""A network as one file for other programs: PyTorch's .pt2, or ONNX, in float32 or int8.
+
+    B clips, T frames, S x S pixels, C classes
+
+Either takes normalised clips (B, 3, T, S, S), any B, and gives scores (B, C). Classes, sizes and
+normalisation travel inside the file. A file takes its name only after it was loaded again and has
+given the network's scores.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from onnxruntime import quantization
+from onnxruntime.quantization import shape_inference
+from torch import Tensor
+from torch.export import Dim
+
+from autox3d.core import atomic
+from autox3d.core.errors import Refused
+from autox3d.inference.fold import folded
+from autox3d.inference.network import cropped
+from autox3d.inference.stream import windows
+from autox3d.ingest.source import BadVideo
+from autox3d.vision.clips.normalise import normalise
+from autox3d.vision.clips.views import Crops
+from autox3d.vision.models.weights import NORMALISATION, Trained
+
+TOLERANCE = 1e-4  # of a score
+OPSET = 25  # of ONNX: the newest that both exporter and runtime know
+CARD = "autox3d.json"  # in a .pt2; in ONNX its keys are metadata
+BATCH = {"clips": {0: Dim("batch", min=1, max=4096)}}
+Run = Callable[[Tensor], Tensor]  # (B, 3, T, S, S) -> (B, C)
+
+
+class Exported(NamedTuple):
+    """What was written."""
+
+    difference: float  # largest of a score from the network's, on random clips
+    bytes: int
+
+
+def export(trained: Trained, out: Path, side: int, calibration: Tensor | None = None) -> Exported:
+    """Writes `out`, in the format that its name ends in.
+
+    Args:
+        side: S
+        calibration: uint8 (N, T, S, S, 3), typical clips: the .onnx computes in int8 then
+
+    Raises:
+        Refused: another ending, int8 for a .pt2, or a file whose scores are not the network's.
+    """
+    if out.suffix not in (".pt2", ".onnx"):
+        raise Refused(f"{out}: cannot be written. Give a name that ends in .pt2 or .onnx.")
+    if out.suffix == ".pt2" and calibration is not None:
+        raise Refused(f"{out}: only ONNX computes in int8. Give a name that ends in .onnx.")
+    net = folded(trained.net).float()
+    clips = torch.randn(3, 3, trained.genotype.input.frames, side, side)
+    with atomic.replacing(out) as part, tempfile.TemporaryDirectory() as scratch:
+        if out.suffix == ".pt2":
+            _write_pt2(net, clips, card(trained, side), part)
+            run = open_pt2(part)
+        else:
+            plain = part if calibration is None else Path(scratch) / "float.onnx"
+            _write_onnx(net, clips, card(trained, side), plain)
+            _check(out, open_onnx(plain), trained, clips)
+            if calibration is not None:
+                _write_int8(plain, calibration, part)
+            run = open_onnx(part)
+        found = _difference(run, trained, clips)
+        if calibration is None:
+            _check(out, run, trained, clips)
+        return Exported(found, part.stat().st_size)
+
+
+def calibration(trained: Trained, videos: list[Path], crops: Crops) -> Tensor:
+    """uint8 (N, T, S, S, 3): one clip of each video, a crop in turn.
+
+    Raises:
+        Refused: a video cannot be used.
+    """
+    clip, found = trained.genotype.input, []
+    for number, video in enumerate(videos):
+        try:
+            frames = windows(video, 1, clip.frames, clip.stride, clip.short, "linspace")
+            each = cropped(next(frames).frames, crops, clip)
+        except BadVideo as error:
+            fix = "Calibrate on videos that can be decoded."
+            raise Refused(f"{video}: {error}. {fix}") from error
+        found.append(each[number % len(each)])
+    return torch.stack(found)
+
+
+def card(trained: Trained, side: int) -> dict[str, Any]:
+    """What a program needs to use the file, as in model.json."""
+    clip = trained.genotype.input
+    return {
+        "name": trained.genotype.name,
+        "classes": trained.classes,
+        "frames": clip.frames,
+        "stride": clip.stride,
+        "side": side,
+        "normalisation": NORMALISATION,
+    }
+
+
+def open_pt2(path: Path) -> Run:
+    """The scores of a .pt2, computed by PyTorch without this project's code."""
+    return torch.export.load(io.BytesIO(path.read_bytes())).module()
+
+
+def open_onnx(path: Path, threads: int | None = None) -> Run:
+    """The scores of a .onnx, computed by ONNX Runtime on the CPU."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads() if threads is None else threads
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+    def run(clips: Tensor) -> Tensor:
+        (scores,) = session.run(None, {"clips": clips.contiguous().numpy()})
+        return torch.from_numpy(np.asarray(scores))
+
+    return run
+
+
+def _write_pt2(net: torch.nn.Module, clips: Tensor, card: dict[str, Any], path: Path) -> None:
+    with _quiet(), torch.no_grad():
+        program = torch.export.export(net, (clips,), dynamic_shapes=BATCH)
+    content = io.BytesIO()
+    torch.export.save(program, content, extra_files={CARD: json.dumps(card)})
+    path.write_bytes(content.getvalue())
+
+
+def _write_onnx(net: torch.nn.Module, clips: Tensor, card: dict[str, Any], path: Path) -> None:
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            net,
+            (clips,),
+            input_names=["clips"],
+            output_names=["scores"],
+            opset_version=OPSET,
+            dynamic_shapes=BATCH,
+            dynamo=True,
+        )
+    assert program is not None
+    model = program.model_proto
+    for key, value in card.items():
+        model.metadata_props.add(
+            key=key, value=value if isinstance(value, str) else json.dumps(value)
+        )
+    onnx.checker.check_model(model, full_check=True)
+    path.write_bytes(model.SerializeToString())
+
+
+class _Clips(quantization.CalibrationDataReader):
+    """Hands out clips one by one."""
+
+    def __init__(self, clips: Iterable[Tensor]) -> None:
+        self._clips = iter(clips)
+
+    def get_next(self) -> Any:
+        clip = next(self._clips, None)
+        return None if clip is None else {"clips": normalise(clip).contiguous().numpy()}
+
+
+def _write_int8(plain: Path, calibration: Tensor, path: Path) -> None:
+    """Weights and activations of convolutions and matrix products in eight bits, by channel."""
+    prepared = plain.with_name("prepared.onnx")
+    with _quiet():
+        shape_inference.quant_pre_process(plain, prepared)
+        quantization.quantize_static(
+            prepared,
+            path,
+            _Clips(calibration.split(1)),
+            quant_format=quantization.QuantFormat.QDQ,
+            op_types_to_quantize=["Conv", "Gemm", "MatMul"],
+            per_channel=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+        )
+
+
+def _check(out: Path, run: Run, trained: Trained, clips: Tensor) -> None:
+    found = _difference(run, trained, clips)
+    if not found <= TOLERANCE:
+        raise Refused(
+            f"{out}: scores differ by {found:.1e} from the network's, more than {TOLERANCE:.0e}. "
+            "Nothing was written."
+        )
+
+
+@torch.no_grad()
+def _difference(run: Run, trained: Trained, clips: Tensor) -> float:
+    """Largest of a score, over all clips at once and the first alone."""
+    batches = (clips, clips[:1])
+    return max(float((run(x) - trained.net(x)).abs().max()) for x in batches)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what exporters say of their own inner steps."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        before = logging.root.manager.disable
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(before)

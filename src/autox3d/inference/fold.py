@@ -1,0 +1,104 @@
+"""A network for inference alone: batch norms gone into the convolutions before them, and what
+follows a convolution (a sum, an activation) done in the same pass over memory.
+
+B clips, C channels, T frames, H x W pixels
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from autox3d.vision.models.attention import NonLocal
+from autox3d.vision.models.blocks import ResidualBlock
+from autox3d.vision.models.layers import ConvNorm, Dense, Depthwise, Pointwise
+from autox3d.vision.models.network import StemLayer, VideoNet
+from autox3d.vision.models.norm import BatchNorm
+
+Convolution = Pointwise | Depthwise | Dense
+AFTER = {"none": lambda y: y, "relu": F.relu, "swish": F.silu}  # by oneDNN's names
+NAMES = {F.relu_: "relu", F.silu: "swish"}
+
+
+class Folded(nn.Module):
+    """A convolution and the batch norm that followed it as one, then perhaps an activation."""
+
+    def __init__(self, conv: Convolution, norm: BatchNorm, then: str = "none") -> None:
+        super().__init__()
+        scale, shift = norm.affine()
+        bias = getattr(conv, "bias", None)
+        self.stride, self.then = (1, conv.stride, conv.stride), then
+        self.groups = len(conv.weight) if isinstance(conv, Depthwise) else 1
+        self.padding = [size // 2 for size in conv.weight.shape[2:]]
+        self.weight = nn.Parameter(conv.weight * scale.view(-1, 1, 1, 1, 1))
+        self.bias = nn.Parameter(shift if bias is None else shift + bias * scale)
+
+    def forward(self, x: Tensor, plus: Tensor | None = None) -> Tensor:
+        """(B, C, T, H, W) -> the activation of the convolution `plus` a tensor of its shape."""
+        parts = (self.weight, self.bias, self.padding, self.stride, (1, 1, 1), self.groups)
+        if not _onednn(x):
+            y = F.conv3d(x, self.weight, self.bias, self.stride, self.padding, 1, self.groups)
+            return AFTER[self.then](y if plus is None else y + plus)
+        fused = torch.ops.mkldnn._convolution_pointwise
+        if plus is None:
+            return fused(x, *parts, self.then, [], None)
+        return fused.binary(x, plus, *parts, "add", 1.0, self.then, [], None)
+
+
+class FoldedBlock(nn.Module):
+    """`ResidualBlock`, each of its convolutions with what follows it."""
+
+    def __init__(self, block: ResidualBlock) -> None:
+        super().__init__()
+        gated = not isinstance(block.gate, nn.Identity)
+        first, second = NAMES[block.first], NAMES[block.second]
+        self.expand = _folded(block.expand, first)
+        self.look = _folded(block.look, "none" if gated else second)
+        self.gate, self.second = block.gate, AFTER[second if gated else "none"]
+        self.project = _folded(block.project, "relu")
+        self.shortcut = (
+            _folded(block.shortcut) if isinstance(block.shortcut, ConvNorm) else nn.Identity()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, T, H, W) -> (B, channels, T, H/stride, W/stride)."""
+        y = self.second(self.gate(self.look(self.expand(x))))
+        return self.project(y, plus=self.shortcut(x))
+
+
+@torch.no_grad()
+def folded(net: VideoNet) -> VideoNet:
+    """A copy in evaluation mode, without any batch norm; `net` stays as it is."""
+    net = copy.deepcopy(net).eval()
+    net.blocks = nn.ModuleList(FoldedBlock(block) for block in net.blocks)  # pyright: ignore[reportArgumentType]
+    for layer in list(net.modules()):
+        for name, part in list(layer.named_children()):
+            if isinstance(part, ConvNorm):
+                setattr(layer, name, _folded(part))
+        if isinstance(layer, StemLayer):
+            _fold(layer, "time" if isinstance(layer.time, Depthwise) else "space")
+        if isinstance(layer, NonLocal):
+            _fold(layer, "out")
+    return net.requires_grad_(False)
+
+
+def _folded(part: ConvNorm, then: str = "none") -> Folded:
+    return Folded(part.conv, part.norm, then)
+
+
+def _fold(layer: StemLayer | NonLocal, before: str) -> None:
+    """Its norm, which stands beside the convolution `before`."""
+    setattr(layer, before, Folded(getattr(layer, before), layer.norm))
+    layer.register_module("norm", nn.Identity())
+
+
+def _onednn(x: Tensor) -> bool:
+    """Whether oneDNN computes it; an exporter, and autograd, want PyTorch's own operators."""
+    if x.device.type != "cpu" or torch.compiler.is_compiling() or torch.is_grad_enabled():
+        return False
+    if x.dtype == torch.bfloat16:
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return x.dtype == torch.float32 and torch.backends.mkldnn.is_available()

@@ -1,0 +1,66 @@
+"""Clips of any video file as it plays: one decode, and memory for one clip however long it is.
+
+T frames of a clip, c its span, N frames of the video; all at `RATE` frames a second
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import ceil
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from autox3d.inference.files import FileVideo
+from autox3d.vision.clips import views
+from autox3d.vision.clips.transform import resized
+from autox3d.vision.clips.views import NOMINAL_RATE as RATE
+from autox3d.vision.clips.views import FramesRule
+
+
+class Window(NamedTuple):
+    """One clip of a video."""
+
+    begin: float  # s
+    end: float  # s
+    frames: Tensor  # uint8 (T, H, W, 3)
+
+
+def windows(
+    path: Path, clips: int, frames: int, stride: int, short: int, rule: FramesRule
+) -> Iterator[Window]:
+    """At least `clips` clips of a video, and as many as leave no gap between them, in order.
+
+    They lie where so many test clips do (`views.test_places`, `ends`); a video that is shorter
+    than a clip is one.
+
+    Raises:
+        BadVideo: nothing to decode in it.
+    """
+    video = FileVideo(path, RATE)
+    c = views.span(frames, stride, RATE)
+    room = views.last_start(video.count, c)
+    count = max(clips, 1 + ceil(room / c)) if room else 1
+    starts = [place * room for place in views.test_places(count, "ends")]
+    times = [
+        views.clamp(views.clip_frames(start, frames, stride, RATE, rule), video.count)
+        for start in starts
+    ]
+    shown = video.play(np.unique(np.concatenate(times)))
+    kept: dict[int, Tensor] = {}
+    for start, mine in zip(starts, times, strict=True):
+        kept = {time: frame for time, frame in kept.items() if time >= mine[0]}
+        while mine[-1] not in kept:
+            time, frame = next(shown)
+            kept[time] = _small(frame, short)
+        clip = torch.stack([kept[time] for time in mine.tolist()])
+        yield Window(float(start / RATE), float(min(start + c, video.count) / RATE), clip)
+
+
+def _small(frame: np.ndarray, short: int) -> Tensor:
+    """uint8 (H, W, 3), its shorter side `short` px."""
+    height, width = views.test_frame(frame.shape[0], frame.shape[1], short)
+    return resized(torch.from_numpy(frame.copy())[None], height, width)[0]

@@ -1,1 +1,0 @@
-"""Training and evaluation of one network: tensors in, tensors out."""

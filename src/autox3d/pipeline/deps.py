@@ -1,0 +1,144 @@
+"""The code that each stage of dvc.yaml depends on: worked out from imports, written by `make deps`.
+
+    python -m autox3d.pipeline.deps [--check]
+
+A stage depends on its own program and on the rooms (folders of src/autox3d) whose files the program
+imports, directly or through others. Rooms are cut by what a change in them costs, so a stage names
+a whole room, and of `vision` the part alone where all that it imports lies in that part. What moves
+no result is no dependency: settings are tracked by value, and `core`, `runtime` and `pipeline`
+compute nothing that a stage writes down.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from autox3d.core import atomic
+from autox3d.core.errors import Refused
+from autox3d.runtime.program import run
+
+PACKAGE = "autox3d"
+SOURCE = Path("src") / PACKAGE
+PIPELINE = Path("dvc.yaml")
+MACHINERY = {"core", "runtime", "pipeline"}
+INNER = ("vision/arch", "vision/clips/format")  # rooms inside a room, with a price of their own
+WIDTH = 100
+
+
+def main() -> None:
+    """Rewrites dvc.yaml; with --check, refuses one that would change.
+
+    Raises:
+        Refused: dvc.yaml does not name what the programs import.
+    """
+    now = PIPELINE.read_text(encoding="utf-8")
+    wanted = with_code(now, Path())
+    if "--check" in sys.argv[1:] and wanted != now:
+        raise Refused(f"{PIPELINE}: its code is not what the stages import. Run: make deps")
+    if wanted != now:
+        atomic.write_text(PIPELINE, wanted)
+
+
+def with_code(pipeline: str, root: Path) -> str:
+    """The text of dvc.yaml with the code of every stage as its program imports it."""
+    parts = re.split(r"(?m)^(?=  \w+:$)", pipeline)
+    return "".join(_with_code(part, root) for part in parts)
+
+
+def rooms(stage: str, root: Path) -> list[str]:
+    """The paths of the code that a stage depends on: rooms, then its own program."""
+    program = root / SOURCE / "stages" / f"{stage}.py"
+    inside = {path.relative_to(root / SOURCE) for path in closure(program, root)}
+    top = {path.parts[0] for path in inside if len(path.parts) > 1} - MACHINERY - {"stages"}
+    found = [_narrowed(room, inside) for room in sorted(top)]
+    return [*(f"{SOURCE}/{room}" for room in found), f"{SOURCE}/stages/{stage}.py"]
+
+
+def closure(start: Path, root: Path) -> set[Path]:
+    """The files of this package that a file imports, directly or through others, itself too."""
+    seen, todo = {start}, [start]
+    while todo:
+        new = {path for name in imports(todo.pop()) if (path := file_of(name, root))} - seen
+        seen |= new
+        todo += new
+    return seen
+
+
+def imports(path: Path) -> set[str]:
+    """Dotted names of all that a file imports."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def file_of(name: str, root: Path) -> Path | None:
+    """autox3d.vision.models.blocks.Block -> .../blocks.py; None for what is not ours."""
+    parts = name.split(".")
+    if parts[0] != PACKAGE:
+        return None
+    for end in range(len(parts), 1, -1):
+        place = (root / SOURCE).joinpath(*parts[1:end])
+        if place.with_suffix(".py").is_file():
+            return place.with_suffix(".py")
+        if (place / "__init__.py").is_file():
+            return place / "__init__.py"
+    return None
+
+
+def _narrowed(room: str, inside: set[Path]) -> str:
+    """The room, or the inner one that all files of it lie in."""
+    files = [path for path in inside if path.parts[0] == room]
+    for inner in INNER:
+        if inner.startswith(room) and all(path.is_relative_to(inner) for path in files):
+            return inner
+    return room
+
+
+def _with_code(part: str, root: Path) -> str:
+    """One entry of dvc.yaml; what is none stays as it is."""
+    name, found = part.partition(":")[0].strip(), re.search(_DEPS, part)
+    if not found:
+        return part
+    listed = yaml.safe_load(found["list"])
+    data = [item for item in listed if not item.startswith(f"{SOURCE}/")]
+    lines = list(_wrapped([*map(_quoted, data), *rooms(name, root)], found["indent"]))
+    return part[: found.start()] + "\n".join(lines) + "\n" + part[found.end() :]
+
+
+_DEPS = r"(?m)^(?P<indent> +)deps:\s*(?P<list>\[[^\]]*\])\n"
+
+
+def _quoted(path: str) -> str:
+    return f'"{path}"' if "$" in path else path
+
+
+def _wrapped(items: list[str], indent: str) -> Iterator[str]:
+    """`deps: [a, b]` on one line where it fits, else its items filled into lines."""
+    line = f"{indent}deps: [{', '.join(items)}]"
+    if len(line) <= WIDTH:
+        yield line
+        return
+    yield f"{indent}deps:"
+    yield f"{indent}  ["
+    line = f"{indent}   "
+    for item in items:
+        if len(f"{line} {item},") > WIDTH:
+            yield line
+            line = f"{indent}   "
+        line += f" {item},"
+    yield line
+    yield f"{indent}  ]"
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,1 @@
+"""What a pipeline will take, before it runs."""

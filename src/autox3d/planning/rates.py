@@ -1,0 +1,116 @@
+"""How fast the machine at hand is: seconds of measuring, for `autox3d plan`.
+
+X3D-S at 13 x 160 x 160 is trained and asked on the device, and one generated video of 256 px is
+transcoded and cut into training clips on one core. Generated pictures flatter the decoder, and a
+data set's own files may be smaller or larger: put your own figures into the file where you know.
+"""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from autox3d.core.settings import Params
+from autox3d.ingest import encode
+from autox3d.planning.plan import BACKWARD, Rates
+from autox3d.runtime import provenance
+from autox3d.runtime.distributed import World
+from autox3d.sizing.cost import cost
+from autox3d.training.loop import Recipe, State, fit
+from autox3d.vision.arch.genotype import Genotype
+from autox3d.vision.clips.format.decode import IndexedVideo
+from autox3d.vision.clips.loader import Batch, train_clips
+from autox3d.vision.learning.schedule import sgd
+from autox3d.vision.learning.scoring import scores
+from autox3d.vision.models.network import VideoNet
+
+NETWORK = Path("architectures/x3d_s.yaml")
+CLASSES, BATCH, WARMUP = 400, 64, 2
+ENOUGH = 5.0  # s for each figure, about
+VIDEO = "mandelbrot=s=340x256:r=30"  # a source of ffmpeg's, for 10 s
+
+
+def measure(params: Params) -> Rates:
+    """The rates of this machine's GPU, or of its CPU as it is set up, and of one of its cores."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    genotype = Genotype.load(NETWORK)
+    train, forward = _network(genotype, device, params.train["s"].bn_clips)
+    transcoded, clips, megabytes = _video(genotype, params)
+    return Rates(
+        device=provenance.device(device),
+        measured=f"{genotype.name}, chunks of {params.train['s'].bn_clips}, and a generated video",
+        train=_rounded(train),
+        forward=_rounded(forward),
+        transcode=_rounded(transcoded),
+        clips=_rounded(clips),
+        megabytes=_rounded(megabytes),
+    )
+
+
+def _network(genotype: Genotype, device: torch.device, chunk: int) -> tuple[float, float]:
+    """1e9 multiply-adds a second: of training steps, and of forward passes alone."""
+    clip, gmacs = genotype.input, cost(genotype, CLASSES).gmacs
+    batch = BATCH if device.type == "cuda" else chunk
+    shape = (batch, clip.frames, clip.crop, clip.crop, 3)
+    pixels = torch.randint(0, 256, shape, dtype=torch.uint8)
+    numbers = torch.arange(-(-batch // chunk))
+    one = Batch(pixels, torch.arange(batch), torch.arange(batch), numbers, [()] * batch)
+    net = VideoNet(genotype, CLASSES, 0.5, chunk).to(device)
+    recipe = Recipe(0, 1, 10**6, 0, 0.01, batch, chunk)
+
+    def same(_epoch: int, _step: int) -> Iterable[Batch]:
+        while True:
+            yield one
+
+    steps = fit(State(net, sgd(net, 0.9, 5e-5)), recipe, same, World(0, 1, device))
+    train = batch * gmacs * (1 + BACKWARD) / _seconds(lambda: next(steps))
+    forward = batch * gmacs / _seconds(lambda: scores(net, pixels, batch, device))
+    return train, forward
+
+
+def _video(genotype: Genotype, params: Params) -> tuple[float, float, float]:
+    """Of one core: s of video transcoded a second, training clips a second; MB a second of clip."""
+    with tempfile.TemporaryDirectory() as folder:
+        made, scratch = Path(folder) / "made.mp4", Path(folder) / "scratch.mp4"
+        source = [encode.program(), "-v", "error", "-f", "lavfi", "-i", VIDEO, "-t", "10"]
+        subprocess.run([*source, "-pix_fmt", "yuv420p", str(made)], check=True)
+        began = _spent()
+        clip = encode.encode(made, params.transcode, scratch)
+        transcode = _spent() - began
+    length = clip.frames / params.transcode.fps
+    video, size, rng = IndexedVideo(clip.data), genotype.input, np.random.default_rng(0)
+    sampling = params.train["s"].sampling
+
+    def cut() -> None:
+        train_clips(video, sampling, size.frames, size.stride, size.crop, [rng])
+
+    return length / transcode, 1 / _seconds(cut, _spent), len(clip.data) / length / 1e6
+
+
+def _seconds(work: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
+    """Of one call, the mean over some seconds; each ends with its results on the CPU."""
+    for _ in range(WARMUP):
+        work()
+    began, calls = clock(), 0
+    while not calls or clock() - began < ENOUGH:
+        work()
+        calls += 1
+    return (clock() - began) / calls
+
+
+def _spent() -> float:
+    """s of processor time, of this process and of those that it has waited for."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def _rounded(value: float) -> float:
+    """Three digits."""
+    return float(f"{value:.3g}")

@@ -1,0 +1,138 @@
+"""The report's figures of classes: how well each is told, and which are taken for which."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from autox3d.reporting.svg import BLUE, COLOURS, INK, MUTED, ORANGE, axes, drawing, legend, percents
+
+FEW = 30  # classes that one figure can show
+NAMES = 24  # characters of a class name that are drawn
+
+Shares = Mapping[str, float | None]  # top-1 of each class; None where it has no video
+
+
+def per_class(shares: Mapping[str, Shares], order: Sequence[str]) -> str:
+    """Top-1 of each class, a dot a network; classes in `order`, from the top."""
+    alt = "Top-1 accuracy of each class: " + ", ".join(
+        f"{name} " + " / ".join(f"{of.get(name) or 0:.0%}" for of in shares.values())
+        for name in order
+    )
+    with drawing(f"{alt}.", height=1.0 + 0.3 * len(order)) as drawn:
+        plot = axes(drawn, "top-1", "")
+        rows = np.arange(len(order))[::-1]
+        plot.hlines(rows, 0, 1, color="#f0f3f6", linewidth=14)
+        apart = np.linspace(0.27, -0.27, len(shares)) if len(shares) > 1 else [0]
+        for index, (network, of) in enumerate(shares.items()):
+            values = [np.nan if (share := of.get(name)) is None else share for name in order]
+            style = {"color": COLOURS[index % len(COLOURS)], "markersize": 4.5}
+            plot.plot(values, rows + apart[index], "o", label=network, **style)
+        plot.set_yticks(rows, [short(name) for name in order])
+        plot.grid(visible=False, axis="y")
+        plot.spines["left"].set_visible(False)
+        plot.set_xlim(-0.03, 1.03)
+        plot.set_ylim(-0.8, len(order) - 0.2)
+        percents(plot, x=True)
+        if len(shares) > 1:
+            drawn.figure.legend(
+                loc="outside upper center", ncols=5, columnspacing=0.8, handlelength=1
+            )
+    return drawn.svg
+
+
+def gained(ours: Shares, theirs: Shares) -> dict[str, float]:
+    """Top-1 of one network less that of another, of the classes that both were tested on."""
+    both = ((name, ours[name], theirs.get(name)) for name in ours)
+    gains = {name: a - b for name, a, b in both if a is not None and b is not None}
+    return dict(sorted(gains.items(), key=lambda row: (-row[1], row[0])))
+
+
+def extremes(gains: Mapping[str, float]) -> tuple[dict[str, float], str]:
+    """All of a few gains; of many the largest and the smallest, and a sentence that says so."""
+    rows = list(gains.items())
+    if len(rows) <= 2 * FEW:
+        return dict(rows), ""
+    said = f" Of {len(rows)} classes, the {FEW} that gain most and the {FEW} that lose most."
+    return dict(rows[:FEW] + rows[-FEW:]), said
+
+
+def gains(found: Mapping[str, float], ours: str, theirs: str) -> str:
+    """Bars from the class that gains most to the one that loses most, in points of top-1."""
+    said = ", ".join(f"{name} {100 * gain:+.1f}" for name, gain in found.items())
+    alt = f"Top-1 of {ours} less that of {theirs}, points, by class: {said}."
+    with drawing(alt, height=1.0 + 0.24 * len(found)) as drawn:
+        plot = axes(drawn, f"points of top-1, {ours} less {theirs}", "")
+        points = [100 * gain for gain in found.values()]
+        rows = np.arange(len(points))[::-1]
+        plot.barh(rows, points, 0.62, color=[BLUE if x >= 0 else ORANGE for x in points])
+        plot.axvline(0, color=INK, linewidth=0.8)
+        plot.set_yticks(rows, [short(name) for name in found])
+        plot.grid(visible=False, axis="y")
+        plot.spines["left"].set_visible(False)
+        plot.set_ylim(-0.8, len(points) - 0.2)
+    return drawn.svg
+
+
+def confusion(counts: pd.DataFrame, name: str) -> str:
+    """(actual, predicted) counts, shaded by the share of the actual class."""
+    totals = counts.to_numpy().sum(1, keepdims=True)
+    shares = counts.to_numpy() / np.maximum(totals, 1)
+    hits = np.trace(counts.to_numpy()) / max(totals.sum(), 1)
+    size = len(counts)
+    alt = f"Confusion of {name} over {size} classes; {hits:.1%} lie on the diagonal."
+    with drawing(alt, height=4.6) as drawn:
+        plot = axes(drawn, "predicted", "actual")
+        # cells, not an image: an image would be a raster inside the SVG
+        edges = np.arange(size + 1) - 0.5
+        plot.pcolormesh(edges, edges, shares, cmap="Blues", vmin=0, vmax=1.15, edgecolors="white")
+        plot.set_aspect("equal")
+        plot.invert_yaxis()
+        plot.grid(visible=False)
+        plot.set_xticks(range(size), [short(c) for c in counts.columns], rotation=90)
+        plot.set_yticks(range(size), [short(c) for c in counts.index])
+        for row, column in np.argwhere(counts.to_numpy() > 0):
+            colour = "white" if shares[row, column] > 0.55 else INK
+            text = str(counts.iat[row, column])
+            plot.text(
+                column,
+                row,
+                text,
+                ha="center",
+                va="center",
+                color=colour,
+                fontsize=min(9, 110 / size),
+            )
+        for spine in plot.spines.values():
+            spine.set_visible(False)
+    return drawn.svg
+
+
+def when(evidence: Mapping[str, Sequence[float]]) -> str:
+    """How the evidence lies over a clip's frames, a line a network; 1 where it is even.
+
+    `evidence`: each frame's share of it; networks may see different numbers of frames.
+    """
+    said = ", ".join(
+        f"{name} most in frame {1 + int(np.argmax(shares))} of {len(shares)}"
+        for name, shares in evidence.items()
+    )
+    with drawing(f"Evidence along the clip: {said}.") as drawn:
+        plot = axes(drawn, "place in the clip, from its first frame to its last", "evidence")
+        for name, shares in evidence.items():
+            places = np.linspace(0, 1, len(shares))
+            plot.plot(places, np.array(shares) * len(shares), "o-", markersize=4, label=name)
+        plot.axhline(1, color=MUTED, linewidth=1, linestyle=":", label="even")
+        plot.set_ylim(bottom=0)
+        percents(plot, x=True)
+        legend(plot)
+    return drawn.svg
+
+
+def short(name: Any) -> str:
+    """A class name, cut where it is long."""
+    text = str(name)
+    return text if len(text) <= NAMES else text[: NAMES - 1] + "…"

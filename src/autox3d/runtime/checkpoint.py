@@ -1,0 +1,277 @@
+"""Where a long stage stands, kept so that no power cut, full disk or second job can spoil it.
+
+    with Checkpoints(folder("train", params=params, genotype=genotype)) as kept:
+        if found := kept.newest():
+            step, state = found
+        ...
+            kept.save(step, state)
+
+A file is one checkpoint: line 1 the SHA-256 of all that follows, line 2 a table of what it is
+(JSON; `head -2` shows it), then what torch.save wrote. It gets its name once it is on the disk.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import hashlib
+import io
+import json
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+
+from autox3d.core.errors import Refused
+from autox3d.runtime.git import head
+from autox3d.runtime.lock import Claim
+from autox3d.runtime.program import RESUME as RESUME
+
+ROOT = "AUTOX3D_CHECKPOINTS"  # the folder of all checkpoints; default: checkpoints
+FORMAT = 1
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+_stop = False
+
+
+class Damaged(Exception):
+    """A checkpoint that is not what was written."""
+
+
+def stop_requested() -> bool:
+    """Whether SIGTERM or Ctrl-C has come: save at the next step and exit with RESUME."""
+    return _stop
+
+
+def _request_stop(number: int, _frame: object) -> None:
+    global _stop
+    _stop = True
+    if number == signal.SIGINT:  # whoever presses Ctrl-C again does not want to wait
+        signal.signal(number, signal.default_int_handler)
+
+
+def fingerprint(**parts: Any) -> str:
+    """16 hex digits of everything that the result follows from.
+
+    A part is plain data, a dataclass, or a Path: the content of that file or folder.
+    """
+    text = json.dumps(_plain(parts), sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def folder(stage: str, **parts: Any) -> Path:
+    """`checkpoints/train-0123456789abcdef`: the same under every engine and in every process."""
+    return Path(os.environ.get(ROOT, "checkpoints")) / f"{stage}-{fingerprint(**parts)}"
+
+
+class Checkpoints:
+    """The checkpoints of one run, in a folder that one job at a time may write.
+
+    Inside `with`, SIGTERM and Ctrl-C set `stop_requested`. `writes=False` is for the ranks other
+    than 0: they read, and hear the signal.
+    """
+
+    def __init__(self, folder: Path, keep: int = 3, *, writes: bool = True) -> None:
+        self.folder, self.keep, self.writes = folder, keep, writes
+        self._claim = Claim(folder / "claim.json")
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        """Raises Refused when another job is at work here."""
+        global _stop
+        _stop = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._before[number] = signal.signal(number, _request_stop)
+        if self.writes:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._claim.take()
+            for left in self.folder.glob("*.part"):
+                left.unlink()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._claim.give_back()
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def save(self, step: int, state: dict[str, Any], *, best: bool = False) -> None:
+        """Writes the state of `step`, then drops all but the last `keep` (and the best).
+
+        Raises:
+            Refused: no room, or another job has taken the folder; the older ones stand.
+            TypeError: the state holds something that could not be read back.
+        """
+        if not self.writes:
+            return
+        _must_be_plain(state, "state")
+        self._claim.must_be_ours()
+        also = self.folder / "best.ckpt" if best else None
+        try:
+            _write(self._name(step), _packed(step, state), also)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            raise Refused(self._no_room(step)) from error
+        for old in self._steps()[: -self.keep]:
+            self._name(old).unlink()
+
+    def newest(self) -> tuple[int, dict[str, Any]] | None:
+        """The newest intact (step, state), tensors on the CPU; None before the first.
+
+        Raises:
+            Refused: there are checkpoints and none is intact.
+        """
+        steps = self._steps()
+        for step in reversed(steps):
+            try:
+                return step, _read(self._name(step))
+            except Damaged as error:
+                _say(f"{self._name(step)}: damaged: {error}. Taking the one before.")
+        if steps:
+            raise Refused(
+                f"{self.folder}: none of its {len(steps)} checkpoints is intact. "
+                "Delete the folder to start over."
+            )
+        return None
+
+    def best(self) -> dict[str, Any] | None:
+        """The state last saved with `best=True`."""
+        path = self.folder / "best.ckpt"
+        try:
+            return _read(path) if path.exists() else None
+        except Damaged as error:
+            raise Refused(f"{path}: {error}. Delete it, and the best is found anew.") from error
+
+    def standing(self) -> str:
+        """Where the run resumes, in words."""
+        steps = self._steps()
+        return f"step {steps[-1]} is kept, and the run resumes there" if steps else "none is kept"
+
+    def _name(self, step: int) -> Path:
+        return self.folder / f"step-{step:09d}.ckpt"
+
+    def _steps(self) -> list[int]:
+        """Of all complete files, ascending."""
+        return sorted(int(path.stem[5:]) for path in self.folder.glob("step-*.ckpt"))
+
+    def _no_room(self, step: int) -> str:
+        return (
+            f"{self.folder}: no room for step {step}; {self.standing()}. "
+            "Free some space and run again."
+        )
+
+
+def _packed(step: int, state: dict[str, Any]) -> bytes:
+    """The whole file."""
+    body = io.BytesIO()
+    about = {"format": FORMAT, "step": step, "commit": head()[:12], "torch": torch.__version__}
+    body.write(json.dumps(about).encode() + b"\n")
+    torch.save(state, body)
+    data = body.getvalue()
+    return hashlib.sha256(data).hexdigest().encode() + b"\n" + data
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Raises Damaged where a single bit is not as it was written."""
+    digest, _, data = path.read_bytes().partition(b"\n")
+    if hashlib.sha256(data).hexdigest().encode() != digest:
+        raise Damaged("its SHA-256 does not fit")
+    line, _, body = data.partition(b"\n")
+    about = json.loads(line)
+    if about["format"] != FORMAT:
+        raise Refused(
+            f"{path}: format {about['format']}, not {FORMAT}. Use the version that made it."
+        )
+    if about["commit"] != head()[:12]:
+        _say(f"{path}: made at commit {about['commit']}, resumed at {head()[:12]}.")
+    return torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+
+
+def _write(name: Path, data: bytes, also: Path | None) -> None:
+    """Atomic and durable: the name stands for the whole content, whenever the power goes.
+
+    The name comes last: where it stands, `also` does.
+    """
+    part = name.with_suffix(".part")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if also:
+            _link(part, also)
+        part.replace(name)
+    finally:
+        part.unlink(missing_ok=True)
+    _sync_folder(name.parent)
+
+
+def _link(name: Path, other: Path) -> None:
+    """A second name for the same bytes, or a copy where the file system knows no links."""
+    part = other.with_suffix(".part")
+    part.unlink(missing_ok=True)
+    try:
+        part.hardlink_to(name)
+    except OSError as error:
+        if error.errno in FULL:
+            raise
+        shutil.copyfile(name, part)
+    part.replace(other)
+
+
+def _sync_folder(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _must_be_plain(value: Any, place: str) -> None:
+    """What `torch.load(weights_only=True)` gives back, and nothing else."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _must_be_plain(key, f"{place}, a key")
+            _must_be_plain(item, f"{place}[{key!r}]")
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            _must_be_plain(item, f"{place}[{index}]")
+    elif not (value is None or type(value) in (bool, int, float, str) or torch.is_tensor(value)):
+        raise TypeError(f"{place} is a {type(value).__name__}: save tensors and plain data only")
+
+
+def _plain(value: Any) -> Any:
+    """Data that JSON writes in one way only."""
+    if isinstance(value, Path):
+        return dict(_digests(value))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)
+        }
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise TypeError(f"no fingerprint of a {type(value).__name__}")
+
+
+def _digests(path: Path) -> Iterator[tuple[str, str]]:
+    """The SHA-256 of a file, or of each file of a folder, by its name there."""
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    if not files:
+        raise Refused(f"{path}: not there. Run the stage that makes it (dvc repro).")
+    for file in files:
+        with file.open("rb") as opened:
+            name = "" if file == path else file.relative_to(path).as_posix()
+            yield name, hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

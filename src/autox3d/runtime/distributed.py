@@ -1,0 +1,135 @@
+"""The processes of one job: who they are, and what they say to each other.
+
+`autox3d.runtime.launch` starts them. A process that is alone talks to nobody and needs no launcher.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from autox3d.core.errors import Refused
+
+T = TypeVar("T")
+TIMEOUT = float(os.environ.get("AUTOX3D_TIMEOUT", "1800"))  # s that a rank waits for the others
+
+
+class Lost(Refused):
+    """Another rank died, hung or came to another value."""
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among the `size` processes of the job."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    def sum_(self, tensors: Sequence[Tensor]) -> None:
+        """Each tensor becomes its sum over the ranks, in place: one message for each dtype."""
+        if self.size == 1:
+            return
+        for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):
+            bucket = [tensor for tensor in tensors if tensor.dtype == dtype]
+            flat = torch.cat([tensor.detach().reshape(-1) for tensor in bucket])
+            with self._naming("sum"):
+                dist.all_reduce(flat)
+            pieces = flat.split([tensor.numel() for tensor in bucket])
+            with torch.no_grad():
+                for tensor, piece in zip(bucket, pieces, strict=True):
+                    tensor.copy_(piece.view(tensor.shape))
+
+    def gather(self, value: T) -> list[T]:
+        """Every rank's value, in the order of the ranks, on every rank."""
+        if self.size == 1:
+            return [value]
+        values: list[T] = [value] * self.size
+        with self._naming("gather"):
+            dist.all_gather_object(values, value)
+        return values
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is up on any rank."""
+        if self.size == 1:
+            return flag
+        raised = torch.tensor(int(flag), device=self.device)
+        self.sum_([raised])
+        return bool(raised.item())
+
+    def barrier(self) -> None:
+        """Waits until every rank is here."""
+        self.any(False)
+
+    def agree(
+        self, what: str, value: Tensor | bytes | str | float, way_out: str = "Report this error."
+    ) -> None:
+        """Holds that the value is the same, to the last bit, on every rank.
+
+        Raises:
+            Lost: on every rank, naming those that differ from rank 0.
+        """
+        digests = self.gather(_digest(value))
+        odd = [str(rank) for rank, digest in enumerate(digests) if digest != digests[0]]
+        if odd:
+            ranks = ", ".join(odd)
+            raise Lost(f"{self}: {what} of rank {ranks} differs from rank 0's. {way_out}")
+
+    def __str__(self) -> str:
+        return f"rank {self.rank} of {self.size} ({socket.gethostname()}, pid {os.getpid()})"
+
+    @contextmanager
+    def _naming(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:  # of gloo and NCCL
+            reason = re.sub(r"^\[\S+\] ", "", str(error)).partition(". ")[0]
+            raise Lost(f"{self}: lost the others in '{what}' ({reason}). Run again.") from error
+
+
+@contextmanager
+def join() -> Iterator[World]:
+    """Joins the job's other processes: NCCL between GPUs, gloo between CPUs, nothing when alone.
+
+    A rank that leaves with an error ends the job: the launcher stops the others.
+    """
+    rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    device = torch.device("cpu")
+    if torch.cuda.is_available():
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+    world = World(rank, size, device)
+    if size == 1:
+        yield world
+        return
+    with world._naming("join"):  # a rank may die before all have met
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
+            timeout=timedelta(seconds=TIMEOUT),
+            device_id=device if device.type == "cuda" else None,
+        )
+    try:
+        yield world
+        world.barrier()
+    finally:
+        dist.destroy_process_group()
+
+
+def _digest(value: Tensor | bytes | str | float) -> str:
+    if isinstance(value, Tensor):
+        plain = value.detach().cpu().contiguous().reshape(-1)
+        data = plain.view(torch.uint8).numpy().tobytes()
+        return hashlib.sha256(f"{value.dtype} {tuple(value.shape)}".encode() + data).hexdigest()
+    data = value if isinstance(value, bytes) else repr(value).encode()
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,119 @@
+r"""Starts a stage with one process for each GPU of the job, on all its nodes, through torchrun.
+
+    python -m autox3d.runtime.launch train --genotype results/genotypes/s.yaml ...
+
+Where there is no GPU, and on a single one, the stage runs in this process. AUTOX3D_PROCESSES=2
+asks for two CPU processes a node instead. So the command reads the same everywhere.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import runpy
+import signal
+import sys
+import tempfile
+from typing import NoReturn
+
+import torch
+
+from autox3d.core.errors import Refused
+from autox3d.runtime import slurm
+from autox3d.runtime.program import RESUME, run
+
+GRACE = 60  # s that the ranks have to save a checkpoint after SIGTERM
+
+
+def main() -> None:
+    """Finds the job's processes and nodes, and hands over."""
+    module, flags = _stage()
+    processes = _processes()
+    node = slurm.here()
+    if node is None and (count := slurm.nodes()) > 1:
+        sys.exit(slurm.on_every_node([sys.executable, "-m", __spec__.name, *sys.argv[1:]], count))
+    if node is None and processes == 1:
+        sys.argv = [module, *flags]
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    else:
+        _torchrun(processes, node, ["-m", module, *flags])
+
+
+def _stage() -> tuple[str, list[str]]:
+    """The module of the stage that is named on the command line, and its flags."""
+    name, *flags = sys.argv[1:] or [""]
+    module = f"autox3d.stages.{name}"
+    if not name.isidentifier() or importlib.util.find_spec(module) is None:
+        raise Refused(f"launch: no stage '{name}'. Its name is that of a file in autox3d/stages.")
+    return module, flags
+
+
+def _processes() -> int:
+    """Processes of this node; their threads share its cores."""
+    forced = os.environ.get("AUTOX3D_PROCESSES")
+    if forced is None:
+        processes = torch.cuda.device_count() or 1
+    elif forced.isdecimal() and int(forced) > 0:
+        processes = int(forced)
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    else:
+        raise Refused(f"AUTOX3D_PROCESSES: must be a number from 1 on, not '{forced}'.")
+    if "OMP_NUM_THREADS" not in os.environ:
+        cores = min(torch.get_num_threads(), int(os.environ.get("SLURM_CPUS_ON_NODE", "65536")))
+        threads = max(1, cores // processes - 1)  # a core of each process is the loader's
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+        torch.set_num_threads(threads)
+    return processes
+
+
+def _torchrun(processes: int, node: slurm.Node | None, command: list[str]) -> NoReturn:
+    """Exits as the ranks do: 0, RESUME if they were told to stop, 1 with a line if one failed."""
+    logging.disable(logging.ERROR)  # torchrun's own: our last line says it all
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.rendezvous import RendezvousError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    alone = node is None
+    scratch = tempfile.TemporaryDirectory(prefix="autox3d-")
+    config = LaunchConfig(
+        min_nodes=1 if alone else node.nodes,
+        max_nodes=1 if alone else node.nodes,
+        nproc_per_node=processes,
+        run_id="alone" if alone else node.job,
+        rdzv_backend="c10d",
+        rdzv_endpoint="127.0.0.1:0" if alone else node.meeting,
+        rdzv_configs={"is_host": True if alone else node.host},
+        local_addr="127.0.0.1" if alone else None,
+        logs_specs=DefaultLogsSpecs(log_dir=scratch.name),
+        max_restarts=0,  # a retry of the job resumes
+        shutdown_timeout=GRACE,
+    )
+    try:
+        elastic_launch(config, sys.executable)(*command)
+    except SignalException:
+        sys.exit(RESUME)
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        if failure.exitcode == RESUME:
+            sys.exit(RESUME)
+        raise Refused(f"launch: {_end(rank, failure.exitcode, failure.pid)}") from None
+    except RendezvousError:
+        name = os.environ.get("SLURMD_NODENAME", "this node")
+        raise Refused(f"launch: {name} lost the other nodes. Their reason stands above.") from None
+    finally:
+        scratch.cleanup()
+    sys.exit(0)
+
+
+def _end(rank: int, status: int, pid: int) -> str:
+    """How a rank ended, and what to do."""
+    if status >= 0:
+        return f"rank {rank} (pid {pid}) ended with status {status}. Its reason stands above."
+    name = signal.Signals(-status).name
+    return f"rank {rank} (pid {pid}) was killed by {name}. Run again: it resumes."
+
+
+if __name__ == "__main__":
+    run(main)

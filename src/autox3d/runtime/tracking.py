@@ -1,0 +1,228 @@
+"""MLflow mirrors what the stages log; they never wait for it, nor for the network.
+
+A stage writes a journal, one JSON line a record, under `.mlflow-spool/`. A second process,
+`autox3d.runtime.mirror`, reads the journal and sends it, so that neither MLflow's import nor its
+requests share the training process (and no half-done import is caught by a fork of a data worker).
+What is not sent, because the server is away or the machine died, stays in the journal; the next
+run sends it, or
+
+    python -m autox3d.runtime.mirror replay
+
+`MLFLOW_TRACKING_URI` names the server; without it, `sqlite:///mlflow.db` in the working
+directory. `MLFLOW_EXPERIMENT_NAME` names the experiment. `AUTOX3D_TRACKING=off` writes nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+from autox3d.runtime.git import head
+
+SPOOL = Path(".mlflow-spool")
+PROJECT = "autox3d"
+KEY = "run_key"  # the tag that finds a run again
+# s that a stage waits for its last records; the sender goes on without it, save in a SLURM job
+PATIENCE = 30.0 if "SLURM_JOB_ID" in os.environ else 2.0
+Record = dict[str, Any]
+
+
+class Run:
+    """One run as its stage sees it: methods of which none can fail for the network."""
+
+    def __init__(self, journal: Path | None) -> None:
+        self.journal = journal
+        self._file = _open_locked(journal) if journal else None
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Values of one step; microseconds."""
+        values = {name: float(value) for name, value in metrics.items()}
+        self._append({"step": int(step), "time": now(), "metrics": values})
+
+    def artifact(self, path: Path) -> None:
+        """A small file, as it is now (its copy waits in the spool)."""
+        if kept := self._keep(path, shutil.copyfile):
+            self._append({"artifact": kept})
+
+    def model(self, folder: Path) -> None:
+        """A trained network's folder, for MLflow's registry: the newest version of `autox3d-s`."""
+        if kept := self._keep(folder, shutil.copytree):
+            name = plain(f"{_experiment()}-{folder.name}").replace("/", "_")
+            self._append({"model": kept, "name": name, "time": now()})
+
+    def _keep(self, path: Path, copy: Callable[[Path, Path], object]) -> str | None:
+        """The copy's place in the spool; None where there is none, or no room in it."""
+        if not self._file or not self.journal:
+            return None
+        kept = self.journal.with_suffix("") / f"{time.time_ns()}" / path.name
+        try:
+            kept.parent.mkdir(parents=True)
+            copy(path, kept)
+        except OSError as error:
+            reason = error.strerror or "its files cannot be copied"  # shutil.Error has a list
+            print(f"{kept}: {reason}. {path} is not tracked.", file=sys.stderr)
+            return None
+        return str(kept.relative_to(self.journal.parent))
+
+    def _append(self, record: Record) -> None:
+        if not self._file:
+            return
+        try:
+            line = f"{json.dumps(record)}\n".encode()
+            if self._file.write(line) != len(line):  # the last bytes that there was room for
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:  # a full disk: the stage's own files decide what becomes of it
+            print(f"{self.journal}: {error.strerror}. No more is tracked.", file=sys.stderr)
+            self._file = None
+
+
+@contextmanager
+def run(
+    stage: str,
+    name: str,
+    params: Mapping[str, object],
+    tags: Mapping[str, str],
+    resume: Path | None = None,
+) -> Iterator[Run]:
+    """A run `stage@name` while the block lasts: finished, failed, or killed by a signal.
+
+    Args:
+        stage: of dvc.yaml.
+        name: of the network, or "" where the stage stands once.
+        params: plain data; tables within it become `table.name`.
+        tags: what else identifies the run, such as the fingerprint of its data.
+        resume: small file that keeps the run's key; a stage that resumes goes on in the same run.
+    """
+    if os.environ.get("AUTOX3D_TRACKING") == "off" or os.environ.get("RANK", "0") != "0":
+        yield Run(None)
+        return
+    key = _key(resume)
+    try:
+        SPOOL.mkdir(exist_ok=True)
+        mirrored = Run(SPOOL / f"{key}-{time.time_ns()}.jsonl")
+    except OSError as error:
+        print(f"{SPOOL}: {error.strerror}. This run is not tracked.", file=sys.stderr)
+        yield Run(None)
+        return
+    mirrored._append(_header(key, f"{stage}@{name}" if name else stage, params, tags))
+    sender = _start_sender(mirrored)
+    status = "FAILED"
+    try:
+        yield mirrored
+        status = "FINISHED"
+    except (KeyboardInterrupt, SystemExit):
+        status = "KILLED"
+        raise
+    finally:
+        mirrored._append({"end": status, "time": now()})
+        _wait(sender, mirrored)
+
+
+def _open_locked(journal: Path) -> FileIO:
+    """A new journal, never seen without its lock: who finds one unlocked takes it for left."""
+    part = journal.with_suffix(".part")
+    file = part.open("ab", buffering=0)
+    fcntl.flock(file, fcntl.LOCK_EX)
+    part.rename(journal)
+    return file
+
+
+def _key(resume: Path | None) -> str:
+    if resume and resume.exists():
+        return resume.read_text(encoding="utf-8").strip()
+    key = uuid.uuid4().hex
+    if resume:
+        resume.parent.mkdir(parents=True, exist_ok=True)
+        part = resume.with_name(f".{resume.name}.part")
+        part.write_text(key + "\n", encoding="utf-8")
+        part.replace(resume)
+    return key
+
+
+def _experiment() -> str:
+    return os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
+
+
+def _header(key: str, name: str, params: Mapping[str, object], tags: Mapping[str, str]) -> Record:
+    program = Path(sys.argv[0]).name
+    source = {"mlflow.source.name": program, "mlflow.source.type": "LOCAL"}
+    source["command"] = " ".join([program, *sys.argv[1:]])
+    source |= {"mlflow.source.git.commit": head(), "dvc.stage": name, KEY: key}
+    return {
+        "key": key,
+        "name": name,
+        "experiment": _experiment(),
+        "time": now(),
+        "params": {plain(k): str(v)[:6000] for k, v in _flat(params).items()},
+        "tags": source | {plain(k): str(v)[:5000] for k, v in tags.items()},
+    }
+
+
+def _flat(params: Mapping[str, object]) -> dict[str, object]:
+    """{"sampling": {"flip": False}} -> {"sampling.flip": False}."""
+    flat: dict[str, object] = {}
+    for name, value in params.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{name}.{inner}": v for inner, v in _flat(value).items()}
+        else:
+            flat[name] = value
+    return flat
+
+
+def plain(name: str) -> str:
+    """MLflow's names hold letters, digits and these."""
+    return "".join(c if c.isalnum() or c in "_-. /" else "_" for c in name)
+
+
+def now() -> int:
+    """Milliseconds, as MLflow counts."""
+    return time.time_ns() // 1_000_000
+
+
+def _start_sender(mirrored: Run) -> subprocess.Popen[bytes]:
+    """In a session of its own, so that Ctrl-C or a dying stage does not take it down.
+
+    It inherits the lock on the journal: as long as either lives, nobody else sends it.
+    """
+    assert mirrored.journal
+    assert mirrored._file
+    command = [sys.executable, "-m", "autox3d.runtime.mirror", "follow"]
+    with mirrored.journal.with_suffix(".log").open("wb") as log:
+        return subprocess.Popen(
+            [*command, str(mirrored.journal), str(os.getpid())],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=[mirrored._file.fileno()],
+            start_new_session=True,
+        )
+
+
+def _wait(sender: subprocess.Popen[bytes], mirrored: Run) -> None:
+    """Says one line if the server was away; a sender that is only slow goes on alone."""
+    assert mirrored.journal
+    if mirrored._file:
+        mirrored._file.close()
+    try:
+        status = sender.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        sender.returncode = 0  # no longer ours: Popen would warn of it
+        return
+    if status:
+        print(
+            f"{mirrored.journal}: not sent to MLflow (why: {mirrored.journal.with_suffix('.log')})."
+            " The next run sends it, or: python -m autox3d.runtime.mirror replay",
+            file=sys.stderr,
+        )

@@ -1,0 +1,309 @@
+"""The space that the search chooses from: a genotype whose columns list candidates.
+
+A draw is one number for each choice: the number of the candidate that it takes. Choices come group
+by group, in the order of `CHOICES`. A list of one candidate is a choice too, already taken.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from autox3d.core import schema
+from autox3d.core.errors import Refused
+from autox3d.core.schema import table
+from autox3d.search.channel_sets import Ring, Selection, exact, indices, ring
+from autox3d.sizing.cost import cost
+from autox3d.vision.arch.genotype import (
+    Attention,
+    BlockStyle,
+    Count,
+    Genotype,
+    Group,
+    Head,
+    Input,
+    Kernel,
+    Positive,
+    Stem,
+)
+
+Draw = tuple[int, ...]
+CHOICES = ("kernel", "expansion", "channels", "attention")
+SOME = Field(min_length=1)
+TRIED = 100_000  # random networks that are looked at for some of a given cost
+
+
+@table
+class Candidates:
+    """One row of the space: blocks that share their choices."""
+
+    kernel: Annotated[tuple[Kernel, ...], SOME]
+    expansion: Annotated[tuple[Positive, ...], SOME]
+    channels: Annotated[tuple[Count, ...], SOME]
+    blocks: Count
+    stride: Literal[1, 2]
+    squeeze_excite: Literal["even", "all", "none"]
+    attention: Annotated[tuple[Literal["none", "glore", "nonlocal"], ...], SOME]
+
+
+class Choice(NamedTuple):
+    """One thing that the search decides."""
+
+    group: int  # its row, from 0
+    column: str  # of `CHOICES`
+    candidates: tuple[Any, ...]
+
+
+class Axes(NamedTuple):
+    """The rings that the shared kernels of a group are cut by."""
+
+    inputs: Ring  # of the stage before, or of this one
+    outputs: Ring  # of this stage: one for all of its groups, so that equal width is equal set
+    expansions: Ring
+
+
+@table
+class Space:
+    """All networks that the search may find."""
+
+    name: str
+    input: Input
+    stem: Stem
+    expansion_of: Literal["in", "out"]
+    block: BlockStyle
+    attention: Attention
+    groups: Annotated[tuple[Candidates, ...], SOME]
+    head: Head
+
+    @staticmethod
+    def load(path: Path) -> Space:
+        """Raises Refused: a mistake in the file, or candidates that share no grid."""
+        space = schema.load(path, Space)
+        for row, (group, axes) in enumerate(zip(space.groups, space.axes("fair"), strict=True)):
+            for column in CHOICES:
+                listed = getattr(group, column)
+                if len(set(listed)) < len(listed):
+                    place = f"'groups', row {row + 1}, '{column}'"
+                    raise Refused(f"{path}: {place} names a candidate twice. Delete one.")
+            _check_grid(path, row, space, axes)
+        _check_stem(path, space, space.axes("fair")[0])
+        return space
+
+    @cached_property
+    def choices(self) -> tuple[Choice, ...]:
+        """Everything to be decided, in the order of a draw."""
+        return tuple(
+            Choice(row, column, getattr(group, column))
+            for row, group in enumerate(self.groups)
+            for column in CHOICES
+        )
+
+    @property
+    def size(self) -> int:
+        """How many networks there are."""
+        return math.prod(len(choice.candidates) for choice in self.choices)
+
+    def genotype(self, draw: Draw, name: str) -> Genotype:
+        """The network that a draw stands for."""
+        taken = [choice.candidates[i] for choice, i in zip(self.choices, draw, strict=True)]
+        rows = zip(self.groups, _rows(taken), strict=True)
+        return Genotype(
+            name=name,
+            input=self.input,
+            stem=self.stem,
+            expansion_of=self.expansion_of,
+            block=self.block,
+            attention=self.attention,
+            groups=tuple(
+                Group(
+                    **dict(zip(CHOICES, row, strict=True)),
+                    blocks=group.blocks,
+                    stride=group.stride,
+                    squeeze_excite=group.squeeze_excite,
+                )
+                for group, row in rows
+            ),
+            head=self.head,
+        )
+
+    def draw(self, genotype: Genotype) -> Draw:
+        """The draw that stands for a network.
+
+        Raises:
+            ValueError: the network is not in the space.
+        """
+        if len(genotype.groups) != len(self.groups):
+            raise ValueError(f"{genotype.name}: {len(genotype.groups)} groups, not as the space")
+        draw: list[int] = []
+        for choice in self.choices:
+            value = getattr(genotype.groups[choice.group], choice.column)
+            if value not in choice.candidates:
+                place = f"row {choice.group + 1}, {choice.column} {value}"
+                raise ValueError(f"{genotype.name}: {place} is not in the space {self.name}")
+            draw.append(choice.candidates.index(value))
+        if self.genotype(tuple(draw), genotype.name) != genotype:
+            raise ValueError(f"{genotype.name}: differs from the space in what is not searched")
+        return tuple(draw)
+
+    def axes(self, selection: Selection) -> list[Axes]:
+        """The rings of each group. A stage's groups share one ring of channels."""
+        stages = self._stages()
+        widths = {
+            stage: {
+                width
+                for row, group in enumerate(self.groups)
+                if stages[row] == stage
+                for width in group.channels
+            }
+            for stage in stages
+        }
+        rings = {stage: ring(listed, selection) for stage, listed in widths.items()}
+        found, inputs = [], ring([self.stem.channels], selection)
+        for row, group in enumerate(self.groups):
+            outputs = rings[stages[row]]
+            found.append(Axes(inputs, outputs, ring(group.expansion, selection)))
+            inputs = outputs
+        return found
+
+    def _stages(self) -> list[int]:
+        """The stage of each group, from 1: a stride of 2 begins one."""
+        found: list[int] = []
+        for group in self.groups:
+            begins = group.stride == 2 or not found
+            found.append((found[-1] if found else 0) + begins)
+        return found
+
+
+class SpaceCosts:
+    """Multiply-adds of every network of a space, from a table for each group.
+
+    What a group costs depends on its own choices and on the channels of the group before, so that
+    the cost of a draw is a sum of table entries, and its expectation a sum of small products.
+    """
+
+    def __init__(self, space: Space, classes: int) -> None:
+        first = space.genotype((0,) * len(space.choices), space.name)
+        whole = cost(first, classes)
+        self._stem = whole.parts[0].macs
+        self._groups: list[np.ndarray] = []  # (channels before, kernel, expansion, channels, unit)
+        side, before = whole.parts[0].side, (space.stem.channels,)
+        for row, group in enumerate(space.groups):
+            lists = [before, *(getattr(group, column) for column in CHOICES)]
+            macs = [
+                _group_macs(first, row, side, taken, classes) for taken in itertools.product(*lists)
+            ]
+            self._groups.append(np.array(macs, dtype=np.int64).reshape([len(x) for x in lists]))
+            side, before = whole.parts[row + 1].side, group.channels
+        last = [replace(first.groups[-1], channels=channels) for channels in before]
+        ends = [replace(first, groups=(*first.groups[:-1], group)) for group in last]
+        self._head = np.array([cost(end, classes).parts[-1].macs for end in ends], dtype=np.int64)
+
+    def of(self, draw: Draw) -> float:
+        """G multiply-adds a clip: `cost` of the draw's genotype."""
+        macs, before = self._stem, 0
+        for macs_of, row in zip(self._groups, _rows(draw), strict=True):
+            macs += int(macs_of[before, *row])
+            before = row[CHOICES.index("channels")]
+        return (macs + int(self._head[before])) / 1e9
+
+    def expected(self, probabilities: Sequence[Sequence[float]]) -> float:
+        """Mean over draws whose choices are independent, with these probabilities."""
+        macs, before = float(self._stem), np.ones(1)
+        for macs_of, row in zip(self._groups, _rows(probabilities), strict=True):
+            chances = [before, *(np.asarray(choice) for choice in row)]
+            for chance in reversed(chances):  # the last axis first
+                macs_of = macs_of @ chance
+            macs += float(macs_of)
+            before = np.asarray(row[CHOICES.index("channels")])
+        return (macs + float(self._head @ before)) / 1e9
+
+
+def within(
+    space: Space, costs: SpaceCosts, least: float, most: float, count: int, seed: int
+) -> list[Draw]:
+    """So many different networks, drawn uniformly, that cost `least` to `most` G multiply-adds.
+
+    Raises:
+        ValueError: `TRIED` draws had fewer.
+    """
+    rng = np.random.default_rng(seed)
+    found: dict[Draw, None] = {}
+    for _ in range(TRIED):
+        draw = tuple(int(rng.integers(len(choice.candidates))) for choice in space.choices)
+        if least <= costs.of(draw) <= most:
+            found[draw] = None
+        if len(found) == count:
+            return list(found)
+    raise ValueError(
+        f"{TRIED:,} random networks of {space.name}: {len(found)} different ones cost {least:g} to"
+        f" {most:g} G multiply-adds, not {count}"
+    )
+
+
+def _group_macs(first: Genotype, row: int, side: int, taken: tuple[Any, ...], classes: int) -> int:
+    """Multiply-adds of one group behind so many channels of `side` px."""
+    before, *choices = taken
+    group = replace(first.groups[row], **dict(zip(CHOICES, choices, strict=True)))
+    alone = replace(
+        first,
+        input=replace(first.input, crop=2 * side),  # the stem halves it
+        stem=replace(first.stem, channels=before),
+        groups=(group,),
+    )
+    return cost(alone, classes).parts[1].macs
+
+
+def _rows(taken: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """A flat draw's values, group by group."""
+    return [tuple(taken[i : i + len(CHOICES)]) for i in range(0, len(taken), len(CHOICES))]
+
+
+def _check_grid(path: Path, row: int, space: Space, axes: Axes) -> None:
+    """Inner channels and graph nodes must come in whole parts, halves of channels too."""
+    place = f"{path}: 'groups', row {row + 1}"
+    width, units = axes.outputs.step, space.groups[row].attention
+    sides = [axes.outputs] if space.expansion_of == "out" else [axes.inputs, axes.outputs]
+    for side in sides:
+        cell = side.step * axes.expansions.step
+        if cell.denominator != 1:
+            raise Refused(
+                f"{place}: {_text(side.step)} channels times {_text(axes.expansions.step)} of"
+                f" expansion make {_text(cell)} inner channels a part, not a whole number."
+                " Choose coarser steps."
+            )
+    nodes = width * exact(space.attention.nodes)
+    if "glore" in units and nodes.denominator != 1:
+        raise Refused(
+            f"{place}: {_text(width)} channels times {space.attention.nodes} make"
+            f" {_text(nodes)} graph nodes a part, not a whole number. Choose coarser steps."
+        )
+    if "nonlocal" in units and axes.outputs.count > 1 and width % 2:
+        raise Refused(
+            f"{place}: 'nonlocal' works on half of the channels, and {_text(width)} a part are odd."
+            " Choose even steps."
+        )
+
+
+def _check_stem(path: Path, space: Space, axes: Axes) -> None:
+    """Where the first shortcut may be the identity, it must add each channel to itself."""
+    width, ring = space.stem.channels, axes.outputs
+    if space.groups[0].stride == 2 or width not in space.groups[0].channels:
+        return
+    if indices(ring.arc(width), int(ring.step)) != list(range(width)):
+        raise Refused(
+            f"{path}: 'groups', row 1: {width} channels of stride 1, as many as the stem's, have"
+            f" another place in the shared kernel. Take stride 2, or leave {width} out."
+        )
+
+
+def _text(number: Fraction) -> str:
+    return f"{float(number):g}"

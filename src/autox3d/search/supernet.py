@@ -1,0 +1,322 @@
+"""All networks of a space in one set of weights (A3D 3.2, 4.2).
+
+The weights are those of the widest network. A path is the network of a draw whose weights are
+gathered out of them, so the two agree to the last bit. What the candidates share:
+
+    1x1x1 convolutions, squeeze-excite, head   shared by all, cut by the candidates' arcs
+    depthwise kernel and the norm behind it    one for each block type, cut likewise
+    attention unit                             one for each kind, cut likewise
+    stem, the head behind its first layer      shared whole
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from autox3d.core.errors import Refused
+from autox3d.search.channel_sets import Parts, Ring, Selection, cells, exact, indices
+from autox3d.search.space import Axes, Draw, Space
+from autox3d.vision.arch.genotype import Block, BlockStyle, Genotype, kernel_size
+from autox3d.vision.models.blocks import ResidualBlock
+from autox3d.vision.models.layers import ConvNorm, Pointwise
+from autox3d.vision.models.network import VideoNet, attention, initialise_layer
+from autox3d.vision.models.norm import BatchNorm
+
+# Which sets of channels cut the first and the second dimension of each layer's weight.
+# I in, O out, N inner, E hidden of squeeze-excite; M nodes and S states of GloRe, H half of O.
+CUTS = {
+    "expand.conv": "NI",
+    "expand.norm": "N",
+    "look.conv": "NN",  # the second one only where it is not depthwise
+    "look.norm": "N",
+    "gate.squeeze": "EN",
+    "gate.excite": "NE",
+    "project.conv": "ON",
+    "project.norm": "O",
+    "shortcut.conv": "OI",
+    "shortcut.norm": "O",
+    "states": "SO",
+    "nodes": "MO",
+    "mix": "MM",
+    "update": "SS",
+    "extend.conv": "OS",
+    "extend.norm": "O",
+    "theta": "HO",
+    "phi": "HO",
+    "g": "HO",
+    "out": "OH",
+    "norm": "O",
+}
+HEAD = "conv.conv.weight"  # the one weight of the head that the last group's choice cuts
+
+
+class Set(NamedTuple):
+    """Channels of the widest network: parts of so many channels each."""
+
+    parts: Parts
+    size: int
+
+
+class Supernet(nn.Module):
+    """The shared weights; each forward pass takes one draw.
+
+    Args:
+        space: what is searched
+        classes: number of them
+        dropout: before the last layer, in training
+        bn_clips: clips that share batch-norm statistics; no running ones are kept
+        selection: which parts of a shared kernel a candidate takes
+    """
+
+    def __init__(
+        self, space: Space, classes: int, dropout: float, bn_clips: int, selection: Selection
+    ) -> None:
+        super().__init__()
+        self.space, self.classes, self.dropout, self.bn_clips = space, classes, dropout, bn_clips
+        self.axes = space.axes(selection)
+        widest = widest_genotype(space, self.axes)
+        self.widest = VideoNet(widest, classes, dropout, bn_clips)
+        for number, row in enumerate(widest.blocks()):
+            self._widen(number, row)
+        for layer in self.widest.modules():
+            if isinstance(layer, BatchNorm):
+                layer.tracked = False
+        self._positions: dict[tuple[Set, torch.device], Tensor] = {}
+
+    def _widen(self, number: int, row: Block) -> None:
+        """Gives a block a kernel for each type, a shortcut, and a unit for each kind."""
+        group, block = self.space.groups[row.group], self.widest.blocks[number]
+        assert isinstance(block, ResidualBlock)
+        types = {
+            kernel: ResidualBlock(
+                replace(row, kernel=kernel_size(kernel)), self.space.block, self.bn_clips
+            )
+            for kernel in group.kernel
+        }
+        looks = nn.ModuleDict({kernel: made.look for kernel, made in types.items()})
+        block.add_module("look", looks)
+        if isinstance(block.shortcut, nn.Identity):  # needed where two groups differ in width
+            block.shortcut = ConvNorm(
+                Pointwise(row.channels_in, row.channels, stride=row.stride),
+                BatchNorm(row.channels, self.bn_clips),
+            )
+        kinds = {kind for kind in group.attention if "none" not in (kind, row.attention)}
+        units = {
+            kind: attention(replace(row, attention=kind), self.space.attention.nodes, self.bn_clips)
+            for kind in sorted(kinds)
+        }
+        self.widest.attention[number] = nn.ModuleDict(units)
+        for made in (looks, block.shortcut, self.widest.attention[number]):
+            made.apply(initialise_layer)
+
+    def train(self, mode: bool = True) -> Supernet:
+        """Evaluation switches dropout off, and nothing else: statistics stay the batch's own."""
+        super().train()
+        self.training = mode
+        self.widest.head.dropout = self.dropout if mode else 0.0
+        return self
+
+    def forward(self, clips: Tensor, draw: Draw) -> Tensor:
+        """(B, 3, T, H, W) -> logits (B, classes), by the batch's own statistics."""
+        genotype = self.space.genotype(draw, self.space.name)
+        sets = block_sets(genotype, self.axes)
+        x = self.widest.stem(clips.contiguous(memory_format=torch.channels_last_3d))
+        for number, row in enumerate(genotype.blocks()):
+            block, unit = wiring(
+                genotype.block,
+                self.bn_clips,
+                row.stride,
+                row.gate > 0,
+                row.channels_in == row.channels,
+                row.attention,
+            )
+            group = genotype.groups[row.group]
+            x = functional_call(block, self._block(number, block, group.kernel, sets[number]), x)
+            x = functional_call(unit, self._unit(number, unit, row.attention, sets[number]), x)
+        shared = self.widest.head.get_parameter(HEAD)
+        head = {HEAD: self._cut(shared, "-O", sets[-1])}
+        return functional_call(self.widest.head, head, x).mean(1)
+
+    def network(self, draw: Draw) -> VideoNet:
+        """The network of a draw with its own copy of the weights; running statistics unset."""
+        genotype = self.space.genotype(draw, self.space.name)
+        net = VideoNet(genotype, self.classes, self.dropout, self.bn_clips)
+        net.to(self.widest.head.get_parameter(HEAD).device)
+        sets = block_sets(genotype, self.axes)
+        with torch.no_grad():
+            weights: dict[str, Tensor] = {
+                name: weight
+                for name, weight in self.widest.named_parameters()
+                if name.startswith(("stem", "head"))
+            }
+            weights[f"head.{HEAD}"] = self._cut(weights[f"head.{HEAD}"], "-O", sets[-1])
+            for number, row in enumerate(genotype.blocks()):
+                block, unit = net.blocks[number], net.attention[number]
+                kernel = genotype.groups[row.group].kernel
+                parts = {
+                    f"blocks.{number}": self._block(number, block, kernel, sets[number]),
+                    f"attention.{number}": self._unit(number, unit, row.attention, sets[number]),
+                }
+                for prefix, part in parts.items():
+                    weights |= {f"{prefix}.{name}": weight for name, weight in part.items()}
+            net.load_state_dict(net.state_dict() | weights)
+        return net
+
+    def _block(
+        self, number: int, block: nn.Module, kernel: str, sets: dict[str, Set]
+    ) -> dict[str, Tensor]:
+        """The weights of a block, by the names that they have in a network."""
+        shared = self.widest.blocks[number]
+        found: dict[str, Tensor] = {}
+        for name, _ in block.named_parameters():
+            first, _, rest = name.partition(".")
+            typed = f"look.{kernel}.{rest}" if first == "look" else name
+            found[name] = self._cut(shared.get_parameter(typed), cuts(name), sets)
+        return found
+
+    def _unit(
+        self, number: int, unit: nn.Module, kind: str, sets: dict[str, Set]
+    ) -> dict[str, Tensor]:
+        """The weights of the unit of attention after a block; none for the identity."""
+        shared = self.widest.attention[number]
+        return {
+            name: self._cut(shared.get_parameter(f"{kind}.{name}"), cuts(name), sets)
+            for name, _ in unit.named_parameters()
+        }
+
+    def _cut(self, weight: Tensor, letters: str, sets: dict[str, Set]) -> Tensor:
+        """The rows and columns of a weight that the sets name; "-" leaves a dimension whole."""
+        for dimension, letter in enumerate(letters):
+            if letter != "-" and weight.shape[dimension] > 1:  # depthwise: a single column
+                weight = weight.index_select(dimension, self._index(sets[letter], weight.device))
+        return weight
+
+    def _index(self, chosen: Set, device: torch.device) -> Tensor:
+        """The channels of a set; the few that a space has are made once."""
+        key = chosen, device
+        if key not in self._positions:
+            self._positions[key] = torch.tensor(indices(*chosen), device=device)
+        return self._positions[key]
+
+
+@cache
+def wiring(
+    style: BlockStyle, bn_clips: int, stride: int, gate: bool, fits: bool, kind: str
+) -> tuple[nn.Module, nn.Module]:
+    """A block and the unit behind it without weights of their own; sizes come with the weights.
+
+    Args:
+        fits: whether the shortcut is the identity where the stride allows it
+        kind: of attention
+    """
+    row = Block(
+        group=0,
+        kernel=(1, 1),
+        channels_in=8,
+        inner=8,
+        channels=8 if fits else 16,
+        stride=stride,
+        gate=8 * gate,
+        attention=kind,
+    )
+    with torch.device("meta"):
+        pair = ResidualBlock(row, style, bn_clips), attention(row, 1.0, bn_clips)
+    for layer in (layer for module in pair for layer in module.modules()):
+        if isinstance(layer, BatchNorm):
+            layer.tracked = False
+    return pair
+
+
+def cuts(name: str) -> str:
+    """The letters of `CUTS` for a parameter; a bias has its weight's first one."""
+    layer, _, kind = name.rpartition(".")
+    return CUTS[layer] if kind == "weight" else CUTS[layer][0]
+
+
+def block_sets(genotype: Genotype, axes: list[Axes]) -> list[dict[str, Set]]:
+    """For every block of a network, where its channels stand in the widest one."""
+    found: list[dict[str, Set]] = []
+    ring, inputs = axes[0].inputs, tuple(range(axes[0].inputs.count))
+    for row in genotype.blocks():
+        group, here = genotype.groups[row.group], axes[row.group]
+        outputs = here.outputs.arc(group.channels)
+        spanned, side = (inputs, ring) if genotype.expansion_of == "in" else (outputs, here.outputs)
+        inner = cells(spanned, here.expansions.arc(group.expansion), here.expansions.count)
+        nodes = int(here.outputs.step * exact(genotype.attention.nodes))
+        width = int(here.outputs.step)
+        found.append(
+            {
+                "I": Set(inputs, int(ring.step)),
+                "O": Set(outputs, width),
+                "N": Set(tuple(inner), int(side.step * here.expansions.step)),
+                "E": Set(tuple(range(row.gate // 8)), 8),
+                "M": Set(outputs, nodes),
+                "S": Set(outputs, 2 * nodes),
+                "H": Set(outputs, width // 2),
+            }
+        )
+        ring, inputs = here.outputs, outputs
+    return found
+
+
+def widest_genotype(space: Space, axes: list[Axes]) -> Genotype:
+    """Every ring in full, and a unit of attention wherever one may stand."""
+    first = space.genotype((0,) * len(space.choices), space.name)
+    groups = [
+        replace(
+            group,
+            channels=_full(ring.outputs),
+            expansion=float(ring.expansions.count * ring.expansions.step),
+            attention=max(candidates.attention, key=lambda kind: kind != "none"),
+        )
+        for group, candidates, ring in zip(first.groups, space.groups, axes, strict=True)
+    ]
+    return replace(first, groups=tuple(groups))
+
+
+def _full(ring: Ring) -> int:
+    return int(ring.count * ring.step)
+
+
+@torch.no_grad()
+def load_weights(net: Supernet, path: Path, stage: str) -> dict[str, Tensor]:
+    """Takes over the weights of a file that `stage` wrote, as `weight.<name>`; all that it holds.
+
+    Raises:
+        Refused: the file is missing, or holds the weights of another space.
+    """
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise Refused(f"{path}: no weights ({error}). Run `{stage}` again.") from error
+    for name, weight in net.named_parameters():
+        found = tensors.get(f"weight.{name}")
+        if found is None or found.shape != weight.shape:
+            raise Refused(f"{path}: '{name}' does not fit {net.space.name}. Run `{stage}` again.")
+        weight.copy_(found)
+    return tensors
+
+
+@torch.no_grad()
+def calibrate(net: VideoNet, batches: Iterable[Tensor]) -> None:
+    """Gives a network running statistics: the plain mean over batches of (B, 3, T, H, W).
+
+    The supernet keeps none, since every path would need its own.
+    """
+    norms = [layer for layer in net.modules() if isinstance(layer, BatchNorm)]
+    net.train()
+    for number, clips in enumerate(batches, 1):
+        for norm in norms:
+            norm.momentum = 1 / number
+        net(clips)
+    net.eval()

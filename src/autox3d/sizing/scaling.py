@@ -1,0 +1,68 @@
+"""Genotypes made from a genotype: other sizes, thinner, or without time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from autox3d.vision.arch.genotype import Genotype, Group, Input, round_to_8
+
+
+def scaled(genotype: Genotype, name: str, clip: Input, depth: float) -> Genotype:
+    """The network for other clips, each stage `depth` times as deep (A3D supplement, Table 2b)."""
+    groups = (group for stage in genotype.stages() for group in deepened(stage, depth))
+    return replace(genotype, name=name, input=clip, groups=tuple(groups))
+
+
+def deepened(stage: list[Group], depth: float) -> list[Group]:
+    """A stage with `depth` times its blocks: as many in all as its rounded product.
+
+    A group of one block keeps its one, and the next group of the stage takes the rest:
+    1 + 2 blocks become 1 + 5.
+    """
+    groups: list[Group] = []
+    owed = 0.0
+    for group in stage:
+        owed += depth * group.blocks
+        single = group.blocks == 1 and len(groups) < len(stage) - 1
+        blocks = 1 if single else max(1, nearest(owed))
+        owed -= blocks
+        groups.append(replace(group, blocks=blocks))
+    return groups
+
+
+def thinned(genotype: Genotype, name: str, clip: Input, width: float, depth: float) -> Genotype:
+    """All channels times `width`, in eights, and all stages times `depth`, for other clips."""
+
+    def thin(channels: int) -> int:
+        return channels if width == 1 else round_to_8(width * channels)
+
+    small = scaled(genotype, name, clip, depth)
+    groups = (replace(group, channels=thin(group.channels)) for group in small.groups)
+    return replace(
+        small,
+        stem=replace(small.stem, channels=thin(small.stem.channels)),
+        groups=tuple(groups),
+        head=replace(
+            small.head, channels=thin(small.head.channels), hidden=thin(small.head.hidden)
+        ),
+    )
+
+
+def without_time(genotype: Genotype, name: str) -> Genotype:
+    """The same with every kernel one frame long: it sees frames, but not their order."""
+    groups = (replace(g, kernel=f"t1_{g.kernel.split('_')[1]}") for g in genotype.groups)
+    return replace(
+        genotype, name=name, stem=replace(genotype.stem, temporal_kernel=1), groups=tuple(groups)
+    )
+
+
+def without_attention(genotype: Genotype, name: str) -> Genotype:
+    """The same with every unit of attention passed through."""
+    groups = tuple(replace(group, attention="none") for group in genotype.groups)
+    return replace(genotype, name=name, groups=groups)
+
+
+def nearest(number: float) -> int:
+    """The nearest whole number, halves up."""
+    return math.floor(number + 0.5)

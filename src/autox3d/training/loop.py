@@ -1,0 +1,172 @@
+"""Training: a straight line of steps, each one the mean gradient of a fixed number of clips.
+
+A step's batch comes in chunks of fixed size. A chunk shares batch-norm statistics and draws its
+dropout from its own number, and running statistics move once a step; so the number of processes
+that share a step's chunks changes nothing but the order of the gradient's sum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from autox3d.vision.clips.augment import Clips, chunk_count, chunks
+from autox3d.vision.learning.schedule import cosine
+from autox3d.vision.learning.statistics import Running
+
+
+class Processes(Protocol):
+    """The processes that share each step: `autox3d.runtime.distributed.World`."""
+
+    @property
+    def size(self) -> int:
+        """How many."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Of this one."""
+        ...
+
+    def sum_(self, tensors: list[Tensor]) -> None:
+        """Each tensor becomes its sum over the processes, in place."""
+        ...
+
+
+class NotFinite(FloatingPointError):
+    """A step's loss or gradient is not finite; it has updated no weight."""
+
+    def __init__(self, line: str, chunks: list[int]) -> None:
+        super().__init__(line)
+        self.chunks = chunks  # whose loss is not finite, by their numbers in the step
+
+
+class Recipe(NamedTuple):
+    """The numbers of a run that the loop needs."""
+
+    seed: int
+    epochs: int
+    steps: int  # an epoch
+    warmup: int  # steps
+    peak: float  # learning rate, already scaled with the batch
+    batch: int  # clips a step, over all processes
+    chunk: int  # clips that share batch-norm statistics
+
+
+class Step(NamedTuple):
+    """What one step did; sums over the clips of all processes."""
+
+    epoch: int
+    step: int  # in its epoch
+    rate: float
+    loss: float  # nats, sum over the batch
+    hits: float  # clips whose best class is right
+
+
+class State:
+    """Everything that a later process needs to go on to the same bits."""
+
+    def __init__(self, net: nn.Module, optimiser: torch.optim.Optimizer) -> None:
+        self.net, self.optimiser = net, optimiser
+        self.epoch, self.step = 0, 0  # the next step to do
+        self.history: list[dict[str, float]] = []  # one row for each epoch that is done
+        self.sums = [0.0, 0.0]  # loss and hits of the epoch so far
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain data only."""
+        return {
+            "net": self.net.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "epoch": self.epoch,
+            "step": self.step,
+            "history": self.history,
+            "sums": self.sums,
+        }
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Takes over a saved state."""
+        self.net.load_state_dict(saved["net"])
+        self.optimiser.load_state_dict(saved["optimiser"])
+        self.epoch, self.step = saved["epoch"], saved["step"]
+        self.history, self.sums = list(saved["history"]), list(saved["sums"])
+
+
+def fit(
+    state: State,
+    recipe: Recipe,
+    batches: Callable[[int, int], Iterable[Clips]],
+    world: Processes,
+) -> Iterator[Step]:
+    """Trains from where `state` stands, and hands over after every step.
+
+    Args:
+        batches: (epoch, first step) -> the batches of the rest of that epoch.
+
+    Raises:
+        NotFinite: on every process; the weights are those before the step.
+    """
+    while state.epoch < recipe.epochs:
+        for batch in batches(state.epoch, state.step):
+            done = state.epoch * recipe.steps + state.step
+            rate = cosine(done, recipe.epochs * recipe.steps, recipe.warmup, recipe.peak)
+            loss, hits = _step(state, recipe, batch, world, done, rate)
+            state.sums = [state.sums[0] + loss, state.sums[1] + hits]
+            step = Step(state.epoch, state.step, rate, loss, hits)
+            state.step += 1
+            yield step
+        state.epoch, state.step, state.sums = state.epoch + 1, 0, [0.0, 0.0]
+
+
+def _step(
+    state: State, recipe: Recipe, batch: Clips, world: Processes, done: int, rate: float
+) -> tuple[float, float]:
+    """One update; (loss, hits) summed over the clips of all processes."""
+    state.net.train()
+    state.optimiser.zero_grad(set_to_none=True)
+    count = chunk_count(recipe.batch, recipe.chunk)
+    losses = torch.zeros(count, dtype=torch.float64, device=world.device)  # each in its own place
+    hits = torch.zeros(1, dtype=torch.float64, device=world.device)
+    running = Running(state.net)
+    for number, clips, labels in chunks(batch, recipe.chunk, world.device):
+        running.rewind()
+        torch.manual_seed(chunk_seed(recipe.seed, done, number))  # dropout
+        with torch.autocast(world.device.type, torch.bfloat16, enabled=world.device.type == "cuda"):
+            logits = state.net(clips)
+        loss = F.cross_entropy(logits.float(), labels, reduction="sum")
+        (loss / recipe.batch).backward()
+        losses[number] = loss.detach()
+        hits += (logits.argmax(1) == labels).sum()
+        running.end_chunk()
+    grads = [_gradient(parameter) for parameter in state.net.parameters()]
+    world.sum_([*grads, *running.sums, losses, hits])
+    _check(losses, grads, done)
+    running.end_step(count)
+    for group in state.optimiser.param_groups:
+        group["lr"] = rate
+    state.optimiser.step()
+    return losses.sum().item(), hits.item()
+
+
+def _gradient(parameter: nn.Parameter) -> Tensor:
+    """Zero where no chunk of this process had one: others may."""
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    return parameter.grad
+
+
+def _check(losses: Tensor, grads: list[Tensor], done: int) -> None:
+    """Raises NotFinite; `losses` and `grads` are those of all processes, so all of them raise."""
+    odd = (~losses.isfinite()).nonzero().flatten().tolist()
+    if odd:
+        raise NotFinite(f"the loss of step {done} is {losses[odd[0]].item()}", odd)
+    if not nn.utils.get_total_norm(grads).isfinite():
+        raise NotFinite(f"the gradient of step {done} is not finite", [])
+
+
+def chunk_seed(seed: int, step: int, chunk: int) -> int:
+    """One number for each (seed, step, chunk); different for all that a run can meet."""
+    return (seed << 48) ^ (step << 16) ^ chunk

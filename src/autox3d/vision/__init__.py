@@ -1,0 +1,1 @@
+"""What searching, training and testing share: a change in here does all three again."""

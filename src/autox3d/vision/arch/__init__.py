@@ -1,0 +1,1 @@
+"""Architectures as tables: what a network is, without torch."""

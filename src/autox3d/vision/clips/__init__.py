@@ -1,0 +1,1 @@
+"""From shards to the tensors that a network takes."""

@@ -1,0 +1,56 @@
+"""What happens to a step's clips on the device, after the loader."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from autox3d.vision.clips.augment_policy import Operations
+from autox3d.vision.clips.autoaugment import autoaugment
+from autox3d.vision.clips.normalise import normalise
+
+
+class Clips(Protocol):
+    """The share of one step's clips that this process works on."""
+
+    @property
+    def clips(self) -> Tensor:
+        """uint8 (B, T, H, W, 3), whole chunks."""
+        ...
+
+    @property
+    def labels(self) -> Tensor:
+        """int64 (B,)."""
+        ...
+
+    @property
+    def chunks(self) -> Tensor:
+        """int64 (B / chunk,): the chunks' numbers in the step."""
+        ...
+
+    @property
+    def operations(self) -> Sequence[Operations]:
+        """B: what AutoAugment does to each."""
+        ...
+
+
+def chunk_count(batch: int, size: int) -> int:
+    """Chunks of a step; the last one may be smaller."""
+    return -(-batch // size)
+
+
+def chunks(batch: Clips, size: int, device: torch.device) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """(number in the step, (size, 3, T, H, W) augmented and normalised, (size,) labels) of each."""
+    pieces = zip(
+        batch.chunks.tolist(), batch.clips.split(size), batch.labels.split(size), strict=True
+    )
+    for place, (number, clips, labels) in enumerate(pieces):
+        moved = clips.to(device, non_blocking=True)
+        operations = batch.operations[place * size : (place + 1) * size]
+        if any(operations):
+            pairs = zip(moved, operations, strict=True)
+            moved = torch.stack([autoaugment(clip, some) for clip, some in pairs])
+        yield number, normalise(moved), labels.to(device, non_blocking=True)

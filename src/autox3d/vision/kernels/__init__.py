@@ -1,0 +1,1 @@
+"""Convolutions at the speed of the device at hand."""

@@ -1,0 +1,1 @@
+"""What search and training share: learning rate, optimiser, batch-norm statistics, scores."""

@@ -1,0 +1,59 @@
+"""Attention after a block or group: a unit that relates positions of the clip to each other.
+
+B clips, C channels, T frames, H x W pixels, L = T*H*W positions
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from autox3d.vision.models import operations
+from autox3d.vision.models.layers import ConvNorm, Pointwise
+from autox3d.vision.models.norm import BatchNorm
+from autox3d.vision.models.operations import positions, volume
+
+
+class GloRe(nn.Module):
+    """Global reasoning over M graph nodes with 2M states each (Auto-X3D, 3.4)."""
+
+    def __init__(self, channels: int, nodes: int, bn_clips: int) -> None:
+        super().__init__()
+        states = 2 * nodes
+        self.states = Pointwise(channels, states, bias=True)
+        self.nodes = Pointwise(channels, nodes, bias=True)
+        self.mix = nn.Linear(nodes, nodes)
+        self.update = nn.Linear(states, states, bias=False)
+        self.extend = ConvNorm(
+            Pointwise(states, channels), BatchNorm(channels, bn_clips, gamma=0.0, eps=1e-4)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, T, H, W) -> the same."""
+        heard = operations.reason(
+            positions(self.states(x)),
+            positions(self.nodes(x)),
+            self.mix.weight,
+            self.mix.bias,
+            self.update.weight,
+        )
+        return x + self.extend(volume(heard, x.shape[2:]))
+
+
+class NonLocal(nn.Module):
+    """Self-attention at half the channels, softmax over positions (arXiv:1711.07971)."""
+
+    def __init__(self, channels: int, bn_clips: int) -> None:
+        super().__init__()
+        inner = channels // 2
+        self.theta = Pointwise(channels, inner, bias=True)
+        self.phi = Pointwise(channels, inner, bias=True)
+        self.g = Pointwise(channels, inner, bias=True)
+        self.out = Pointwise(inner, channels, bias=True)
+        self.norm = BatchNorm(channels, bn_clips, gamma=0.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, T, H, W) -> the same."""
+        query, key, value = (positions(conv(x)) for conv in (self.theta, self.phi, self.g))
+        seen = F.scaled_dot_product_attention(query, key, value)  # (B, L, C/2)
+        return x + self.norm(self.out(volume(seen, x.shape[2:])))

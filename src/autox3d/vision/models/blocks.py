@@ -1,0 +1,72 @@
+"""X3D's residual block.
+
+B clips, C channels, T frames, H x W pixels
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from autox3d.vision.arch.genotype import Block, BlockStyle
+from autox3d.vision.models import operations
+from autox3d.vision.models.layers import ConvNorm, Dense, Depthwise, Pointwise
+from autox3d.vision.models.norm import BatchNorm
+
+ACTIVATIONS = {"relu": F.relu_, "swish": F.silu}  # in place: batch norm does not need its output
+
+
+class SqueezeExcite(nn.Module):
+    """Scales each channel by a gate that sees the whole clip (arXiv:1709.01507)."""
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.squeeze = Pointwise(channels, hidden, bias=True)
+        self.excite = Pointwise(hidden, channels, bias=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, T, H, W) -> the same."""
+        squeeze, excite = self.squeeze, self.excite
+        return operations.squeeze_excite(
+            x, squeeze.weight, squeeze.bias, excite.weight, excite.bias
+        )
+
+
+class ResidualBlock(nn.Module):
+    """X3D's block: expand, look around (t x s x s), squeeze-excite, project, add (X3D, Table 1)."""
+
+    def __init__(
+        self, block: Block, style: BlockStyle, bn_clips: int, drop_connect: float = 0.0
+    ) -> None:
+        super().__init__()
+        inner = block.inner
+        self.first, self.second = ACTIVATIONS[style.first], ACTIVATIONS[style.second]
+        self.drop_connect = drop_connect
+        self.expand = ConvNorm(Pointwise(block.channels_in, inner), BatchNorm(inner, bn_clips))
+        self.look = ConvNorm(
+            Depthwise(inner, block.kernel, block.stride)
+            if style.depthwise
+            else Dense(inner, inner, block.kernel, block.stride),
+            BatchNorm(inner, bn_clips),
+        )
+        self.gate = SqueezeExcite(inner, block.gate) if block.gate else nn.Identity()
+        self.project = ConvNorm(
+            Pointwise(inner, block.channels), BatchNorm(block.channels, bn_clips, gamma=0.0)
+        )
+        self.shortcut = (
+            nn.Identity()
+            if block.identity
+            else ConvNorm(
+                Pointwise(block.channels_in, block.channels, stride=block.stride),
+                BatchNorm(block.channels, bn_clips),
+            )
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, T, H, W) -> (B, channels, T, H/stride, W/stride)."""
+        y = self.first(self.expand(x))
+        y = self.second(self.gate(self.look(y)))
+        y = self.project(y)
+        if self.training and self.drop_connect:
+            y = operations.drop_connect(y, self.drop_connect)
+        return F.relu_(y.add_(self.shortcut(x)))

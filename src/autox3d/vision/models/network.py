@@ -1,0 +1,150 @@
+"""A video network, from its genotype.
+
+B clips, T frames, H x W pixels, P positions of the head's pool
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from autox3d.vision.arch.genotype import Block, Genotype, Head, Stem, node_count
+from autox3d.vision.models.attention import GloRe, NonLocal
+from autox3d.vision.models.blocks import ResidualBlock
+from autox3d.vision.models.layers import ConvNorm, Dense, Depthwise, Pointwise
+from autox3d.vision.models.norm import BatchNorm
+from autox3d.vision.models.operations import window_mean
+
+
+class StemLayer(nn.Module):
+    """1x3x3 convolution with stride 2, a depthwise temporal one, batch norm, ReLU."""
+
+    def __init__(self, stem: Stem, bn_clips: int) -> None:
+        super().__init__()
+        channels, kernel = stem.channels, stem.temporal_kernel
+        self.space = Dense(3, channels, (1, 3), stride=2)
+        self.time = Depthwise(channels, (kernel, 1)) if kernel > 1 else nn.Identity()
+        self.norm = BatchNorm(channels, bn_clips)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 3, T, H, W) -> (B, channels, T, H/2, W/2)."""
+        return F.relu_(self.norm(self.time(self.space(x))))
+
+
+class HeadLayer(nn.Module):
+    """1x1x1 convolution, average over a window of the training clip's size, two linear layers.
+
+    Fully convolutional: a larger clip gives scores at several positions of the window.
+    """
+
+    def __init__(
+        self,
+        channels_in: int,
+        head: Head,
+        window: tuple[int, int, int],
+        classes: int,
+        dropout: float,
+        bn_clips: int,
+    ) -> None:
+        super().__init__()
+        self.window, self.dropout = window, dropout
+        self.conv = ConvNorm(
+            Pointwise(channels_in, head.channels), BatchNorm(head.channels, bn_clips)
+        )
+        self.hidden = nn.Linear(head.channels, head.hidden, bias=False)
+        self.classify = nn.Linear(head.hidden, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, T, H, W) -> logits (B, P, classes)."""
+        x = F.relu_(self.conv(x))
+        if any(size < window for size, window in zip(x.shape[2:], self.window, strict=True)):
+            raise ValueError(
+                f"the clip leaves {tuple(x.shape[2:])} frames and cells, fewer than the head's "
+                f"window {self.window}: it must be no smaller than the training clip"
+            )
+        x = window_mean(x, self.window).flatten(2).transpose(1, 2)  # (B, P, C)
+        x = F.dropout(F.relu(self.hidden(x)), self.dropout, self.training)
+        return self.classify(x)
+
+
+class VideoNet(nn.Module):
+    """Stem, residual blocks with attention where the genotype has it, head.
+
+    Args:
+        genotype: the architecture; its input sizes fix the window of the head's average pool
+        classes: number of them
+        dropout: before the last layer, in training
+        bn_clips: clips that share batch-norm statistics in training
+        drop_connect: rate at which a clip skips a residual branch, in training
+    """
+
+    def __init__(
+        self,
+        genotype: Genotype,
+        classes: int,
+        dropout: float,
+        bn_clips: int,
+        drop_connect: float = 0.0,
+    ) -> None:
+        super().__init__()
+        rows = genotype.blocks()
+        window = (genotype.input.frames, genotype.pool, genotype.pool)
+        self.stem = StemLayer(genotype.stem, bn_clips)
+        self.blocks = nn.ModuleList(
+            ResidualBlock(row, genotype.block, bn_clips, drop_connect) for row in rows
+        )
+        self.attention = nn.ModuleList(
+            attention(row, genotype.attention.nodes, bn_clips) for row in rows
+        )
+        self.head = HeadLayer(rows[-1].channels, genotype.head, window, classes, dropout, bn_clips)
+        self.apply(initialise_layer)
+        nn.init.normal_(self.head.classify.weight, std=0.01)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Normalised clips (B, 3, T, H, W) -> (B, classes): logits in training, else scores.
+
+        Scores are the softmax at each position of the head's window, averaged.
+        """
+        logits = self.logits(clips)
+        return logits.mean(1) if self.training else logits.softmax(2).mean(1)
+
+    def logits(self, clips: Tensor) -> Tensor:
+        """(B, 3, T, H, W) -> (B, P, classes); P is 1 at the training crop."""
+        x = self.stem(clips.contiguous(memory_format=torch.channels_last_3d))
+        for block, attend in zip(self.blocks, self.attention, strict=True):
+            x = attend(block(x))
+        return self.head(x)
+
+
+def attention(block: Block, nodes: float, bn_clips: int) -> nn.Module:
+    """The unit after a block, the identity where there is none."""
+    if block.attention == "glore":
+        return GloRe(block.channels, node_count(block.channels, nodes), bn_clips)
+    if block.attention == "nonlocal":
+        return NonLocal(block.channels, bn_clips)
+    return nn.Identity()
+
+
+def initialise_layer(layer: nn.Module) -> None:
+    """He et al.'s normal for convolutions (fan out), biases 0.
+
+    The linear layers are 1x1x1 convolutions behind a pool or between nodes, all but the last one.
+    """
+    if isinstance(layer, (Pointwise, Depthwise, Dense, nn.Linear)):
+        nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    if isinstance(layer, (Pointwise, nn.Linear)) and layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+
+
+def open_branches(net: nn.Module, gamma: float) -> None:
+    """Starts the last batch norm of each residual branch at `gamma`, where X3D's code has 0.
+
+    A branch at 0 is no branch: its weights learn nothing until gamma has moved, which costs more
+    steps than a short training has. Attention units start at 0 all the same, as the identity.
+    """
+    for block in net.modules():
+        if isinstance(block, ResidualBlock):
+            for layer in block.modules():
+                if isinstance(layer, BatchNorm) and layer.gamma == 0:
+                    nn.init.constant_(layer.weight, gamma)

@@ -1,0 +1,195 @@
+"""A trained network as a folder: weights.safetensors, genotype.yaml, model.json, README.md."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+from autox3d.core.errors import Refused
+from autox3d.vision.arch.genotype import Genotype
+from autox3d.vision.models import card
+from autox3d.vision.models.network import VideoNet
+
+NORMALISATION = {"mean": 0.45, "std": 0.225}  # (x / 255 - mean) / std
+CLASSIFIER = "head.classify."
+WEIGHTS, GENOTYPE = "weights.safetensors", "genotype.yaml"
+MODEL, README = "model.json", "README.md"
+REFIT = "Use the genotype that it was trained with."
+
+
+class Trained(NamedTuple):
+    """A network that is ready for use, in evaluation mode."""
+
+    net: VideoNet
+    genotype: Genotype
+    classes: list[str]
+    how: dict[str, Any]  # how it was made
+    metrics: dict[str, Any]  # shares in [0, 1]; empty where none are known
+
+
+def save(
+    folder: Path,
+    net: VideoNet,
+    genotype: Genotype,
+    classes: list[str],
+    how: dict[str, Any],
+    metrics: dict[str, Any] | None = None,
+    licence: str = card.LICENCE,
+) -> None:
+    """Writes the folder; it stands whole under its name, or not at all."""
+    model = {
+        "name": genotype.name,
+        "licence": licence,
+        "input": {"layout": "B 3 T H W", **_sizes(genotype), "normalisation": NORMALISATION},
+        "classes": classes,
+        "metrics": metrics or {},
+        "how": how,
+    }
+    with _whole(folder) as part:
+        tensors = {name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()}
+        (part / WEIGHTS).write_bytes(to_bytes(tensors))
+        genotype.save(part / GENOTYPE)
+        _describe(part, model)
+
+
+def complete(
+    folder: Path, out: Path, made: Mapping[str, Any] | None, test: Mapping[str, Any] | None
+) -> None:
+    """A copy of the folder whose card also says what was found out after it was written.
+
+    Training leaves these out, so that its output has the same bits on every machine and is no
+    output of its own evaluation.
+
+    Args:
+        made: what stage `train` wrote beside the weights: commit, device, hours
+        test: what stage `evaluate` wrote
+
+    Raises:
+        Refused: a file is missing or garbled.
+    """
+    model = _model(folder / MODEL)
+    if made:
+        model["how"] = {**model["how"], "made": dict(made)}
+    if test:
+        model["metrics"] = {**model["metrics"], **card.tested(test)}
+    load(folder)
+    with _whole(out) as part:
+        for name in (WEIGHTS, GENOTYPE):
+            shutil.copyfile(folder / name, part / name)
+        _describe(part, model)
+
+
+def _describe(folder: Path, model: dict[str, Any]) -> None:
+    """model.json for programs, README.md for people."""
+    (folder / MODEL).write_text(json.dumps(model, indent=2, ensure_ascii=False) + "\n")
+    (folder / README).write_text(card.text(model), encoding="utf-8")
+
+
+@contextmanager
+def _whole(folder: Path) -> Iterator[Path]:
+    """A folder to fill, which takes the place of `folder` when the block ends well."""
+    part = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        if folder.exists():
+            shutil.rmtree(folder)
+        part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def load(folder: Path) -> Trained:
+    """The network of a folder, its weights on the CPU.
+
+    Raises:
+        Refused: a file is missing or garbled, or the weights are not those of the genotype.
+    """
+    genotype = Genotype.load(folder / GENOTYPE)
+    model = _model(folder / MODEL)
+    with torch.device("meta"):
+        net = VideoNet(genotype, len(model["classes"]), dropout=0.0, bn_clips=1)
+    tensors = _tensors(folder / WEIGHTS)
+    check(tensors, net.state_dict(), folder / WEIGHTS)
+    net.load_state_dict(tensors, assign=True)
+    return Trained(net.eval(), genotype, model["classes"], model["how"], model["metrics"])
+
+
+def initialise(net: VideoNet, folder: Path) -> list[str]:
+    """Copies a folder's weights into `net`, as the start of its training.
+
+    The last layer starts anew where the number of classes differs.
+
+    Returns:
+        the tensors that were left out.
+
+    Raises:
+        Refused: a file is missing or garbled, or another tensor does not fit.
+    """
+    tensors, own = _tensors(folder / WEIGHTS), net.state_dict()
+    left_out = [
+        name
+        for name, tensor in tensors.items()
+        if name.startswith(CLASSIFIER) and name in own and tensor.shape != own[name].shape
+    ]
+    kept = {name: own[name] if name in left_out else tensor for name, tensor in tensors.items()}
+    check(kept, own, folder / WEIGHTS)
+    net.load_state_dict(kept)
+    return left_out
+
+
+def _sizes(genotype: Genotype) -> dict[str, int]:
+    clip = genotype.input
+    return {"frames": clip.frames, "stride": clip.stride, "crop": clip.crop, "short": clip.short}
+
+
+def _model(path: Path) -> dict[str, Any]:
+    fix = "Train or import the network again."
+    try:
+        model = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise Refused(f"{path}: cannot be read ({error.strerror}). Check the path.") from error
+    except ValueError as error:
+        raise Refused(f"{path}: no JSON. {fix}") from error
+    classes = model.get("classes") if isinstance(model, dict) else None
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise Refused(f"{path}: no list of classes. {fix}")
+    if not isinstance(model.get("how"), dict):
+        raise Refused(f"{path}: does not say how the network was made. {fix}")
+    return {"licence": card.FOREIGN, "metrics": {}, **model}  # version 0.1 wrote neither
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except OSError as error:
+        reason = error.strerror or "no such file"
+        raise Refused(f"{path}: cannot be read ({reason}). Check the path.") from error
+    except SafetensorError as error:
+        raise Refused(f"{path}: no safetensors ({error}). Train or import it again.") from error
+
+
+def check(
+    found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], path: Path, fix: str = REFIT
+) -> None:
+    """Refuses the first tensor that is missing, unknown or of another shape."""
+    for name in sorted(wanted.keys() | found.keys()):
+        if name not in found:
+            raise Refused(f"{path}: '{name}' is missing. {fix}")
+        if name not in wanted:
+            raise Refused(f"{path}: '{name}' is not in the network. {fix}")
+        have, need = list(found[name].shape), list(wanted[name].shape)
+        if have != need:
+            raise Refused(f"{path}: '{name}' is {have}, and the network needs {need}. {fix}")
