@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from mlflow_server import Server
+from support.mlflow_server import Server
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("AUTOX3D_TRACKING", "off")  # tests of the mirror turn it on

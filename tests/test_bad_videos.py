@@ -10,13 +10,12 @@ from functools import partial
 from pathlib import Path
 
 import av
-import corpus
 import numpy as np
 import pandas as pd
 import pytest
-import shards
 import torch
 import torch.nn.functional as F
+from support import corpus, shards
 
 from autox3d.core.errors import Refused
 from autox3d.datasets import catalogue
@@ -194,7 +193,7 @@ def test_a_lost_worker_costs_its_own_video_alone():
 ISOLATES = """
 import sys
 from pathlib import Path
-import corpus
+from support import corpus
 from autox3d.ingest.isolate import run_isolated
 if __name__ == "__main__":
     list(run_isolated(corpus.hang, [Path(sys.argv[1])], workers=1, timeout=60, memory_mb=2048))

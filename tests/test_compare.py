@@ -13,7 +13,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
-import results_folder
+from support import results_folder
 
 from autox3d.commands.compare import load
 from autox3d.core.errors import Refused

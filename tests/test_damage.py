@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import corpus
 import numpy as np
 import pytest
-import shards
 import torch
+from support import corpus, shards
 
 from autox3d.inference.files import FileVideo
 from autox3d.ingest import encode, source

@@ -12,11 +12,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import corpus
 import imageio_ffmpeg
 import pandas as pd
 import pytest
 import yaml
+from support import corpus
 
 from autox3d.core import settings, tables
 from autox3d.core.tables import read_classes, read_table

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import shards
 import torch
+from support import shards
 
 from autox3d.core import settings
 from autox3d.core.errors import Refused

@@ -6,11 +6,10 @@ import subprocess
 from pathlib import Path
 
 import av
-import corpus
 import imageio_ffmpeg
 import numpy as np
 import pytest
-import shards
+from support import corpus, shards
 
 from autox3d.core import tables
 from autox3d.inference.files import open_video

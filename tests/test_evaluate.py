@@ -9,10 +9,10 @@ import socket
 from pathlib import Path
 from typing import Any
 
-import killing
 import pandas as pd
 import pytest
 import torch
+from support import killing
 
 from autox3d.core import settings, tables
 from autox3d.runtime.distributed import join

@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import results_folder
-import shards
 import torch
 from PIL import Image
+from support import results_folder, shards
 from torch import Tensor, nn
 
 from autox3d.core import tables

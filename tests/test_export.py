@@ -13,7 +13,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from trained import CLASSES, ready, trained
+from support.trained import CLASSES, ready, trained
 
 from autox3d.core.errors import Refused
 from autox3d.inference import export

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from trained import trained
+from support.trained import trained
 
 from autox3d.inference.latency import latency, measure
 from autox3d.vision.models import weights

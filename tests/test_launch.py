@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from mlflow_server import free_port
-from toy import wait_for
+from support.mlflow_server import free_port
+from support.toy import wait_for
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import results_folder
+from support import results_folder
 
 PROJECT = Path(__file__).parents[1]
 

@@ -10,9 +10,9 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import corpus
 import pytest
 import torch
+from support import corpus
 
 from autox3d.core import settings
 from autox3d.core.errors import Refused

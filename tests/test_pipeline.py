@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from toy import ALL, NOTHING, ROOT, SNAKEMAKE, Toy, wait_for
+from support.toy import ALL, NOTHING, ROOT, SNAKEMAKE, Toy, wait_for
 
 
 @pytest.fixture(scope="module")

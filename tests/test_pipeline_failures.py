@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import zc.lockfile
-from toy import ALL, JOB, SNAKEMAKE, Toy, wait_for
+from support.toy import ALL, JOB, SNAKEMAKE, Toy, wait_for
 
 pytestmark = pytest.mark.timeout(120)
 

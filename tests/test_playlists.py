@@ -7,9 +7,8 @@ import subprocess
 import threading
 
 import av
-import corpus
 import pytest
-import shards
+from support import corpus, shards
 
 from autox3d.ingest import encode, source
 

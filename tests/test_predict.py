@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from corpus import KINDS
-from trained import CLASSES, ready, trained
+from support.corpus import KINDS
+from support.trained import CLASSES, ready, trained
 
 import autox3d
 from autox3d import cli

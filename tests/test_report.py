@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import results_folder
+from support import results_folder
 
 from autox3d.core.errors import Refused
 from autox3d.core.schema import parse

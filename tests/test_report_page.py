@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import results_folder
 import test_compare
+from support import results_folder
 from test_compare import COMPARED
 from test_report import FIGURES, HOSTILE, PICTURES, report
 

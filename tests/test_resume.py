@@ -7,9 +7,9 @@ import random
 from pathlib import Path
 from typing import NamedTuple
 
-import killing
 import pytest
-from killing import Runner
+from support import killing
+from support.killing import Runner
 
 pytestmark = pytest.mark.timeout(3600)
 

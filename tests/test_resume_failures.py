@@ -7,12 +7,12 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import killing
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from killing import Runner
+from support import killing
+from support.killing import Runner
 
 from autox3d.core import tables
 

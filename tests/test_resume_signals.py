@@ -9,9 +9,9 @@ import sys
 import time
 from pathlib import Path
 
-import killing
 import pytest
-from killing import Runner
+from support import killing
+from support.killing import Runner
 
 from autox3d.runtime.checkpoint import RESUME
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from toy import ROOT, Toy
+from support.toy import ROOT, Toy
 
 STAGES = ("annotate", "transcode", "index")
 MADE = ("data/videos.parquet", "data/lists", "data/shards", "data/index", "data/clips.parquet")

@@ -15,9 +15,9 @@ from types import ModuleType
 import numpy as np
 import pandas as pd
 import pytest
-import shards
 import yaml
 from safetensors.torch import load_file
+from support import shards
 
 from autox3d.core import tables
 from autox3d.core.errors import Refused

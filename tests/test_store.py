@@ -8,7 +8,7 @@ import tarfile
 import numpy as np
 import pandas as pd
 import pytest
-import shards
+from support import shards
 
 from autox3d.core import tables
 from autox3d.core.errors import Refused
@@ -116,7 +116,7 @@ OPENS = """
 import pathlib, sys, time
 import numpy as np
 import torch
-from autox3d.vision.clips import loader as dataset
+from autox3d.vision.clips import loader
 from autox3d.vision.clips.store import Clips
 
 def used():

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mlflow_server import STAGE, Server, replay, until_spool_is_empty
+from support.mlflow_server import STAGE, Server, replay, until_spool_is_empty
 
 from autox3d.runtime import tracking
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from mlflow_server import Server, free_port, replay, stage, until_spool_is_empty
+from support.mlflow_server import Server, free_port, replay, stage, until_spool_is_empty
 
 pytestmark = pytest.mark.system
 

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from mlflow_server import Server, replay
-from small_training import GENOTYPE
+from support.mlflow_server import Server, replay
+from support.small_training import GENOTYPE
 
 from autox3d.runtime import tracking
 from autox3d.runtime.tracking import SPOOL

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from mlflow_server import Server, free_port, replay, stage, until_spool_is_empty, until_step
+from support.mlflow_server import Server, free_port, replay, stage, until_spool_is_empty, until_step
 
 from autox3d.runtime import tracking
 

@@ -10,11 +10,10 @@ import time
 from pathlib import Path
 
 import av
-import corpus
 import numpy as np
 import pytest
-import shards
 from av.video.frame import PictureType
+from support import corpus, shards
 
 from autox3d.core import settings
 from autox3d.core.errors import Refused

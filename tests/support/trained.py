@@ -11,7 +11,7 @@ from autox3d.sizing.scaling import thinned
 from autox3d.vision.arch.genotype import Genotype, Input
 from autox3d.vision.models.network import VideoNet, open_branches
 
-ARCHITECTURES = Path(__file__).parents[1] / "architectures"
+ARCHITECTURES = Path(__file__).parents[2] / "architectures"
 CLASSES = ["bowling", "crème brûlée", "yoga", "zorbing", "archery", "knitting"]
 
 

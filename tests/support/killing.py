@@ -26,7 +26,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import shards
 import torch
 import yaml
 
@@ -34,8 +33,9 @@ from autox3d.core import tables
 from autox3d.core.tables import HALVES
 from autox3d.vision.clips.loader import epoch_order
 from autox3d.vision.clips.store import Clips
+from support import shards
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 INPUT = "input: {frames: 4, stride: 2, crop: 32, short: 32}\n"
 BLOCK = """\
 stem: {channels: 8, temporal_kernel: 1}

@@ -8,9 +8,10 @@ import re
 import sqlite3
 from pathlib import Path
 
-import shards
 import yaml
-from toy import JOB, ROOT, Toy
+
+from support import shards
+from support.toy import JOB, ROOT, Toy
 
 GENOTYPE = """\
 name: s

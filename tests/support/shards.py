@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-import corpus
 import pandas as pd
 
 from autox3d.core import settings, tables
 from autox3d.ingest.transcode import transcode
 from autox3d.vision.clips.store import Clips
+from support import corpus
 
-PARAMS = Path(__file__).parents[1] / "params.yaml"
+PARAMS = Path(__file__).parents[2] / "params.yaml"
 CLASSES = ("left", "right", "up")
 SIZES = ("128x96", "96x128", "160x90", "72x72")
 
