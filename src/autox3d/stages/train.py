@@ -43,7 +43,7 @@ SCRATCH = "params/scratch"  # as `init`: weights start at random
 def main() -> None:
     """The settings are the section of params.yaml that the genotype's file is named after."""
     files = paths(__doc__, "genotype", "clips", "weights", "curve", "made")
-    params = settings.load(f"train.{files.genotype.stem}", settings.Train)
+    params = settings.named(settings.load().train, "train", files.genotype.stem)
     genotype = Genotype.load(files.genotype)
     parts = {"params": params, "genotype": genotype, "clips": files.clips, **given(params)}
     with (

@@ -15,7 +15,7 @@ from collections.abc import Callable, Generator, Sequence
 from fractions import Fraction
 from itertools import groupby
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -23,14 +23,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from autox3d.core.errors import Refused
+from autox3d.core.values import Sampling
 from autox3d.vision.clips import augment_policy, views
 from autox3d.vision.clips.format.decode import Video
 from autox3d.vision.clips.store import Clips
 from autox3d.vision.clips.transform import cut, resized
 from autox3d.vision.clips.views import Box, Crops, FramesRule, StartsRule, View
-
-if TYPE_CHECKING:
-    from autox3d.core.settings import Sampling
 
 GRACE = 30  # s that a worker goes on after a signal to end
 Job = TypeVar("Job")
