@@ -31,7 +31,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from autox3d.core import settings, tables
+from autox3d.core import tables
+from autox3d.core.values import Sampling
 from autox3d.vision.clips import loader, views
 from autox3d.vision.clips.store import Clips
 from autox3d.vision.clips.transform import cut
@@ -40,9 +41,7 @@ FRAMES, STRIDE, CROP = 13, 6, 160
 SEED = EPOCH = 0
 Loader = Callable[[], Iterable[Tensor]]
 WORKERS, BATCH, ROUNDS = 2, 8, 5
-SAMPLING = settings.Sampling(
-    jitter=(182, 228), flip=True, autoaugment=False, rule="stride", repeats=1
-)
+SAMPLING = Sampling(jitter=(182, 228), flip=True, autoaugment=False, rule="stride", repeats=1)
 
 
 class Spent(NamedTuple):

@@ -11,8 +11,8 @@ import pytest
 import torch
 from support import shards
 
-from autox3d.core import settings
 from autox3d.core.errors import Refused
+from autox3d.core.values import Sampling
 from autox3d.vision.clips import views
 from autox3d.vision.clips.augment import chunks
 from autox3d.vision.clips.autoaugment import autoaugment
@@ -41,7 +41,7 @@ def sampling(**changes):
         "rule": "linspace",
         "repeats": 1,
     }
-    return settings.Sampling(**plain | changes)
+    return Sampling(**plain | changes)
 
 
 def batches(clips, settings=None, **changes):

@@ -150,7 +150,7 @@ def test_every_setting_of_the_search_has_its_line_in_paper_md(section):
 @pytest.mark.parametrize("path", [ROOT / "params.yaml", *sorted((ROOT / "params").glob("*.yaml"))])
 def test_shipped_settings_are_complete(path):
     """Every file that is meant to be copied over params.yaml is right in each section."""
-    params = schema.load(path, settings.Params)
+    params = settings.load(path)
 
     assert set(params.baseline) | set(params.scale) == set(params.train)
 
@@ -161,7 +161,7 @@ def test_a_mistake_in_any_section_stops_the_first_stage(tmp_path):
     path.write_text((ROOT / "params.yaml").read_text().replace("  momentum:", "  momentun:"))
 
     with pytest.raises(Refused, match=r"unknown 'supernet\.momentun'. Did you mean 'momentum'\?"):
-        settings.load("annotate", settings.Annotate, path)
+        settings.load(path)
 
 
 def test_a_range_that_holds_no_cost_is_refused(tmp_path):
@@ -169,10 +169,10 @@ def test_a_range_that_holds_no_cost_is_refused(tmp_path):
     path, text = tmp_path / "params.yaml", (ROOT / "params.yaml").read_text()
     path.write_text(text.replace("floor: 0.0052", "floor: 0.0063"))
     with pytest.raises(Refused) as refused:
-        settings.load("warmup", settings.Warmup, path)
+        settings.load(path)
 
     assert str(refused.value) == (
         f"{path}: 'search.floor': 0.0063 is above the target, 0.0062. Lower it, or write null."
     )
     path.write_text(text.replace("floor: 0.0052", "floor: 0.0062"))
-    assert settings.load("search", settings.Search, path).floor == 0.0062
+    assert settings.load(path).search.floor == 0.0062

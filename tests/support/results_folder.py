@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from autox3d.core.values import ClipSpec
 from autox3d.explaining.sheet import jpeg
-from autox3d.vision.arch.genotype import Attention, BlockStyle, Genotype, Group, Head, Input, Stem
+from autox3d.vision.arch.genotype import Attention, BlockStyle, Genotype, Group, Head, Stem
 
 CLASSES = ("pan_left", "pan_right", "pan_up", "pan_down")
 CLASSES += ("roll_clockwise", "roll_counterclockwise", "zoom_in", "zoom_out")
@@ -49,7 +50,7 @@ def genotype(name: str = "autox3d_demo") -> Genotype:
     rows += [("t5_s3", 3.0, 48, 2, 2, "glore"), ("t1_s3", 2.25, 48, 2, 1, "none")]
     return Genotype(
         name=name,
-        input=Input(frames=8, stride=4, crop=48, short=56),
+        input=ClipSpec(frames=8, stride=4, crop=48, short=56),
         stem=Stem(channels=8, temporal_kernel=1),
         expansion_of="in",
         block=BlockStyle(first="relu", second="swish", depthwise=True),

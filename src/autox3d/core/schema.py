@@ -49,14 +49,33 @@ def parse(path: Path) -> Any:
     Raises:
         Refused: the file is missing, unreadable, not YAML, or names a key twice.
     """
+    return parse_text(read(path), path)
+
+
+def read(path: Path) -> str:
+    """The text of a file.
+
+    Raises:
+        Refused: the file is missing, unreadable, or no text.
+    """
     try:
-        loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise Refused(f"{path}: cannot be read ({error.strerror}). Check the path.") from error
     except UnicodeDecodeError as error:
         raise Refused(
             f"{path}: not UTF-8 text at byte {error.start}. Is it a YAML file?"
         ) from error
+
+
+def parse_text(text: str, path: Path) -> Any:
+    """The plain content of a file's `text`; `path` is for the message.
+
+    Raises:
+        Refused: the text is not YAML, or names a key twice.
+    """
+    try:
+        loader = yaml.SafeLoader(text)
     except yaml.reader.ReaderError as error:
         raise Refused(f"{path}: no YAML: {error.reason}. Is it a text file?") from error
     loader.name = str(path)

@@ -19,7 +19,7 @@ from autox3d.runtime.progress import progress
 
 def main() -> None:
     files = paths(__doc__, "videos", "lists")
-    params = settings.load("annotate", settings.Annotate)
+    params = settings.load().annotate
     root = Path(os.environ.get("AUTOX3D_RAW", "data/raw"))
     if params.dataset == "demo":
         counts = {"train": params.demo.train, "val": params.demo.val, "test": params.demo.test}

@@ -9,16 +9,16 @@ from __future__ import annotations
 from autox3d.core import settings
 from autox3d.runtime.program import paths, run
 from autox3d.sizing.scaling import thinned, without_time
-from autox3d.vision.arch.genotype import Genotype, Input
+from autox3d.vision.arch.genotype import Genotype
 
 
 def main() -> None:
     """The rule is the section of params.yaml that the output is named after; the input is S's."""
     files = paths(__doc__, "genotype", "out")
     name = files.out.stem
-    rule = settings.load(f"baseline.{name}", settings.Baseline)
-    size = settings.load("scale.s", settings.Scale)
-    clip = Input(frames=size.frames, stride=size.stride, crop=size.crop, short=size.short)
+    params = settings.load()
+    rule = settings.named(params.baseline, "baseline", name)
+    clip = settings.named(params.scale, "scale", "s").clip
     genotype = thinned(Genotype.load(files.genotype), name, clip, rule.width, rule.depth)
     (genotype if rule.temporal else without_time(genotype, name)).save(files.out)
 

@@ -25,8 +25,8 @@ from autox3d.stages.search import search
 def main() -> None:
     """Settings: `control`, and those of the search."""
     files = paths(__doc__, "space", "clips", "init", "alpha", "trace", "made")
-    asked = settings.load("control", settings.Control).epochs
-    most = settings.load("search", settings.Search).epochs
+    whole = settings.load()
+    asked, most = whole.control.epochs, whole.search.epochs
     if asked > most:
         raise Refused(
             f"params.yaml: 'control.epochs' is {asked}, but the search has {most}. "

@@ -38,9 +38,8 @@ TRIED = 100_000  # most probable draws that are looked at for some under the tar
 def main() -> None:
     """Settings: `supernet`, `derive`, and the search's target."""
     files = paths(__doc__, "space", "clips", "alpha", "weights", "genotype", "report")
-    shared = settings.load("supernet", settings.Supernet)
-    params = settings.load("derive", settings.Derive)
-    target = settings.load("search", settings.Search).target
+    whole = settings.load()
+    shared, params, target = whole.supernet, whole.derive, whole.search.target
     space, clips = Space.load(files.space), Clips.load(files.clips, split="val")
     prior = load_prior(files.alpha, space)
     costs = SpaceCosts(space, len(clips.classes))

@@ -38,7 +38,7 @@ ACCURACIES = ("top1", "top5", "mean")  # the mean is what Kinetics' test server 
 def main() -> None:
     """Every rank scores its videos; rank 0 writes."""
     files = paths(__doc__, "weights", "clips", "scores", "metrics", "confusion")
-    params = settings.load("evaluate", settings.Evaluate)
+    params = settings.load().evaluate
     trained = weights.load(files.weights)
     clips = Clips.load(files.clips, split=params.split)
     if tuple(trained.classes) != clips.classes:

@@ -57,8 +57,8 @@ class Pair(NamedTuple):
 
 def main() -> None:
     files = paths(__doc__, "weights", "clips", "scores", "out")
-    params = settings.load("explain", settings.Explain)
-    tests = settings.load("evaluate", settings.Evaluate)
+    whole = settings.load()
+    params, tests = whole.explain, whole.evaluate
     trained = weights.load(files.weights)
     clips = Clips.load(files.clips, split=tests.split)
     table = tables.read_table(files.scores)

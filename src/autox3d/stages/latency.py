@@ -19,7 +19,7 @@ from autox3d.runtime.program import paths, run
 def main() -> None:
     """On the device and in the type that prediction takes."""
     files = paths(__doc__, "weights", "latency")
-    params = settings.load("latency", settings.Latency)
+    params = settings.load().latency
     began = time.monotonic()
     network = load(files.weights)
     clip = network.input

@@ -6,22 +6,19 @@ python -m autox3d.stages.scale --genotype results/derive/genotype.yaml \
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 from autox3d.core import settings
 from autox3d.runtime.program import paths, run
 from autox3d.sizing.scaling import scaled
-from autox3d.vision.arch.genotype import Genotype, Input
+from autox3d.vision.arch.genotype import Genotype
 
 
 def main() -> None:
     """The size is the section of params.yaml that the output is named after."""
     files = paths(__doc__, "genotype", "out")
     name = files.out.stem
-    sizes = asdict(settings.load(f"scale.{name}", settings.Scale))
-    depth = sizes.pop("depth")
+    size = settings.named(settings.load().scale, "scale", name)
     found = Genotype.load(files.genotype)
-    scaled(found, name, Input(**sizes), depth).save(files.out)
+    scaled(found, name, size.clip, size.depth).save(files.out)
 
 
 if __name__ == "__main__":

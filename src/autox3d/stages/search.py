@@ -31,7 +31,7 @@ from autox3d.stages.phase import Phase, save_weights, take_over, write_curve
 
 def main() -> None:
     files = paths(__doc__, "space", "clips", "init", "weights", "alpha", "steps", "trace", "made")
-    search("search", files, settings.load("search", settings.Search).epochs)
+    search("search", files, settings.load().search.epochs)
 
 
 def search(stage: str, files: SimpleNamespace, epochs: int, *, shuffled: bool = False) -> None:
@@ -41,9 +41,8 @@ def search(stage: str, files: SimpleNamespace, epochs: int, *, shuffled: bool = 
         stage: that asks
         shuffled: the null control, which leaves no weights and no steps
     """
-    shared = settings.load("supernet", settings.Supernet)
-    params = settings.load("search", settings.Search)
-    warm = settings.load("warmup", settings.Warmup).epochs
+    whole = settings.load()
+    shared, params, warm = whole.supernet, whole.search, whole.warmup.epochs
     space = Space.load(files.space)
     parts = {"shared": shared, "search": params, "warm": warm, "epochs": epochs, "space": space}
     parts |= {"clips": files.clips, "init": files.init}

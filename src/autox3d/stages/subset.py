@@ -18,7 +18,7 @@ from autox3d.runtime.program import paths, run
 
 def main() -> None:
     files = paths(__doc__, "clips", "subset")
-    params = settings.load("subset", settings.Subset)
+    params = settings.load().subset
     clips, classes = read_table(files.clips), read_classes(files.clips)
     if params.ids is None:
         counts = {"train": params.train, "val": params.val}

@@ -25,7 +25,7 @@ def main() -> None:
         Path(os.environ.get("AUTOX3D_RAW", "data/raw")),
         files.shard,
         files.index,
-        settings.load("transcode", settings.Transcode),
+        settings.load().transcode,
         workers=len(os.sched_getaffinity(0)),
         progress=functools.partial(progress, what=f"transcode {files.list.stem}", unit="videos"),
     )

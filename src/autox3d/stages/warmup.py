@@ -21,9 +21,8 @@ from autox3d.stages.phase import Phase, save_weights, write_curve
 def main() -> None:
     """Settings: `supernet`, `warmup`, and the search's, whose epochs share one cosine with ours."""
     files = paths(__doc__, "space", "clips", "weights", "curve", "made")
-    shared = settings.load("supernet", settings.Supernet)
-    params = settings.load("warmup", settings.Warmup)
-    search = settings.load("search", settings.Search)
+    whole = settings.load()
+    shared, params, search = whole.supernet, whole.warmup, whole.search
     space = Space.load(files.space)
     parts = {"shared": shared, "warmup": params, "total": params.epochs + search.epochs}
     parts |= {"space": space, "clips": files.clips}
