@@ -197,7 +197,7 @@ class Scale:
     depth: Positive  # times the blocks of each stage
 
     @property
-    def clip(self) -> ClipSpec:
+    def spec(self) -> ClipSpec:
         """The clips of a network of this size."""
         return ClipSpec(frames=self.frames, stride=self.stride, crop=self.crop, short=self.short)
 

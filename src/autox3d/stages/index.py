@@ -9,11 +9,11 @@ from __future__ import annotations
 from autox3d.core import atomic
 from autox3d.core.tables import read_classes, read_table, write_table
 from autox3d.datasets import catalogue
-from autox3d.runtime.program import paths, run
+from autox3d.runtime.program import arguments, run
 
 
 def main() -> None:
-    files = paths(__doc__, "videos", "index", "clips", "report")
+    files = arguments(__doc__, "videos", "index", "clips", "report")
     classes = read_classes(files.videos)
     rows = catalogue.refuse_copies(catalogue.join(read_table(files.videos), files.index))
     found = catalogue.account(rows, classes)

@@ -13,12 +13,12 @@ from autox3d.core import settings
 from autox3d.inference.latency import measure
 from autox3d.inference.network import load
 from autox3d.runtime import provenance
-from autox3d.runtime.program import paths, run
+from autox3d.runtime.program import arguments, run
 
 
 def main() -> None:
     """On the device and in the type that prediction takes."""
-    files = paths(__doc__, "weights", "latency")
+    files = arguments(__doc__, "weights", "latency")
     params = settings.load().latency
     began = time.monotonic()
     network = load(files.weights)

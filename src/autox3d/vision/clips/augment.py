@@ -18,7 +18,7 @@ def chunk_count(batch: int, size: int) -> int:
 
 
 def chunks(batch: Batch, size: int, device: torch.device) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """(number in the step, (size, 3, T, H, W) augmented and normalised, (size, ...) labels) of each."""
+    """Each chunk: its number in the step, (size, 3, T, H, W) augmented and normalised, labels."""
     pieces = zip(
         batch.chunks.tolist(), batch.clips.split(size), batch.labels.split(size), strict=True
     )

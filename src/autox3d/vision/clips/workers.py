@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 
 
 class _Jobs(Dataset, Generic[Job, Result]):
-    """Makes what each job asks for; an error of the user's is returned, not raised, so that it survives the way back."""
+    """Makes what each job asks for; user errors are returned, so that they survive the way back."""
 
     def __init__(self, make: Callable[[Job], Result]) -> None:
         self._make = make
