@@ -148,7 +148,7 @@ def _reasons(stage: PipelineStage, entry: Entry, params: dict[str, Any]) -> Iter
             f"other code than that of commit {BEFORE} made it. Where that changed no result: "
             f"dvc commit --force {stage.addressing}"
         )
-    if _moved(entry["cmd"]) != stage.cmd:
+    if _asked(stage, entry["cmd"]) != _asked(stage, str(stage.cmd)):
         yield f"its command was '{entry['cmd']}'"
     recorded = {
         part: {one["path"]: one.get("md5") for one in entry.get(part, [])} for part in PARTS
@@ -240,6 +240,14 @@ def _is_empty(path: Path) -> bool:
     return path.is_dir() and {file.name for file in path.iterdir()} <= {".gitignore"}
 
 
-def _moved(command: str) -> str:
-    """The command with the programs of this version."""
-    return " ".join(MOVED.get(word, word) for word in command.split())
+def _asked(stage: PipelineStage, command: str) -> list[str]:
+    """The words of its command, with programs where they are now.
+
+    An item's own name went without saying: it was taken from the name of a file.
+    """
+    words = [MOVED.get(word, word) for word in command.split()]
+    item = _name(stage).partition("@")[2]
+    for place in range(len(words) - 1):
+        if words[place : place + 2] == ["--network", item]:
+            return words[:place] + words[place + 2 :]
+    return words
