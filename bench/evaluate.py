@@ -27,7 +27,7 @@ from torch import Tensor
 
 from autox3d.vision.clips import views
 from autox3d.vision.clips.format.decode import IndexedVideo
-from autox3d.vision.clips.loader import VideoViews, test_frames
+from autox3d.vision.clips.videos import VideoViews, test_frames
 from autox3d.vision.clips.transform import resized
 
 FRAMES, STRIDE, SHORT = 13, 6, 182
@@ -99,8 +99,8 @@ def show(times: dict[str, np.ndarray], count: int) -> None:
 
 def together(video: footage.Video) -> Tensor:
     clip = IndexedVideo(video.ours.read_bytes())
-    found = test_frames(clip, PLACES, FRAMES, STRIDE, SHORT, "stride")
-    return VideoViews(0, 0, "lcr", SHORT, PLACES, *found).clips
+    found = test_frames(clip, PLACES, SPEC, "stride")
+    return VideoViews(0, "lcr", SHORT, PLACES, *found).clips
 
 
 def one_by_one(

@@ -16,7 +16,7 @@ from support import killing
 
 from autox3d.core import settings, tables
 from autox3d.runtime.distributed import join
-from autox3d.stages.evaluate import every_view, summarise
+from autox3d.evaluation.run import every_view, summarise
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.clips.store import Clips
 from autox3d.vision.models.network import VideoNet, open_branches
@@ -81,7 +81,7 @@ def _rank(
     with join() as here:
         genotype = Genotype.load(folder / "s.yaml")
         torch.manual_seed(1)
-        net = VideoNet(genotype, 3, dropout=0.0, bn_clips=8)
+        net = VideoNet(genotype, 3)
         open_branches(net, 1.0)
         for count in counts:
             path = folder / f"{count}.parquet"

@@ -17,7 +17,7 @@ from support import corpus
 from autox3d.core import settings
 from autox3d.core.errors import Refused
 from autox3d.inference import published
-from autox3d.stages.train import given
+from autox3d.training.run import given
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.models.network import VideoNet
 

@@ -120,7 +120,7 @@ def test_clips_of_a_short_video_lie_where_the_test_puts_them(tmp_path):
     path = film(tmp_path / "film.avi", 2)
     video = FileVideo(path, rate=30)
     places = views.test_places(10, "ends")
-    times, read = loader.test_frames(video, places, FRAMES, STRIDE, SHORT, "linspace")
+    times, read = test_frames(video, places, SPEC, "linspace")
 
     found = list(windows(path, 10, FRAMES, STRIDE, SHORT, "linspace"))
 
