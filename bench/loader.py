@@ -32,12 +32,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from autox3d.core import tables
-from autox3d.core.values import Sampling
+from autox3d.core.values import ClipSpec, Sampling
 from autox3d.vision.clips import loader, views
+from autox3d.vision.clips.order import epoch_order
 from autox3d.vision.clips.store import Clips
 from autox3d.vision.clips.transform import cut
 
 FRAMES, STRIDE, CROP = 13, 6, 160
+SPEC = ClipSpec(frames=FRAMES, stride=STRIDE, crop=CROP, short=182)
 SEED = EPOCH = 0
 Loader = Callable[[], Iterable[Tensor]]
 WORKERS, BATCH, ROUNDS = 2, 8, 5

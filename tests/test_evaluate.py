@@ -15,8 +15,8 @@ import torch
 from support import killing
 
 from autox3d.core import settings, tables
-from autox3d.runtime.distributed import join
 from autox3d.evaluation.run import every_view, summarise
+from autox3d.runtime.distributed import join
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.clips.store import Clips
 from autox3d.vision.models.network import VideoNet, open_branches

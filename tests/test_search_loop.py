@@ -99,7 +99,9 @@ def alone(tensors):
 def search(state, warmup=2, epochs=6, **changes):
     shuffled = changes.pop("shuffled", False)
     yield from search_steps(state, TASK, schedule(warmup, **changes), batches(0), None, alone)
-    yield from search_steps(state, TASK, schedule(epochs, **changes), batches(0), batches(1, shuffled), alone)
+    yield from search_steps(
+        state, TASK, schedule(epochs, **changes), batches(0), batches(1, shuffled), alone
+    )
 
 
 def same(one, two):
@@ -341,7 +343,9 @@ def process(rank, size, port, folder):
         state = fresh()
         drawn = []
         for until, alpha in [(1, None), (3, batches(1, False, rank, size))]:
-            for _ in search_steps(state, TASK, schedule(until), batches(0, False, rank, size), alpha, world.sum_):
+            for _ in search_steps(
+                state, TASK, schedule(until), batches(0, False, rank, size), alpha, world.sum_
+            ):
                 drawn.append(len(state.rows))
         world.agree("alpha", state.prior.alpha)
         torch.save(state.state_dict(), folder / f"{rank}.pt")

@@ -80,7 +80,9 @@ def search(space: Space, costs: SpaceCosts) -> tuple[int, int, Draw]:
         rate=lambda _: 0.1,
     )
     batch = [(0, *clips(space))]
-    weight_step(state, TASK, schedule, batch, alone, 0, 0.1)  # momentum is there from the second step on
+    weight_step(
+        state, TASK, schedule, batch, alone, 0, 0.1
+    )  # momentum is there from the second step on
     draws = prior.sample(K, torch.Generator().manual_seed(seed_of(1, WEIGHTS, 1, 0)))
     weights = peak(lambda: weight_step(state, TASK, schedule, batch, alone, 1, 0.1))
     alpha = peak(lambda: alpha_step(state, TASK, schedule, batch, alone, 1))

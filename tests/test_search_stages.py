@@ -24,9 +24,8 @@ from autox3d.core.errors import Refused
 from autox3d.runtime.checkpoint import RESUME
 from autox3d.search.run import SearchClips
 from autox3d.search.space import Space
-from autox3d.stages import control, warmup
+from autox3d.stages import control, search, warmup
 from autox3d.vision.arch.genotype import Genotype
-from autox3d.vision.clips.store import Clips
 
 ROOT = Path(__file__).parents[1]
 SPACE = """\
