@@ -44,7 +44,7 @@ def measure(params: Params) -> Rates:
     train, forward = _network(genotype, device, params.train["s"].bn_clips)
     transcoded, clips, megabytes = _video(genotype, params)
     return Rates(
-        device=provenance.device(device),
+        device=provenance.device_name(device),
         measured=f"{genotype.name}, chunks of {params.train['s'].bn_clips}, and a generated video",
         train=_rounded(train),
         forward=_rounded(forward),

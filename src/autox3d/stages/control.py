@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import torch
 
-from autox3d.core import atomic, settings
+from autox3d.core import settings
 from autox3d.core.errors import Refused
+from autox3d.core.records import Alpha
 from autox3d.runtime import provenance
 from autox3d.runtime.program import paths, run
 from autox3d.search.space import Space
@@ -35,8 +36,8 @@ def main() -> None:
     if asked:
         return search("control", files, asked, shuffled=True)
     write_curve(files.trace, "control", [])
-    atomic.write_json(files.alpha, {"space": Space.load(files.space).name, "choices": []})
-    provenance.write(files.made, 0.0, torch.device("cpu"), 0)
+    Alpha(space=Space.load(files.space).name, choices=()).write(files.alpha)
+    provenance.measured(0.0, torch.device("cpu"), 0).write(files.made)
 
 
 if __name__ == "__main__":

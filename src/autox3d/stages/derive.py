@@ -9,17 +9,17 @@ python -m autox3d.runtime.launch derive --space architectures/space_demo.yaml \
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from autox3d.core import atomic, settings
+from autox3d.core import settings
 from autox3d.core.errors import Refused
+from autox3d.core.records import Alpha, Decision, Derived, DerivedNetwork, Metrics
 from autox3d.runtime.distributed import World, join
 from autox3d.runtime.program import paths, run
 from autox3d.search.prior import Prior
@@ -52,19 +52,19 @@ def main() -> None:
         top1 = rank(nets, clips, space, shared, world)
     if world.rank == 0:
         rows = [
-            describe(space, prior, costs, draw, found)
-            for draw, found in zip(draws, top1, strict=True)
+            describe(space, prior, costs, draw, {"top1": share})
+            for draw, share in zip(draws, top1, strict=True)
         ]
-        report = {
-            "space": space.name,
-            "networks": f"{space.size:.3g}",
-            "target_gmacs": target,
-            "found": rows[0] | {"choices": decided(space, prior)},
-            "runners_up": sorted(rows[1:], key=lambda row: -row["supernet_top1"]),
-        }
+        report = Derived(
+            space=space.name,
+            networks=f"{space.size:.3g}",
+            target_gmacs=target,
+            found=replace(rows[0], choices=decided(space, prior)),
+            runners_up=tuple(sorted(rows[1:], key=lambda row: -(row.supernet["top1"] or 0))),
+        )
         genotype = space.genotype(draws[0], space.name)
         genotype.save(files.genotype, f"The most probable network of {files.space.name}.")
-        atomic.write_json(files.report, report)
+        report.write(files.report)
 
 
 def load_prior(path: Path, space: Space) -> Prior:
@@ -73,11 +73,7 @@ def load_prior(path: Path, space: Space) -> Prior:
     Raises:
         Refused: no such file, or the choices of another space.
     """
-    try:
-        choices = json.loads(path.read_text(encoding="utf-8"))["choices"]
-        logits = [choice["logits"] for choice in choices]
-    except (OSError, json.JSONDecodeError, KeyError) as error:
-        raise Refused(f"{path}: not what the search writes. Run `search` again.") from error
+    logits = [choice.logits for choice in Alpha.read(path).choices]
     prior = Prior([len(choice.candidates) for choice in space.choices])
     if [len(row) for row in logits] != list(prior.candidates):
         raise Refused(f"{path}: its choices are not those of {space.name}. Run `search` again.")
@@ -162,30 +158,30 @@ def rank(
 
 
 def describe(
-    space: Space, prior: Prior, costs: SpaceCosts, draw: Draw, top1: float
-) -> dict[str, Any]:
+    space: Space, prior: Prior, costs: SpaceCosts, draw: Draw, metrics: Metrics
+) -> DerivedNetwork:
     """One network in numbers and in words."""
     groups = space.genotype(draw, space.name).groups
-    return {
-        "gmacs": costs.of(draw),
-        "probability": math.exp(prior.log_prob([draw]).item()),
-        "supernet_top1": top1,
-        "groups": [f"{g.kernel} {g.expansion:g} {g.channels} {g.attention}" for g in groups],
-    }
+    return DerivedNetwork(
+        gmacs=costs.of(draw),
+        probability=math.exp(prior.log_prob([draw]).item()),
+        supernet=metrics,
+        groups=tuple(f"{g.kernel} {g.expansion:g} {g.channels} {g.attention}" for g in groups),
+    )
 
 
-def decided(space: Space, prior: Prior) -> list[dict[str, Any]]:
+def decided(space: Space, prior: Prior) -> tuple[Decision, ...]:
     """Each choice, what was taken, and how probable each candidate is."""
     rows = zip(space.choices, prior.mode(), prior.probabilities(), strict=True)
-    return [
-        {
-            "group": choice.group + 1,
-            "column": choice.column,
-            "taken": choice.candidates[taken],
-            "probabilities": dict(zip(map(str, choice.candidates), chances, strict=True)),
-        }
+    return tuple(
+        Decision(
+            group=choice.group + 1,
+            column=choice.column,
+            taken=choice.candidates[taken],
+            probabilities=dict(zip(map(str, choice.candidates), chances, strict=True)),
+        )
         for choice, taken, chances in rows
-    ]
+    )
 
 
 if __name__ == "__main__":

@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from autox3d.core import atomic, settings, tables
+from autox3d.core import settings, tables
+from autox3d.core.curves import Pair, write_confusion
 from autox3d.core.errors import Refused
+from autox3d.core.records import ClipsScore, Evaluation, Metrics, Score
 from autox3d.runtime import tracking
 from autox3d.runtime.checkpoint import fingerprint
 from autox3d.runtime.distributed import World, join
@@ -50,14 +52,13 @@ def main() -> None:
         if world.rank:
             return
         tables.write_table(table, files.scores, clips.classes)
-        results = summarise(table, clips, params) | describe(trained, clips, params)
-        atomic.write_json(files.metrics, results)
-        confusion = best(table, clips, params)
-        atomic.write_text(files.confusion, confusion.to_csv(index=False, lineterminator="\n"))
+        result = summarise(table, trained, clips, params)
+        result.write(files.metrics)
+        write_confusion(best(table, clips, params), files.confusion)
         data = {"data": fingerprint(clips=files.clips), "weights": fingerprint(w=files.weights)}
         with tracking.run("evaluate", trained.genotype.name, asdict(params), data) as mirror:
-            if results["labelled"]:
-                mirror.log(0, {f"{c}.{k}": results[c][k] for c in CROPS for k in ACCURACIES})
+            if result.labelled:
+                mirror.log(0, logged(result))
             mirror.artifact(files.metrics)
             mirror.artifact(files.confusion)
 
@@ -117,56 +118,66 @@ def video_scores(
     return found, videos["label"].first().to_numpy()
 
 
-def summarise(table: pd.DataFrame, clips: Clips, params: settings.Evaluate) -> dict[str, Any]:
-    """Accuracy of the largest K by both rules of crops, of every K, and of each class."""
-    largest = max(params.clips)
-    results: dict[str, Any] = {"k_clips": []}
+def summarise(
+    table: pd.DataFrame, trained: Trained, clips: Clips, params: settings.Evaluate
+) -> Evaluation:
+    """Accuracy of the largest K by both rules of crops, of every K, and of each class; the cost."""
+    rows: list[ClipsScore] = []
+    largest: dict[Crops, Score] = {}
+    per_class: dict[str, float | None] = {}
     for crops in CROPS:
         for k in sorted(params.clips):
-            found = accuracy(*video_scores(table, crops, k, params))
-            shares = (found.top1, found.top5, (found.top1 + found.top5) / 2)
-            top = dict(zip(ACCURACIES, map(known, shares), strict=True))
+            shares = accuracy(*video_scores(table, crops, k, params))
+            values = (shares.top1, shares.top5, (shares.top1 + shares.top5) / 2)
+            metrics: Metrics = dict(zip(ACCURACIES, map(known, values), strict=True))
             views = k * (3 if crops == "lcr" else 1)
-            results["k_clips"].append({"clips": k, "crops": crops, "views": views, **top})
-            if k == largest:
-                results[crops] = {"views": views, **top}
-                per_class = map(known, found.per_class.tolist())
-                named = zip(clips.classes, per_class, strict=True)
-                results["per_class"] = [{"class": name, "top1": share} for name, share in named]
-    return results
-
-
-def known(share: float) -> float | None:
-    """JSON has no not-a-number: the accuracy of videos without labels is null."""
-    return None if np.isnan(share) else share
-
-
-def describe(trained: Trained, clips: Clips, params: settings.Evaluate) -> dict[str, Any]:
-    """What was tested, on what, at what cost a view."""
+            rows.append(ClipsScore(clips=k, crops=crops, views=views, metrics=metrics))
+            if k == max(params.clips):
+                largest[crops] = Score(views=views, metrics=metrics)
+                per_class = dict(zip(clips.classes, map(known, shares.per_class), strict=True))
     genotype = trained.genotype
     clip = genotype.input
     sides = {crops: test_size(crops, clip.short, clip.crop) for crops in CROPS}
     costs = {c: cost(genotype, len(clips.classes), clip.frames, side) for c, side in sides.items()}
+    return Evaluation(
+        k_clips=tuple(rows),
+        center=largest["center"],
+        per_class=per_class,
+        lcr=largest["lcr"],
+        net=genotype.name,
+        split=params.split,
+        rule=params.rule,
+        videos=len(clips),
+        labelled=int((clips.labels >= 0).sum()),
+        params=costs["center"].params,
+        gmacs_center=costs["center"].gmacs,
+        gmacs_lcr=costs["lcr"].gmacs,
+    )
+
+
+def logged(result: Evaluation) -> dict[str, float]:
+    """The metrics of the largest K as MLflow shows them: `lcr.top1`."""
     return {
-        "net": genotype.name,
-        "split": params.split,
-        "rule": params.rule,
-        "videos": len(clips),
-        "labelled": int((clips.labels >= 0).sum()),
-        "params": costs["center"].params,
-        "gmacs_center": costs["center"].gmacs,
-        "gmacs_lcr": costs["lcr"].gmacs,
+        f"{crops}.{name}": value
+        for crops in CROPS
+        for name, value in result.score(crops).metrics.items()
+        if value is not None
     }
 
 
-def best(table: pd.DataFrame, clips: Clips, params: settings.Evaluate) -> pd.DataFrame:
+def known(share: float) -> float | None:
+    """JSON has no not-a-number: the accuracy of videos without labels is null."""
+    return None if np.isnan(share) else float(share)
+
+
+def best(table: pd.DataFrame, clips: Clips, params: settings.Evaluate) -> list[Pair]:
     """One row a labelled video: its class and the one that most views together say."""
-    found, labels = video_scores(table, "lcr", max(params.clips), params)
-    names = np.array(clips.classes)
-    known = labels >= 0
-    return pd.DataFrame(
-        {"actual": names[labels[known]], "predicted": names[found[known].argmax(1)]}
-    )
+    means, labels = video_scores(table, "lcr", max(params.clips), params)
+    return [
+        Pair(clips.classes[label], clips.classes[predicted])
+        for label, predicted in zip(labels.tolist(), means.argmax(1).tolist(), strict=True)
+        if label >= 0
+    ]
 
 
 if __name__ == "__main__":

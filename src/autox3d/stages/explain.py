@@ -7,15 +7,17 @@ python -m autox3d.stages.explain --weights data/weights/s --clips data/clips.par
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from autox3d.core import atomic, settings, tables
+from autox3d.core import settings, tables
 from autox3d.core.errors import Refused
+from autox3d.core.records import ConfusedPair, ExplainedClip, Explanation
 from autox3d.explaining.gradcam import grad_cam
 from autox3d.explaining.sheet import jpeg, sheet, shown
 from autox3d.runtime.program import paths, run
@@ -68,25 +70,25 @@ def main() -> None:
         )
     said = answers(*video_scores(table, "lcr", max(tests.clips), tests), sorted(set(table["key"])))
 
-    def seen(video: int | None) -> list[dict[str, Any]]:
-        return [] if video is None else [explain(trained, clips, tests, said, video)]
+    def explained(videos: Sequence[int | None]) -> tuple[ExplainedClip, ...]:
+        known = [video for video in videos if video is not None]
+        return tuple(explain(trained, clips, tests, said, video) for video in known)
 
-    found = {
-        "net": trained.genotype.name,
-        "split": tests.split,
-        "right": [one for video in typical(said, params.videos) for one in seen(video)],
-        "confused": [
-            {
-                "actual": trained.classes[pair.actual],
-                "predicted": trained.classes[pair.predicted],
-                "videos": pair.videos,
-                "of": int((said.labels == pair.actual).sum()),
-                "clips": [one for video in example(said, pair) for one in seen(video)],
-            }
+    Explanation(
+        net=trained.genotype.name,
+        split=tests.split,
+        right=explained(typical(said, params.videos)),
+        confused=tuple(
+            ConfusedPair(
+                actual=trained.classes[pair.actual],
+                predicted=trained.classes[pair.predicted],
+                videos=pair.videos,
+                of=int((said.labels == pair.actual).sum()),
+                clips=explained(example(said, pair)),
+            )
             for pair in confused(said, params.pairs)
-        ],
-    }
-    atomic.write_json(files.out, found)
+        ),
+    ).write(files.out)
 
 
 def answers(scores: np.ndarray, labels: np.ndarray, keys: list[str]) -> Answers:
@@ -122,7 +124,7 @@ def example(said: Answers, pair: Pair) -> list[int | None]:
 
 def explain(
     trained: Trained, clips: Clips, tests: settings.Evaluate, said: Answers, video: int
-) -> dict[str, Any]:
+) -> ExplainedClip:
     """One video: its centre clip, lit for the answer and, where that is wrong, for the truth."""
     row = int(np.flatnonzero(clips.keys == said.keys[video].encode())[0])
     clip = centre_clip(trained, clips, tests, row)
@@ -131,16 +133,16 @@ def explain(
     maps = evidence(trained, clip, asked)
     by_frame = maps[0].sum((1, 2))
     share = by_frame / by_frame.sum().clamp_min(torch.finfo(by_frame.dtype).tiny)
-    return {
-        "key": said.keys[video],
-        "actual": trained.classes[actual] if actual >= 0 else None,
-        "predicted": trained.classes[predicted],
-        "score": float(said.sureness[video]),
-        "lit": [trained.classes[c] for c in asked],
-        "by_frame": [round(part, 6) for part in share.tolist()],
-        "shown": shown(len(clip)).tolist(),
-        "picture": base64.b64encode(jpeg(sheet(clip, list(maps)))).decode(),
-    }
+    return ExplainedClip(
+        key=said.keys[video],
+        actual=trained.classes[actual] if actual >= 0 else None,
+        predicted=trained.classes[predicted],
+        score=float(said.sureness[video]),
+        lit=tuple(trained.classes[c] for c in asked),
+        by_frame=tuple(round(part, 6) for part in share.tolist()),
+        shown=tuple(shown(len(clip)).tolist()),
+        picture=base64.b64encode(jpeg(sheet(clip, list(maps)))).decode(),
+    )
 
 
 def centre_clip(trained: Trained, clips: Clips, tests: settings.Evaluate, row: int) -> Tensor:

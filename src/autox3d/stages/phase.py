@@ -9,11 +9,11 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from safetensors.torch import save_file
 
 from autox3d.core import atomic, settings
+from autox3d.core.curves import Curve
 from autox3d.core.tables import HALVES
 from autox3d.runtime import tracking
 from autox3d.runtime.checkpoint import Checkpoints
@@ -185,8 +185,7 @@ def write_curve(path: Path, phase: str, rows: Sequence[Step]) -> None:
     columns = ["epoch", "phase", "lr", *means, "expected_gmacs", "mode_gmacs", "entropy"]
     epochs = groupby(rows, key=lambda row: row.epoch)
     lines = [epoch_row(list(steps)) | {"phase": phase} for _, steps in epochs]
-    found = pd.DataFrame(lines, columns=pd.Index(columns))
-    atomic.write_text(path, found.to_csv(index=False, lineterminator="\n"))
+    Curve.of(lines, columns).write(path)
 
 
 def save_weights(path: Path, state: State) -> None:

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
-from autox3d.core import atomic, settings, tables
+from autox3d.core import settings, tables
+from autox3d.core.records import Alpha, Choice
 from autox3d.runtime import provenance, tracking
 from autox3d.runtime.checkpoint import Checkpoints, fingerprint, folder
 from autox3d.runtime.distributed import join
@@ -72,8 +72,9 @@ def search(stage: str, files: SimpleNamespace, epochs: int, *, shuffled: bool = 
                 save_weights(files.weights, phase.state)
                 tables.write_table(steps_table(space, phase.state.rows), files.steps)
             write_curve(files.trace, stage, phase.state.rows)
-            atomic.write_json(files.alpha, alpha_record(space, phase.state))
-            provenance.write(files.made, phase.seconds, world.device, world.size, seed=shared.seed)
+            alpha_record(space, phase.state).write(files.alpha)
+            made = provenance.measured(phase.seconds, world.device, world.size, shared.seed)
+            made.write(files.made)
             for path in (files.space, files.alpha, files.trace, files.made):
                 mirror.artifact(path)
 
@@ -91,23 +92,21 @@ def steps_table(space: Space, rows: list[Step]) -> pd.DataFrame:
     return pd.concat([found, entropy], axis=1)
 
 
-def alpha_record(space: Space, state: State) -> dict[str, Any]:
+def alpha_record(space: Space, state: State) -> Alpha:
     """Every choice with the probabilities of its candidates by epoch, and the logits at the end."""
     epochs = [probabilities(space, alpha) for alpha in state.alphas]
     logits = state.prior.alpha.tolist()
-    return {
-        "space": space.name,
-        "choices": [
-            {
-                "group": choice.group + 1,
-                "column": choice.column,
-                "candidates": list(choice.candidates),
-                "probabilities": [[round(p, 6) for p in epoch[number]] for epoch in epochs],
-                "logits": logits[number][: len(choice.candidates)],
-            }
-            for number, choice in enumerate(space.choices)
-        ],
-    }
+    choices = [
+        Choice(
+            group=choice.group + 1,
+            column=choice.column,
+            candidates=tuple(choice.candidates),
+            probabilities=tuple(tuple(round(p, 6) for p in epoch[number]) for epoch in epochs),
+            logits=tuple(logits[number][: len(choice.candidates)]),
+        )
+        for number, choice in enumerate(space.choices)
+    ]
+    return Alpha(space=space.name, choices=tuple(choices))
 
 
 def probabilities(space: Space, alpha: torch.Tensor) -> list[list[float]]:

@@ -15,10 +15,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import pandas as pd
 import torch
 
-from autox3d.core import atomic, settings, tables
+from autox3d.core import settings, tables
+from autox3d.core.curves import Curve
 from autox3d.core.errors import Refused
 from autox3d.runtime import provenance, tracking
 from autox3d.runtime.checkpoint import Checkpoints, fingerprint, folder
@@ -154,12 +154,10 @@ class Training:
         last = self.state.history[-1]
         metrics = {"train_top1": last["top1"], "val_top1": last.get("val_top1")}
         weights.save(files.weights, net, self.genotype, list(self.clips.classes), how, metrics)
-        history = pd.DataFrame(self.state.history)
-        atomic.write_text(files.curve, history.to_csv(index=False, lineterminator="\n"))
+        Curve.of(self.state.history).write(files.curve)
         seconds = self.seconds + time.monotonic() - self.began
-        provenance.write(
-            files.made, seconds, self.world.device, self.world.size, seed=self.params.seed
-        )
+        size, seed = self.world.size, self.params.seed
+        provenance.measured(seconds, self.world.device, size, seed).write(files.made)
 
     def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
         clip = self.genotype.input

@@ -44,7 +44,8 @@ def main() -> None:
         if world.rank == 0:
             save_weights(files.weights, phase.state)
             write_curve(files.curve, "warmup", phase.state.rows)
-            provenance.write(files.made, phase.seconds, world.device, world.size, seed=shared.seed)
+            made = provenance.measured(phase.seconds, world.device, world.size, shared.seed)
+            made.write(files.made)
             for path in (files.curve, files.made):
                 mirror.artifact(path)
 
