@@ -92,7 +92,7 @@ def _rank(
             digest = hashlib.sha256()
             for scores in table["scores"]:
                 digest.update(scores.tobytes())
-            top1 = summarise(table, clips, params)["lcr"]["top1"]
+            top1 = summarise(table, trained, clips, params).lcr.metrics["top1"]
             told[count] = [views, digest.hexdigest(), top1]
     if rank == 0:
         out.write_text(json.dumps(told))
