@@ -105,6 +105,27 @@ def _refuse_double_keys(node: yaml.Node | None, path: Path) -> None:
             _refuse_double_keys(value, path)
 
 
+def refuse_aliases(text: str, path: Path) -> None:
+    """Every value must stand in its own place, for DVC to override one and no other.
+
+    DVC drops what is set below a merge key, and sets all that share an anchor.
+
+    Raises:
+        Refused: the file has an alias (`*s`) or a merge key (`<<:`).
+    """
+    for token in yaml.scan(text, Loader=yaml.SafeLoader):
+        if isinstance(token, yaml.AliasToken):
+            name, what = f"*{token.value}", "an alias"
+        elif isinstance(token, yaml.ScalarToken) and token.value == "<<" and token.plain:
+            name, what = "<<", "a merge key"
+        else:
+            continue
+        raise Refused(
+            f"{path}: '{name}' (line {token.start_mark.line + 1}) is {what} of YAML: through it, "
+            "`dvc exp run -S` changes nothing or too much. Write its values out in full."
+        )
+
+
 def load(path: Path, kind: type[T], section: str = "") -> T:
     """The file, or its dotted `section`, as a `kind`.
 

@@ -243,7 +243,9 @@ def load(path: Path = PARAMS) -> Params:
 
 @functools.lru_cache(maxsize=8)
 def _checked(path: Path, text: str) -> Params:
-    return schema.check(schema.parse_text(text, path), Params, path)
+    content = schema.parse_text(text, path)
+    schema.refuse_aliases(text, path)
+    return schema.check(content, Params, path)
 
 
 def named(table: Mapping[str, T], section: str, name: str, path: Path = PARAMS) -> T:

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from autox3d.core.curves import Pair
+from autox3d.core.records import ClipsScore, Evaluation, Score
 from autox3d.core.settings import Evaluate
 from autox3d.runtime.distributed import World
 from autox3d.runtime.progress import progress
@@ -76,49 +78,59 @@ def video_scores(
     return merged, clips.labels[np.argsort(clips.keys)]
 
 
-def summarise(table: pd.DataFrame, clips: Clips, tests: Evaluate) -> dict[str, Any]:
-    """The task's numbers for the largest K by both rules of crops, for every K, for each class."""
-    largest = max(tests.clips)
-    results: dict[str, Any] = {"k_clips": []}
+def summarise(table: pd.DataFrame, trained: Trained, clips: Clips, tests: Evaluate) -> Evaluation:
+    """The task's numbers for the largest K by both crops, for every K and class; and the cost."""
+    genotype, task = trained.genotype, clips.task
+    spec = genotype.input
+    rows: list[ClipsScore] = []
+    largest: dict[Crops, Score] = {}
+    per_class: dict[str, float | None] = {}
     for crops in CROPS:
         for k in sorted(tests.clips):
-            found, labels = video_scores(table, clips, crops, k, tests)
-            measured = {name: known(x) for name, x in clips.task.measure(found, labels).items()}
+            scores, labels = video_scores(table, clips, crops, k, tests)
+            metrics = {name: known(x) for name, x in task.measure(scores, labels).items()}
             views = k * len(crop_sides(crops))
-            results["k_clips"].append({"clips": k, "crops": crops, "views": views, **measured})
-            if k == largest:
-                results[crops] = {"views": views, **measured}
-                shares = map(known, clips.task.by_class(found, labels).tolist())
-                headline = clips.task.headline.name
-                named = zip(clips.classes, shares, strict=True)
-                results["per_class"] = [{"class": name, headline: share} for name, share in named]
-    return results
+            rows.append(ClipsScore(clips=k, crops=crops, views=views, metrics=metrics))
+            if k == max(tests.clips):
+                largest[crops] = Score(views=views, metrics=metrics)
+                shares = map(known, task.by_class(scores, labels).tolist())
+                per_class = dict(zip(clips.classes, shares, strict=True))
+    sides = {crops: test_size(crops, spec.short, spec.crop) for crops in CROPS}
+    costs = {c: cost(genotype, len(clips.classes), spec.frames, side) for c, side in sides.items()}
+    return Evaluation(
+        k_clips=tuple(rows),
+        center=largest["center"],
+        per_class=per_class,
+        lcr=largest["lcr"],
+        net=genotype.name,
+        split=tests.split,
+        rule=tests.rule,
+        videos=len(clips),
+        labelled=int(task.labelled(clips.labels).sum()),
+        params=costs["center"].params,
+        gmacs_center=costs["center"].gmacs,
+        gmacs_lcr=costs["lcr"].gmacs,
+        task=task.name,
+        class_metric=task.headline.name,
+    )
+
+
+def logged(result: Evaluation) -> dict[str, float]:
+    """The metrics of the largest K as MLflow shows them: `lcr.top1`."""
+    return {
+        f"{crops}.{name}": value
+        for crops in CROPS
+        for name, value in result.score(crops).metrics.items()
+        if value is not None
+    }
 
 
 def known(number: float) -> float | None:
     """JSON has no not-a-number: what is measured of videos without labels is null."""
-    return None if np.isnan(number) else number
+    return None if np.isnan(number) else float(number)
 
 
-def describe(trained: Trained, clips: Clips, tests: Evaluate) -> dict[str, Any]:
-    """What was tested, on what, at what cost a view."""
-    genotype = trained.genotype
-    spec = genotype.input
-    sides = {crops: test_size(crops, spec.short, spec.crop) for crops in CROPS}
-    costs = {c: cost(genotype, len(clips.classes), spec.frames, side) for c, side in sides.items()}
-    return {
-        "net": genotype.name,
-        "split": tests.split,
-        "rule": tests.rule,
-        "videos": len(clips),
-        "labelled": int(clips.task.labelled(clips.labels).sum()),
-        "params": costs["center"].params,
-        "gmacs_center": costs["center"].gmacs,
-        "gmacs_lcr": costs["lcr"].gmacs,
-    }
-
-
-def outcome(table: pd.DataFrame, clips: Clips, tests: Evaluate) -> pd.DataFrame:
-    """What most views together say of each labelled video, as the task tells it."""
-    found, labels = video_scores(table, clips, "lcr", max(tests.clips), tests)
-    return clips.task.outcome(found, labels, clips.classes)
+def outcome(table: pd.DataFrame, clips: Clips, tests: Evaluate) -> list[Pair]:
+    """What most views together say of each labelled video."""
+    scores, labels = video_scores(table, clips, "lcr", max(tests.clips), tests)
+    return clips.task.outcome(scores, labels, clips.classes)

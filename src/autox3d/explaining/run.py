@@ -6,14 +6,16 @@ N videos, C classes, T frames, S x S pixels
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
+from autox3d.core.records import ConfusedPair, ExplainedClip, Explanation
 from autox3d.core.settings import Evaluate, Explain
 from autox3d.evaluation.run import video_scores
 from autox3d.explaining.gradcam import grad_cam
@@ -54,7 +56,7 @@ class Pair(NamedTuple):
 
 def explanation(
     trained: Trained, clips: Clips, table: pd.DataFrame, tests: Evaluate, counts: Explain
-) -> dict[str, Any]:
+) -> Explanation:
     """Typical correct answers and the pairs of classes confused most, each with its heat maps.
 
     Args:
@@ -63,24 +65,25 @@ def explanation(
     keys = sorted(set(table["key"]))
     given = answers(*video_scores(table, clips, "lcr", max(tests.clips), tests), keys)
 
-    def shown_of(video: int | None) -> list[dict[str, Any]]:
-        return [] if video is None else [explain(trained, clips, tests, given, video)]
+    def explained(videos: Sequence[int | None]) -> tuple[ExplainedClip, ...]:
+        known = [video for video in videos if video is not None]
+        return tuple(explain(trained, clips, tests, given, video) for video in known)
 
-    return {
-        "net": trained.genotype.name,
-        "split": tests.split,
-        "right": [one for video in typical(given, counts.videos) for one in shown_of(video)],
-        "confused": [
-            {
-                "actual": trained.classes[pair.actual],
-                "predicted": trained.classes[pair.predicted],
-                "videos": pair.videos,
-                "of": int((given.labels == pair.actual).sum()),
-                "clips": [one for video in example(given, pair) for one in shown_of(video)],
-            }
+    return Explanation(
+        net=trained.genotype.name,
+        split=tests.split,
+        right=explained(typical(given, counts.videos)),
+        confused=tuple(
+            ConfusedPair(
+                actual=trained.classes[pair.actual],
+                predicted=trained.classes[pair.predicted],
+                videos=pair.videos,
+                of=int((given.labels == pair.actual).sum()),
+                clips=explained(example(given, pair)),
+            )
             for pair in confused(given, counts.pairs)
-        ],
-    }
+        ),
+    )
 
 
 def answers(scores: np.ndarray, labels: np.ndarray, keys: list[str]) -> Answers:
@@ -116,7 +119,7 @@ def example(given: Answers, pair: Pair) -> list[int | None]:
 
 def explain(
     trained: Trained, clips: Clips, tests: Evaluate, given: Answers, video: int
-) -> dict[str, Any]:
+) -> ExplainedClip:
     """One video: its centre clip, lit for the answer and, where that is wrong, for the truth."""
     row = int(np.flatnonzero(clips.keys == given.keys[video].encode())[0])
     clip = centre_clip(trained, clips, tests, row)
@@ -125,16 +128,16 @@ def explain(
     maps = evidence(trained, clip, asked)
     by_frame = maps[0].sum((1, 2))
     share = by_frame / by_frame.sum().clamp_min(torch.finfo(by_frame.dtype).tiny)
-    return {
-        "key": given.keys[video],
-        "actual": trained.classes[actual] if actual >= 0 else None,
-        "predicted": trained.classes[predicted],
-        "score": float(given.sureness[video]),
-        "lit": [trained.classes[c] for c in asked],
-        "by_frame": [round(part, 6) for part in share.tolist()],
-        "shown": shown(len(clip)).tolist(),
-        "picture": base64.b64encode(jpeg(sheet(clip, list(maps)))).decode(),
-    }
+    return ExplainedClip(
+        key=given.keys[video],
+        actual=trained.classes[actual] if actual >= 0 else None,
+        predicted=trained.classes[predicted],
+        score=float(given.sureness[video]),
+        lit=tuple(trained.classes[c] for c in asked),
+        by_frame=tuple(round(part, 6) for part in share.tolist()),
+        shown=tuple(shown(len(clip)).tolist()),
+        picture=base64.b64encode(jpeg(sheet(clip, list(maps)))).decode(),
+    )
 
 
 def centre_clip(trained: Trained, clips: Clips, tests: Evaluate, row: int) -> Tensor:

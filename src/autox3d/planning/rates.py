@@ -47,7 +47,7 @@ def measure(params: Params) -> Rates:
     train, forward = _network(genotype, device, recipe.bn_clips)
     transcoded, clips, megabytes = _video(genotype, params.transcode, recipe.sampling)
     return Rates(
-        device=provenance.device(device),
+        device=provenance.device_name(device),
         measured=f"{genotype.name}, chunks of {recipe.bn_clips}, and a generated video",
         train=_rounded(train),
         forward=_rounded(forward),

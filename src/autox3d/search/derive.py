@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
 from autox3d.core.errors import Refused
+from autox3d.core.records import Alpha, Decision, Derived, DerivedNetwork, Metrics
 from autox3d.core.settings import Supernet as Shared
 from autox3d.runtime.distributed import World
 from autox3d.search.prior import Prior
@@ -51,7 +52,7 @@ def ranked(
     shared: Shared,
     calibration: int,
     world: World,
-) -> list[float]:
+) -> list[Metrics]:
     """The headline of each draw's network in the supernet, one centre clip a validation video.
 
     Args:
@@ -63,7 +64,7 @@ def ranked(
     task, count = clips.val.task, len(clips.val)
     found = scores_of(nets, task, videos, count, world.device, world.gather)
     headline = task.headline.name
-    return [task.measure(scores, clips.val.labels)[headline] for scores in found]
+    return [{headline: task.measure(scores, clips.val.labels)[headline]} for scores in found]
 
 
 def load_prior(path: Path, space: Space) -> Prior:
@@ -72,11 +73,7 @@ def load_prior(path: Path, space: Space) -> Prior:
     Raises:
         Refused: no such file, or the choices of another space.
     """
-    try:
-        choices = json.loads(path.read_text(encoding="utf-8"))["choices"]
-        logits = [choice["logits"] for choice in choices]
-    except (OSError, json.JSONDecodeError, KeyError) as error:
-        raise Refused(f"{path}: not what the search writes. Run `search` again.") from error
+    logits = [choice.logits for choice in Alpha.read(path).choices]
     prior = Prior([len(choice.candidates) for choice in space.choices])
     if [len(row) for row in logits] != list(prior.candidates):
         raise Refused(f"{path}: its choices are not those of {space.name}. Run `search` again.")
@@ -136,44 +133,49 @@ def report(
     costs: SpaceCosts,
     target: float,
     draws: Sequence[Draw],
-    headlines: Sequence[float],
-) -> dict[str, Any]:
+    measured: Sequence[Metrics],
+) -> Derived:
     """The first of the draws as the network that was found, the others as runners-up."""
     rows = [
-        describe(space, prior, costs, draw, headline)
-        for draw, headline in zip(draws, headlines, strict=True)
+        describe(space, prior, costs, draw, metrics)
+        for draw, metrics in zip(draws, measured, strict=True)
     ]
-    return {
-        "space": space.name,
-        "networks": f"{space.size:.3g}",
-        "target_gmacs": target,
-        "found": rows[0] | {"choices": decided(space, prior)},
-        "runners_up": sorted(rows[1:], key=lambda row: -row["supernet_top1"]),
-    }
+    return Derived(
+        space=space.name,
+        networks=f"{space.size:.3g}",
+        target_gmacs=target,
+        found=replace(rows[0], choices=decided(space, prior)),
+        runners_up=tuple(sorted(rows[1:], key=lambda row: -headline(row))),
+    )
+
+
+def headline(network: DerivedNetwork) -> float:
+    """The first of its metrics in the supernet."""
+    return next(iter(network.supernet.values())) or 0.0
 
 
 def describe(
-    space: Space, prior: Prior, costs: SpaceCosts, draw: Draw, top1: float
-) -> dict[str, Any]:
+    space: Space, prior: Prior, costs: SpaceCosts, draw: Draw, metrics: Metrics
+) -> DerivedNetwork:
     """One network in numbers and in words."""
     groups = space.genotype(draw, space.name).groups
-    return {
-        "gmacs": costs.of(draw),
-        "probability": math.exp(prior.log_prob([draw]).item()),
-        "supernet_top1": top1,
-        "groups": [f"{g.kernel} {g.expansion:g} {g.channels} {g.attention}" for g in groups],
-    }
+    return DerivedNetwork(
+        gmacs=costs.of(draw),
+        probability=math.exp(prior.log_prob([draw]).item()),
+        supernet=metrics,
+        groups=tuple(f"{g.kernel} {g.expansion:g} {g.channels} {g.attention}" for g in groups),
+    )
 
 
-def decided(space: Space, prior: Prior) -> list[dict[str, Any]]:
+def decided(space: Space, prior: Prior) -> tuple[Decision, ...]:
     """Each choice, what was taken, and how probable each candidate is."""
     rows = zip(space.choices, prior.mode(), prior.probabilities(), strict=True)
-    return [
-        {
-            "group": choice.group + 1,
-            "column": choice.column,
-            "taken": choice.candidates[taken],
-            "probabilities": dict(zip(map(str, choice.candidates), chances, strict=True)),
-        }
+    return tuple(
+        Decision(
+            group=choice.group + 1,
+            column=choice.column,
+            taken=choice.candidates[taken],
+            probabilities=dict(zip(map(str, choice.candidates), chances, strict=True)),
+        )
         for choice, taken, chances in rows
-    ]
+    )

@@ -6,13 +6,14 @@ import math
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
 from safetensors.torch import save_file
 
 from autox3d.core import atomic
+from autox3d.core.curves import Curve
+from autox3d.core.records import Alpha, Choice
 from autox3d.search.loop import SearchState
 from autox3d.search.prior import Prior
 from autox3d.search.space import Space
@@ -44,8 +45,7 @@ def write_curve(path: Path, phase: str, rows: Sequence[Step]) -> None:
     columns = ["epoch", "phase", "lr", *means, "expected_gmacs", "mode_gmacs", "entropy"]
     epochs = groupby(rows, key=lambda row: row.epoch)
     lines = [epoch_row(list(steps)) | {"phase": phase} for _, steps in epochs]
-    found = pd.DataFrame(lines, columns=pd.Index(columns))
-    atomic.write_text(path, found.to_csv(index=False, lineterminator="\n"))
+    Curve.of(lines, columns).write(path)
 
 
 def save_weights(path: Path, state: SearchState) -> None:
@@ -81,23 +81,21 @@ def steps_table(space: Space, rows: Sequence[Step]) -> pd.DataFrame:
     return pd.concat([found, entropy], axis=1)
 
 
-def alpha_record(space: Space, state: SearchState) -> dict[str, Any]:
+def alpha_record(space: Space, state: SearchState) -> Alpha:
     """Every choice with the probabilities of its candidates by epoch, and the logits at the end."""
     epochs = [probabilities(space, alpha) for alpha in state.alphas]
     logits = state.prior.alpha.tolist()
-    return {
-        "space": space.name,
-        "choices": [
-            {
-                "group": choice.group + 1,
-                "column": choice.column,
-                "candidates": list(choice.candidates),
-                "probabilities": [[round(p, 6) for p in epoch[number]] for epoch in epochs],
-                "logits": logits[number][: len(choice.candidates)],
-            }
-            for number, choice in enumerate(space.choices)
-        ],
-    }
+    choices = [
+        Choice(
+            group=choice.group + 1,
+            column=choice.column,
+            candidates=tuple(choice.candidates),
+            probabilities=tuple(tuple(round(p, 6) for p in epoch[number]) for epoch in epochs),
+            logits=tuple(logits[number][: len(choice.candidates)]),
+        )
+        for number, choice in enumerate(space.choices)
+    ]
+    return Alpha(space=space.name, choices=tuple(choices))
 
 
 def probabilities(space: Space, alpha: torch.Tensor) -> list[list[float]]:

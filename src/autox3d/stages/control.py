@@ -16,8 +16,9 @@ from types import SimpleNamespace
 
 import torch
 
-from autox3d.core import atomic, settings
+from autox3d.core import settings
 from autox3d.core.errors import Refused
+from autox3d.core.records import Alpha
 from autox3d.runtime import provenance
 from autox3d.runtime.program import arguments, run
 from autox3d.runtime.session import session
@@ -40,8 +41,8 @@ def main() -> None:
         control(files, SearchRecipe.of(params), epochs)
         return
     write_curve(files.trace, "control", [])
-    atomic.write_json(files.alpha, {"space": Space.load(files.space).name, "choices": []})
-    provenance.write(files.made, 0.0, torch.device("cpu"), 0)
+    Alpha(space=Space.load(files.space).name, choices=()).write(files.alpha)
+    provenance.measured(0.0, torch.device("cpu"), 0).write(files.made)
 
 
 def control(files: SimpleNamespace, recipe: SearchRecipe, epochs: int) -> None:
@@ -57,9 +58,9 @@ def control(files: SimpleNamespace, recipe: SearchRecipe, epochs: int) -> None:
         result = search(space, clips, recipe, work, **given)
         if work.writes:
             write_curve(files.trace, "control", result.state.rows)
-            atomic.write_json(files.alpha, alpha_record(space, result.state))
-            world = work.world
-            provenance.write(files.made, result.seconds, world.device, world.size, seed=shared.seed)
+            alpha_record(space, result.state).write(files.alpha)
+            device, size = work.world.device, work.world.size
+            provenance.measured(result.seconds, device, size, shared.seed).write(files.made)
             for path in (files.space, files.alpha, files.trace, files.made):
                 work.mirror.artifact(path)
 

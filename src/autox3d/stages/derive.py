@@ -8,7 +8,7 @@ python -m autox3d.runtime.launch derive --space architectures/space_demo.yaml \
 
 from __future__ import annotations
 
-from autox3d.core import atomic, settings
+from autox3d.core import settings
 from autox3d.runtime.distributed import join
 from autox3d.runtime.program import arguments, run
 from autox3d.search.derive import (
@@ -33,12 +33,11 @@ def main() -> None:
     draws = [prior.mode(), *runners_up(prior, costs, target, params.derive.runners_up)]
     with join() as world:
         supernet = load_supernet(files.weights, space, classes, shared).to(world.device)
-        headlines = ranked(draws, supernet, clips, shared, params.derive.calibration, world)
+        measured = ranked(draws, supernet, clips, shared, params.derive.calibration, world)
     if world.rank == 0:
         genotype = space.genotype(draws[0], space.name)
         genotype.save(files.genotype, f"The most probable network of {files.space.name}.")
-        record = report(space, prior, costs, target, draws, headlines)
-        atomic.write_json(files.report, record)
+        report(space, prior, costs, target, draws, measured).write(files.report)
 
 
 if __name__ == "__main__":

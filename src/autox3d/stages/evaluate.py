@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from autox3d.core import atomic, settings, tables
+from autox3d.core import settings, tables
+from autox3d.core.curves import write_confusion
 from autox3d.core.errors import Refused
-from autox3d.evaluation.run import CROPS, describe, every_view, outcome, summarise
+from autox3d.evaluation.run import every_view, logged, outcome, summarise
 from autox3d.runtime import tracking
 from autox3d.runtime.checkpoint import fingerprint
 from autox3d.runtime.distributed import join
@@ -35,15 +36,13 @@ def main() -> None:
         if world.rank:
             return
         tables.write_table(table, files.scores, clips.classes)
-        results = summarise(table, clips, tests) | describe(trained, clips, tests)
-        atomic.write_json(files.metrics, results)
-        rows = outcome(table, clips, tests).to_csv(index=False, lineterminator="\n")
-        atomic.write_text(files.confusion, rows)
+        result = summarise(table, trained, clips, tests)
+        result.write(files.metrics)
+        write_confusion(outcome(table, clips, tests), files.confusion)
         data = {"data": fingerprint(clips=files.clips), "weights": fingerprint(w=files.weights)}
         with tracking.run("evaluate", trained.genotype.name, asdict(tests), data) as mirror:
-            if results["labelled"]:
-                names = [metric.name for metric in clips.task.metrics]
-                mirror.log(0, {f"{c}.{name}": results[c][name] for c in CROPS for name in names})
+            if result.labelled:
+                mirror.log(0, logged(result))
             mirror.artifact(files.metrics)
             mirror.artifact(files.confusion)
 

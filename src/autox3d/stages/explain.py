@@ -6,7 +6,7 @@ python -m autox3d.stages.explain --weights data/weights/s --clips data/clips.par
 
 from __future__ import annotations
 
-from autox3d.core import atomic, settings, tables
+from autox3d.core import settings, tables
 from autox3d.core.errors import Refused
 from autox3d.explaining.run import explanation
 from autox3d.runtime.program import arguments, run
@@ -25,8 +25,7 @@ def main() -> None:
         raise Refused(
             f"{files.scores}: of other videos than {files.clips} has. Run `evaluate` again."
         )
-    record = explanation(trained, clips, table, params.evaluate, params.explain)
-    atomic.write_json(files.out, record)
+    explanation(trained, clips, table, params.evaluate, params.explain).write(files.out)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from autox3d.core import atomic, settings, tables
+from autox3d.core import settings, tables
 from autox3d.runtime import provenance
 from autox3d.runtime.program import arguments, run
 from autox3d.runtime.session import session
@@ -35,9 +35,9 @@ def main() -> None:
             save_weights(files.weights, result.state)
             tables.write_table(steps_table(space, result.state.rows), files.steps)
             write_curve(files.trace, "search", result.state.rows)
-            atomic.write_json(files.alpha, alpha_record(space, result.state))
-            world = work.world
-            provenance.write(files.made, result.seconds, world.device, world.size, seed=shared.seed)
+            alpha_record(space, result.state).write(files.alpha)
+            device, size = work.world.device, work.world.size
+            provenance.measured(result.seconds, device, size, shared.seed).write(files.made)
             for path in (files.space, files.alpha, files.trace, files.made):
                 work.mirror.artifact(path)
 

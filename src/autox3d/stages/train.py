@@ -10,9 +10,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from types import SimpleNamespace
 
-import pandas as pd
-
-from autox3d.core import atomic, settings
+from autox3d.core import settings
+from autox3d.core.curves import Curve
 from autox3d.core.settings import Train
 from autox3d.runtime import provenance
 from autox3d.runtime.checkpoint import fingerprint
@@ -43,10 +42,9 @@ def write(files: SimpleNamespace, result: TrainingResult, recipe: Train, work: S
     how = {name: fingerprint(clips=path) for name, path in sources.items()}
     how |= {"params": asdict(recipe)}
     weights.save(files.weights, result.net, result.genotype, result.classes, how, result.metrics)
-    curve = pd.DataFrame(result.history).to_csv(index=False, lineterminator="\n")
-    atomic.write_text(files.curve, curve)
+    Curve.of(result.history).write(files.curve)
     device, size = work.world.device, work.world.size
-    provenance.write(files.made, result.seconds, device, size, seed=recipe.seed)
+    provenance.measured(result.seconds, device, size, recipe.seed).write(files.made)
     for path in (files.genotype, files.curve, files.made):
         work.mirror.artifact(path)
     work.mirror.model(files.weights)

@@ -31,8 +31,8 @@ def main() -> None:
         if work.writes:
             save_weights(files.weights, result.state)
             write_curve(files.curve, "warmup", result.state.rows)
-            world = work.world
-            provenance.write(files.made, result.seconds, world.device, world.size, seed=shared.seed)
+            device, size = work.world.device, work.world.size
+            provenance.measured(result.seconds, device, size, shared.seed).write(files.made)
             for path in (files.curve, files.made):
                 work.mirror.artifact(path)
 

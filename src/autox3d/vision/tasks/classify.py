@@ -12,11 +12,12 @@ import pandas as pd
 import torch.nn.functional as F
 from torch import Tensor
 
-from autox3d.vision.tasks.metric import Metric
+from autox3d.core.curves import Pair
+from autox3d.vision.tasks.metric import CLASSIFY_METRICS, Metric
 from autox3d.vision.tasks.task import Task
 
 # The mean of top-1 and top-5 is what Kinetics' test server reports (X3D 4.2).
-METRICS = (Metric("top1", "top-1"), Metric("top5", "top-5"), Metric("mean", "mean"))
+METRICS = (*CLASSIFY_METRICS, Metric("mean", "mean of top-1 and top-5", True))
 
 
 def target(rows: pd.DataFrame) -> np.ndarray:
@@ -72,12 +73,14 @@ def by_class(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
         return (own & (best == labels[known])[:, None]).sum(0) / own.sum(0)
 
 
-def outcome(scores: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
-    """One row a labelled video: its class, and the class with the best score."""
-    known, names = labelled(labels), np.array(classes)
-    return pd.DataFrame(
-        {"actual": names[labels[known]], "predicted": names[scores[known].argmax(1)]}
-    )
+def outcome(scores: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> list[Pair]:
+    """Each labelled video: its class, and the class with the best score."""
+    best = scores.argmax(1)
+    return [
+        Pair(classes[int(label)], classes[int(predicted)])
+        for label, predicted in zip(labels.tolist(), best.tolist(), strict=True)
+        if label >= 0
+    ]
 
 
 TASK = Task(

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from autox3d.core.curves import Pair
 from autox3d.core.errors import Refused
 from autox3d.vision.tasks.metric import Metric
 
@@ -36,7 +37,7 @@ class Task:
     merge    scores of the views of a video (V, C) -> of the video (C,)
     measure  scores (N, C), labels (N, ...) -> the numbers of `metrics`, NaN where none has a label
     by_class scores (N, C), labels (N, ...) -> (C,), the headline of each class, NaN without a video
-    outcome  scores, labels and class names -> a table of the labelled videos for the report
+    outcome  scores, labels and class names -> each labelled video, and what was predicted
     """
 
     name: str
@@ -50,7 +51,7 @@ class Task:
     merge: Callable[[np.ndarray], np.ndarray]
     measure: Callable[[np.ndarray, np.ndarray], dict[str, float]]
     by_class: Callable[[np.ndarray, np.ndarray], np.ndarray]
-    outcome: Callable[[np.ndarray, np.ndarray, Sequence[str]], pd.DataFrame]
+    outcome: Callable[[np.ndarray, np.ndarray, Sequence[str]], list[Pair]]
 
     @property
     def headline(self) -> Metric:
