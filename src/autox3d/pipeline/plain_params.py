@@ -23,7 +23,7 @@ def without_aliases(text: str) -> str:
     """The same values, each written where it counts.
 
     Raises:
-        ValueError: this file is beyond the method; nothing is lost by it.
+        ValueError: this file is beyond the method.
         yaml.YAMLError: the text is not YAML.
     """
     tokens = list(yaml.scan(text))
@@ -33,7 +33,10 @@ def without_aliases(text: str) -> str:
     if root is None or not (aliases or anchors):
         return text
     work = _Work(text, [(one.start_mark.index, one.end_mark.index) for one in aliases])
-    work.visit(root)
+    try:
+        work.visit(root)
+    except RecursionError as error:
+        raise ValueError("a table contains itself") from error
     for anchor in anchors:
         start, end = anchor.start_mark.index, anchor.end_mark.index
         if not any(left <= start < right for left, right, _ in work.edits):
@@ -151,11 +154,11 @@ class _Work:
             if isinstance(value, MappingNode) and not _on_one_line(self.pairs, value):
                 lines += [name, *self._block(self.pairs(value), indent + 2)]
             else:
-                lines.append(f"{name} {self.flow(value)}")
+                lines.append(f"{name} {self.flow(value, inside=False)}")
         return lines
 
-    def flow(self, node: Node) -> str:
-        """On one line, scalars as they are spelt."""
+    def flow(self, node: Node, *, inside: bool = True) -> str:
+        """On one line, scalars as they are spelt; `inside`: it may come to stand in brackets."""
         if isinstance(node, MappingNode):
             rows = (f"{self.flow(key)}: {self.flow(value)}" for key, value in self.pairs(node))
             return f"{{{', '.join(rows)}}}"
@@ -163,7 +166,8 @@ class _Work:
             return f"[{', '.join(map(self.flow, node.value))}]"
         assert isinstance(node, ScalarNode)
         spelt = self.text[_begin(self.text, node) : node.end_mark.index]
-        if node.style in ("|", ">") or "\n" in spelt or (not node.style and SPECIAL & set(spelt)):
+        ambiguous = inside and not node.style and SPECIAL & set(spelt)
+        if node.style in ("|", ">") or "\n" in spelt or ambiguous:
             return json.dumps(node.value, ensure_ascii=False)
         return spelt or "null"
 
