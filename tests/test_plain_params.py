@@ -84,7 +84,7 @@ def test_a_file_without_aliases_stays_as_it_is(text):
 
 def test_what_cannot_be_written_out_is_refused():
     """A table that contains itself has no end."""
-    with pytest.raises(ValueError, match="^a table contains itself$"):
+    with pytest.raises(ValueError, match=r"^a table contains itself$"):
         without_aliases("a: &a {b: *a}\n")
 
 

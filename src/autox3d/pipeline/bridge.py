@@ -155,18 +155,24 @@ def _claimed(dry: bool) -> Claim | None:
     return claim
 
 
-def must_be_idle() -> None:
-    """Keeps Snakemake out until this process ends.
+@contextlib.contextmanager
+def idle() -> Iterator[None]:
+    """Keeps Snakemake out while the block lasts.
 
     Raises:
         Refused: it is at work here, or a job that it has left behind.
     """
-    _claimed(dry=False)
-    for path in FOLDER.glob("*.claim"):
-        if path != WHOLE:
-            job = Claim(path)
-            job.take()
-            job.give_back()
+    claim = _claimed(dry=False)
+    assert claim is not None
+    try:
+        for path in FOLDER.glob("*.claim"):
+            if path != WHOLE:
+                job = Claim(path)
+                job.take()
+                job.give_back()
+        yield
+    finally:
+        claim.give_back()
 
 
 def _state() -> tuple[list[Entry], set[str]]:

@@ -74,11 +74,11 @@ def upgrade() -> Iterator[str]:
             f"{LOCK}: neither this version nor commit {BEFORE} wrote it. Bring the workspace to "
             f"commit {BEFORE} first (git checkout, dvc repro)."
         )
-    bridge.must_be_idle()
-    for path in [PARAMS, *sorted(OWN.glob("*.yaml"))]:
-        yield from _with_plain_settings(path)
-    if not all(map(_is_now, lock.values())):
-        yield from bridge.patiently("upgrade", lambda: _record(lock))
+    with bridge.idle():
+        for path in [PARAMS, *sorted(OWN.glob("*.yaml"))]:
+            yield from _with_plain_settings(path)
+        if not all(map(_is_now, lock.values())):
+            yield from bridge.patiently("upgrade", lambda: _record(lock))
 
 
 def _with_plain_settings(path: Path) -> Iterator[str]:
