@@ -81,7 +81,7 @@ def _rank(
     with join() as here:
         genotype = Genotype.load(folder / "s.yaml")
         torch.manual_seed(1)
-        net = VideoNet(genotype, 3, dropout=0.0, bn_clips=8)
+        net = VideoNet(genotype, 3)
         open_branches(net, 1.0)
         for count in counts:
             path = folder / f"{count}.parquet"

@@ -33,7 +33,7 @@ class Toy(torch.nn.Module):
         hidden = torch.nn.functional.dropout(
             torch.tanh(seen @ self.first[draw[0]]), 0.1, self.training
         )
-        return hidden @ self.last[draw[1]]
+        return (hidden @ self.last[draw[1]])[:, None]  # logits at one position
 
 
 def cost(draw):

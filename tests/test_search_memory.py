@@ -16,7 +16,7 @@ from autox3d.search.parsec import Likelihood
 from autox3d.search.prior import Prior
 from autox3d.search.space import Draw, Space, SpaceCosts
 from autox3d.search.supernet import Supernet
-from autox3d.vision.models.network import VideoNet
+from autox3d.vision.models.network import VideoNet, set_training
 
 ARCHITECTURES = Path(__file__).parents[1] / "architectures"
 CLIPS, K = 8, 3
@@ -53,9 +53,10 @@ def sgd(net: nn.Module) -> torch.optim.SGD:
 def search(space: Space, costs: SpaceCosts) -> tuple[int, int, Draw]:
     """Bytes of a step of the weights and of one of alpha; the costliest draw of the first."""
     net, prior = (
-        Supernet(space, 8, 0.0, CLIPS, "fair"),
+        Supernet(space, 8, "fair"),
         Prior([len(c.candidates) for c in space.choices]),
     )
+    set_training(net, bn_clips=CLIPS)
     state = State(net, prior, sgd(net), torch.optim.Adam(prior.parameters()))
     recipe = Recipe(
         seed=1,
@@ -80,11 +81,12 @@ def search(space: Space, costs: SpaceCosts) -> tuple[int, int, Draw]:
 
 def train(space: Space, draw: Draw) -> int:
     """Bytes of a step of its own training."""
-    net = VideoNet(space.genotype(draw, "largest"), 8, 0.0, CLIPS)
+    net = VideoNet(space.genotype(draw, "largest"), 8)
+    set_training(net, bn_clips=CLIPS)
     optimiser, (x, labels) = sgd(net), clips(space)
 
     def step() -> None:
-        F.cross_entropy(net(x), labels).backward()
+        F.cross_entropy(net(x).mean(1), labels).backward()
         optimiser.step()
         optimiser.zero_grad()
 

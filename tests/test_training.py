@@ -113,7 +113,12 @@ def batches(epoch: int, start: int):
 def new_state() -> State:
     torch.manual_seed(0)
     net = nn.Sequential(
-        nn.Conv3d(3, 4, 1), nn.BatchNorm3d(4), nn.Dropout(0.5), nn.Flatten(), nn.Linear(128, 2)
+        nn.Conv3d(3, 4, 1),
+        nn.BatchNorm3d(4),
+        nn.Dropout(0.5),
+        nn.Flatten(),
+        nn.Linear(128, 2),
+        nn.Unflatten(1, (1, 2)),  # logits at one position
     )
     return State(net, sgd(net, 0.9, 5e-5))
 

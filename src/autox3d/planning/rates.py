@@ -29,7 +29,7 @@ from autox3d.vision.clips.format.decode import IndexedVideo
 from autox3d.vision.clips.loader import Batch, train_clips
 from autox3d.vision.learning.schedule import sgd
 from autox3d.vision.learning.scoring import scores
-from autox3d.vision.models.network import VideoNet
+from autox3d.vision.models.network import VideoNet, set_training
 
 NETWORK = Path("architectures/x3d_s.yaml")
 CLASSES, BATCH, WARMUP = 400, 64, 2
@@ -62,7 +62,8 @@ def _network(genotype: Genotype, device: torch.device, chunk: int) -> tuple[floa
     pixels = torch.randint(0, 256, shape, dtype=torch.uint8)
     numbers = torch.arange(-(-batch // chunk))
     one = Batch(pixels, torch.arange(batch), torch.arange(batch), numbers, [()] * batch)
-    net = VideoNet(genotype, CLASSES, 0.5, chunk).to(device)
+    net = VideoNet(genotype, CLASSES).to(device)
+    set_training(net, bn_clips=chunk, dropout=0.5)
     recipe = Recipe(0, 1, 10**6, 0, 0.01, batch, chunk)
 
     def same(_epoch: int, _step: int) -> Iterable[Batch]:

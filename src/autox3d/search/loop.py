@@ -65,7 +65,7 @@ class Recipe(NamedTuple):
 class State:
     """Everything that a later process needs to go on to the same bits."""
 
-    supernet: nn.Module  # (clips, draw) -> logits
+    supernet: nn.Module  # (clips, draw) -> logits (B, P, classes)
     prior: Prior
     sgd: torch.optim.Optimizer
     adam: torch.optim.Optimizer
@@ -198,7 +198,7 @@ def _forward(net: nn.Module, clips: Tensor, labels: Tensor, draw: Draw) -> Calla
 
     def forward() -> Tensor:
         with torch.autocast(clips.device.type, torch.bfloat16, enabled=clips.is_cuda):
-            logits = net(clips, draw)
+            logits = net(clips, draw).mean(1)
         return log_likelihood(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels)
 
     return forward

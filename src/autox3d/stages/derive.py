@@ -29,7 +29,7 @@ from autox3d.vision.clips.augment import chunks
 from autox3d.vision.clips.loader import eval_views, train_batches
 from autox3d.vision.clips.store import Clips
 from autox3d.vision.learning.scoring import scores
-from autox3d.vision.models.network import VideoNet
+from autox3d.vision.models.network import VideoNet, set_training
 from autox3d.vision.tasks.metrics import accuracy
 
 TRIED = 100_000  # most probable draws that are looked at for some under the target
@@ -93,7 +93,8 @@ def load_supernet(path: Path, space: Space, classes: int, shared: settings.Super
     Raises:
         Refused: no such file, or the weights of another space.
     """
-    net = Supernet(space, classes, shared.dropout, shared.bn_clips, shared.selection)
+    net = Supernet(space, classes, shared.selection)
+    set_training(net, bn_clips=shared.bn_clips, dropout=shared.dropout)
     load_weights(net, path, "search")
     return net
 

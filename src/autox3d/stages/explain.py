@@ -157,9 +157,7 @@ def evidence(trained: Trained, clip: Tensor, classes: list[int]) -> Tensor:
     """(len(classes), T, H, W): what speaks for each class behind the network's last group."""
     net = trained.net
     views = normalise(clip.expand(len(classes), *clip.shape))
-    return grad_cam(
-        net.attention[-1], lambda x: net.logits(x).mean(1), views, torch.tensor(classes)
-    )
+    return grad_cam(net.attention[-1], lambda x: net(x).mean(1), views, torch.tensor(classes))
 
 
 if __name__ == "__main__":

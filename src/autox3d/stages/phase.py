@@ -29,7 +29,7 @@ from autox3d.vision.clips.augment import chunks
 from autox3d.vision.clips.loader import epoch_order, epoch_shape, train_batches
 from autox3d.vision.clips.store import Clips
 from autox3d.vision.learning.schedule import cosine, scaled_rate, sgd
-from autox3d.vision.models.network import open_branches
+from autox3d.vision.models.network import open_branches, set_training
 
 MEANS = ("loss", "alpha_loss", "effective_draws", "over_target", "drawn_gmacs")  # over an epoch
 ALPHAS = ("alpha_loss", "over_target")  # those of them that warm-up has not: it knows no target
@@ -57,9 +57,8 @@ class Phase:
         self.classes = self.halves["weights"].classes
         self._before, self._began = 0.0, time.monotonic()
         torch.manual_seed(shared.seed)
-        net = Supernet(
-            space, len(self.classes), shared.dropout, shared.bn_clips, shared.selection
-        ).to(world.device)
+        net = Supernet(space, len(self.classes), shared.selection).to(world.device)
+        set_training(net, bn_clips=shared.bn_clips, dropout=shared.dropout)
         open_branches(net, shared.branch_gamma)
         prior = Prior([len(choice.candidates) for choice in space.choices])
         weights = sgd(net, shared.momentum, shared.weight_decay)

@@ -34,7 +34,7 @@ from autox3d.vision.learning.schedule import cosine, scaled_rate, sgd
 from autox3d.vision.learning.scoring import scores
 from autox3d.vision.learning.statistics import settle
 from autox3d.vision.models import weights
-from autox3d.vision.models.network import VideoNet, open_branches
+from autox3d.vision.models.network import VideoNet, open_branches, set_training
 from autox3d.vision.tasks.metrics import accuracy
 
 SCRATCH = "params/scratch"  # as `init`: weights start at random
@@ -89,7 +89,8 @@ class Training:
             chunk=params.bn_clips,
         )
         torch.manual_seed(params.seed)
-        net = VideoNet(genotype, len(self.clips.classes), params.dropout, params.bn_clips)
+        net = VideoNet(genotype, len(self.clips.classes))
+        set_training(net, bn_clips=params.bn_clips, dropout=params.dropout)
         open_branches(net, params.branch_gamma)
         for source in given(params).values():
             left_out = weights.initialise(net, source)

@@ -135,7 +135,7 @@ def _step(
         running.rewind()
         torch.manual_seed(chunk_seed(recipe.seed, done, number))  # dropout
         with torch.autocast(world.device.type, torch.bfloat16, enabled=world.device.type == "cuda"):
-            logits = state.net(clips)
+            logits = state.net(clips).mean(1)
         loss = F.cross_entropy(logits.float(), labels, reduction="sum")
         (loss / recipe.batch).backward()
         losses[number] = loss.detach()

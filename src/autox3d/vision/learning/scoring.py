@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from autox3d.vision.clips.normalise import normalise
+from autox3d.vision.tasks import classify
 
 
 @torch.inference_mode()
@@ -15,5 +16,6 @@ def scores(net: nn.Module, views: Tensor, batch: int, device: torch.device) -> T
     found = []
     for piece in views.split(batch):
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            found.append(net(normalise(piece.to(device, non_blocking=True))).float().cpu())
+            logits = net(normalise(piece.to(device, non_blocking=True)))
+            found.append(classify.scores(logits).float().cpu())
     return torch.cat(found)
