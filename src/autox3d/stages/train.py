@@ -89,7 +89,13 @@ class Training:
             chunk=params.bn_clips,
         )
         torch.manual_seed(params.seed)
-        net = VideoNet(genotype, len(self.clips.classes), params.dropout, params.bn_clips)
+        net = VideoNet(
+            genotype,
+            len(self.clips.classes),
+            params.dropout,
+            params.bn_clips,
+            params.drop_connect,
+        )
         open_branches(net, params.branch_gamma)
         for source in given(params).values():
             left_out = weights.initialise(net, source)
