@@ -152,7 +152,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tables.write_table(rows, table, classes=shards.CLASSES)
     torch.manual_seed(2)
     genotype = results_folder.genotype("s")
-    net = VideoNet(genotype, len(shards.CLASSES), dropout=0.0, bn_clips=1)
+    net = VideoNet(genotype, len(shards.CLASSES))
     weights.save(root / "weights", net, genotype, list(shards.CLASSES), {})
     (root / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     done = program(root, "evaluate", "--metrics", "m.json", "--confusion", "c.csv")

@@ -60,7 +60,7 @@ def publish(path: Path) -> None:
     """Random weights of X3D-S, by SlowFast's names."""
     genotype = Genotype.load(ROOT / "architectures/x3d_s.yaml")
     names = published.layer_names(genotype, "SlowFast")
-    state = VideoNet(genotype, 400, dropout=0.0, bn_clips=8).state_dict()
+    state = VideoNet(genotype, 400).state_dict()
     places = {name: name.rpartition(".") for name in state}
     tensors = {f"{names[layer]}.{kind}": state[n] for n, (layer, _, kind) in places.items()}
     torch.save({"model_state": tensors}, path)

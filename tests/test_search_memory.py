@@ -62,7 +62,7 @@ def sgd(net: nn.Module) -> torch.optim.SGD:
 def search(space: Space, costs: SpaceCosts) -> tuple[int, int, Draw]:
     """Bytes of a step of the weights and of one of alpha; the costliest draw of the first."""
     net, prior = (
-        Supernet(space, 8, 0.0, CLIPS, "fair"),
+        Supernet(space, 8, "fair"),
         Prior([len(c.candidates) for c in space.choices]),
     )
     state = SearchState(net, prior, sgd(net), torch.optim.Adam(prior.parameters()))
@@ -91,7 +91,7 @@ def search(space: Space, costs: SpaceCosts) -> tuple[int, int, Draw]:
 
 def train(space: Space, draw: Draw) -> int:
     """Bytes of a step of its own training."""
-    net = VideoNet(space.genotype(draw, "largest"), 8, 0.0, CLIPS)
+    net = VideoNet(space.genotype(draw, "largest"), 8)
     optimiser, (x, labels) = sgd(net), clips(space)
 
     def step() -> None:

@@ -26,7 +26,7 @@ def trained(name: str = "autox3d_s") -> tuple[VideoNet, Genotype, list[str]]:
 
 def ready(genotype: Genotype) -> VideoNet:
     """A network of the genotype whose scores differ from clip to clip."""
-    net = VideoNet(genotype, len(CLASSES), dropout=0.0, bn_clips=8)
+    net = VideoNet(genotype, len(CLASSES))
     open_branches(net, 0.5)
     nn.init.normal_(net.head.classify.weight, std=0.5)
     clip = genotype.input
