@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -19,7 +19,6 @@ from autox3d.core.values import ClipSpec, Count, Encoding, Positive, Rate, Sampl
 
 T = TypeVar("T")
 PARAMS = Path("params.yaml")
-ADDED: Mapping[str, Any] = {}  # keys that version 0.1 lacked, and what each was in effect
 
 
 @table
