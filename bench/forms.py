@@ -44,9 +44,8 @@ def main() -> None:
     views = list(labelled(args.videos, trained, args.count))
     with tempfile.TemporaryDirectory() as scratch:
         forms = runs(trained, calibration(args.calibration, trained), Path(scratch), side)
-    print(
-        f"{trained.genotype.name}, {len(views)} videos; {provenance.device(torch.device('cpu'))}\n"
-    )
+    device = provenance.device_name(torch.device("cpu"))
+    print(f"{trained.genotype.name}, {len(views)} videos; {device}\n")
     print(
         "| form | top-1, % | largest move of a score | 30 views, ms (quartiles) | one by one, ms |"
     )

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from autox3d import cli
+from autox3d.core.values import ClipSpec
 from autox3d.inference import published
 from autox3d.sizing.scaling import thinned
-from autox3d.vision.arch.genotype import Genotype, Input
+from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.models import weights
 from autox3d.vision.models.network import VideoNet
 
@@ -120,7 +121,7 @@ def test_scaled_files_are_made_by_the_command_in_their_comment(path, monkeypatch
 
 def test_imported_weights_load_with_their_class_names(monkeypatch, tmp_path):
     """SlowFast's tensors in, a folder that `evaluate` takes out."""
-    clip = Input(frames=4, stride=12, crop=32, short=40)
+    clip = ClipSpec(frames=4, stride=12, crop=32, short=40)
     genotype = thinned(Genotype.load(ARCHITECTURES / "x3d_xs.yaml"), "x", clip, 0.5, 0.3)
     net = VideoNet(genotype, 2).eval()
     names = published.layer_names(genotype, "SlowFast")

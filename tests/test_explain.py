@@ -20,9 +20,9 @@ from support import results_folder, shards
 from torch import Tensor, nn
 
 from autox3d.core import tables
+from autox3d.explaining import run as explain
 from autox3d.explaining.gradcam import grad_cam
 from autox3d.explaining.sheet import DARK, FRAMES, GAP, TILE, jpeg, sheet, shown
-from autox3d.stages import explain
 from autox3d.vision.clips.views import K_CURVE
 from autox3d.vision.models import weights
 from autox3d.vision.models.network import VideoNet, open_branches

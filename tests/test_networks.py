@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from autox3d.core.values import ClipSpec
 from autox3d.sizing.scaling import thinned
-from autox3d.vision.arch.genotype import Block, Genotype, Input
+from autox3d.vision.arch.genotype import Block, Genotype
 from autox3d.vision.kernels.convolution import convolve
 from autox3d.vision.models.attention import GloRe, NonLocal
 from autox3d.vision.models.blocks import DropConnect, ResidualBlock
@@ -47,7 +48,7 @@ def read(name: str) -> Genotype:
 
 
 def tiny(name: str, frames: int = 4, crop: int = 32) -> Genotype:
-    clip = Input(frames=frames, stride=1, crop=crop, short=crop)
+    clip = ClipSpec(frames=frames, stride=1, crop=crop, short=crop)
     return thinned(read(name), name, clip, width=0.25, depth=0.3)
 
 

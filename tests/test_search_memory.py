@@ -11,12 +11,21 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from autox3d.search.constraint import Constraint
-from autox3d.search.loop import WEIGHTS, Costs, Recipe, State, alpha_step, seed_of, weight_step
+from autox3d.search.loop import (
+    WEIGHTS,
+    Costs,
+    SearchSchedule,
+    SearchState,
+    alpha_step,
+    seed_of,
+    weight_step,
+)
 from autox3d.search.parsec import Likelihood
 from autox3d.search.prior import Prior
 from autox3d.search.space import Draw, Space, SpaceCosts
 from autox3d.search.supernet import Supernet
 from autox3d.vision.models.network import VideoNet, set_training
+from autox3d.vision.tasks.classify import TASK
 
 ARCHITECTURES = Path(__file__).parents[1] / "architectures"
 CLIPS, K = 8, 3
@@ -57,8 +66,8 @@ def search(space: Space, costs: SpaceCosts) -> tuple[int, int, Draw]:
         Prior([len(c.candidates) for c in space.choices]),
     )
     set_training(net, bn_clips=CLIPS)
-    state = State(net, prior, sgd(net), torch.optim.Adam(prior.parameters()))
-    recipe = Recipe(
+    state = SearchState(net, prior, sgd(net), torch.optim.Adam(prior.parameters()))
+    schedule = SearchSchedule(
         seed=1,
         until=1,
         steps=2,
@@ -72,10 +81,12 @@ def search(space: Space, costs: SpaceCosts) -> tuple[int, int, Draw]:
         rate=lambda _: 0.1,
     )
     batch = [(0, *clips(space))]
-    weight_step(state, recipe, batch, alone, 0, 0.1)  # momentum is there from the second step on
+    weight_step(
+        state, TASK, schedule, batch, alone, 0, 0.1
+    )  # momentum is there from the second step on
     draws = prior.sample(K, torch.Generator().manual_seed(seed_of(1, WEIGHTS, 1, 0)))
-    weights = peak(lambda: weight_step(state, recipe, batch, alone, 1, 0.1))
-    alpha = peak(lambda: alpha_step(state, recipe, batch, alone, 1))
+    weights = peak(lambda: weight_step(state, TASK, schedule, batch, alone, 1, 0.1))
+    alpha = peak(lambda: alpha_step(state, TASK, schedule, batch, alone, 1))
     return weights + standing(net), alpha + standing(net), max(draws, key=costs.of)
 
 

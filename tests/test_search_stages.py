@@ -22,10 +22,10 @@ from support import shards
 from autox3d.core import tables
 from autox3d.core.errors import Refused
 from autox3d.runtime.checkpoint import RESUME
+from autox3d.search.run import SearchClips
 from autox3d.search.space import Space
 from autox3d.stages import control, search, warmup
 from autox3d.vision.arch.genotype import Genotype
-from autox3d.vision.clips.store import Clips
 
 ROOT = Path(__file__).parents[1]
 SPACE = """\
@@ -270,12 +270,13 @@ def test_the_control_is_the_search_with_other_labels_for_alpha(whole):
 
 def test_the_control_shuffles_alphas_labels_once_and_no_others(whole):
     """The same clips and as many of each class."""
-    before = Clips.load(whole / "subset.parquet", split="train", half="alpha").labels
-    after = before.copy()
-    search.shuffle(after, 1)
+    before = SearchClips.load(whole / "subset.parquet")
+    after = SearchClips.load(whole / "subset.parquet")
+    after.shuffle(1)
 
-    assert sorted(after) == sorted(before)
-    assert list(after) != list(before)
+    assert sorted(after.alpha.labels) == sorted(before.alpha.labels)
+    assert list(after.alpha.labels) != list(before.alpha.labels)
+    assert list(after.weights.labels) == list(before.weights.labels)
 
 
 def here(stage: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Literal, get_type_hints
@@ -12,6 +13,7 @@ from pydantic import Field
 
 from autox3d.core import schema, settings
 from autox3d.core.errors import Refused
+from autox3d.core.values import ClipSpec
 
 
 @schema.table
@@ -132,6 +134,33 @@ train: {{<<: *next, weight_decay: 2}}
     assert (train.batch, train.weight_decay) == (16, 2.0)
 
 
+ALIASED = {
+    "alias": ("train: {s: &s {epochs: 1}}\nmore: *s\n", "'*s' (line 2) is an alias"),
+    "merge key": ("a: &a {b: 1}\nc:\n  {<<: *a, d: 2}\n", "'<<' (line 3) is a merge key"),
+    "merge key without an alias": ("a: {<<: {b: 1}}\n", "'<<' (line 1) is a merge key"),
+}
+
+
+@pytest.mark.parametrize("case", ALIASED)
+def test_settings_have_no_alias_and_no_merge_key(tmp_path, case):
+    """DVC's overrides lose or multiply values through them, so the first one is refused."""
+    path, (text, fault) = tmp_path / "params.yaml", ALIASED[case]
+    path.write_text(text)
+
+    with pytest.raises(Refused) as refused:
+        settings.load(path)
+
+    assert str(refused.value) == (
+        f"{path}: {fault} of YAML: through it, `dvc exp run -S` changes nothing or too much. "
+        "Write its values out in full."
+    )
+
+
+def test_a_star_or_two_arrows_in_a_text_are_no_alias():
+    """Quoted, or within a comment."""
+    schema.refuse_aliases("a: '*s'  # *s\n'<<': \"<<\"\nb: x*s\n", Path("params.yaml"))
+
+
 SEARCH = ("supernet", "warmup", "search", "control", "derive", "supernet.likelihood")
 
 
@@ -150,9 +179,34 @@ def test_every_setting_of_the_search_has_its_line_in_paper_md(section):
 @pytest.mark.parametrize("path", [ROOT / "params.yaml", *sorted((ROOT / "params").glob("*.yaml"))])
 def test_shipped_settings_are_complete(path):
     """Every file that is meant to be copied over params.yaml is right in each section."""
-    params = schema.load(path, settings.Params)
+    params = settings.load(path)
 
     assert set(params.baseline) | set(params.scale) == set(params.train)
+
+
+def test_a_file_is_checked_once_and_again_after_each_change(tmp_path):
+    """The same text gives the same tables; a change within the same instant is seen, too."""
+    path, text = tmp_path / "params.yaml", (ROOT / "params.yaml").read_text()
+    path.write_text(text)
+    first = settings.load(path)
+    assert settings.load(path) is first
+    before = path.stat()
+    path.write_text(text.replace("epochs: 80", "epochs: 81", 1))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    assert (first.warmup.epochs, settings.load(path).warmup.epochs) == (80, 81)
+
+
+def test_an_entry_that_a_table_lacks_is_a_missing_section():
+    """The stage was given a file that no section of the settings is named after."""
+    params = settings.load(ROOT / "params.yaml")
+
+    assert settings.named(params.scale, "scale", "s").clip == ClipSpec(
+        frames=8, stride=4, crop=48, short=56
+    )
+    with pytest.raises(Refused) as refused:
+        settings.named(params.train, "train", "xl")
+    assert str(refused.value) == "params.yaml: missing section 'train.xl'."
 
 
 def test_a_mistake_in_any_section_stops_the_first_stage(tmp_path):
@@ -161,7 +215,7 @@ def test_a_mistake_in_any_section_stops_the_first_stage(tmp_path):
     path.write_text((ROOT / "params.yaml").read_text().replace("  momentum:", "  momentun:"))
 
     with pytest.raises(Refused, match=r"unknown 'supernet\.momentun'. Did you mean 'momentum'\?"):
-        settings.load("annotate", settings.Annotate, path)
+        settings.load(path)
 
 
 def test_a_range_that_holds_no_cost_is_refused(tmp_path):
@@ -169,10 +223,10 @@ def test_a_range_that_holds_no_cost_is_refused(tmp_path):
     path, text = tmp_path / "params.yaml", (ROOT / "params.yaml").read_text()
     path.write_text(text.replace("floor: 0.0052", "floor: 0.0063"))
     with pytest.raises(Refused) as refused:
-        settings.load("warmup", settings.Warmup, path)
+        settings.load(path)
 
     assert str(refused.value) == (
         f"{path}: 'search.floor': 0.0063 is above the target, 0.0062. Lower it, or write null."
     )
     path.write_text(text.replace("floor: 0.0052", "floor: 0.0062"))
-    assert settings.load("search", settings.Search, path).floor == 0.0062
+    assert settings.load(path).search.floor == 0.0062

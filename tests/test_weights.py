@@ -12,8 +12,9 @@ import torch
 import yaml
 
 from autox3d.core.errors import Refused
+from autox3d.core.values import ClipSpec
 from autox3d.sizing.scaling import thinned
-from autox3d.vision.arch.genotype import Genotype, Input
+from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.models import weights
 from autox3d.vision.models.network import VideoNet
 
@@ -24,7 +25,7 @@ CLASSES = ["bowling", "crème brûlée", "yoga"]
 @pytest.fixture
 def genotype() -> Genotype:
     torch.set_num_threads(1)
-    clip = Input(frames=4, stride=1, crop=32, short=40)
+    clip = ClipSpec(frames=4, stride=1, crop=32, short=40)
     small = Genotype.load(ARCHITECTURES / "autox3d_s.yaml")
     return thinned(small, "tiny", clip, width=0.25, depth=0.3)
 

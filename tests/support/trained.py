@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from autox3d.core.values import ClipSpec
 from autox3d.sizing.scaling import thinned
-from autox3d.vision.arch.genotype import Genotype, Input
+from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.models.network import VideoNet, open_branches
 
 ARCHITECTURES = Path(__file__).parents[2] / "architectures"
@@ -18,7 +19,7 @@ CLASSES = ["bowling", "crème brûlée", "yoga", "zorbing", "archery", "knitting
 def trained(name: str = "autox3d_s") -> tuple[VideoNet, Genotype, list[str]]:
     """Four frames of 32 px, 40 px in tests; running statistics and scales of their own."""
     torch.manual_seed(1)
-    clip = Input(frames=4, stride=2, crop=32, short=40)
+    clip = ClipSpec(frames=4, stride=2, crop=32, short=40)
     genotype = thinned(Genotype.load(ARCHITECTURES / f"{name}.yaml"), "tiny", clip, 0.25, 0.3)
     return ready(genotype), genotype, CLASSES
 

@@ -49,14 +49,33 @@ def parse(path: Path) -> Any:
     Raises:
         Refused: the file is missing, unreadable, not YAML, or names a key twice.
     """
+    return parse_text(read(path), path)
+
+
+def read(path: Path) -> str:
+    """The text of a file.
+
+    Raises:
+        Refused: the file is missing, unreadable, or no text.
+    """
     try:
-        loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise Refused(f"{path}: cannot be read ({error.strerror}). Check the path.") from error
     except UnicodeDecodeError as error:
         raise Refused(
             f"{path}: not UTF-8 text at byte {error.start}. Is it a YAML file?"
         ) from error
+
+
+def parse_text(text: str, path: Path) -> Any:
+    """The plain content of a file's `text`; `path` is for the message.
+
+    Raises:
+        Refused: the text is not YAML, or names a key twice.
+    """
+    try:
+        loader = yaml.SafeLoader(text)
     except yaml.reader.ReaderError as error:
         raise Refused(f"{path}: no YAML: {error.reason}. Is it a text file?") from error
     loader.name = str(path)
@@ -84,6 +103,27 @@ def _refuse_double_keys(node: yaml.Node | None, path: Path) -> None:
                 raise Refused(f"{path}: '{key.value}' stands twice (line {line}). Delete one.")
             seen.add(str(key.value))
             _refuse_double_keys(value, path)
+
+
+def refuse_aliases(text: str, path: Path) -> None:
+    """Every value must stand in its own place, for DVC to override one and no other.
+
+    DVC drops what is set below a merge key, and sets all that share an anchor.
+
+    Raises:
+        Refused: the file has an alias (`*s`) or a merge key (`<<:`).
+    """
+    for token in yaml.scan(text, Loader=yaml.SafeLoader):
+        if isinstance(token, yaml.AliasToken):
+            name, what = f"*{token.value}", "an alias"
+        elif isinstance(token, yaml.ScalarToken) and token.value == "<<" and token.plain:
+            name, what = "<<", "a merge key"
+        else:
+            continue
+        raise Refused(
+            f"{path}: '{name}' (line {token.start_mark.line + 1}) is {what} of YAML: through it, "
+            "`dvc exp run -S` changes nothing or too much. Write its values out in full."
+        )
 
 
 def load(path: Path, kind: type[T], section: str = "") -> T:

@@ -16,13 +16,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from autox3d.core.values import ClipSpec
 from autox3d.inference.ahead import ahead
 from autox3d.inference.fold import folded
 from autox3d.inference.scored import Scored
 from autox3d.inference.stream import Window, windows
 from autox3d.ingest import source
 from autox3d.ingest.source import BadVideo
-from autox3d.vision.arch.genotype import Input
 from autox3d.vision.clips.normalise import normalise
 from autox3d.vision.clips.views import Crops, crop_sides, test_box, test_size
 from autox3d.vision.models import weights
@@ -80,7 +80,7 @@ class Network:
         self.classes = trained.classes
 
     @property
-    def input(self) -> Input:
+    def input(self) -> ClipSpec:
         """Sizes of a clip."""
         return self.genotype.input
 
@@ -154,7 +154,7 @@ def load(
     return Network(weights.load(Path(folder)), device, dtype)
 
 
-def cropped(frames: Tensor, crops: Crops, clip: Input) -> Tensor:
+def cropped(frames: Tensor, crops: Crops, clip: ClipSpec) -> Tensor:
     """uint8 (T, H, W, 3), shorter side as in tests -> (crops, T, S, S, 3)."""
     size = test_size(crops, clip.short, clip.crop)
     height, width = frames.shape[1:3]
