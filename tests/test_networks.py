@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from support import ARCHITECTURES
 from torch import Tensor, nn
 
 from autox3d.sizing.scaling import thinned
@@ -22,7 +22,6 @@ from autox3d.vision.models.layers import ConvNorm, Depthwise, Pointwise
 from autox3d.vision.models.network import VideoNet, initialise_layer
 from autox3d.vision.models.norm import BatchNorm
 
-ARCHITECTURES = Path(__file__).parents[1] / "architectures"
 SHIPPED = sorted(p.stem for p in ARCHITECTURES.glob("*.yaml") if not p.name.startswith("space_"))
 BLOCK = Block(
     group=0,

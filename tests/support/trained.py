@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import nn
 
 from autox3d.sizing.scaling import thinned
 from autox3d.vision.arch.genotype import Genotype, Input
 from autox3d.vision.models.network import VideoNet, open_branches
+from support import ARCHITECTURES
 
-ARCHITECTURES = Path(__file__).parents[2] / "architectures"
 CLASSES = ["bowling", "crème brûlée", "yoga", "zorbing", "archery", "knitting"]
 
 
