@@ -21,6 +21,7 @@ from typing import Annotated
 
 import pytest
 import torch
+from support.disk import SmallDisk
 
 from autox3d.core import schema
 from autox3d.core.errors import Refused
@@ -220,28 +221,18 @@ def test_a_full_disk_keeps_the_last_checkpoint(
     assert found[0] == 2
 
 
-@pytest.fixture
-def small(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 256 KiB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "small", disk]).returncode:
-        pytest.skip("no right to mount a file system here")
-    yield disk
-    subprocess.run(["umount", disk], check=True)
-
-
 @pytest.mark.system
-def test_a_really_full_disk_keeps_the_last_checkpoint(small: Path) -> None:
+def test_a_really_full_disk_keeps_the_last_checkpoint(small_disk: SmallDisk) -> None:
     """As above, on a file system with room for two; the third fits once room is made."""
-    with Checkpoints(small / "run") as kept:
+    disk = small_disk(256)
+    with Checkpoints(disk / "run") as kept:
         large = {"x": torch.arange(25_000.0)}
-        (small / "other").write_bytes(bytes(100_000))
+        (disk / "other").write_bytes(bytes(100_000))
         kept.save(1, large)
         with pytest.raises(Refused, match="no room for step 2; step 1 is kept"):
             kept.save(2, large)
         assert not list(kept.folder.glob("*.part"))
-        (small / "other").unlink()
+        (disk / "other").unlink()
         kept.save(2, large)
         found = kept.newest()
     assert found is not None

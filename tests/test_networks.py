@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from support import ARCHITECTURES
 from torch import Tensor, nn
 
 from autox3d.core.values import ClipSpec
@@ -23,7 +23,6 @@ from autox3d.vision.models.network import VideoNet, initialise_layer, set_traini
 from autox3d.vision.models.norm import BatchNorm
 from autox3d.vision.tasks import classify
 
-ARCHITECTURES = Path(__file__).parents[1] / "architectures"
 SHIPPED = sorted(p.stem for p in ARCHITECTURES.glob("*.yaml") if not p.name.startswith("space_"))
 BLOCK = Block(
     group=0,

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, get_args, get_type_hints
 import pytest
 import yaml
 from pydantic import Field
+from support import ROOT
 
 from autox3d.core import schema, settings
 from autox3d.core.errors import Refused
@@ -36,7 +37,6 @@ class Train:
     groups: tuple[Row, ...]
 
 
-ROOT = Path(__file__).parents[1]
 GOOD = "train: {batch: 8, weight_decay: 1, init: null, groups: [{kernel: t3, blocks: 2}]}"
 
 

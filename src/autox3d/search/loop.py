@@ -65,7 +65,7 @@ class SearchSchedule(NamedTuple):
 class SearchState:
     """Everything that a later process needs to go on to the same bits."""
 
-    supernet: nn.Module  # (clips, draw) -> logits (B, P, classes)
+    supernet: nn.Module  # (clips, draw) -> logits
     prior: Prior
     sgd: torch.optim.Optimizer
     adam: torch.optim.Optimizer
