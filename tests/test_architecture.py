@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "vision.models": {"core", ARCH, "vision.kernels"},
     "vision.tasks": {"core"},
     FORMAT: {"core"},
-    "vision.clips": {"core", ARCH, FORMAT},
+    "vision.clips": {"core", ARCH, FORMAT, "vision.tasks"},
     "vision.learning": {"core", ARCH, "vision.models", "vision.tasks", "vision.clips"},
     "datasets": {"core"},
     "ingest": {"core", FORMAT},

@@ -158,7 +158,7 @@ class Counted:
 
     def __init__(self, genotype: Genotype, frames: int, crop: int) -> None:
         with torch.device("meta"):
-            net = VideoNet(genotype, CLASSES, dropout=0.5, bn_clips=8)
+            net = VideoNet(genotype, CLASSES)
         norms = [layer for layer in net.modules() if isinstance(layer, BatchNorm)]
         self.normed = 0
         for norm in norms:

@@ -315,9 +315,7 @@ def test_an_unwritable_folder_is_one_line(public_folder):
 )
 def test_shipped_settings_are_complete(path):
     """The data sections of every file that may be copied over params.yaml."""
-    listing = settings.load("annotate", settings.Annotate, path)
-    settings.load("transcode", settings.Transcode, path)
-    settings.load("subset", settings.Subset, path)
+    listing = settings.load(path).annotate
 
     assert listing.shards == tuple(range(len(listing.shards)))
     if listing.dataset != "demo":

@@ -15,8 +15,8 @@ import torch
 from support import killing, spaces
 
 from autox3d.core import settings, tables
+from autox3d.evaluation.run import every_view, summarise
 from autox3d.runtime.distributed import join
-from autox3d.stages.evaluate import every_view, summarise
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.clips.store import Clips
 from autox3d.vision.models.network import VideoNet, open_branches
@@ -82,7 +82,7 @@ def _rank(
     with join() as here:
         genotype = Genotype.load(folder / "s.yaml")
         torch.manual_seed(1)
-        net = VideoNet(genotype, 3, dropout=0.0, bn_clips=8)
+        net = VideoNet(genotype, 3)
         open_branches(net, 1.0)
         for count in counts:
             path = folder / f"{count}.parquet"
@@ -93,7 +93,7 @@ def _rank(
             digest = hashlib.sha256()
             for scores in table["scores"]:
                 digest.update(scores.tobytes())
-            top1 = summarise(table, clips, params)["lcr"]["top1"]
+            top1 = summarise(table, trained, clips, params).lcr.metrics["top1"]
             told[count] = [views, digest.hexdigest(), top1]
     if rank == 0:
         out.write_text(json.dumps(told))

@@ -20,10 +20,10 @@ from support.spaces import SPACE
 from autox3d.core import tables
 from autox3d.core.errors import Refused
 from autox3d.runtime.checkpoint import RESUME
+from autox3d.search.run import SearchClips
 from autox3d.search.space import Space
 from autox3d.stages import control, search, warmup
 from autox3d.vision.arch.genotype import Genotype
-from autox3d.vision.clips.store import Clips
 
 STAGES = ("warmup", "search", "control", "derive")
 ALPHAS = ("alpha.json", "control/alpha.json")
@@ -184,12 +184,13 @@ def test_the_control_is_the_search_with_other_labels_for_alpha(whole):
 
 def test_the_control_shuffles_alphas_labels_once_and_no_others(whole):
     """The same clips and as many of each class."""
-    before = Clips.load(whole / "clips.parquet", split="train", half="alpha").labels
-    after = before.copy()
-    search.shuffle(after, 1)
+    before = SearchClips.load(whole / "clips.parquet")
+    after = SearchClips.load(whole / "clips.parquet")
+    after.shuffle(1)
 
-    assert sorted(after) == sorted(before)
-    assert list(after) != list(before)
+    assert sorted(after.alpha.labels) == sorted(before.alpha.labels)
+    assert list(after.alpha.labels) != list(before.alpha.labels)
+    assert list(after.weights.labels) == list(before.weights.labels)
 
 
 def here(stage: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,7 +56,7 @@ ROWS_AND_COLUMNS = {
 
 def telling(space, selection):
     """A supernet whose weights are row * BASE + column, or their row alone where they have one."""
-    supernet = Supernet(space, 5, 0.0, 2, selection)
+    supernet = Supernet(space, 5, selection)
     with torch.no_grad():
         for name, weight in supernet.widest.named_parameters():
             count = weight.shape[0]
@@ -241,7 +241,7 @@ USED = {  # by stage, then the expansions: FACTS of the lists, and prefixes
 def test_use_counts_are_those_of_the_selection(selection):
     """Over the candidates of a choice, all else fixed: of parts of channels, and of expansions."""
     space = small_input("autox3d")
-    supernet = Supernet(space, 5, 0.0, 2, selection)
+    supernet = Supernet(space, 5, selection)
     first = dict.fromkeys(range(len(space.choices)), 0)
     last = list(itertools.accumulate(group.blocks for group in space.groups))
     stages = [group.stride == 2 for group in space.groups]

@@ -22,7 +22,7 @@ def trained(folder: Path, attempt: int) -> Path:
     """A network's folder, as stage `train` writes it."""
     (folder / "genotype.yaml").write_text(PLAIN)
     genotype = Genotype.load(folder / "genotype.yaml")
-    net = VideoNet(genotype, classes=2, dropout=0.0, bn_clips=2)
+    net = VideoNet(genotype, classes=2)
     weights.save(folder / "data/weights/s", net, genotype, ["left", "right"], {"attempt": attempt})
     return folder / "data/weights/s"
 

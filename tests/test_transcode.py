@@ -36,9 +36,7 @@ def raw(tmp_path_factory):
 
 AT_SCALE = {
     "demo's": shards.encoding(short=256),
-    "Kinetics'": settings.load(
-        "transcode", settings.Transcode, shards.PARAMS.with_name("params") / "kinetics400.yaml"
-    ),
+    "Kinetics'": settings.load(shards.PARAMS.with_name("params") / "kinetics400.yaml").transcode,
 }
 
 

@@ -31,13 +31,13 @@ import yaml
 
 from autox3d.core import tables
 from autox3d.core.tables import HALVES
-from autox3d.vision.clips.loader import epoch_order
+from autox3d.vision.clips.order import epoch_order
 from autox3d.vision.clips.store import Clips
 from support import ROOT, shards
 from support.spaces import GENOTYPE, SPACE
 
 FLAGS = {
-    "train": "--genotype s.yaml --clips clips.parquet --weights weights "
+    "train": "--network s --genotype s.yaml --clips clips.parquet --weights weights "
     "--curve curve.csv --made made.json",
     "warmup": "--space space.yaml --clips clips.parquet --weights warmup.safetensors "
     "--curve warmup.csv --made warmup_made.json",
@@ -234,10 +234,10 @@ KINDS: dict[str, list[tuple[str, str]]] = {
     "backward": [("torch.Tensor", "backward"), ("torch.autograd", "grad")],
     "update": [("torch.optim.SGD", "step")],
     "alpha": [("torch.optim.Adam", "step")],
-    "turn": [("autox3d.vision.clips.loader", "epoch_order")],
+    "turn": [("autox3d.vision.clips.order", "epoch_order")],
     "score": [("autox3d.vision.learning.scoring", "scores")],
-    "settle": [("autox3d.vision.learning.statistics", "settle")],
-    "measured": [("autox3d.vision.tasks.metrics", "accuracy")],
+    "settle": [("autox3d.vision.learning.statistics", "recalibrate_batch_norm")],
+    "measured": [("autox3d.training.run.Training", "_validate")],
     "half": [("autox3d.runtime.checkpoint", "_write")],
     "synced": [("os", "fsync")],
     "linked": [("autox3d.runtime.checkpoint", "_link")],

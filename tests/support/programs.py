@@ -67,7 +67,7 @@ class _Server:
             env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
+            bufsize=0,
         )
 
     def run(self, job: dict, out: int, errors: int, timeout: float) -> int:
@@ -75,8 +75,7 @@ class _Server:
         assert self.process.stdin
         place = f"/proc/{os.getpid()}/fd"
         job |= {"out": f"{place}/{out}", "errors": f"{place}/{errors}"}
-        self.process.stdin.write(json.dumps(job) + "\n")
-        self.process.stdin.flush()
+        self.process.stdin.write(json.dumps(job).encode() + b"\n")
         pid = self._answer(timeout)
         try:
             return self._answer(timeout)

@@ -18,8 +18,8 @@ ENTRY = """\
   fit:
     wdir: fit
     cmd: >-
-      exec python -m autox3d.runtime.launch train --genotype s.yaml --clips clips.parquet
-      --weights weights --curve curve.csv --made made.json
+      exec python -m autox3d.runtime.launch train --network s --genotype s.yaml
+      --clips clips.parquet --weights weights --curve curve.csv --made made.json
     deps: [s.yaml, clips.parquet]
     params: [train.s]
     outs: [weights]

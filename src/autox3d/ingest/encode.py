@@ -19,18 +19,16 @@ import subprocess
 from fractions import Fraction
 from math import floor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import ffmpeg
 import imageio_ffmpeg
 import numpy as np
 
+from autox3d.core.values import Encoding
 from autox3d.ingest import source
 from autox3d.ingest.source import BadVideo, Probe
 from autox3d.vision.clips.format.decode import IndexedVideo
-
-if TYPE_CHECKING:
-    from autox3d.core.settings import Transcode
 
 COLOURS = "smpte170m"  # BT.601 in libav's words
 READ_BACK = 8  # frames of each clip that our reader must be able to give
@@ -71,7 +69,7 @@ def version() -> str:
     return told.stdout.split()[2]
 
 
-def encode(path: Path, settings: Transcode, scratch: Path) -> Encoded:
+def encode(path: Path, settings: Encoding, scratch: Path) -> Encoded:
     """The clip; `scratch` is the name of a file that may be written and is gone afterwards.
 
     Raises:
@@ -104,7 +102,7 @@ def encode(path: Path, settings: Transcode, scratch: Path) -> Encoded:
     return clip
 
 
-def arguments(path: Path, target: Path, found: Probe, settings: Transcode) -> list[str]:
+def arguments(path: Path, target: Path, found: Probe, settings: Encoding) -> list[str]:
     """ffmpeg's command line: file names are single arguments, and no shell reads them."""
     height, width = size(found.height, found.width, settings.short)
     colours = f"out_color_matrix={COLOURS}:out_range=tv"
@@ -133,7 +131,7 @@ def arguments(path: Path, target: Path, found: Probe, settings: Transcode) -> li
     return [str(part) for part in command]
 
 
-def _explained(error: BadVideo, path: Path, settings: Transcode) -> BadVideo:
+def _explained(error: BadVideo, path: Path, settings: Encoding) -> BadVideo:
     """PyAV does not say why nothing decodes; ffmpeg does."""
     if error.reason != "undecodable":
         return error
@@ -149,7 +147,7 @@ def _explained(error: BadVideo, path: Path, settings: Transcode) -> BadVideo:
     return error
 
 
-def _guards(settings: Transcode) -> dict[str, Any]:
+def _guards(settings: Encoding) -> dict[str, Any]:
     """Options of every input: nothing but the file, no frame too large."""
     return {
         "protocol_whitelist": source.PROTOCOLS,
@@ -226,7 +224,7 @@ def _read_back(data: bytes) -> Encoded:
     return Encoded(data, video.count, video.height, video.width)
 
 
-def _check_gaps(found: Probe, failure: str | None, settings: Transcode) -> None:
+def _check_gaps(found: Probe, failure: str | None, settings: Encoding) -> None:
     """Pauses may be meant, but not where ffmpeg stumbles too: there, a part of the file is gone."""
     whole = found.seconds
     if failure and whole and found.gaps > (1 - settings.min_share) * whole:
@@ -234,7 +232,7 @@ def _check_gaps(found: Probe, failure: str | None, settings: Transcode) -> None:
         raise BadVideo("corrupt", text)
 
 
-def _check_length(frames: int, decoded: int, found: Probe, settings: Transcode) -> None:
+def _check_length(frames: int, decoded: int, found: Probe, settings: Encoding) -> None:
     """The clip against what the video declares and what was decoded of it."""
     seconds = frames / settings.fps
     if seconds > settings.max_seconds:

@@ -17,19 +17,17 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import pandas as pd
 
 from autox3d.core import atomic, tables
 from autox3d.core.errors import Refused
+from autox3d.core.values import Encoding
 from autox3d.ingest import encode, source
 from autox3d.ingest.encode import Encoded
 from autox3d.ingest.isolate import Lost, run_isolated
 from autox3d.ingest.source import BadVideo
-
-if TYPE_CHECKING:
-    from autox3d.core.settings import Transcode
 
 GRACE = 15.0  # s that a worker has beyond ffmpeg's own time-out
 Progress = Callable[[Iterable[Any], int], Iterable[Any]]
@@ -58,7 +56,7 @@ def transcode(
     root: Path,
     shard: Path,
     index: Path,
-    settings: Transcode,
+    settings: Encoding,
     *,
     workers: int,
     progress: Progress,
@@ -89,7 +87,7 @@ def transcode(
 
 
 def _attempts(
-    paths: list[str], root: Path, settings: Transcode, scratch: str, workers: int
+    paths: list[str], root: Path, settings: Encoding, scratch: str, workers: int
 ) -> Generator[Encoded | BadVideo | OSError | Lost, None, None]:
     return run_isolated(
         functools.partial(_attempt, root=root, settings=settings, scratch=Path(scratch)),
@@ -101,7 +99,7 @@ def _attempts(
 
 
 def _attempt(
-    path: str, root: Path, settings: Transcode, scratch: Path
+    path: str, root: Path, settings: Encoding, scratch: Path
 ) -> Encoded | BadVideo | OSError:
     """In a worker: the clip, why there is none, or what ends the whole stage."""
     try:
