@@ -15,11 +15,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 import torch
 
+from autox3d.core import schema
 from autox3d.core.errors import Refused
+from autox3d.core.schema import Added
 from autox3d.runtime import checkpoint, lock
 from autox3d.runtime.checkpoint import Checkpoints, fingerprint, folder, stop_requested
 from autox3d.runtime.lock import Taken
@@ -342,3 +345,30 @@ def test_a_fingerprint_follows_from_all_that_the_result_follows_from(tmp_path: P
     assert len(others) == 5
     assert folder("train", a=1).parts[0] == "checkpoints"
     assert folder("train", a=1).name == f"train-{fingerprint(a=1)}"
+
+
+@schema.table
+class Before:
+    """Settings of an earlier version."""
+
+    lr: float
+
+
+@schema.table
+class Now:
+    """The same, with a setting that came since."""
+
+    lr: float
+    rate: Annotated[float, Added(0.0)]
+
+
+def test_a_setting_that_came_since_leaves_the_fingerprint_as_it_was() -> None:
+    """With its value of before, and with no other; so checkpoints of before are found."""
+    before = fingerprint(params=Before(lr=0.1))
+
+    assert fingerprint(params=Now(lr=0.1, rate=0.0)) == before
+    assert fingerprint(params={"s": [Now(lr=0.1, rate=0.0)]}) == fingerprint(
+        params={"s": [Before(lr=0.1)]}
+    )
+    assert fingerprint(params=Now(lr=0.1, rate=0.5)) != before
+    assert fingerprint(params=Now(lr=0.2, rate=0.0)) != before

@@ -14,8 +14,8 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from autox3d.core import schema
 from autox3d.core.errors import Refused
-from autox3d.core.schema import table
-from autox3d.core.values import ClipSpec, Count, Encoding, Positive, Sampling, Share, Whole
+from autox3d.core.schema import Added, table
+from autox3d.core.values import ClipSpec, Count, Encoding, Positive, Rate, Sampling, Share, Whole
 
 T = TypeVar("T")
 PARAMS = Path("params.yaml")
@@ -148,6 +148,7 @@ class Train:
     momentum: Share
     weight_decay: float
     dropout: Share
+    drop_connect: Annotated[Rate, Added(0.0)]  # at which a clip skips a residual branch
     bn_clips: Count  # clips that share batch-norm statistics
     bn_steps: Whole  # steps whose clips give the statistics of evaluation; 0: the running ones
     branch_gamma: Share  # first value of each branch's last batch norm; 0 in X3D's code

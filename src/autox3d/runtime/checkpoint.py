@@ -27,6 +27,7 @@ from typing import Any, Self
 
 import torch
 
+from autox3d.core import schema
 from autox3d.core.errors import Refused
 from autox3d.runtime.git import head
 from autox3d.runtime.lock import Claim
@@ -58,7 +59,9 @@ def _request_stop(number: int, _frame: object) -> None:
 def fingerprint(**parts: Any) -> str:
     """16 hex digits of everything that the result follows from.
 
-    A part is plain data, a dataclass, or a Path: the content of that file or folder.
+    A part is plain data, a dataclass, or a Path: the content of that file or folder. A setting that
+    a later version added is left out where it has its value of before, so that the checkpoints of
+    earlier versions are found.
     """
     text = json.dumps(_plain(parts), sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -250,8 +253,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return dict(_digests(value))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        parts = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        before = schema.added(type(value))
         return {
-            field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)
+            name: _plain(part)
+            for name, part in parts.items()
+            if name not in before or part != before[name]
         }
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
