@@ -11,6 +11,7 @@ from typing import Annotated, Literal, get_args, get_type_hints
 import pytest
 import yaml
 from pydantic import Field
+from support import ROOT
 
 from autox3d.core import schema, settings
 from autox3d.core.errors import Refused
@@ -36,7 +37,6 @@ class Train:
     groups: tuple[Row, ...]
 
 
-ROOT = Path(__file__).parents[1]
 GOOD = "train: {batch: 8, weight_decay: 1, init: null, groups: [{kernel: t3, blocks: 2}]}"
 
 
@@ -306,7 +306,7 @@ def test_an_entry_that_a_table_lacks_is_a_missing_section():
     """The stage was given a file that no section of the settings is named after."""
     params = settings.load(ROOT / "params.yaml")
 
-    assert settings.named(params.scale, "scale", "s").clip == ClipSpec(
+    assert settings.named(params.scale, "scale", "s").spec == ClipSpec(
         frames=8, stride=4, crop=48, short=56
     )
     with pytest.raises(Refused) as refused:

@@ -427,6 +427,8 @@ def _read(
         raise Refused(f"{path}: not JSON ({error}). {run_again(path)}") from error
     if not isinstance(content, dict):
         raise Refused(f"{path}: not a JSON object. {run_again(path)}")
+    if (found := content.pop("format", 1)) != 1:  # the first one, which no file names
+        raise Refused(f"{path}: format {found}, not 1. Use the version that made it.")
     try:
         return schema.check(nested(content), kind, path)
     except KeyError as error:

@@ -29,12 +29,13 @@ import torch
 
 from autox3d.core import schema
 from autox3d.core.errors import Refused
+from autox3d.core.names import modern
 from autox3d.runtime.git import head
 from autox3d.runtime.lock import Claim
 from autox3d.runtime.program import RESUME as RESUME
 
 ROOT = "AUTOX3D_CHECKPOINTS"  # the folder of all checkpoints; default: checkpoints
-FORMAT = 1
+FORMAT = 2  # 1: layers have the names of `core.names.RENAMED`
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 _stop = False
@@ -186,13 +187,27 @@ def _read(path: Path) -> dict[str, Any]:
         raise Damaged("its SHA-256 does not fit")
     line, _, body = data.partition(b"\n")
     about = json.loads(line)
-    if about["format"] != FORMAT:
+    if about["format"] not in (1, FORMAT):
         raise Refused(
             f"{path}: format {about['format']}, not {FORMAT}. Use the version that made it."
         )
     if about["commit"] != head()[:12]:
         _say(f"{path}: made at commit {about['commit']}, resumed at {head()[:12]}.")
-    return torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+    state = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+    return _modern(state) if about["format"] == 1 else state
+
+
+def _modern(value: Any) -> Any:
+    """The state of a format-1 checkpoint with the layers' names of today.
+
+    Optimisers go by the order of the parameters, which is the same.
+    """
+    if isinstance(value, dict):
+        return {
+            modern(key) if isinstance(key, str) else key: _modern(item)
+            for key, item in value.items()
+        }
+    return value
 
 
 def _write(name: Path, data: bytes, also: Path | None) -> None:
