@@ -41,7 +41,7 @@ MAY_IMPORT = {
     "planning": {"core", "runtime", "sizing", "search", "training", "ingest"} | SEEN,
     "reporting": {"core", "runtime", "sizing", ARCH, "vision.tasks"},
 }
-COMPOSES = (ast.BitOr, ast.Div)  # of settings and of paths
+COMPOSES = (ast.BitOr, ast.Div, ast.Sub)  # of settings, of paths, of clocks
 ABOVE = {"stages", "commands", "cli", "__init__"}  # import whatever they need
 NEEDS_NO_TORCH = {"core", ARCH, "sizing"}
 

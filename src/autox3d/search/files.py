@@ -83,7 +83,12 @@ def steps_table(space: Space, rows: Sequence[Step]) -> pd.DataFrame:
 
 
 def alpha_record(space: Space, state: SearchState) -> Alpha:
-    """Every choice with the probabilities of its candidates by epoch, and the logits at the end."""
+    """Every choice with the probabilities of its candidates by epoch, and the logits at the end.
+
+    Without an epoch there is none: nothing was decided.
+    """
+    if not state.alphas:
+        return Alpha(space=space.name, choices=())
     epochs = [probabilities(space, alpha) for alpha in state.alphas]
     logits = state.prior.alpha.tolist()
     choices = [
