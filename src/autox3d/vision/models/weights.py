@@ -16,9 +16,10 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+from autox3d.core import names
 from autox3d.core.errors import Refused
 from autox3d.vision.arch.genotype import Genotype
-from autox3d.vision.models import card, names
+from autox3d.vision.models import card
 from autox3d.vision.models.network import VideoNet
 
 NORMALISATION = {"mean": 0.45, "std": 0.225}  # (x / 255 - mean) / std
