@@ -28,6 +28,8 @@ from autox3d.core.errors import Refused
 from autox3d.pipeline.upgrade import upgrade
 
 ARCHIVE = ROOT / "tests/fixtures/workspace_486c83c/workspace.tar.xz"
+NEW = ("dvc.yaml", "Snakefile", ".dvcignore", "workflow/profiles/local/config.yaml",
+       "results/studies/.gitignore")  # fmt: skip
 STAGES = 19
 ALONE = ENVIRONMENT | {"AUTOX3D_PROCESSES": "1", "AUTOX3D_WORKERS": "1", "OMP_NUM_THREADS": "1"}
 TENSORS = {
@@ -80,7 +82,8 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
         archive.extractall(folder, filter="data")
     unused = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "src/autox3d", folder / "src/autox3d", ignore=unused)
-    for name in ("dvc.yaml", "Snakefile", ".dvcignore", "workflow/profiles/local/config.yaml"):
+    for name in NEW:
+        (folder / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(ROOT / name, folder / name)
     subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
     typed(folder, "python", str(ARCHIVE.parent / "fill_cache.py"))
