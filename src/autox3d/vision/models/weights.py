@@ -16,9 +16,10 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+from autox3d.core import names
 from autox3d.core.errors import Refused
 from autox3d.vision.arch.genotype import Genotype
-from autox3d.vision.models import card, names
+from autox3d.vision.models import card
 from autox3d.vision.models.network import VideoNet
 from autox3d.vision.tasks import classify
 from autox3d.vision.tasks.task import Task, named
