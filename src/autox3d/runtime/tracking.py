@@ -29,6 +29,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from autox3d.core import environment
 from autox3d.runtime.git import head
 
 SPOOL = Path(".mlflow-spool")
@@ -105,7 +106,7 @@ def run(
         tags: what else identifies the run, such as the fingerprint of its data.
         resume: small file that keeps the run's key; a stage that resumes goes on in the same run.
     """
-    if os.environ.get("AUTOX3D_TRACKING") == "off" or os.environ.get("RANK", "0") != "0":
+    if not environment.tracking() or os.environ.get("RANK", "0") != "0":
         yield Run(None)
         return
     key = _key(resume)

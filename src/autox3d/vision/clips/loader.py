@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from autox3d.core import environment
 from autox3d.core.errors import Refused
 from autox3d.core.values import Sampling
 from autox3d.vision.clips import augment_policy, views
@@ -342,7 +343,8 @@ def _quiet(_worker: int) -> None:
 
 def default_workers() -> int:
     """AUTOX3D_WORKERS, or a core for each but the one that trains, among the host's processes."""
-    if "AUTOX3D_WORKERS" in os.environ:
-        return int(os.environ["AUTOX3D_WORKERS"])
+    asked = environment.workers()
+    if asked is not None:
+        return asked
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return max(1, len(os.sched_getaffinity(0)) // here - 1)

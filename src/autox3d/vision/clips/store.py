@@ -14,13 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from autox3d.core import tables
+from autox3d.core import environment, tables
 from autox3d.core.errors import Refused
 from autox3d.vision.clips.format.decode import IndexedVideo
 
 COLUMNS = ("key", "label", "split", "shard", "offset", "length", "frames")
 MOST_OPEN = 1024  # shards of a table that a process keeps open, and a quarter of its limit
-SHARDS = "data/shards"  # AUTOX3D_SHARDS names another folder
 
 
 class Clips:
@@ -73,7 +72,7 @@ class Clips:
             raise Refused(f"{path}: no clip of {which}. Look at results/data.json for the reason.")
         shard, names = rows["shard"].factorize(sort=True)
         return cls(
-            shards or Path(os.environ.get("AUTOX3D_SHARDS", SHARDS)),
+            shards or environment.shards(),
             tuple(names),
             shard.astype(np.int32),
             rows["offset"].to_numpy(np.int64),
