@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "sizing": {"core", ARCH},
     "vision": set(),
     "vision.kernels": set(),
-    "vision.models": {"core", ARCH, "vision.kernels"},
+    "vision.models": {"core", ARCH, "vision.kernels", "vision.tasks"},
     "vision.tasks": {"core"},
     FORMAT: {"core"},
     "vision.clips": {"core", ARCH, FORMAT, "vision.tasks"},
