@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from support import results_folder, shards
+from support import ROOT, results_folder, shards
 from torch import Tensor, nn
 
 from autox3d.core import tables
@@ -26,8 +26,6 @@ from autox3d.explaining.sheet import DARK, FRAMES, GAP, TILE, jpeg, sheet, shown
 from autox3d.vision.clips.views import K_CURVE
 from autox3d.vision.models import weights
 from autox3d.vision.models.network import VideoNet, open_branches
-
-ROOT = Path(__file__).parents[1]
 
 
 class Colours(nn.Module):
@@ -152,7 +150,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tables.write_table(rows, table, classes=shards.CLASSES)
     torch.manual_seed(2)
     genotype = results_folder.genotype("s")
-    net = VideoNet(genotype, len(shards.CLASSES), dropout=0.0, bn_clips=1)
+    net = VideoNet(genotype, len(shards.CLASSES))
     weights.save(root / "weights", net, genotype, list(shards.CLASSES), {})
     (root / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     done = program(root, "evaluate", "--metrics", "m.json", "--confusion", "c.csv")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from support import ROOT
 
 from autox3d import cli
 from autox3d.commands.plan import rows
@@ -17,7 +18,6 @@ from autox3d.planning.plan import Rates, Videos, nearest, work
 from autox3d.search.space import Space, SpaceCosts
 from autox3d.sizing.cost import cost
 
-ROOT = Path(__file__).parents[1]
 KINETICS = ["--train", "240000", "--val", "20000", "--classes", "400", "--seconds", "10"]
 RATES = {
     "device": "a GPU",

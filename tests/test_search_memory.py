@@ -1,12 +1,12 @@
 """A search step needs the memory of training one network, not of K."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from support import ARCHITECTURES
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
@@ -24,10 +24,9 @@ from autox3d.search.parsec import Likelihood
 from autox3d.search.prior import Prior
 from autox3d.search.space import Draw, Space, SpaceCosts
 from autox3d.search.supernet import Supernet
-from autox3d.vision.models.network import VideoNet
+from autox3d.vision.models.network import VideoNet, set_training
 from autox3d.vision.tasks.classify import TASK
 
-ARCHITECTURES = Path(__file__).parents[1] / "architectures"
 CLIPS, K = 8, 3
 
 
@@ -62,9 +61,10 @@ def sgd(net: nn.Module) -> torch.optim.SGD:
 def search(space: Space, costs: SpaceCosts) -> tuple[int, int, Draw]:
     """Bytes of a step of the weights and of one of alpha; the costliest draw of the first."""
     net, prior = (
-        Supernet(space, 8, 0.0, CLIPS, "fair"),
+        Supernet(space, 8, "fair"),
         Prior([len(c.candidates) for c in space.choices]),
     )
+    set_training(net, bn_clips=CLIPS)
     state = SearchState(net, prior, sgd(net), torch.optim.Adam(prior.parameters()))
     schedule = SearchSchedule(
         seed=1,
@@ -91,7 +91,8 @@ def search(space: Space, costs: SpaceCosts) -> tuple[int, int, Draw]:
 
 def train(space: Space, draw: Draw) -> int:
     """Bytes of a step of its own training."""
-    net = VideoNet(space.genotype(draw, "largest"), 8, 0.0, CLIPS)
+    net = VideoNet(space.genotype(draw, "largest"), 8)
+    set_training(net, bn_clips=CLIPS)
     optimiser, (x, labels) = sgd(net), clips(space)
 
     def step() -> None:

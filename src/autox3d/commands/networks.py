@@ -11,7 +11,7 @@ from typing import Any
 from autox3d.commands.parser import Commands, positive
 from autox3d.core.errors import Refused
 from autox3d.core.values import ClipSpec
-from autox3d.sizing import layers
+from autox3d.reporting import layer_table
 from autox3d.sizing.cost import Cost, cost
 from autox3d.sizing.scaling import scaled
 from autox3d.vision.arch.genotype import Genotype
@@ -93,13 +93,13 @@ def show(args: argparse.Namespace) -> None:
     """Print a genotype like the paper's Table 2, with the cost of each row."""
     genotype, account = counted(args)
     total = f"{account.params:,}", f"{1e3 * account.gmacs:,.1f}"
-    rows = [layers.HEAD, *layers.rows(genotype, account)]
-    rows.append(("total", *[""] * (len(layers.HEAD) - 3), *total))
+    rows = [layer_table.HEAD, *layer_table.rows(genotype, account)]
+    rows.append(("total", *[""] * (len(layer_table.HEAD) - 3), *total))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     print(f"{genotype.name}, {account.classes} classes, {account.frames}x{account.crop}²")
     for row in rows:
         cells = enumerate(zip(row, widths, strict=True))
-        print("  ".join(c.ljust(w) if i < layers.WORDS else c.rjust(w) for i, (c, w) in cells))
+        print("  ".join(c.ljust(w) if i < layer_table.WORDS else c.rjust(w) for i, (c, w) in cells))
 
 
 def draw(args: argparse.Namespace) -> None:

@@ -17,6 +17,7 @@ from autox3d.inference import export
 from autox3d.inference.fold import folded
 from autox3d.inference.latency import measure
 from autox3d.inference.network import CPU_BATCH, fast_dtype
+from autox3d.inference.scored import Scored
 from autox3d.runtime import provenance
 from autox3d.sizing.cost import cost
 from autox3d.vision.arch.genotype import Genotype
@@ -83,7 +84,7 @@ def opened(path: Path, classes: int) -> Trained:
     if path.is_dir():
         return weights.load(path)
     genotype = Genotype.load(path)
-    net = VideoNet(genotype, classes, dropout=0.0, bn_clips=8).eval()
+    net = VideoNet(genotype, classes).eval()
     return Trained(net, genotype, [str(number) for number in range(classes)], {}, {})
 
 
@@ -111,20 +112,20 @@ Form = tuple[Callable[[Tensor], Tensor], torch.dtype]
 
 
 def _plain(trained: Trained, device: torch.device) -> Form:
-    return trained.net.to(device), torch.float32
+    return Scored(trained.net).to(device), torch.float32
 
 
 def _folded(trained: Trained, device: torch.device) -> Form:
-    return folded(trained.net).to(device), torch.float32
+    return Scored(folded(trained.net)).to(device), torch.float32
 
 
 def _bfloat16(trained: Trained, device: torch.device) -> Form:
-    return folded(trained.net).to(device, torch.bfloat16), torch.bfloat16
+    return Scored(folded(trained.net)).to(device, torch.bfloat16), torch.bfloat16
 
 
 def _fast(trained: Trained, device: torch.device) -> Form:
     dtype = fast_dtype(device)
-    return folded(trained.net).to(device, dtype), dtype
+    return Scored(folded(trained.net)).to(device, dtype), dtype
 
 
 def _exported(suffix: str, load: Callable[[Path], export.Run]) -> Callable[..., Form]:

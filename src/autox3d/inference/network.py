@@ -19,6 +19,7 @@ from torch import Tensor
 from autox3d.core.values import ClipSpec
 from autox3d.inference.ahead import ahead
 from autox3d.inference.fold import folded
+from autox3d.inference.scored import Scored
 from autox3d.inference.stream import Window, windows
 from autox3d.ingest import source
 from autox3d.ingest.source import BadVideo
@@ -74,7 +75,7 @@ class Network:
     ) -> None:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.dtype = dtype or fast_dtype(self.device)
-        self.net = folded(trained.net).to(self.device, self.dtype)
+        self.net = Scored(folded(trained.net)).to(self.device, self.dtype)
         self.genotype, self.how, self.metrics = trained.genotype, trained.how, trained.metrics
         self.classes = trained.classes
 

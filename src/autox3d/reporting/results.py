@@ -23,6 +23,7 @@ from autox3d.core.records import (
     Explanation,
     Latency,
     Provenance,
+    StudyRecord,
 )
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.tasks import task as tasks
@@ -100,7 +101,7 @@ class Results(NamedTuple):
     control_alpha: Alpha | None
     searches: dict[str, Provenance]  # of warm-up, search and null control
     networks: list[Network]
-    studies: list[Path]  # results/studies/*.json
+    studies: dict[str, StudyRecord]  # by name
 
     @property
     def task(self) -> Task:
@@ -155,7 +156,11 @@ def read(folder: Path, settings: Mapping[str, Any]) -> Results:
         control_alpha=if_there(Alpha.read, folder / "control/alpha.json"),
         searches={name: made for name, made in searches.items() if made},
         networks=[_network(folder, name, settings) for name in _names(folder, settings)],
-        studies=sorted(folder.glob("studies/*.json")),
+        studies={
+            path.stem: StudyRecord.read(path)
+            for path in sorted(folder.glob("studies/*.json"))
+            if not path.stem.endswith("_made")
+        },
     )
 
 

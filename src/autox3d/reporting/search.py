@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from autox3d.core.curves import Curve
-from autox3d.reporting import choices, figures
+from autox3d.reporting import choices, figures, layer_table
 from autox3d.reporting.layout import Element, Figure, Section, Source, Table, source_of
 from autox3d.reporting.results import Results
-from autox3d.sizing import layers
 from autox3d.sizing.cost import cost
 
 TRACED = (  # columns of the trace and their names, title, label, end of the axis, what to know
@@ -53,9 +52,9 @@ def architecture(results: Results) -> Section:
     svg = figures.architecture(genotype, account)
     caption = "Height: channels. Paler, the inner channels, which the expansion sets."
     section.elements.append(Figure("Block by block", svg, caption, source, wide=True))
-    head = ("group", *layers.HEAD[1:])
+    head = ("group", *layer_table.HEAD[1:])
     rows = [[cell.replace("x", TIMES) if cell[:1].isdigit() else cell for cell in row]
-            for row in layers.rows(genotype, account)]  # fmt: skip
+            for row in layer_table.rows(genotype, account)]  # fmt: skip
     for row, part in zip(rows, account.parts, strict=True):
         row[-1] = f"{part.macs / 1e6:.3g}"  # small networks need more digits than `autox3d show`
     section.elements.append(Table("Layer by layer", head, rows, source))
