@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autox3d.sizing.cost import Cost, Part
+from autox3d.vision.arch.cost import Cost, Part
 from autox3d.vision.arch.genotype import Genotype
 
 HEAD = ("", "block", "expansion", "channels", "blocks", "stride", "SE", "attention")

@@ -6,7 +6,7 @@ from autox3d.core.curves import Curve
 from autox3d.reporting import choices, figures, layer_table
 from autox3d.reporting.layout import Element, Figure, Section, Source, Table, source_of
 from autox3d.reporting.results import Results
-from autox3d.sizing.cost import cost
+from autox3d.vision.arch.cost import cost
 
 TRACED = (  # columns of the trace and their names, title, label, end of the axis, what to know
     (
