@@ -10,11 +10,11 @@ the labels of alpha's half shuffled, none do.
 from __future__ import annotations
 
 import itertools
-import json
 
 from bench.trial import Lab, found, parser
 
-from autox3d.reporting.decisions import decisions, temporal
+from autox3d.core.records import Alpha
+from autox3d.reporting.choices import temporal
 from autox3d.runtime.program import run
 from autox3d.search.space import Draw, Space
 
@@ -32,8 +32,7 @@ def main() -> None:
         null = lab.control(f"seed{seed}/control", settings, warm)
         modes.append(found(search, space).mode())
         for name, folder in (("search", search), ("null control", null)):
-            path = folder / "alpha.json"
-            choices = decisions(json.loads(path.read_text(encoding="utf-8")), path)
+            choices = Alpha.read(folder / "alpha.json").choices
             shares = " ".join(f"{history[-1]:.3f}" for history in temporal(choices).values())
             print(f"seed {seed}, {name:<12}  P(temporal) by group: {shares}", flush=True)
     print(f"choices on which two seeds agree: {agreement(space, modes):.0%} on average")
