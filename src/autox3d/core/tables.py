@@ -1,4 +1,4 @@
-"""Parquet tables with the same bytes for the same rows; the class names ride in the schema."""
+"""Parquet tables with the same bytes for the same rows, and the class names in their metadata."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ import pyarrow.parquet as pq
 from autox3d.core import atomic
 from autox3d.core.errors import Refused
 
-HALVES = ("weights", "alpha")  # of the training clips of a search: what is learned on each
+HALVES = ("weights", "alpha")  # of the training clips of a search, by what is trained on each
 CLASSES = b"classes"  # schema metadata: JSON list of names, label index -> name
 
 
 def write_table(frame: pd.DataFrame, path: Path, classes: Sequence[str] = ()) -> None:
-    """Writes the rows in their order, without the frame's index, under the final name at once."""
+    """Writes the rows in their order, without the frame's index, atomically."""
     metadata = {CLASSES: json.dumps(list(classes), ensure_ascii=False)} if classes else None
-    # pandas' own metadata goes: it holds versions, and with them the bytes would change
+    # pandas' own metadata is dropped: it names versions, on which the bytes would depend
     rows = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(metadata)
     with atomic.replacing(path) as part:
         pq.write_table(rows, part, compression="zstd")
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """The rows of a table, or some of its columns.
+    """Reads all columns of a table, or the given ones.
 
     Raises:
-        Refused: the file is missing or no Parquet.
+        Refused: the file is missing, or not Parquet.
     """
     try:
         return pq.read_table(path, columns=list(columns) if columns else None).to_pandas()
@@ -39,10 +39,10 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
-    """Label index -> class name; empty where the table has no classes.
+    """Reads the class names, by label; empty where the table has none.
 
     Raises:
-        Refused: the file is missing or no Parquet.
+        Refused: the file is missing, or not Parquet.
     """
     try:
         metadata = pq.read_schema(path).metadata or {}
@@ -55,4 +55,4 @@ def _unreadable(path: Path, error: Exception) -> Refused:
     if isinstance(error, FileNotFoundError):
         return Refused(f"{path}: there is no such file. Run the stage that makes it: `dvc repro`.")
     reason = str(error).splitlines()[0]
-    return Refused(f"{path}: no Parquet table ({reason}). Delete it and run `dvc repro`.")
+    return Refused(f"{path}: not a Parquet table ({reason}). Delete it and run `dvc repro`.")
