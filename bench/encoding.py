@@ -62,7 +62,7 @@ def main() -> None:
 
 def by_default(workspace: Path, table: Path) -> None:
     """The workspace's clips encoded as x264 does where it is told nothing, and their table."""
-    params = settings.load("transcode", settings.Transcode, PARAMS)
+    params = settings.load(PARAMS).transcode
     rows = tables.read_table(workspace / "data/clips.parquet")
     paths = tables.read_table(workspace / "data/videos.parquet").set_index("key")["path"]
     raw = Path(os.environ.get("AUTOX3D_RAW", workspace / "data/raw"))

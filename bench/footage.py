@@ -58,7 +58,7 @@ def options(doc: str | None) -> argparse.Namespace:
 @contextmanager
 def encoded(folder: Path | None, count: int) -> Iterator[list[Video]]:
     """Up to `count` videos, both ways; the files go with the context."""
-    params = settings.load("transcode", settings.Transcode, PARAMS)
+    params = settings.load(PARAMS).transcode
     small = dataclasses.replace(params, short=SHORT)
     with tempfile.TemporaryDirectory() as scratch:
         made = []

@@ -25,8 +25,9 @@ import torch.nn.functional as F
 from bench import peers
 from torch import Tensor, nn
 
+from autox3d.inference.scored import Scored
 from autox3d.vision.arch.genotype import Genotype, kernel_size
-from autox3d.vision.models.network import VideoNet
+from autox3d.vision.models.network import VideoNet, set_training
 from autox3d.vision.models.operations import depthwise
 
 X3D_S = Path(__file__).parents[1] / "architectures" / "x3d_s.yaml"
@@ -70,8 +71,10 @@ def networks(
     genotype = replace(genotype, input=replace(genotype.input, frames=frames, crop=crop))
     clips = torch.randn(batch, 3, frames, crop, crop, device=device)
     last = clips.contiguous(memory_format=torch.channels_last_3d)
+    own = VideoNet(genotype, CLASSES)
+    set_training(own, bn_clips=8, dropout=0.5)
     nets: dict[str, tuple[nn.Module, Tensor]] = {
-        "autox3d": (VideoNet(genotype, CLASSES, dropout=0.5, bn_clips=8).to(device), last)
+        "autox3d": (Scored(own, lambda logits: logits.mean(1)).to(device), last)
     }
     try:
         settings = {"input_clip_length": frames, "input_crop_size": crop, "depth_factor": 2.2}

@@ -58,8 +58,8 @@ def main() -> None:
 def supernet_top1(lab: Lab, space: Space, draws: list[Draw]) -> list[float]:
     """Of each draw as a calibrated path of the supernet, on the validation videos."""
     path = lab.workspace / "params.yaml"
-    shared = settings.load("supernet", settings.Supernet, path)
-    count = settings.load("derive", settings.Derive, path).calibration
+    params = settings.load(path)
+    shared, count = params.supernet, params.derive.calibration
     subset, shards = lab.workspace / "data/subset.parquet", lab.workspace / "data/shards"
     val = Clips.load(subset, split="val", shards=shards)
     weights = lab.workspace / "data/supernet/search.safetensors"

@@ -44,7 +44,7 @@ class Lab:
         """`overrides`: such as `search.epochs=10`, of the workspace's params.yaml."""
         self.workspace, self.out = workspace.resolve(), out.resolve()
         path = self.workspace / "params.yaml"
-        settings.load("search", settings.Search, path)  # a mistake there is told before any work
+        settings.load(path)  # a mistake there is told before any work
         self.settings: Settings = yaml.safe_load(path.read_text(encoding="utf-8"))
         self.made_by = copy.deepcopy(self.settings)  # what the workspace holds
         for override in overrides:

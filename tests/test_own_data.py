@@ -12,16 +12,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from support import corpus
+import yaml
+from support import ROOT, corpus
 
 from autox3d.core import settings
 from autox3d.core.errors import Refused
 from autox3d.inference import published
-from autox3d.stages.train import given
+from autox3d.training.run import given
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.models.network import VideoNet
 
-ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/OWN_DATA.md").read_text()
 BLOCKS = re.findall(r"^```(?:sh|python)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 CLASSES = {"cells": "cellauto", "colours": "gradients", "life": "life"}  # sources of ffmpeg's
@@ -59,7 +59,7 @@ def publish(path: Path) -> None:
     """Random weights of X3D-S, by SlowFast's names."""
     genotype = Genotype.load(ROOT / "architectures/x3d_s.yaml")
     names = published.layer_names(genotype, "SlowFast")
-    state = VideoNet(genotype, 400, dropout=0.0, bn_clips=8).state_dict()
+    state = VideoNet(genotype, 400).state_dict()
     places = {name: name.rpartition(".") for name in state}
     tensors = {f"{names[layer]}.{kind}": state[n] for n, (layer, _, kind) in places.items()}
     torch.save({"model_state": tensors}, path)
@@ -136,13 +136,17 @@ def test_the_page_changes_what_the_settings_have():
         assert changed != settings
         settings = changed
 
-    assert "  x3d_s: {<<: *s, init: data/given/mine, lr: 0.1}\n" in settings
-    assert "\n    epochs: 30\n" in settings
+    usual = yaml.safe_load((ROOT / "params/folder.yaml").read_text())["train"]
+    found = yaml.safe_load(settings)["train"]
+    shorter = {"epochs": 30, "warmup": 3}
+    for name, section in found.items():
+        fine_tuned = {"init": "data/given/mine", "lr": 0.1} if name == "x3d_s" else {}
+        assert section == usual[name] | shorter | fine_tuned
 
 
 def test_no_folder_to_start_from_is_one_line(tmp_path):
     """It names the setting's value and both ways out."""
-    params = settings.load("train.s", settings.Train, ROOT / "params.yaml")
+    params = settings.load(ROOT / "params.yaml").train["s"]
     assert given(params) == {}
     with pytest.raises(Refused) as caught:
         given(replace(params, init=str(tmp_path / "gone")))

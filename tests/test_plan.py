@@ -9,16 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from support import ROOT
 
 from autox3d import cli
 from autox3d.commands.plan import rows
-from autox3d.core import schema
-from autox3d.core.settings import Params
+from autox3d.core import schema, settings
 from autox3d.planning.plan import Rates, Videos, nearest, work
 from autox3d.search.space import Space, SpaceCosts
 from autox3d.sizing.cost import cost
 
-ROOT = Path(__file__).parents[1]
 KINETICS = ["--train", "240000", "--val", "20000", "--classes", "400", "--seconds", "10"]
 RATES = {
     "device": "a GPU",
@@ -53,7 +52,7 @@ def kinetics() -> dict[str, dict[str, float]]:
     rates = Rates(**RATES)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
-        params = schema.load(Path("params/kinetics400.yaml"), Params)
+        params = settings.load(Path("params/kinetics400.yaml"))
         found = rows(work(params, Videos(240_000, 20_000, 0, 400, 10), rates), rates)
     return {row["stage"]: {key: row[key] for key in row if key != "stage"} for row in found}
 
@@ -95,7 +94,7 @@ def test_x3d_s_costs_what_its_published_figures_say(kinetics):
     a_video = len(places) * (1.963 + 3 * 2.727)
     train, evaluate = kinetics["train@x3d_s"], kinetics["evaluate@x3d_s"]
 
-    assert schema.load(ROOT / "params/kinetics400.yaml", Params).train["x3d_s"].bn_steps == 200
+    assert settings.load(ROOT / "params/kinetics400.yaml").train["x3d_s"].bn_steps == 200
     hours = (3 * clips * 1.963 / 3600 + checked * 1.963 / 7200) / 3600
     assert train["device_hours"] == pytest.approx(hours, rel=1e-3)
     assert train["petamacs"] == pytest.approx((3 * clips + checked) * 1.963 / 1e6, rel=1e-3)

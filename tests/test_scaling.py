@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pytest
+from support import ARCHITECTURES
 
+from autox3d.core.values import ClipSpec
 from autox3d.sizing.scaling import deepened, scaled, thinned, without_attention, without_time
-from autox3d.vision.arch.genotype import Genotype, Input
+from autox3d.vision.arch.genotype import Genotype
 
-ARCHITECTURES = Path(__file__).parents[1] / "architectures"
 VARIANTS = ("", "_no_attention", "_published_cost")
 SIZES = {  # Auto-X3D's supplement, section 2 and Table 2: clips, and times the depth
-    "m": (Input(frames=16, stride=5, crop=224, short=256), 1),
-    "l": (Input(frames=16, stride=5, crop=312, short=356), 2),
+    "m": (ClipSpec(frames=16, stride=5, crop=224, short=256), 1),
+    "l": (ClipSpec(frames=16, stride=5, crop=312, short=356), 2),
 }
 TABLE_2B = [
     ("t3_s3", 2.25, 16, 1, 2, "none"),
@@ -97,7 +97,7 @@ def test_no_group_loses_its_last_block():
 
 def test_thinned_multiplies_every_width():
     """In eights, at least 8; expansions, kernels and strides stay."""
-    clip = Input(frames=8, stride=4, crop=48, short=56)
+    clip = ClipSpec(frames=8, stride=4, crop=48, short=56)
     small = thinned(read("x3d_s"), "x3d_s", clip, width=0.25, depth=0.5)
 
     assert small.input == clip

@@ -8,19 +8,20 @@ from pathlib import Path
 import pandas as pd
 
 from autox3d.core import settings, tables
+from autox3d.core.values import Encoding
 from autox3d.ingest.transcode import transcode
 from autox3d.vision.clips.store import Clips
-from support import corpus
+from support import ROOT, corpus
 
-PARAMS = Path(__file__).parents[2] / "params.yaml"
+PARAMS = ROOT / "params.yaml"
 CLASSES = ("left", "right", "up")
 SIZES = ("128x96", "96x128", "160x90", "72x72")
 
 
-def encoding(**changes) -> settings.Transcode:
+def encoding(**changes) -> Encoding:
     """Those of the demo."""
-    plain = settings.load("transcode", settings.Transcode, PARAMS)
-    return settings.Transcode(**vars(plain) | changes)
+    plain = settings.load(PARAMS).transcode
+    return Encoding(**vars(plain) | changes)
 
 
 def listing(root: Path, target: Path, names: list[str]) -> Path:

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import nn
 
+from autox3d.core.values import ClipSpec
 from autox3d.sizing.scaling import thinned
-from autox3d.vision.arch.genotype import Genotype, Input
+from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.models.network import VideoNet, open_branches
+from support import ARCHITECTURES
 
-ARCHITECTURES = Path(__file__).parents[2] / "architectures"
 CLASSES = ["bowling", "crème brûlée", "yoga", "zorbing", "archery", "knitting"]
 
 
 def trained(name: str = "autox3d_s") -> tuple[VideoNet, Genotype, list[str]]:
     """Four frames of 32 px, 40 px in tests; running statistics and scales of their own."""
     torch.manual_seed(1)
-    clip = Input(frames=4, stride=2, crop=32, short=40)
+    clip = ClipSpec(frames=4, stride=2, crop=32, short=40)
     genotype = thinned(Genotype.load(ARCHITECTURES / f"{name}.yaml"), "tiny", clip, 0.25, 0.3)
     return ready(genotype), genotype, CLASSES
 
 
 def ready(genotype: Genotype) -> VideoNet:
     """A network of the genotype whose scores differ from clip to clip."""
-    net = VideoNet(genotype, len(CLASSES), dropout=0.0, bn_clips=8)
+    net = VideoNet(genotype, len(CLASSES))
     open_branches(net, 0.5)
     nn.init.normal_(net.head.classify.weight, std=0.5)
     clip = genotype.input

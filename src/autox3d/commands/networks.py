@@ -9,9 +9,10 @@ from pathlib import Path
 
 from autox3d.commands.parser import Commands, positive
 from autox3d.core.errors import Refused
+from autox3d.core.values import ClipSpec
 from autox3d.sizing.cost import Cost, cost
 from autox3d.sizing.scaling import scaled
-from autox3d.vision.arch.genotype import Genotype, Input
+from autox3d.vision.arch.genotype import Genotype
 
 Row = tuple[str, ...]
 HEAD = ("", "block", "expansion", "channels", "blocks", "stride", "SE", "attention")
@@ -136,7 +137,7 @@ def draw(args: argparse.Namespace) -> None:
 
 def scale(args: argparse.Namespace) -> None:
     """Make a genotype of another size: other clips, deeper stages."""
-    clip = Input(frames=args.frames, stride=args.stride, crop=args.crop, short=args.short)
+    clip = ClipSpec(frames=args.frames, stride=args.stride, crop=args.crop, short=args.short)
     made = scaled(Genotype.load(args.genotype), args.out.stem, clip, args.depth)
     command = f"autox3d scale {args.genotype} --depth {args.depth:g}"
     sizes = " ".join(f"--{name} {size}" for name, size in asdict(clip).items())

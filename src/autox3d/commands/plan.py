@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 import yaml
 
 from autox3d.commands.parser import Commands, positive
-from autox3d.core import atomic, schema
+from autox3d.core import atomic, schema, settings
 from autox3d.core.errors import Refused
-from autox3d.core.settings import Params
 
 if TYPE_CHECKING:  # torch takes its time
     from autox3d.planning.plan import Rates, Work
@@ -46,7 +45,7 @@ def plan(args: argparse.Namespace) -> None:
     """Print device-hours, core-hours, disk and files of each stage, from measured rates."""
     from autox3d.planning.plan import Rates, Videos, work
 
-    params = schema.load(args.params, Params)
+    params = settings.load(args.params)
     videos = Videos(args.train, args.val, args.test, args.classes, args.seconds)
     needed = {"train", params.evaluate.split}
     if missing := [split for split in SPLITS if split in needed and not getattr(videos, split)]:

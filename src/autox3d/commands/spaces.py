@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import math
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from autox3d.commands.parser import Commands, positive
+from autox3d.core import schema, settings
 from autox3d.core.errors import Refused
 from autox3d.search.space import Space, SpaceCosts, within
 
@@ -30,6 +32,8 @@ def add_to(commands: Commands) -> None:
     one.add_argument("--seed", type=int, default=1, help="1 by default")
     one.add_argument("--classes", type=positive, default=400, help="400 by default")
     one.add_argument("--out", type=Path, default=Path("architectures"), help="the folder")
+    text = "settings whose `train.s` all get; params.yaml"
+    one.add_argument("--params", type=Path, default=settings.PARAMS, help=text)
 
 
 def show(args: argparse.Namespace) -> None:
@@ -52,6 +56,7 @@ def random(args: argparse.Namespace) -> None:
     """Draw networks of a cost, to train beside the one that a search found."""
     space = Space.load(args.space)
     costs = SpaceCosts(space, args.classes)
+    how = settings.named(settings.load(args.params).train, "train", "s", args.params)
     try:
         draws = within(space, costs, args.least, args.most, args.count, args.seed)
     except ValueError as error:
@@ -65,4 +70,4 @@ def random(args: argparse.Namespace) -> None:
         space.genotype(draw, name).save(path, f"autox3d random {args.space}\n  {flags}")
         print(f"  {name}: {{of: {path}, width: 1.0, depth: 1.0, temporal: true}}", end="")
         print(f"  # {costs.of(draw):.4g} G")
-    print("train:", *(f"  {name}: *s" for name in names), sep="\n")
+    print(schema.dump({"train": {name: asdict(how) for name in names}}), end="")

@@ -5,20 +5,21 @@ A missing, unknown or ill-typed key stops a stage before it works (`autox3d.core
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from autox3d.core import schema
-from autox3d.core.schema import table
+from autox3d.core.errors import Refused
+from autox3d.core.schema import Added, table
+from autox3d.core.values import ClipSpec, Count, Encoding, Positive, Rate, Sampling, Share, Whole
 
 T = TypeVar("T")
-
-Count = Annotated[int, Field(gt=0)]
-Whole = Annotated[int, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
+PARAMS = Path("params.yaml")
+ADDED: Mapping[str, Any] = {}  # keys that version 0.1 lacked, and what each was in effect
 
 
 @table
@@ -45,29 +46,6 @@ class Annotate:
 
 
 @table
-class Transcode:
-    """How every video is checked and encoded once, for sparse random access.
-
-    The shape of pixels is ignored on purpose. `crf` 24 with `tune` "fastdecode,psnr" is a small
-    variant, where disk counts more than pixels.
-    """
-
-    short: Count  # px, the shorter side; longer than any training jitter, or upscaled later
-    fps: Count  # constant frame rate of the clips
-    crf: Whole  # x264 quality, lower is better
-    preset: Literal["ultrafast", "veryfast", "fast", "medium", "slow"]
-    tune: str  # of x264; fastdecode is CAVLC without a loop filter
-    keyint: Count  # frames from key frame to key frame
-    bframes: Whole  # disposable frames between references
-    max_pixels: Count  # a larger frame is refused before it costs memory
-    max_seconds: Positive  # a longer video is refused: cut it first
-    timeout: Positive  # s, for one video
-    memory_mb: Count  # of address space, for one decoder or encoder
-    min_share: Share  # of a video's declared duration that must decode
-    max_lost: Share  # of a shard's videos that may be refused before the stage stops
-
-
-@table
 class Ids:
     """Lists of the ids of videos, one a line, under the data root."""
 
@@ -84,17 +62,6 @@ class Subset:
     train: Count  # clips a class, or all where there are fewer
     val: Count
     ids: Ids | None  # the official lists, in place of the rule above
-
-
-@table
-class Sampling:
-    """How a training clip is cut from a video."""
-
-    jitter: tuple[Count, Count]  # px, range of the shorter side before the crop
-    flip: bool  # off where labels know left from right
-    autoaugment: bool  # ImageNet's policy, the same for all frames of a clip
-    rule: Literal["linspace", "stride"]  # which frames: see vision/clips/views.py
-    repeats: Count  # clips of each video that a batch has, out of one decode (arXiv:1902.05509)
 
 
 @table
@@ -182,6 +149,7 @@ class Train:
     momentum: Share
     weight_decay: float
     dropout: Share
+    drop_connect: Annotated[Rate, Added(0.0)]  # at which a clip skips a residual branch
     bn_clips: Count  # clips that share batch-norm statistics
     bn_steps: Whole  # steps whose clips give the statistics of evaluation; 0: the running ones
     branch_gamma: Share  # first value of each branch's last batch norm; 0 in X3D's code
@@ -229,6 +197,11 @@ class Scale:
     short: Count  # px, the shorter side in tests, and the side of the left-centre-right crops
     depth: Positive  # times the blocks of each stage
 
+    @property
+    def spec(self) -> ClipSpec:
+        """The clips of a network of this size."""
+        return ClipSpec(frames=self.frames, stride=self.stride, crop=self.crop, short=self.short)
+
 
 @table
 class Baseline:
@@ -245,7 +218,7 @@ class Params:
     """The whole file."""
 
     annotate: Annotate
-    transcode: Transcode
+    transcode: Encoding
     subset: Subset
     supernet: Supernet
     warmup: Warmup
@@ -260,11 +233,28 @@ class Params:
     explain: Explain
 
 
-def load(section: str, kind: type[T], path: Path = Path("params.yaml")) -> T:
-    """One section, such as `search` or `train.s`, of a file that is right in every section.
+def load(path: Path = PARAMS) -> Params:
+    """The whole file, checked once a process: the same text gives the same `Params` again.
 
     Raises:
-        Refused: a mistake anywhere in the file, or no such section: it stops the first stage.
+        Refused: a mistake anywhere in the file stops the first stage, before any work.
     """
-    schema.load(path, Params)
-    return schema.load(path, kind, section)
+    return _checked(path, schema.read(path))
+
+
+@functools.lru_cache(maxsize=8)
+def _checked(path: Path, text: str) -> Params:
+    content = schema.parse_text(text, path)
+    schema.refuse_aliases(text, path)
+    return schema.check(content, Params, path)
+
+
+def named(table: Mapping[str, T], section: str, name: str, path: Path = PARAMS) -> T:
+    """The entry `name` of a table such as `params.train`; `section` and `path` are for the message.
+
+    Raises:
+        Refused: the file has no such entry.
+    """
+    if name not in table:
+        raise Refused(f"{path}: missing section '{section}.{name}'.")
+    return table[name]

@@ -16,12 +16,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from autox3d.core.values import ClipSpec
 from autox3d.inference.ahead import ahead
 from autox3d.inference.fold import folded
+from autox3d.inference.scored import Scored
 from autox3d.inference.stream import Window, windows
 from autox3d.ingest import source
 from autox3d.ingest.source import BadVideo
-from autox3d.vision.arch.genotype import Input
 from autox3d.vision.clips.normalise import normalise
 from autox3d.vision.clips.views import Crops, crop_sides, test_box, test_size
 from autox3d.vision.models import weights
@@ -74,12 +75,12 @@ class Network:
     ) -> None:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.dtype = dtype or fast_dtype(self.device)
-        self.net = folded(trained.net).to(self.device, self.dtype)
+        self.net = Scored(folded(trained.net)).to(self.device, self.dtype)
         self.genotype, self.how, self.metrics = trained.genotype, trained.how, trained.metrics
         self.classes = trained.classes
 
     @property
-    def input(self) -> Input:
+    def input(self) -> ClipSpec:
         """Sizes of a clip."""
         return self.genotype.input
 
@@ -153,7 +154,7 @@ def load(
     return Network(weights.load(Path(folder)), device, dtype)
 
 
-def cropped(frames: Tensor, crops: Crops, clip: Input) -> Tensor:
+def cropped(frames: Tensor, crops: Crops, clip: ClipSpec) -> Tensor:
     """uint8 (T, H, W, 3), shorter side as in tests -> (crops, T, S, S, 3)."""
     size = test_size(crops, clip.short, clip.crop)
     height, width = frames.shape[1:3]

@@ -84,7 +84,7 @@ def convert(checkpoint: Path, genotype: Genotype, classes: list[str] | None, out
             "List them one a line, in its order."
         )
     with torch.device("meta"):
-        net = VideoNet(genotype, len(classes), dropout=0.0, bn_clips=1)
+        net = VideoNet(genotype, len(classes))
     ours = rename(theirs, net.state_dict(), names)
     weights.check(ours, net.state_dict(), checkpoint, "Give the genotype that it was trained with.")
     net.load_state_dict(ours, assign=True)

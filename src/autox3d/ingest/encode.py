@@ -19,18 +19,16 @@ import subprocess
 from fractions import Fraction
 from math import floor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import ffmpeg
 import imageio_ffmpeg
 import numpy as np
 
+from autox3d.core.values import Encoding
 from autox3d.ingest import source
 from autox3d.ingest.source import BadVideo, Probe
 from autox3d.vision.clips.format.decode import IndexedVideo
-
-if TYPE_CHECKING:
-    from autox3d.core.settings import Transcode
 
 COLOURS = "smpte170m"  # BT.601, as libav calls it
 READ_BACK = 8  # frames of each clip that our reader must be able to decode
@@ -75,7 +73,7 @@ def version() -> str:
     return ended.stdout.split()[2]
 
 
-def encode(path: Path, settings: Transcode, scratch: Path) -> Encoded:
+def encode(path: Path, settings: Encoding, scratch: Path) -> Encoded:
     """Encodes the video `path`; the file `scratch` is written meanwhile and removed afterwards.
 
     Raises:
@@ -108,7 +106,7 @@ def encode(path: Path, settings: Transcode, scratch: Path) -> Encoded:
     return clip
 
 
-def arguments(path: Path, target: Path, probe: Probe, settings: Transcode) -> list[str]:
+def arguments(path: Path, target: Path, probe: Probe, settings: Encoding) -> list[str]:
     """Returns ffmpeg's command line; file names are single arguments, and no shell reads them."""
     height, width = size(probe.height, probe.width, settings.short)
     colours = f"out_color_matrix={COLOURS}:out_range=tv"
@@ -137,7 +135,7 @@ def arguments(path: Path, target: Path, probe: Probe, settings: Transcode) -> li
     return [str(part) for part in command]
 
 
-def _explained(error: BadVideo, path: Path, settings: Transcode) -> BadVideo:
+def _explained(error: BadVideo, path: Path, settings: Encoding) -> BadVideo:
     """Asks ffmpeg why nothing decodes, which PyAV does not say; returns a more exact error."""
     if error.reason != "undecodable":
         return error
@@ -153,7 +151,7 @@ def _explained(error: BadVideo, path: Path, settings: Transcode) -> BadVideo:
     return error
 
 
-def _guards(settings: Transcode) -> dict[str, Any]:
+def _guards(settings: Encoding) -> dict[str, Any]:
     """Returns options for every input: only the file itself is read, and no frame too large."""
     return {
         "protocol_whitelist": source.PROTOCOLS,
@@ -234,7 +232,7 @@ def _read_back(data: bytes) -> Encoded:
     return Encoded(data, video.count, video.height, video.width)
 
 
-def _check_gaps(probe: Probe, failure: str | None, settings: Transcode) -> None:
+def _check_gaps(probe: Probe, failure: str | None, settings: Encoding) -> None:
     """Refuses long gaps between frames in a file with errors, where a part of it is lost.
 
     In a file without errors they are taken for a picture that does not change.
@@ -245,7 +243,7 @@ def _check_gaps(probe: Probe, failure: str | None, settings: Transcode) -> None:
         raise BadVideo("corrupt", text)
 
 
-def _check_length(frames: int, decoded: int, probe: Probe, settings: Transcode) -> None:
+def _check_length(frames: int, decoded: int, probe: Probe, settings: Encoding) -> None:
     """Compares the clip's length with the declared duration and the number of decoded frames."""
     seconds = frames / settings.fps
     if seconds > settings.max_seconds:

@@ -17,20 +17,18 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import pandas as pd
 
 from autox3d.core import atomic, tables
 from autox3d.core.errors import Refused
 from autox3d.core.reasons import REASONS
+from autox3d.core.values import Encoding
 from autox3d.ingest import encode, source
 from autox3d.ingest.encode import Encoded
 from autox3d.ingest.isolate import WorkerFailure, run_isolated
 from autox3d.ingest.source import BadVideo
-
-if TYPE_CHECKING:
-    from autox3d.core.settings import Transcode
 
 WORKER_MARGIN = 15.0  # s that a worker has in addition to ffmpeg's own timeout
 Progress = Callable[[Iterable[Any], int], Iterable[Any]]
@@ -59,7 +57,7 @@ def transcode(
     root: Path,
     shard: Path,
     index: Path,
-    settings: Transcode,
+    settings: Encoding,
     *,
     workers: int,
     progress: Progress,
@@ -92,7 +90,7 @@ def transcode(
 
 
 def _attempts(
-    paths: list[str], root: Path, settings: Transcode, scratch: str, workers: int
+    paths: list[str], root: Path, settings: Encoding, scratch: str, workers: int
 ) -> Generator[Encoded | BadVideo | OSError | WorkerFailure, None, None]:
     return run_isolated(
         functools.partial(_attempt, root=root, settings=settings, scratch=Path(scratch)),
@@ -104,7 +102,7 @@ def _attempts(
 
 
 def _attempt(
-    path: str, root: Path, settings: Transcode, scratch: Path
+    path: str, root: Path, settings: Encoding, scratch: Path
 ) -> Encoded | BadVideo | OSError:
     """Runs in a worker: returns the clip, why there is none, or an error that ends the stage."""
     try:

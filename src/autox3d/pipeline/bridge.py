@@ -40,6 +40,7 @@ from autox3d.runtime.program import RESUME, run
 
 T = TypeVar("T")
 FOLDER = Path(".pipeline")  # stamps and logs; nothing in it is worth keeping
+WHOLE = FOLDER / "snakemake.claim"  # of the one Snakemake that works here
 LOCKS = Path(".snakemake/locks")
 PATIENCE = float(os.environ.get("AUTOX3D_PATIENCE", "3600"))  # s to wait for another DVC process
 
@@ -101,7 +102,7 @@ def plan(main: bool, dry: bool) -> list[Entry]:
         if claim is None:
             with _one_line("dvc.yaml"):
                 return entries(Repo(os.curdir))
-        found, stale = _patiently("dvc.yaml", _state)
+        found, stale = patiently("dvc.yaml", _state)
         _sync(found, stale)
         if dry:
             claim.give_back()
@@ -140,7 +141,7 @@ def _claimed(dry: bool) -> Claim | None:
         Refused: another one is at work, and this is no dry run.
     """
     FOLDER.mkdir(exist_ok=True)
-    claim = Claim(FOLDER / "snakemake.claim")
+    claim = Claim(WHOLE)
     try:
         died = claim.take()
     except Taken:
@@ -152,6 +153,26 @@ def _claimed(dry: bool) -> Claim | None:
         for left in LOCKS.glob("*"):
             left.unlink()
     return claim
+
+
+@contextlib.contextmanager
+def idle() -> Iterator[None]:
+    """Keeps Snakemake out while the block lasts.
+
+    Raises:
+        Refused: it is at work here, or a job that it has left behind.
+    """
+    claim = _claimed(dry=False)
+    assert claim is not None
+    try:
+        for path in FOLDER.glob("*.claim"):
+            if path != WHOLE:
+                job = Claim(path)
+                job.take()
+                job.give_back()
+        yield
+    finally:
+        claim.give_back()
 
 
 def _state() -> tuple[list[Entry], set[str]]:
@@ -199,13 +220,13 @@ def main() -> None:
     claim = Claim(FOLDER / f"{name}.claim")
     claim.wait()
     try:
-        work = _patiently(name, lambda: _begin(name))
+        work = patiently(name, lambda: _begin(name))
         if work is None:
             return
         status = _execute(name, work)
         if status:
             sys.exit(status)
-        _patiently(name, lambda: _record(name, work.inputs))
+        patiently(name, lambda: _record(name, work.inputs))
     finally:
         claim.give_back()
 
@@ -273,11 +294,19 @@ def _inputs(stage: Stage) -> dict[str, Any]:
 
 
 def _save(stage: Stage) -> None:
-    """As `dvc repro` ends; an output that is neither cached nor a metric bars the run cache."""
-    loose = [out for out in stage.outs if not (out.use_cache or out.is_metric or out.is_plot)]
-    stage.save(run_cache=not loose)
+    """As `dvc repro` ends."""
+    save_result(stage)
     stage.commit()
     stage.dump(update_pipeline=False)
+
+
+def save_result(stage: Stage) -> None:
+    """Takes what is there as the stage's result; dvc.lock does not have it yet.
+
+    An output that is neither cached nor a metric bars the run cache.
+    """
+    loose = [out for out in stage.outs if not (out.use_cache or out.is_metric or out.is_plot)]
+    stage.save(run_cache=not loose)
 
 
 def _execute(name: str, work: Work) -> int:
@@ -290,7 +319,7 @@ def _execute(name: str, work: Work) -> int:
     return status
 
 
-def _patiently(name: str, action: Callable[[], T]) -> T:
+def patiently(name: str, action: Callable[[], T]) -> T:
     """The action's result, as soon as no other DVC process is in its way.
 
     Raises:

@@ -37,6 +37,11 @@ class World:
     size: int
     device: torch.device
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """Rank and number of processes, by which loaders deal out their work."""
+        return self.rank, self.size
+
     def sum_(self, tensors: Sequence[Tensor]) -> None:
         """Each tensor becomes its sum over the ranks, in place: one message for each dtype."""
         if self.size == 1:

@@ -21,6 +21,7 @@ from pydantic import Field
 from autox3d.core import schema
 from autox3d.core.errors import Refused
 from autox3d.core.schema import table
+from autox3d.core.values import ClipSpec
 from autox3d.search.channel_sets import Ring, Selection, exact, indices, ring
 from autox3d.sizing.cost import cost
 from autox3d.vision.arch.genotype import (
@@ -30,7 +31,6 @@ from autox3d.vision.arch.genotype import (
     Genotype,
     Group,
     Head,
-    Input,
     Kernel,
     Positive,
     Stem,
@@ -76,7 +76,7 @@ class Space:
     """All networks that the search may find."""
 
     name: str
-    input: Input
+    input: ClipSpec
     stem: Stem
     expansion_of: Literal["in", "out"]
     block: BlockStyle

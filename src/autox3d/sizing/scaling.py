@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from autox3d.vision.arch.genotype import Genotype, Group, Input, round_to_8
+from autox3d.core.values import ClipSpec
+from autox3d.vision.arch.genotype import Genotype, Group, round_to_8
 
 
-def scaled(genotype: Genotype, name: str, clip: Input, depth: float) -> Genotype:
+def scaled(genotype: Genotype, name: str, clip: ClipSpec, depth: float) -> Genotype:
     """The network for other clips, each stage `depth` times as deep (A3D supplement, Table 2b)."""
     groups = (group for stage in genotype.stages() for group in deepened(stage, depth))
     return replace(genotype, name=name, input=clip, groups=tuple(groups))
@@ -31,7 +32,7 @@ def deepened(stage: list[Group], depth: float) -> list[Group]:
     return groups
 
 
-def thinned(genotype: Genotype, name: str, clip: Input, width: float, depth: float) -> Genotype:
+def thinned(genotype: Genotype, name: str, clip: ClipSpec, width: float, depth: float) -> Genotype:
     """All channels times `width`, in eights, and all stages times `depth`, for other clips."""
 
     def thin(channels: int) -> int:

@@ -13,13 +13,13 @@ from pathlib import Path
 
 from autox3d.core import settings
 from autox3d.datasets import annotations, demo, listing
-from autox3d.runtime.program import paths, run
+from autox3d.runtime.program import arguments, run
 from autox3d.runtime.progress import progress
 
 
 def main() -> None:
-    files = paths(__doc__, "videos", "lists")
-    params = settings.load("annotate", settings.Annotate)
+    files = arguments(__doc__, "videos", "lists")
+    params = settings.load().annotate
     root, folder = Path(os.environ.get("AUTOX3D_RAW", "data/raw")), params.videos
     if params.dataset == annotations.DEMO:
         rendering = partial(progress, what="render", unit="videos")

@@ -5,38 +5,64 @@ python -m autox3d.runtime.launch control --space architectures/space_demo.yaml \
     --alpha results/control/alpha.json --trace results/control/trace.csv \
     --made results/control/control_made.json
 
-Alpha can then learn nothing of the clips: what its entropy does here, it does without a reason. The
-epochs are the first ones of the search, at its rates. With none of them, the trace is empty.
+Alpha can then learn nothing from the clips: what its entropy does here, it does without a reason.
+The epochs are the first ones of the search, at its rates. With none of them, the trace is empty.
 """
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from types import SimpleNamespace
+
 import torch
 
-from autox3d.core import atomic, settings
+from autox3d.core import settings
 from autox3d.core.errors import Refused
+from autox3d.core.records import Alpha
 from autox3d.runtime import provenance
-from autox3d.runtime.program import paths, run
+from autox3d.runtime.program import arguments, run
+from autox3d.runtime.session import session
+from autox3d.search.files import alpha_record, write_curve
+from autox3d.search.run import SearchClips, SearchRecipe, search
 from autox3d.search.space import Space
-from autox3d.stages.phase import write_curve
-from autox3d.stages.search import search
 
 
 def main() -> None:
     """Settings: `control`, and those of the search."""
-    files = paths(__doc__, "space", "clips", "init", "alpha", "trace", "made")
-    asked = settings.load("control", settings.Control).epochs
-    most = settings.load("search", settings.Search).epochs
-    if asked > most:
+    files = arguments(__doc__, "space", "clips", "init", "alpha", "trace", "made")
+    params = settings.load()
+    epochs, most = params.control.epochs, params.search.epochs
+    if epochs > most:
         raise Refused(
-            f"params.yaml: 'control.epochs' is {asked}, but the search has {most}. "
+            f"params.yaml: 'control.epochs' is {epochs}, but the search has {most}. "
             "Ask for as many or fewer."
         )
-    if asked:
-        return search("control", files, asked, shuffled=True)
+    if epochs:
+        control(files, SearchRecipe.of(params), epochs)
+        return
     write_curve(files.trace, "control", [])
-    atomic.write_json(files.alpha, {"space": Space.load(files.space).name, "choices": []})
-    provenance.write(files.made, 0.0, torch.device("cpu"), 0)
+    Alpha(space=Space.load(files.space).name, choices=()).write(files.alpha)
+    provenance.measured(0.0, torch.device("cpu"), 0).write(files.made)
+
+
+def control(files: SimpleNamespace, recipe: SearchRecipe, epochs: int) -> None:
+    """Some epochs of the search on shuffled labels, which leave no weights and no steps."""
+    space, shared, params = Space.load(files.space), recipe.supernet, recipe.search
+    parts = {"shared": shared, "search": params, "warm": recipe.warmup.epochs, "epochs": epochs}
+    parts |= {"space": space, "clips": files.clips, "init": files.init}
+    shown = asdict(shared) | {"search": asdict(params)}
+    with session("control", parts=parts, params=shown, data=files.clips) as work:
+        clips = SearchClips.load(files.clips)
+        clips.shuffle(shared.seed)
+        given = {"init": files.init, "epochs": epochs, "name": "control"}
+        result = search(space, clips, recipe, work, **given)
+        if work.writes:
+            write_curve(files.trace, "control", result.state.rows)
+            alpha_record(space, result.state).write(files.alpha)
+            device, size = work.world.device, work.world.size
+            provenance.measured(result.seconds, device, size, shared.seed).write(files.made)
+            for path in (files.space, files.alpha, files.trace, files.made):
+                work.mirror.artifact(path)
 
 
 if __name__ == "__main__":

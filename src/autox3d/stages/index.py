@@ -6,20 +6,18 @@ python -m autox3d.stages.index --videos data/videos.parquet --index data/index
 
 from __future__ import annotations
 
-from autox3d.core import atomic
 from autox3d.core.tables import write_table
 from autox3d.datasets.catalogue import catalogue
-from autox3d.runtime.program import paths, run
+from autox3d.runtime.program import arguments, run
 
 
 def main() -> None:
-    files = paths(__doc__, "videos", "index", "clips", "report")
+    files = arguments(__doc__, "videos", "index", "clips", "report")
     clips, classes, account = catalogue(files.videos, files.index)
     write_table(clips, files.clips, classes)
-    atomic.write_json(files.report, account)
-    print(
-        "{listed} videos: {usable} usable, {missing} missing, {refused} refused".format(**account)
-    )
+    account.write(files.report)
+    of = account.total
+    print(f"{of.listed} videos: {of.usable} usable, {of.missing} missing, {of.refused} refused")
 
 
 if __name__ == "__main__":

@@ -13,12 +13,12 @@ from pathlib import Path
 from autox3d.core import settings
 from autox3d.core.tables import read_classes, read_table, write_table
 from autox3d.datasets import subset
-from autox3d.runtime.program import paths, run
+from autox3d.runtime.program import arguments, run
 
 
 def main() -> None:
-    files = paths(__doc__, "clips", "subset")
-    params = settings.load("subset", settings.Subset)
+    files = arguments(__doc__, "clips", "subset")
+    params = settings.load().subset
     root = Path(os.environ.get("AUTOX3D_RAW", "data/raw"))
     clips, classes = read_table(files.clips), read_classes(files.clips)
     chosen, kept = subset.choose(clips, classes, params, root)

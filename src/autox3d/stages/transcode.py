@@ -14,18 +14,18 @@ from pathlib import Path
 
 from autox3d.core import settings
 from autox3d.ingest.transcode import transcode
-from autox3d.runtime.program import paths, run
+from autox3d.runtime.program import arguments, run
 from autox3d.runtime.progress import progress
 
 
 def main() -> None:
-    files = paths(__doc__, "list", "shard", "index")
+    files = arguments(__doc__, "list", "shard", "index")
     transcode(
         files.list,
         Path(os.environ.get("AUTOX3D_RAW", "data/raw")),
         files.shard,
         files.index,
-        settings.load("transcode", settings.Transcode),
+        settings.load().transcode,
         workers=len(os.sched_getaffinity(0)),
         progress=partial(progress, what=f"transcode {files.list.stem}", unit="videos"),
     )

@@ -16,21 +16,10 @@ from pydantic import Field
 
 from autox3d.core import atomic, schema
 from autox3d.core.schema import table
+from autox3d.core.values import ClipSpec, Count, Positive
 
-Count = Annotated[int, Field(gt=0)]
-Positive = Annotated[float, Field(gt=0)]
 Kernel = Literal["t1_s3", "t1_s5", "t3_s3", "t3_s5", "t5_s3", "t5_s5"]
 Activation = Literal["relu", "swish"]
-
-
-@table
-class Input:
-    """The clips that the network is made for."""
-
-    frames: Count  # T, of a clip
-    stride: Count  # source frames at 30 fps from one clip frame to the next
-    crop: Count  # px, the square that training sees
-    short: Count  # px, the shorter side in tests; also the side of the left-centre-right crops
 
 
 @table
@@ -103,7 +92,7 @@ class Genotype:
     """A whole network."""
 
     name: str
-    input: Input
+    input: ClipSpec
     stem: Stem
     expansion_of: Literal["in", "out"]
     block: BlockStyle

@@ -120,7 +120,7 @@ def load(folder: Path) -> Trained:
     genotype = Genotype.load(folder / GENOTYPE)
     model = _model(folder / MODEL)
     with torch.device("meta"):
-        net = VideoNet(genotype, len(model["classes"]), dropout=0.0, bn_clips=1)
+        net = VideoNet(genotype, len(model["classes"]))
     tensors = _tensors(folder / WEIGHTS)
     check(tensors, net.state_dict(), folder / WEIGHTS)
     net.load_state_dict(tensors, assign=True)
