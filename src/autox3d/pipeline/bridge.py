@@ -98,7 +98,7 @@ def plan(main: bool, dry: bool) -> list[Entry]:
         WorkflowError: with one line; Snakemake prints it without a traceback.
     """
     try:
-        claim = _claimed(dry) if main else None
+        claim = claimed(dry) if main else None
         if claim is None:
             with _one_line("dvc.yaml"):
                 return entries(Repo(os.curdir))
@@ -134,7 +134,7 @@ def entries(repo: Repo) -> list[Entry]:
     return list(found.values())
 
 
-def _claimed(dry: bool) -> Claim | None:
+def claimed(dry: bool) -> Claim | None:
     """One Snakemake at a time works here, to its end; a dry run beside it takes its stamps.
 
     Raises:
@@ -153,26 +153,6 @@ def _claimed(dry: bool) -> Claim | None:
         for left in LOCKS.glob("*"):
             left.unlink()
     return claim
-
-
-@contextlib.contextmanager
-def idle() -> Iterator[None]:
-    """Keeps Snakemake out while the block lasts.
-
-    Raises:
-        Refused: it is at work here, or a job that it has left behind.
-    """
-    claim = _claimed(dry=False)
-    assert claim is not None
-    try:
-        for path in FOLDER.glob("*.claim"):
-            if path != WHOLE:
-                job = Claim(path)
-                job.take()
-                job.give_back()
-        yield
-    finally:
-        claim.give_back()
 
 
 def _state() -> tuple[list[Entry], set[str]]:

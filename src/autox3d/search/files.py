@@ -19,6 +19,7 @@ from autox3d.search.prior import Prior
 from autox3d.search.space import Space
 from autox3d.search.supernet import Supernet, load_weights
 from autox3d.search.trace import Step
+from autox3d.vision.models import names
 
 MEANS = ("loss", "alpha_loss", "effective_draws", "over_target", "drawn_gmacs")  # over an epoch
 ALPHAS = ("alpha_loss", "over_target")  # those of them that warm-up has not: it knows no target
@@ -57,7 +58,7 @@ def save_weights(path: Path, state: SearchState) -> None:
         if moved is not None:
             tensors[f"momentum.{name}"] = moved.detach().cpu().contiguous()
     with atomic.replacing(path) as part:
-        save_file(tensors, part)
+        save_file(tensors, part, {names.KEY: str(names.FORMAT)})
 
 
 def take_over(path: Path, state: SearchState) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from autox3d.core.errors import Refused
 from autox3d.vision.arch.genotype import Genotype
-from autox3d.vision.models import card
+from autox3d.vision.models import card, names
 from autox3d.vision.models.network import VideoNet
 
 NORMALISATION = {"mean": 0.45, "std": 0.225}  # (x / 255 - mean) / std
@@ -49,6 +49,7 @@ def save(
 ) -> None:
     """Writes the folder; it stands whole under its name, or not at all."""
     model = {
+        "format": names.FORMAT,
         "name": genotype.name,
         "licence": licence,
         "input": {"layout": "B 3 T H W", **_sizes(genotype), "normalisation": NORMALISATION},
@@ -121,7 +122,7 @@ def load(folder: Path) -> Trained:
     model = _model(folder / MODEL)
     with torch.device("meta"):
         net = VideoNet(genotype, len(model["classes"]))
-    tensors = _tensors(folder / WEIGHTS)
+    tensors = names.modern(_tensors(folder / WEIGHTS))
     check(tensors, net.state_dict(), folder / WEIGHTS)
     net.load_state_dict(tensors, assign=True)
     return Trained(net.eval(), genotype, model["classes"], model["how"], model["metrics"])
@@ -138,7 +139,8 @@ def initialise(net: VideoNet, folder: Path) -> list[str]:
     Raises:
         Refused: a file is missing or garbled, or another tensor does not fit.
     """
-    tensors, own = _tensors(folder / WEIGHTS), net.state_dict()
+    _model(folder / MODEL)
+    tensors, own = names.modern(_tensors(folder / WEIGHTS)), net.state_dict()
     left_out = [
         name
         for name, tensor in tensors.items()
@@ -168,6 +170,7 @@ def _model(path: Path) -> dict[str, Any]:
         raise Refused(f"{path}: no list of classes. {fix}")
     if not isinstance(model.get("how"), dict):
         raise Refused(f"{path}: does not say how the network was made. {fix}")
+    names.check_format(model.get("format", 1), path)
     return {"licence": card.FOREIGN, "metrics": {}, **model}  # version 0.1 wrote neither
 
 
