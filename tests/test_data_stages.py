@@ -16,7 +16,7 @@ import imageio_ffmpeg
 import pandas as pd
 import pytest
 import yaml
-from support import ROOT, corpus
+from support import ROOT, corpus, programs
 
 from autox3d.core import settings, tables
 from autox3d.core.tables import read_classes, read_table
@@ -37,6 +37,8 @@ FLAGS = {
 def stage(name: str, folder: Path, *before: str) -> subprocess.CompletedProcess[str]:
     """Runs a stage's program in `folder`; `before` stands before its command."""
     command = [*before, sys.executable, "-m", f"autox3d.stages.{name}", *FLAGS[name].split()]
+    if not before:
+        return programs.run("data", command, folder)
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
 
@@ -202,7 +204,7 @@ case "$*" in
 esac
 """
 SOON = (  # the stage, whose workers have a second beyond ffmpeg's time-out
-    "from autox3d.runtime.program import run; from autox3d.video import transcode; "
+    "from autox3d.runtime.program import run; from autox3d.ingest import transcode; "
     "transcode.GRACE = 1.0; from autox3d.stages.transcode import main; run(main)"
 )
 

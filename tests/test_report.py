@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from support import ROOT, results_folder
+from support import ROOT, programs, results_folder
 
 from autox3d.core.errors import Refused
 from autox3d.core.schema import parse
@@ -33,9 +33,7 @@ HOSTILE = '<script>alert(1)</script> & "$x^2$'
 def report(root: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "autox3d.stages.report", "--results", "results"]
     outputs = ["--page", "results/report.html", "--table", "results/table.md"]
-    return subprocess.run(
-        [*command, *outputs], cwd=root, capture_output=True, text=True, check=False
-    )
+    return programs.run("report", [*command, *outputs], root)
 
 
 @pytest.fixture(scope="module")
