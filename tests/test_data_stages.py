@@ -16,7 +16,7 @@ import imageio_ffmpeg
 import pandas as pd
 import pytest
 import yaml
-from support import ROOT, corpus
+from support import ROOT, corpus, programs
 
 from autox3d.core import settings, tables
 from autox3d.core.reasons import REASONS
@@ -38,6 +38,8 @@ FLAGS = {
 def stage(name: str, folder: Path, *before: str) -> subprocess.CompletedProcess[str]:
     """Runs a stage's program in `folder`; `before` is put before its command."""
     command = [*before, sys.executable, "-m", f"autox3d.stages.{name}", *FLAGS[name].split()]
+    if not before:
+        return programs.run("data", command, folder)
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
 

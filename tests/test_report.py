@@ -13,7 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from support import ROOT, results_folder
+from support import ROOT, programs, results_folder
 
 from autox3d.core.curves import Pair, read_confusion
 from autox3d.core.errors import Refused
@@ -34,9 +34,7 @@ HOSTILE = '<script>alert(1)</script> & "$x^2$'
 def report(root: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "autox3d.stages.report", "--results", "results"]
     outputs = ["--page", "results/report.html", "--table", "results/table.md"]
-    return subprocess.run(
-        [*command, *outputs], cwd=root, capture_output=True, text=True, check=False
-    )
+    return programs.run("report", [*command, *outputs], root)
 
 
 @pytest.fixture(scope="module")
