@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from support import ROOT
 
 from autox3d.pipeline import deps
 from autox3d.pipeline.deps import imports
 
-ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "autox3d"
 
 # Room: the rooms that it may import from. A room of `vision` is named by its path.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import io
 import json
 import os
 import random
@@ -12,14 +14,18 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 import torch
+from support.disk import SmallDisk
 
+from autox3d.core import schema
 from autox3d.core.errors import Refused
+from autox3d.core.schema import Added
 from autox3d.runtime import checkpoint, lock
 from autox3d.runtime.checkpoint import Checkpoints, fingerprint, folder, stop_requested
 from autox3d.runtime.lock import Taken
@@ -145,6 +151,48 @@ def test_another_commit_resumes_with_a_warning(
     )
 
 
+def rewritten(path: Path, number: int, names: Callable[[str], str]) -> None:
+    """As another version would write it: format, names of layers, and a digest that fits."""
+    _, line, body = path.read_bytes().split(b"\n", 2)
+    about = json.loads(line) | {"format": number}
+    content = torch.load(io.BytesIO(body), weights_only=True)
+    content["net"] = {names(name): tensor for name, tensor in content["net"].items()}
+    file = io.BytesIO()
+    torch.save(content, file)
+    data = json.dumps(about).encode() + b"\n" + file.getvalue()
+    path.write_bytes(hashlib.sha256(data).hexdigest().encode() + b"\n" + data)
+
+
+def test_format_1_comes_back_with_the_names_that_layers_have_today(kept: Checkpoints) -> None:
+    """`look` is a layer's whole name; what only has it inside keeps it."""
+    names = ["blocks.0.depthwise.conv.weight", "blocks.0.depthwise.t3_s3.norm.bias", "outlook.bias"]
+    net = {name: torch.full((2,), float(place)) for place, name in enumerate(names)}
+    kept.save(1, {"net": net, "optimiser": {"state": {0: {"momentum": torch.ones(2)}}}})
+    path = kept.folder / "step-000000001.ckpt"
+    assert json.loads(path.read_bytes().split(b"\n")[1])["format"] == 2
+    rewritten(path, 1, lambda name: name.replace(".depthwise.", ".look."))
+    assert b"blocks.0.look.conv.weight" in path.read_bytes()
+
+    found = kept.newest()
+
+    assert found is not None
+    assert found[1]["net"].keys() == net.keys()
+    assert all(torch.equal(found[1]["net"][name], net[name]) for name in names)
+    assert list(found[1]["optimiser"]["state"]) == [0]
+
+
+def test_a_format_of_a_later_version_is_refused(kept: Checkpoints) -> None:
+    """Not passed over: the run would go back to an earlier step in silence."""
+    for step in (1, 2):
+        kept.save(step, state(step))
+    path = kept.folder / "step-000000002.ckpt"
+    rewritten(path, 3, str)
+
+    message = f"{path}: format 3, not 2. Use the version that made it."
+    with pytest.raises(Refused, match=f"^{re.escape(message)}$"):
+        kept.newest()
+
+
 def test_a_full_disk_keeps_the_last_checkpoint(
     kept: Checkpoints, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,28 +221,18 @@ def test_a_full_disk_keeps_the_last_checkpoint(
     assert found[0] == 2
 
 
-@pytest.fixture
-def small(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 256 KiB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "small", disk]).returncode:
-        pytest.skip("no right to mount a file system here")
-    yield disk
-    subprocess.run(["umount", disk], check=True)
-
-
 @pytest.mark.system
-def test_a_really_full_disk_keeps_the_last_checkpoint(small: Path) -> None:
+def test_a_really_full_disk_keeps_the_last_checkpoint(small_disk: SmallDisk) -> None:
     """As above, on a file system with room for two; the third fits once room is made."""
-    with Checkpoints(small / "run") as kept:
+    disk = small_disk(256)
+    with Checkpoints(disk / "run") as kept:
         large = {"x": torch.arange(25_000.0)}
-        (small / "other").write_bytes(bytes(100_000))
+        (disk / "other").write_bytes(bytes(100_000))
         kept.save(1, large)
         with pytest.raises(Refused, match="no room for step 2; step 1 is kept"):
             kept.save(2, large)
         assert not list(kept.folder.glob("*.part"))
-        (small / "other").unlink()
+        (disk / "other").unlink()
         kept.save(2, large)
         found = kept.newest()
     assert found is not None
@@ -342,3 +380,30 @@ def test_a_fingerprint_follows_from_all_that_the_result_follows_from(tmp_path: P
     assert len(others) == 5
     assert folder("train", a=1).parts[0] == "checkpoints"
     assert folder("train", a=1).name == f"train-{fingerprint(a=1)}"
+
+
+@schema.table
+class Before:
+    """Settings of an earlier version."""
+
+    lr: float
+
+
+@schema.table
+class Now:
+    """The same, with a setting that came since."""
+
+    lr: float
+    rate: Annotated[float, Added(0.0)]
+
+
+def test_a_setting_that_came_since_leaves_the_fingerprint_as_it_was() -> None:
+    """With its value of before, and with no other; so checkpoints of before are found."""
+    before = fingerprint(params=Before(lr=0.1))
+
+    assert fingerprint(params=Now(lr=0.1, rate=0.0)) == before
+    assert fingerprint(params={"s": [Now(lr=0.1, rate=0.0)]}) == fingerprint(
+        params={"s": [Before(lr=0.1)]}
+    )
+    assert fingerprint(params=Now(lr=0.1, rate=0.5)) != before
+    assert fingerprint(params=Now(lr=0.2, rate=0.0)) != before

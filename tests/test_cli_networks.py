@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support import ARCHITECTURES
 
 from autox3d import cli
 from autox3d.core.values import ClipSpec
@@ -17,9 +18,6 @@ from autox3d.sizing.scaling import thinned
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.models import weights
 from autox3d.vision.models.network import VideoNet
-
-ROOT = Path(__file__).parents[1]
-ARCHITECTURES = ROOT / "architectures"
 
 
 def autox3d(*words: object, monkeypatch: pytest.MonkeyPatch, status: int = 0) -> None:

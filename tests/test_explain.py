@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from support import results_folder, shards
+from support import ROOT, results_folder, shards
 from torch import Tensor, nn
 
 from autox3d.core import tables
@@ -26,8 +26,6 @@ from autox3d.explaining.sheet import DARK, FRAMES, GAP, TILE, jpeg, sheet, shown
 from autox3d.vision.clips.views import K_CURVE
 from autox3d.vision.models import weights
 from autox3d.vision.models.network import VideoNet, open_branches
-
-ROOT = Path(__file__).parents[1]
 
 
 class Colours(nn.Module):

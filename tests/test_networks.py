@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import cast
 
 import pytest
 import torch
 import torch.nn.functional as F
+from support import ARCHITECTURES
 from torch import Tensor, nn
 
 from autox3d.core.values import ClipSpec
@@ -25,7 +25,6 @@ from autox3d.vision.models.network import VideoNet, initialise_layer, open_branc
 from autox3d.vision.models.norm import BatchNorm
 from autox3d.vision.tasks import classify
 
-ARCHITECTURES = Path(__file__).parents[1] / "architectures"
 SHIPPED = sorted(p.stem for p in ARCHITECTURES.glob("*.yaml") if not p.name.startswith("space_"))
 BLOCK = Block(
     group=0,

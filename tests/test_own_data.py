@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from support import corpus
+from support import ROOT, corpus
 
 from autox3d.core import settings
 from autox3d.core.errors import Refused
@@ -22,7 +22,6 @@ from autox3d.training.run import given
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.models.network import VideoNet
 
-ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/OWN_DATA.md").read_text()
 BLOCKS = re.findall(r"^```(?:sh|python)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 CLASSES = {"cells": "cellauto", "colours": "gradients", "life": "life"}  # sources of ffmpeg's

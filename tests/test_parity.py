@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from bench import peers
+from support import ARCHITECTURES
 from torch import nn
 
 from autox3d.core.errors import Refused
@@ -16,7 +17,6 @@ from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.models import weights
 from autox3d.vision.models.network import VideoNet, set_training
 
-ARCHITECTURES = Path(__file__).parents[1] / "architectures"
 # The crop decides the head's window alone; small clips keep the test small.
 NETWORKS = {"x3d_xs": (4, 2.2), "x3d_s": (13, 2.2), "x3d_m": (16, 2.2), "x3d_l": (16, 5.0)}
 CLASSES = 7

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import yaml
 from support import killing
 from support.killing import Runner
 
@@ -30,16 +31,6 @@ class Whole(NamedTuple):
     digests: dict[str, str]
     counts: dict[str, int]  # of each kind of point, in rank 0
     folder: Path
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return killing.make_clips(tmp_path_factory.getbasetemp())
-
-
-@pytest.fixture(scope="module")
-def runner() -> Runner:
-    return Runner()
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +73,22 @@ def killed(
 def test_a_killed_training_ends_with_the_same_bits(point, wholes, clips, runner, tmp_path):
     """Inside the writing of a checkpoint, and inside a validation."""
     killed("train", 1, [point], wholes["train", 1], clips, runner, tmp_path / "run")
+
+
+def test_drop_connect_is_a_setting_of_training(wholes, clips, runner, tmp_path):
+    """Another rate trains to other weights, from the same ones and under checkpoints of its own."""
+    folder = killing.fresh(clips, tmp_path / "run")
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    params["train"]["s"]["drop_connect"] = 0.5
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    found = runner.finish("train", folder, 1)
+
+    usual = wholes["train", 1]
+    first, last = ((path / "curve.csv").read_text() for path in (usual.folder, folder))
+    assert first.splitlines()[1] != last.splitlines()[1]
+    assert found["weights/weights.safetensors"] != usual.digests["weights/weights.safetensors"]
+    places = [next(path.glob("checkpoints/train-*")).name for path in (usual.folder, folder)]
+    assert places[0] != places[1]
 
 
 @pytest.mark.long

@@ -1,12 +1,12 @@
 """A search step needs the memory of training one network, not of K."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from support import ARCHITECTURES
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
@@ -27,7 +27,6 @@ from autox3d.search.supernet import Supernet
 from autox3d.vision.models.network import VideoNet, set_training
 from autox3d.vision.tasks.classify import TASK
 
-ARCHITECTURES = Path(__file__).parents[1] / "architectures"
 CLIPS, K = 8, 3
 
 

@@ -6,14 +6,17 @@ import dataclasses
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Literal, get_type_hints
+from typing import Annotated, Literal, get_args, get_type_hints
 
 import pytest
+import yaml
 from pydantic import Field
+from support import ROOT
 
 from autox3d.core import schema, settings
 from autox3d.core.errors import Refused
-from autox3d.core.values import ClipSpec
+from autox3d.core.schema import Added
+from autox3d.core.values import ClipSpec, Sampling
 
 
 @schema.table
@@ -34,7 +37,6 @@ class Train:
     groups: tuple[Row, ...]
 
 
-ROOT = Path(__file__).parents[1]
 GOOD = "train: {batch: 8, weight_decay: 1, init: null, groups: [{kernel: t3, blocks: 2}]}"
 
 
@@ -152,13 +154,118 @@ def test_settings_have_no_alias_and_no_merge_key(tmp_path, case):
 
     assert str(refused.value) == (
         f"{path}: {fault} of YAML: through it, `dvc exp run -S` changes nothing or too much. "
-        "Write its values out in full."
+        "`autox3d upgrade` writes its values out."
     )
 
 
 def test_a_star_or_two_arrows_in_a_text_are_no_alias():
     """Quoted, or within a comment."""
     schema.refuse_aliases("a: '*s'  # *s\n'<<': \"<<\"\nb: x*s\n", Path("params.yaml"))
+
+
+@schema.table
+class Later:
+    """A section as a later version has it."""
+
+    batch: int
+    rate: Annotated[float, Field(ge=0), Added(0.0)]
+    rows: Annotated[tuple[int, ...] | None, Added(None)]
+
+
+@schema.table
+class Whole:
+    """A file as a later version has it."""
+
+    train: dict[str, Later]
+    studies: dict[str, Later] = schema.optional_section()
+
+
+ADDED = {
+    "number": ("rate: 0.5, ", "missing 'train.s.rate'. Write 0.0 there"),
+    "nothing": (", rows: [1]", "missing 'train.s.rows'. Write null there"),
+}
+
+
+@pytest.mark.parametrize("case", ADDED)
+def test_a_key_that_a_later_version_added_is_refused_with_the_value_of_before(tmp_path, case):
+    """One line, to be followed by hand or by the upgrade."""
+    gone, line = ADDED[case]
+    path, text = tmp_path / "params.yaml", "train: {s: {batch: 8, rate: 0.5, rows: [1]}}"
+    path.write_text(text)
+    assert schema.load(path, Whole).train["s"].rate == 0.5
+    path.write_text(text.replace(gone, ""))
+    with pytest.raises(Refused) as refused:
+        schema.load(path, Whole)
+
+    assert str(refused.value) == (
+        f"{path}: {line}, or type `autox3d upgrade`, to keep what earlier versions did."
+    )
+
+
+def test_what_was_added_is_told_with_its_value_of_before():
+    """For the upgrade, and for the fingerprints of checkpoints."""
+    assert schema.added(Later) == {"rate": 0.0, "rows": None}
+    assert schema.added(Row) == {}
+    assert schema.added(settings.Train) == {"drop_connect": 0.0}
+
+
+def test_a_section_that_a_later_version_added_may_be_absent(tmp_path):
+    """It is empty then; what stands in it is checked like all else."""
+    path, text = tmp_path / "params.yaml", "train: {s: {batch: 8, rate: 0.5, rows: [1]}}\n"
+    path.write_text(text)
+    assert schema.load(path, Whole).studies == {}
+    path.write_text(text + text.replace("train: {s", "studies: {one"))
+    assert schema.load(path, Whole).studies["one"].rows == (1,)
+    path.write_text(text + "studies: {one: {batch: 8.5, rate: 0.5, rows: [1]}}")
+    with pytest.raises(Refused, match=r"'studies\.one\.batch' must be int, not 8\.5\."):
+        schema.load(path, Whole)
+
+
+FIRST = [
+    "annotate",
+    "transcode",
+    "subset",
+    "supernet",
+    "warmup",
+    "search",
+    "control",
+    "derive",
+    "scale",
+    "baseline",
+    "train",
+    "evaluate",
+    "latency",
+    "explain",
+]
+
+
+@pytest.mark.parametrize("section", FIRST)
+def test_the_sections_of_the_first_version_are_required(tmp_path, section):
+    """A file without one is told so, whichever stage reads it."""
+    path, content = tmp_path / "params.yaml", yaml.safe_load((ROOT / "params.yaml").read_text())
+    del content[section]
+    path.write_text(yaml.safe_dump(content))
+
+    with pytest.raises(Refused, match=f"missing '{section}'\\.$"):
+        settings.load(path)
+
+
+def test_only_an_empty_section_may_be_absent():
+    """Every other setting has no default: what is not written is not guessed."""
+    todo, seen = [settings.Params], set()
+    while todo:
+        kind = todo.pop()
+        seen.add(kind)
+        for field in dataclasses.fields(kind):
+            assert field.default is dataclasses.MISSING
+            if field.default_factory is not dataclasses.MISSING:
+                assert kind is settings.Params
+                assert field.name not in FIRST
+                assert field.default_factory() == {}
+        hints = [hint for hint in get_type_hints(kind).values() for hint in (hint, *get_args(hint))]
+        todo += [hint for hint in hints if dataclasses.is_dataclass(hint) and hint not in seen]
+    assert settings.Train in seen
+    assert Sampling in seen
 
 
 SEARCH = ("supernet", "warmup", "search", "control", "derive", "supernet.likelihood")
@@ -201,7 +308,7 @@ def test_an_entry_that_a_table_lacks_is_a_missing_section():
     """The stage was given a file that no section of the settings is named after."""
     params = settings.load(ROOT / "params.yaml")
 
-    assert settings.named(params.scale, "scale", "s").clip == ClipSpec(
+    assert settings.named(params.scale, "scale", "s").spec == ClipSpec(
         frames=8, stride=4, crop=48, short=56
     )
     with pytest.raises(Refused) as refused:

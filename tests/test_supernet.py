@@ -3,17 +3,15 @@
 import dataclasses
 import random
 from collections import Counter
-from pathlib import Path
 
 import pytest
 import torch
+from support import ARCHITECTURES
 
 from autox3d.search.channel_sets import Selection, indices
 from autox3d.search.space import Space
 from autox3d.search.supernet import Supernet, block_sets
 from autox3d.vision.models.network import VideoNet, set_training
-
-ARCHITECTURES = Path(__file__).parents[1] / "architectures"
 
 
 def small_input(name, frames=4, crop=32):

@@ -11,6 +11,7 @@ from collections import Counter
 
 import pytest
 import torch
+from support.spaces import THREE_WIDTHS as SMALL
 from test_supernet import draws, small_input
 
 from autox3d.search.space import Space
@@ -178,20 +179,6 @@ def test_what_a_block_reads_is_what_the_one_before_wrote(name, selection):
                 assert told(weights["shortcut.conv.weight"]) == (after, before)
             before = after
         assert told(net.head.get_parameter("conv.conv.weight"))[1] == before
-
-
-SMALL = """\
-name: small
-input: {frames: 4, stride: 2, crop: 32, short: 32}
-stem: {channels: 8, temporal_kernel: 1}
-expansion_of: in
-block: {first: relu, second: swish, depthwise: true}
-attention: {placement: after_group, nodes: 0.25}
-head: {channels: 16, hidden: 16}
-groups:
-  - {kernel: [t1_s3], expansion: [1.5, 3.0], channels: [4, 8, 12],
-     blocks: 2, stride: 2, squeeze_excite: none, attention: [none, UNIT]}
-"""
 
 
 def small(folder, unit, draw):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from support import ARCHITECTURES
 
 from autox3d.core.errors import Refused
 from autox3d.core.values import ClipSpec
@@ -18,7 +19,6 @@ from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.models import weights
 from autox3d.vision.models.network import VideoNet
 
-ARCHITECTURES = Path(__file__).parents[1] / "architectures"
 CLASSES = ["bowling", "crème brûlée", "yoga"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 PER_NETWORK = ("train", "evaluate", "latency", "explain")  # folders with one file a network
+STUDIES = "studies"  # the folder with two files a study
 ONE_STAGE = ("search", "control", "derive")  # folders that one stage fills
 OTHERS = {"data": "index", "alpha": "search", "genotype": "derive"}
 
@@ -12,6 +13,8 @@ OTHERS = {"data": "index", "alpha": "search", "genotype": "derive"}
 def stage_of(path: Path) -> str:
     """results/evaluate/s.json -> `evaluate@s`; results/warmup_made.json -> `warmup`."""
     name, folder = path.stem.removesuffix("_made").removesuffix("_confusion"), path.parent.name
+    if folder == STUDIES:
+        return f"study@{name}"
     if folder in PER_NETWORK:
         return f"{folder}@{name}"
     return folder if folder in ONE_STAGE else OTHERS.get(name, name)

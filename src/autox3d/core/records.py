@@ -332,6 +332,52 @@ class Explanation:
         return _read(path, cls)
 
 
+@table
+class StudyRow:
+    """One search or one network of a study."""
+
+    name: str  # "beta 0.1", "random_3"
+    numbers: Metrics  # by name: gmacs, probability, the task's headline
+    series: dict[str, tuple[float, ...]]  # numbers by epoch, group or block
+
+
+@table
+class StudyRecord:
+    """results/studies/<name>.json: what a study has found; the same bits wherever it is made."""
+
+    study: str
+    kind: str
+    space: str
+    task: str
+    asked: dict[str, Any]  # the study's settings
+    numbers: Metrics  # of the study as a whole
+    rows: tuple[StudyRow, ...]
+
+    def write(self, path: Path) -> None:
+        atomic.write_json(path, asdict(self))
+
+    @classmethod
+    def read(cls, path: Path) -> StudyRecord:
+        """Raises Refused for a missing or damaged file."""
+        return _read(path, cls)
+
+
+@table
+class StudyProvenance:
+    """results/studies/<name>_made.json: how each run of a study was made."""
+
+    runs: dict[str, Provenance]
+
+    def write(self, path: Path) -> None:
+        runs = {name: without(asdict(made), "seed", None) for name, made in self.runs.items()}
+        atomic.write_json(path, runs)
+
+    @classmethod
+    def read(cls, path: Path) -> StudyProvenance:
+        """Raises Refused for a missing or damaged file."""
+        return _read(path, cls, lambda content: {"runs": content})
+
+
 def without(content: Content, key: str, default: object) -> Content:
     """The content; without `key` where it holds nothing but its default."""
     return {k: v for k, v in content.items() if k != key or v != default}
@@ -381,6 +427,8 @@ def _read(
         raise Refused(f"{path}: not JSON ({error}). {run_again(path)}") from error
     if not isinstance(content, dict):
         raise Refused(f"{path}: not a JSON object. {run_again(path)}")
+    if (found := content.pop("format", 1)) != 1:  # the first one, which no file names
+        raise Refused(f"{path}: format {found}, not 1. Use the version that made it.")
     try:
         return schema.check(nested(content), kind, path)
     except KeyError as error:

@@ -37,7 +37,33 @@ KINDS = {
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 
-@typing.dataclass_transform(frozen_default=True, kw_only_default=True)
+@dataclasses.dataclass(frozen=True)
+class Added:
+    """Marks a field that came with a later version: `rate: Annotated[Share, Added(0.0)]`.
+
+    A file must name it all the same; the refusal says the value that changes nothing.
+    """
+
+    value: Any  # with which the program does what it did before there was the field
+
+
+def added(kind: type) -> dict[str, Any]:
+    """The fields of a table that later versions added, each with its value of before."""
+    marks = {
+        name: [mark.value for mark in field.metadata if isinstance(mark, Added)]
+        for name, field in getattr(kind, "__pydantic_fields__", {}).items()
+    }
+    return {name: values[0] for name, values in marks.items() if values}
+
+
+def optional_section() -> Any:
+    """The default of a section that a later version added: files of before have no entry in it."""
+    return dataclasses.field(default_factory=dict)
+
+
+@typing.dataclass_transform(
+    frozen_default=True, kw_only_default=True, field_specifiers=(optional_section,)
+)
 def table(cls: type[T]) -> type[T]:
     """Makes `cls` a frozen, keyword-only dataclass whose YAML form is checked to the letter."""
     return typing.cast("type[T]", _dataclass(cls, frozen=True, kw_only=True, config=STRICT))
@@ -122,7 +148,7 @@ def refuse_aliases(text: str, path: Path) -> None:
             continue
         raise Refused(
             f"{path}: '{name}' (line {token.start_mark.line + 1}) is {what} of YAML: through it, "
-            "`dvc exp run -S` changes nothing or too much. Write its values out in full."
+            "`dvc exp run -S` changes nothing or too much. `autox3d upgrade` writes its values out."
         )
 
 
@@ -154,12 +180,12 @@ def _message(error: ValidationError, kind: Any, section: str) -> str:
     fault = faults[0]
     place = _place(section, fault["loc"])
     if fault["type"] in UNKNOWN:
-        known = _keys(kind, fault["loc"][:-1])
+        known = [field.name for field in dataclasses.fields(_kind_at(kind, fault["loc"][:-1]))]
         close = difflib.get_close_matches(str(fault["loc"][-1]), known, 1)
         hint = f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(known)}."
         return f"unknown {place}. {hint}"
     if fault["type"] in ("missing", "missing_keyword_only_argument"):
-        return f"missing {place}."
+        return f"missing {place}.{_value_of_before(kind, fault['loc'])}"
     if fault["type"] == "value_error":
         return f"{place}: {fault.get('ctx', {})['error']}"
     return f"{place} must be {_wanted(fault)}, not {fault['input']!r}.{_hint(fault)}"
@@ -179,8 +205,8 @@ def _place(section: str, loc: tuple[int | str, ...]) -> str:
     return ", ".join(parts) or "the file"
 
 
-def _keys(kind: Any, loc: tuple[int | str, ...]) -> list[str]:
-    """The fields that exist at `loc` inside `kind`."""
+def _kind_at(kind: Any, loc: tuple[int | str, ...]) -> type:
+    """The table that stands at `loc` inside `kind`."""
     for step in loc:
         if isinstance(step, int) or not dataclasses.is_dataclass(kind):
             kind = typing.get_args(kind)[-1 if isinstance(step, str) else 0]
@@ -188,7 +214,17 @@ def _keys(kind: Any, loc: tuple[int | str, ...]) -> list[str]:
             kind = typing.get_type_hints(kind)[step]
         if isinstance(kind, types.UnionType):
             kind = next(arm for arm in typing.get_args(kind) if arm is not type(None))
-    return [field.name for field in dataclasses.fields(kind)]
+    return kind
+
+
+def _value_of_before(kind: Any, loc: tuple[int | str, ...]) -> str:
+    """The way out where a file of an earlier version lacks a field."""
+    *table, name = loc
+    before = added(_kind_at(kind, tuple(table)))
+    if name not in before:
+        return ""
+    value = dump(before[str(name)]).removesuffix("...\n").strip()
+    return f" Write {value} there, or type `autox3d upgrade`, to keep what earlier versions did."
 
 
 def _wanted(fault: Any) -> str:

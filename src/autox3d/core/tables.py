@@ -16,6 +16,7 @@ from autox3d.core.errors import Refused
 HALVES = ("weights", "alpha")  # of the training clips of a search: what is learned on each
 CLASSES = b"classes"  # schema metadata: JSON list of names, label index -> name
 TASK = b"task"  # schema metadata: what the labels are for; left out for the first task there was
+FORMAT = b"format"  # schema metadata: of the table's columns; left out for the first one
 CLASSIFY = "classify"
 
 
@@ -38,19 +39,21 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame
     """The rows of a table, or some of its columns.
 
     Raises:
-        Refused: the file is missing or no Parquet.
+        Refused: the file is missing, no Parquet, or of a format that came later.
     """
     try:
-        return pq.read_table(path, columns=list(columns) if columns else None).to_pandas()
+        rows = pq.read_table(path, columns=list(columns) if columns else None)
     except (OSError, pa.ArrowInvalid) as error:
         raise _unreadable(path, error) from error
+    _known(path, rows.schema.metadata or {})
+    return rows.to_pandas()
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
     """Label index -> class name; empty where the table has no classes.
 
     Raises:
-        Refused: the file is missing or no Parquet.
+        Refused: the file is missing, no Parquet, or of a format that came later.
     """
     return tuple(json.loads(_metadata(path).get(CLASSES, b"[]")))
 
@@ -59,16 +62,25 @@ def read_task(path: Path) -> str:
     """The name of the task that the table's labels are for.
 
     Raises:
-        Refused: the file is missing or no Parquet.
+        Refused: the file is missing, no Parquet, or of a format that came later.
     """
     return _metadata(path).get(TASK, CLASSIFY.encode()).decode()
 
 
 def _metadata(path: Path) -> dict[bytes, bytes]:
     try:
-        return pq.read_schema(path).metadata or {}
+        found = pq.read_schema(path).metadata or {}
     except (OSError, pa.ArrowInvalid) as error:
         raise _unreadable(path, error) from error
+    return _known(path, found)
+
+
+def _known(path: Path, metadata: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    """The same, of a table that this version can read."""
+    found = metadata.get(FORMAT, b"1").decode()
+    if found != "1":
+        raise Refused(f"{path}: format {found}, not 1. Use the version that made it.")
+    return metadata
 
 
 def _unreadable(path: Path, error: Exception) -> Refused:

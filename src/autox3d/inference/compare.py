@@ -19,7 +19,7 @@ from autox3d.inference.latency import measure
 from autox3d.inference.network import CPU_BATCH, fast_dtype
 from autox3d.inference.scored import Scored
 from autox3d.runtime import provenance
-from autox3d.sizing.cost import cost
+from autox3d.vision.arch.cost import cost
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.models import weights
 from autox3d.vision.models.network import VideoNet

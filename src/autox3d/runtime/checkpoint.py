@@ -27,13 +27,15 @@ from typing import Any, Self
 
 import torch
 
+from autox3d.core import schema
 from autox3d.core.errors import Refused
+from autox3d.core.names import modern
 from autox3d.runtime.git import head
 from autox3d.runtime.lock import Claim
 from autox3d.runtime.program import RESUME as RESUME
 
 ROOT = "AUTOX3D_CHECKPOINTS"  # the folder of all checkpoints; default: checkpoints
-FORMAT = 1
+FORMAT = 2  # 1: layers have the names of `core.names.RENAMED`
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 _stop = False
@@ -58,7 +60,9 @@ def _request_stop(number: int, _frame: object) -> None:
 def fingerprint(**parts: Any) -> str:
     """16 hex digits of everything that the result follows from.
 
-    A part is plain data, a dataclass, or a Path: the content of that file or folder.
+    A part is plain data, a dataclass, or a Path: the content of that file or folder. A setting that
+    a later version added is left out where it has its value of before, so that the checkpoints of
+    earlier versions are found.
     """
     text = json.dumps(_plain(parts), sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -183,13 +187,27 @@ def _read(path: Path) -> dict[str, Any]:
         raise Damaged("its SHA-256 does not fit")
     line, _, body = data.partition(b"\n")
     about = json.loads(line)
-    if about["format"] != FORMAT:
+    if about["format"] not in (1, FORMAT):
         raise Refused(
             f"{path}: format {about['format']}, not {FORMAT}. Use the version that made it."
         )
     if about["commit"] != head()[:12]:
         _say(f"{path}: made at commit {about['commit']}, resumed at {head()[:12]}.")
-    return torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+    state = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+    return _modern(state) if about["format"] == 1 else state
+
+
+def _modern(value: Any) -> Any:
+    """The state of a format-1 checkpoint with the layers' names of today.
+
+    Optimisers go by the order of the parameters, which is the same.
+    """
+    if isinstance(value, dict):
+        return {
+            modern(key) if isinstance(key, str) else key: _modern(item)
+            for key, item in value.items()
+        }
+    return value
 
 
 def _write(name: Path, data: bytes, also: Path | None) -> None:
@@ -250,8 +268,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return dict(_digests(value))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        parts = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        before = schema.added(type(value))
         return {
-            field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)
+            name: _plain(part)
+            for name, part in parts.items()
+            if name not in before or part != before[name]
         }
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
