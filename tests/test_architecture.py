@@ -38,6 +38,7 @@ MAY_IMPORT = {
     "evaluation": {"core", "runtime", "sizing", "inference"} | SEEN,
     "explaining": {"core", "evaluation"} | SEEN,
     "planning": {"core", "runtime", "sizing", "search", "training", "ingest"} | SEEN,
+    "studies": {"core", "runtime", "search", "training"} | SEEN,
     "reporting": {"core", "runtime", "sizing", ARCH, "vision.tasks"},
 }
 ABOVE = {"stages", "commands", "cli", "__init__"}  # import whatever they need
