@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from autox3d.search.space import Space
-from autox3d.sizing.cost import Cost, cost
+from autox3d.vision.arch.cost import Cost, cost
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.models.network import VideoNet
 from autox3d.vision.models.norm import BatchNorm

@@ -155,7 +155,7 @@ def test_the_block_is_x3ds():
         return F.batch_norm(y, *of, training=False, eps=1e-5)
 
     y = norm(F.conv3d(x, w["expand.conv.weight"]), "expand").relu()
-    y = norm(F.conv3d(y, w["look.conv.weight"], None, (1, 2, 2), 1, 1, 10), "look")
+    y = norm(F.conv3d(y, w["depthwise.conv.weight"], None, (1, 2, 2), 1, 1, 10), "depthwise")
     hidden = F.conv3d(y.mean((2, 3, 4), True), w["gate.squeeze.weight"], w["gate.squeeze.bias"])
     y = y * F.conv3d(hidden.relu(), w["gate.excite.weight"], w["gate.excite.bias"]).sigmoid()
     y = norm(F.conv3d(y * y.sigmoid(), w["project.conv.weight"]), "project")
@@ -182,7 +182,7 @@ def test_activations_are_columns_of_the_genotype(activation):
     block = ResidualBlock(replace(BLOCK, gate=0), style).eval()
     randomise(block)
     seen: list[Tensor] = []
-    for layer in (block.look, block.project):
+    for layer in (block.depthwise, block.project):
         layer.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
     block(torch.randn(1, 6, 4, 6, 6) - 3)
 
@@ -194,7 +194,7 @@ def test_a_dense_block_mixes_channels():
     style = replace(read("x3d_s").block, depthwise=False)
     block = ResidualBlock(BLOCK, style)
 
-    assert block.look.conv.weight.shape == (10, 10, 3, 3, 3)
+    assert block.depthwise.conv.weight.shape == (10, 10, 3, 3, 3)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -256,9 +256,9 @@ def test_initial_weights():
 
     expand = weights["blocks.20.expand.conv.weight"]
     assert expand.std().item() == pytest.approx(math.sqrt(2 / expand.shape[0]), rel=0.03)
-    look = weights["blocks.20.look.conv.weight"]
-    fan_out = look.shape[0] * look[0].numel()
-    assert look.std().item() == pytest.approx(math.sqrt(2 / fan_out), rel=0.03)
+    depthwise = weights["blocks.20.depthwise.conv.weight"]
+    fan_out = depthwise.shape[0] * depthwise[0].numel()
+    assert depthwise.std().item() == pytest.approx(math.sqrt(2 / fan_out), rel=0.03)
     hidden = weights["head.hidden.weight"]
     assert hidden.std().item() == pytest.approx(math.sqrt(2 / hidden.shape[0]), rel=0.03)
     assert weights["head.classify.weight"].std().item() == pytest.approx(0.01, rel=0.03)

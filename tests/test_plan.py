@@ -16,7 +16,7 @@ from autox3d.commands.plan import rows
 from autox3d.core import schema, settings
 from autox3d.planning.plan import Rates, Videos, nearest, work
 from autox3d.search.space import Space, SpaceCosts
-from autox3d.sizing.cost import cost
+from autox3d.vision.arch.cost import cost
 
 KINETICS = ["--train", "240000", "--val", "20000", "--classes", "400", "--seconds", "10"]
 RATES = {

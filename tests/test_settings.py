@@ -154,7 +154,7 @@ def test_settings_have_no_alias_and_no_merge_key(tmp_path, case):
 
     assert str(refused.value) == (
         f"{path}: {fault} of YAML: through it, `dvc exp run -S` changes nothing or too much. "
-        "Write its values out in full."
+        "`autox3d upgrade` writes its values out."
     )
 
 
@@ -197,7 +197,9 @@ def test_a_key_that_a_later_version_added_is_refused_with_the_value_of_before(tm
     with pytest.raises(Refused) as refused:
         schema.load(path, Whole)
 
-    assert str(refused.value) == f"{path}: {line} to keep what earlier versions did."
+    assert str(refused.value) == (
+        f"{path}: {line}, or type `autox3d upgrade`, to keep what earlier versions did."
+    )
 
 
 def test_what_was_added_is_told_with_its_value_of_before():

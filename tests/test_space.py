@@ -18,8 +18,8 @@ from autox3d.core.values import ClipSpec
 from autox3d.search.channel_sets import indices
 from autox3d.search.space import Space, SpaceCosts, within
 from autox3d.search.supernet import block_sets
-from autox3d.sizing.cost import cost
 from autox3d.sizing.scaling import thinned
+from autox3d.vision.arch.cost import cost
 from autox3d.vision.arch.genotype import Genotype
 
 SPACES = {name: Space.load(ARCHITECTURES / f"space_{name}.yaml") for name in ("autox3d", "demo")}

@@ -102,7 +102,7 @@ def test_gradients_reach_the_parts_that_a_path_uses():
     assert untouched == [] or shared[untouched].abs().sum() == 0
     taken = space.genotype(draw, "own").groups[2].kernel
     for kernel in space.groups[2].kernel:
-        found = gradient(supernet.widest, f"blocks.2.look.{kernel}.conv.weight")
+        found = gradient(supernet.widest, f"blocks.2.depthwise.{kernel}.conv.weight")
         assert (found is not None) is (kernel == taken)
 
 

@@ -22,9 +22,9 @@ ROWS_AND_COLUMNS = {
     "expand.conv.weight": "NI",
     "expand.norm.weight": "N",
     "expand.norm.bias": "N",
-    "look.conv.weight": "N",
-    "look.norm.weight": "N",
-    "look.norm.bias": "N",
+    "depthwise.conv.weight": "N",
+    "depthwise.norm.weight": "N",
+    "depthwise.norm.bias": "N",
     "gate.squeeze.weight": "EN",
     "gate.squeeze.bias": "E",
     "gate.excite.weight": "NE",
@@ -64,7 +64,7 @@ def telling(space, selection):
             if weight.ndim > 1:
                 columns = torch.arange(weight.shape[1]).view(1, -1, *[1] * (weight.ndim - 2))
                 rows = BASE * rows + columns
-            elif ".look." in name:  # which type's norm: their shapes do not tell
+            elif ".depthwise." in name:  # which type's norm: their shapes do not tell
                 block, kernel = int(name.split(".")[1]), name.split(".")[3]
                 group = supernet.space.groups[block_group(space, block)]
                 rows = rows + BASE * group.kernel.index(kernel)
@@ -144,7 +144,7 @@ def test_every_layer_is_cut_where_the_paper_says(selection):
             for name, weight in parts:
                 letters = ROWS_AND_COLUMNS[name]
                 rows, columns = told(weight)
-                if name.startswith("look.norm"):
+                if name.startswith("depthwise.norm"):
                     assert {value // BASE for value in rows} == {typed}
                     rows = [value % BASE for value in rows]
                 assert rows == expected[letters[0]], name

@@ -160,7 +160,8 @@ class Runner:
 
     def __init__(self) -> None:
         self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload([__name__, *PROGRAMS])
+        # torch.optim imports torch._dynamo with its first optimizer: a second of each run
+        self.context.set_forkserver_preload([__name__, "torch._dynamo", *PROGRAMS])
         with pytest.MonkeyPatch.context() as patch:  # Python 3.11 does not tell it sys.path
             patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
             for name, value in ENVIRONMENT.items():  # some are read when a module is imported

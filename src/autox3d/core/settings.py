@@ -21,7 +21,6 @@ from autox3d.core.values import ClipSpec, Count, Encoding, Positive, Rate, Sampl
 T = TypeVar("T")
 PARAMS = Path("params.yaml")
 STUDIED = ("supernet", "warmup", "search", "control", "derive", "train")  # a study may change them
-ADDED: Mapping[str, Any] = {}  # keys that version 0.1 lacked, and what each was in effect
 
 
 @table

@@ -21,7 +21,7 @@ from autox3d.core.records import ClipsScore, Evaluation, Score
 from autox3d.core.settings import Evaluate
 from autox3d.runtime.distributed import World
 from autox3d.runtime.progress import progress
-from autox3d.sizing.cost import cost
+from autox3d.vision.arch.cost import cost
 from autox3d.vision.clips.store import Clips
 from autox3d.vision.clips.videos import ViewLoader
 from autox3d.vision.clips.views import Crops, crop_sides, test_places, test_size

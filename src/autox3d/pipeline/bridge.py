@@ -32,6 +32,7 @@ from dvc.stage.cache import RunCacheNotFoundError
 from dvc.stage.run import _make_cmd, get_executable, prepare_kwargs
 from snakemake_interface_common.exceptions import WorkflowError
 
+from autox3d.core import environment
 from autox3d.core.errors import Refused
 from autox3d.pipeline import subprocesses
 from autox3d.runtime import slurm
@@ -42,7 +43,6 @@ T = TypeVar("T")
 FOLDER = Path(".pipeline")  # stamps and logs; nothing in it is worth keeping
 WHOLE = FOLDER / "snakemake.claim"  # of the one Snakemake that works here
 LOCKS = Path(".snakemake/locks")
-PATIENCE = float(os.environ.get("AUTOX3D_PATIENCE", "3600"))  # s to wait for another DVC process
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def plan(main: bool, dry: bool) -> list[Entry]:
         WorkflowError: with one line; Snakemake prints it without a traceback.
     """
     try:
-        claim = _claimed(dry) if main else None
+        claim = claimed(dry) if main else None
         if claim is None:
             with _one_line("dvc.yaml"):
                 return entries(Repo(os.curdir))
@@ -134,7 +134,7 @@ def entries(repo: Repo) -> list[Entry]:
     return list(found.values())
 
 
-def _claimed(dry: bool) -> Claim | None:
+def claimed(dry: bool) -> Claim | None:
     """One Snakemake at a time works here, to its end; a dry run beside it takes its stamps.
 
     Raises:
@@ -153,26 +153,6 @@ def _claimed(dry: bool) -> Claim | None:
         for left in LOCKS.glob("*"):
             left.unlink()
     return claim
-
-
-@contextlib.contextmanager
-def idle() -> Iterator[None]:
-    """Keeps Snakemake out while the block lasts.
-
-    Raises:
-        Refused: it is at work here, or a job that it has left behind.
-    """
-    claim = _claimed(dry=False)
-    assert claim is not None
-    try:
-        for path in FOLDER.glob("*.claim"):
-            if path != WHOLE:
-                job = Claim(path)
-                job.take()
-                job.give_back()
-        yield
-    finally:
-        claim.give_back()
 
 
 def _state() -> tuple[list[Entry], set[str]]:
@@ -325,7 +305,8 @@ def patiently(name: str, action: Callable[[], T]) -> T:
     Raises:
         Refused: one is for too long, or DVC has an error to tell.
     """
-    until, told = time.monotonic() + PATIENCE, False
+    patience = environment.patience()
+    until, told = time.monotonic() + patience, False
     while True:
         try:
             with _one_line(name):
@@ -336,7 +317,7 @@ def patiently(name: str, action: Callable[[], T]) -> T:
                 told = True
             if time.monotonic() > until:
                 raise Refused(
-                    f"{name}: DVC is locked for {PATIENCE:.0f} s. Find the dvc process at work "
+                    f"{name}: DVC is locked for {patience:.0f} s. Find the dvc process at work "
                     "here; where there is none, delete .dvc/tmp/rwlock."
                 ) from error
             time.sleep(0.2)

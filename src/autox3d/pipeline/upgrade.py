@@ -8,10 +8,14 @@ outputs are the recorded ones. Where anything differs the stage is left for DVC 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import typing
 from collections.abc import Iterator
+from dataclasses import MISSING as REQUIRED
+from dataclasses import fields, is_dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -26,10 +30,12 @@ from dvc.repo import Repo
 from dvc.stage import PipelineStage
 from dvc.utils.serialize import load_yaml
 
-from autox3d.core import atomic, schema, settings
+from autox3d.core import atomic, schema
 from autox3d.core.errors import Refused
+from autox3d.core.settings import PARAMS, Params
 from autox3d.pipeline import bridge
 from autox3d.pipeline.plain_params import with_keys, without_aliases
+from autox3d.runtime.lock import Claim
 
 BEFORE = "486c83c"  # the last commit with the modules in their old places
 # What its code was, by stage: `digest_of_code` of the stage's entry in dvc.lock
@@ -52,7 +58,7 @@ CODE = {
 }
 MOVED = {"autox3d.run.launch": "autox3d.runtime.launch"}  # programs that dvc.yaml names
 SOURCE = "src/autox3d/"
-LOCK, PARAMS, OWN = Path("dvc.lock"), Path("params.yaml"), Path("params")
+LOCK, OWN = Path("dvc.lock"), Path("params")
 PARTS = ("deps", "outs")
 SHOWN = 3  # reasons of a stage that its line names
 MISSING = object()
@@ -74,11 +80,31 @@ def upgrade() -> Iterator[str]:
             f"{LOCK}: neither this version nor commit {BEFORE} wrote it. Bring the workspace to "
             f"commit {BEFORE} first (git checkout, dvc repro)."
         )
-    with bridge.idle():
+    with _idle():
         for path in [PARAMS, *sorted(OWN.glob("*.yaml"))]:
             yield from _with_plain_settings(path)
         if not all(map(_is_now, lock.values())):
             yield from bridge.patiently("upgrade", lambda: _record(lock))
+
+
+@contextlib.contextmanager
+def _idle() -> Iterator[None]:
+    """Keeps Snakemake out while the block lasts.
+
+    Raises:
+        Refused: it is at work here, or a job that it has left behind.
+    """
+    claim = bridge.claimed(dry=False)
+    assert claim is not None
+    try:
+        for path in bridge.FOLDER.glob("*.claim"):
+            if path != bridge.WHOLE:
+                job = Claim(path)
+                job.take()
+                job.give_back()
+        yield
+    finally:
+        claim.give_back()
 
 
 def _with_plain_settings(path: Path) -> Iterator[str]:
@@ -86,7 +112,7 @@ def _with_plain_settings(path: Path) -> Iterator[str]:
     text = schema.read(path)
     try:
         plain = without_aliases(text)
-        whole, names = with_keys(plain, settings.ADDED)
+        whole, names = with_keys(plain, _added_keys(Params))
     except (yaml.YAMLError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise Refused(f"{path}: {reason}. Write its values out by hand, then run again.") from error
@@ -159,7 +185,7 @@ def _reasons(stage: PipelineStage, entry: Entry, params: dict[str, Any]) -> Iter
             old = entry.get("params", {}).get(dep.def_path, {})
             yield from _other_params(old, dep.params or list(params), params)
         elif dep.def_path not in recorded["deps"]:
-            if not _is_empty(Path(dep.fs_path)):
+            if not _is_empty(dep):
                 yield f"{dep.def_path} is a new input"
         else:
             yield from _other_file(dep, recorded["deps"][dep.def_path])
@@ -207,10 +233,22 @@ def _value(params: Any, name: str) -> Any:
 
 def _is_added(name: str, value: Any) -> bool:
     """Whether the key came after the old version, and its value does what that version did."""
+    sections = {one.name: {} for one in fields(Params) if one.default_factory is not REQUIRED}
     return any(
         fnmatchcase(name, pattern) and value in (MISSING, old)
-        for pattern, old in settings.ADDED.items()
+        for pattern, old in (_added_keys(Params) | sections).items()
     )
+
+
+def _added_keys(kind: type, place: str = "") -> dict[str, Any]:
+    """The keys that later versions added, each with its value of before: `train.*.drop_connect`."""
+    found = {f"{place}{name}": value for name, value in schema.added(kind).items()}
+    for name, hint in typing.get_type_hints(kind).items():
+        if is_dataclass(hint):
+            found |= _added_keys(typing.cast("type", hint), f"{place}{name}.")
+        elif typing.get_origin(hint) is dict and is_dataclass(item := typing.get_args(hint)[1]):
+            found |= _added_keys(typing.cast("type", item), f"{place}{name}.*.")
+    return found
 
 
 def digest_of_code(entry: Entry) -> str:
@@ -235,9 +273,9 @@ def _is_code(path: str) -> bool:
     return path.startswith(SOURCE)
 
 
-def _is_empty(path: Path) -> bool:
-    """A folder for what nothing has made yet, such as the report of what is switched off."""
-    return path.is_dir() and {file.name for file in path.iterdir()} <= {".gitignore"}
+def _is_empty(dep: Output) -> bool:
+    """A folder for what nothing has made yet, such as the studies that nobody asked for."""
+    return dep.isdir() and dep.get_meta().nfiles == 0
 
 
 def _asked(stage: PipelineStage, command: str) -> list[str]:

@@ -23,8 +23,8 @@ from autox3d.ingest import encode
 from autox3d.planning.plan import BACKWARD, Rates
 from autox3d.runtime import provenance
 from autox3d.runtime.distributed import World
-from autox3d.sizing.cost import cost
 from autox3d.training.loop import Schedule, State, train_steps
+from autox3d.vision.arch.cost import cost
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.clips.format.decode import IndexedVideo
 from autox3d.vision.clips.loader import Batch, train_clips

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from safetensors.torch import save_file
 
-from autox3d.core import atomic
+from autox3d.core import atomic, names
 from autox3d.core.curves import Curve
 from autox3d.core.records import Alpha, Choice
 from autox3d.search.loop import SearchState
@@ -57,7 +57,7 @@ def save_weights(path: Path, state: SearchState) -> None:
         if moved is not None:
             tensors[f"momentum.{name}"] = moved.detach().cpu().contiguous()
     with atomic.replacing(path) as part:
-        save_file(tensors, part)
+        save_file(tensors, part, {names.KEY: str(names.FORMAT)})
 
 
 def take_over(path: Path, state: SearchState) -> None:
@@ -82,7 +82,12 @@ def steps_table(space: Space, rows: Sequence[Step]) -> pd.DataFrame:
 
 
 def alpha_record(space: Space, state: SearchState) -> Alpha:
-    """Every choice with the probabilities of its candidates by epoch, and the logits at the end."""
+    """Every choice with the probabilities of its candidates by epoch, and the logits at the end.
+
+    Without an epoch there is none: nothing was decided.
+    """
+    if not state.alphas:
+        return Alpha(space=space.name, choices=())
     epochs = [probabilities(space, alpha) for alpha in state.alphas]
     logits = state.prior.alpha.tolist()
     choices = [

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from autox3d.core import names
 from autox3d.core.errors import Refused
 from autox3d.search.channel_sets import Parts, Ring, Selection, cells, exact, indices
 from autox3d.search.space import Axes, Draw, Space
@@ -43,8 +43,8 @@ from autox3d.vision.models.norm import BatchNorm
 CUTS = {
     "expand.conv": "NI",
     "expand.norm": "N",
-    "look.conv": "NN",  # the second one only where it is not depthwise
-    "look.norm": "N",
+    "depthwise.conv": "NN",  # the second one only where it is not depthwise
+    "depthwise.norm": "N",
     "gate.squeeze": "EN",
     "gate.excite": "NE",
     "project.conv": "ON",
@@ -103,8 +103,8 @@ class Supernet(nn.Module):
             kernel: ResidualBlock(replace(row, kernel=kernel_size(kernel)), self.space.block)
             for kernel in group.kernel
         }
-        looks = nn.ModuleDict({kernel: made.look for kernel, made in types.items()})
-        block.add_module("look", looks)
+        typed = nn.ModuleDict({kernel: made.depthwise for kernel, made in types.items()})
+        block.add_module("depthwise", typed)
         if isinstance(block.shortcut, nn.Identity):  # needed where two groups differ in width
             block.shortcut = ConvNorm(
                 Pointwise(row.channels_in, row.channels, stride=row.stride),
@@ -116,7 +116,7 @@ class Supernet(nn.Module):
             for kind in sorted(kinds)
         }
         self.widest.attention[number] = nn.ModuleDict(units)
-        for made in (looks, block.shortcut, self.widest.attention[number]):
+        for made in (typed, block.shortcut, self.widest.attention[number]):
             made.apply(initialise_layer)
 
     def train(self, mode: bool = True) -> Supernet:
@@ -202,7 +202,7 @@ class Supernet(nn.Module):
         found: dict[str, Tensor] = {}
         for name, _ in block.named_parameters():
             first, _, rest = name.partition(".")
-            typed = f"look.{kernel}.{rest}" if first == "look" else name
+            typed = f"depthwise.{kernel}.{rest}" if first == "depthwise" else name
             found[name] = self._cut(shared.get_parameter(typed), cuts(name), sets)
         return found
 
@@ -326,7 +326,10 @@ def load_weights(net: Supernet, path: Path, stage: str) -> dict[str, Tensor]:
         Refused: the file is missing, or holds the weights of another space.
     """
     try:
-        tensors = load_file(path)
+        with safe_open(path, "pt") as file:
+            names.check_format((file.metadata() or {}).get(names.KEY, 1), path)
+            listed = file.keys()
+            tensors = names.modern({name: file.get_tensor(name) for name in listed})
     except (OSError, SafetensorError) as error:
         raise Refused(f"{path}: no weights ({error}). Run `{stage}` again.") from error
     for name, weight in net.named_parameters():

@@ -49,14 +49,14 @@ class DropConnect(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """X3D's block: expand, look around (t x s x s), squeeze-excite, project, add (X3D, Table 1)."""
+    """X3D's block: expand, depthwise t x s x s, squeeze-excite, project, add (X3D, Table 1)."""
 
     def __init__(self, block: Block, style: BlockStyle) -> None:
         super().__init__()
         inner = block.inner
         self.first, self.second = ACTIVATIONS[style.first], ACTIVATIONS[style.second]
         self.expand = ConvNorm(Pointwise(block.channels_in, inner), BatchNorm(inner))
-        self.look = ConvNorm(
+        self.depthwise = ConvNorm(
             Depthwise(inner, block.kernel, block.stride)
             if style.depthwise
             else Dense(inner, inner, block.kernel, block.stride),
@@ -79,6 +79,6 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T, H, W) -> (B, channels, T, H/stride, W/stride)."""
         y = self.first(self.expand(x))
-        y = self.second(self.gate(self.look(y)))
+        y = self.second(self.gate(self.depthwise(y)))
         y = self.drop(self.project(y))
         return F.relu_(y.add_(self.shortcut(x)))
