@@ -25,7 +25,6 @@ import torch.nn.functional as F
 from bench import peers
 from torch import Tensor, nn
 
-from autox3d.inference.scored import Scored
 from autox3d.vision.arch.genotype import Genotype, kernel_size
 from autox3d.vision.models.network import VideoNet, set_training
 from autox3d.vision.models.operations import depthwise
@@ -35,6 +34,17 @@ CLASSES = 400
 KERNELS = ("t1_s3", "t1_s5", "t3_s3", "t3_s5", "t5_s3", "t5_s5")
 FORMATS = {"contiguous": torch.contiguous_format, "channels last": torch.channels_last_3d}
 LAYERS = ((54, 28), (108, 14), (216, 7), (432, 4))  # X3D-S's inner channels and H at 112 px
+
+
+class Logits(nn.Module):
+    """Our network with logits (B, classes), as the peers have them."""
+
+    def __init__(self, net: VideoNet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, clips: Tensor) -> Tensor:
+        return self.net(clips).mean(1)
 
 
 def main() -> None:
@@ -73,9 +83,7 @@ def networks(
     last = clips.contiguous(memory_format=torch.channels_last_3d)
     own = VideoNet(genotype, CLASSES)
     set_training(own, bn_clips=8, dropout=0.5)
-    nets: dict[str, tuple[nn.Module, Tensor]] = {
-        "autox3d": (Scored(own, lambda logits: logits.mean(1)).to(device), last)
-    }
+    nets: dict[str, tuple[nn.Module, Tensor]] = {"autox3d": (Logits(own).to(device), last)}
     try:
         settings = {"input_clip_length": frames, "input_crop_size": crop, "depth_factor": 2.2}
         for label, x in (("PyTorchVideo", clips), ("PyTorchVideo, channels last", last)):

@@ -188,7 +188,7 @@ def test_a_format_of_a_later_version_is_refused(kept: Checkpoints) -> None:
     path = kept.folder / "step-000000002.ckpt"
     rewritten(path, 3, str)
 
-    message = f"{path}: format 3, not 2. Use the version that made it."
+    message = f"{path}: has format 3, and this version reads 1 and 2. Update autox3d."
     with pytest.raises(Refused, match=f"^{re.escape(message)}$"):
         kept.newest()
 

@@ -18,8 +18,8 @@ from support.trained import CLASSES, ready, trained
 from autox3d.core.errors import Refused
 from autox3d.inference import export
 from autox3d.inference.compare import compare, table
+from autox3d.inference.fast import plain
 from autox3d.inference.fold import folded
-from autox3d.inference.scored import Scored
 from autox3d.vision.models import weights
 from autox3d.vision.models.norm import BatchNorm
 from autox3d.vision.models.weights import Trained
@@ -108,7 +108,7 @@ def test_another_program_gets_the_same_scores(glore, files, name, tmp_path):
     subprocess.run([sys.executable, "-c", RUN, *paths], check=True, cwd=tmp_path)
 
     with torch.inference_mode():
-        expected = Scored(glore.net)(clips)
+        expected = plain(glore)(clips)
     assert np.abs(np.load(tmp_path / "scores.npy") - expected.numpy()).max() < 1e-4
     assert expected.std(0).max() > 1e-3  # clips differ, so equal scores mean something
 
@@ -138,9 +138,7 @@ def test_int8_stores_a_byte_a_weight_and_stays_near(glore, files):
     """A third of the size at most; scores move by hundredths, not more."""
     clips = (torch.randint(0, 256, (8, 3, 4, 40, 40)) / 255 - 0.45) / 0.225
     with torch.inference_mode():
-        moved = (
-            (export.open_onnx(files / "int8.onnx")(clips) - Scored(glore.net)(clips)).abs().max()
-        )
+        moved = (export.open_onnx(files / "int8.onnx")(clips) - plain(glore)(clips)).abs().max()
 
     model = onnx.load(files / "int8.onnx")
     small = [one for one in model.graph.initializer if one.data_type == onnx.TensorProto.INT8]

@@ -23,11 +23,13 @@ from dvc.repo import Repo
 from safetensors.numpy import load_file
 from support.toy import BIN, ENVIRONMENT, NOTHING, ROOT
 
+from autox3d.core import names
 from autox3d.core.errors import Refused
-from autox3d.core.names import modern
 from autox3d.pipeline.upgrade import upgrade
 
 ARCHIVE = ROOT / "tests/fixtures/workspace_486c83c/workspace.tar.xz"
+NEW = ("dvc.yaml", "Snakefile", ".dvcignore", "workflow/profiles/local/config.yaml",
+       "results/studies/.gitignore")  # fmt: skip
 STAGES = 19
 ALONE = ENVIRONMENT | {"AUTOX3D_PROCESSES": "1", "AUTOX3D_WORKERS": "1", "OMP_NUM_THREADS": "1"}
 TENSORS = {
@@ -80,7 +82,8 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
         archive.extractall(folder, filter="data")
     unused = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "src/autox3d", folder / "src/autox3d", ignore=unused)
-    for name in ("dvc.yaml", "Snakefile", ".dvcignore", "workflow/profiles/local/config.yaml"):
+    for name in NEW:
+        (folder / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(ROOT / name, folder / name)
     subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
     typed(folder, "python", str(ARCHIVE.parent / "fill_cache.py"))
@@ -203,14 +206,15 @@ def test_a_run_that_was_stopped_goes_on_to_the_result_that_it_would_have_had(wor
     assert (steps[0], steps[-1]) == (wanted["checkpoint"]["step"], wanted["steps"])
     assert digest(kept.read_bytes()) == wanted["checkpoint"]["sha256"]
     tensors = load_file(workspace / TENSORS[run])
-    assert tensors.keys() == {modern(name) for name in wanted["tensors"]}
+    bits, values = names.modern(wanted["tensors"]), names.modern(wanted["values"])
+    assert tensors.keys() == bits.keys()
     table = pd.read_csv(workspace / TABLE[run]).select_dtypes("number")
     if alike(expected["made_by"]):
         assert (workspace / TABLE[run]).read_text() == wanted["table_text"]
-        for name, about in wanted["tensors"].items():
-            assert digest(tensors[modern(name)].tobytes()) == about["sha256"], name
-    for name, values in wanted["values"].items():
-        close(tensors[modern(name)], values)
+        for name, about in bits.items():
+            assert digest(tensors[name].tobytes()) == about["sha256"], name
+    for name, value in values.items():
+        close(tensors[name], value)
     close(table, pd.DataFrame(wanted["table"])[table.columns])
 
 

@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar
 
 from autox3d.core import atomic, schema
 from autox3d.core.errors import Refused
+from autox3d.core.names import check_format
 from autox3d.core.origin import run_again
 from autox3d.core.schema import table
 
@@ -447,8 +448,7 @@ def _read(
         raise Refused(f"{path}: not JSON ({error}). {run_again(path)}") from error
     if not isinstance(content, dict):
         raise Refused(f"{path}: not a JSON object. {run_again(path)}")
-    if (found := content.pop("format", 1)) != 1:  # the first one, which no file names
-        raise Refused(f"{path}: format {found}, not 1. Use the version that made it.")
+    check_format(content.pop("format", 1), path, known=(1,))
     try:
         return schema.check(nested(content), kind, path)
     except KeyError as error:

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from autox3d.core import atomic
 from autox3d.core.errors import Refused
+from autox3d.core.names import check_format
 
 HALVES = ("weights", "alpha")  # of the training clips of a search: what is learned on each
 CLASSES = b"classes"  # schema metadata: JSON list of names, label index -> name
@@ -77,9 +78,7 @@ def _metadata(path: Path) -> dict[bytes, bytes]:
 
 def _known(path: Path, metadata: dict[bytes, bytes]) -> dict[bytes, bytes]:
     """The same, of a table that this version can read."""
-    found = metadata.get(FORMAT, b"1").decode()
-    if found != "1":
-        raise Refused(f"{path}: format {found}, not 1. Use the version that made it.")
+    check_format(metadata.get(FORMAT, b"1").decode(), path, known=(1,))
     return metadata
 
 

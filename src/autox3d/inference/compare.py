@@ -14,10 +14,9 @@ from torch import Tensor
 from autox3d.core.errors import Refused
 from autox3d.core.records import Seconds
 from autox3d.inference import export
-from autox3d.inference.fold import folded
+from autox3d.inference.fast import default_device, fast, fast_dtype, plain
 from autox3d.inference.latency import measure
-from autox3d.inference.network import CPU_BATCH, fast_dtype
-from autox3d.inference.scored import Scored
+from autox3d.inference.network import CPU_BATCH
 from autox3d.runtime import provenance
 from autox3d.vision.arch.cost import cost
 from autox3d.vision.arch.genotype import Genotype
@@ -47,7 +46,7 @@ def compare(
     Raises:
         Refused: a network that cannot be loaded, or a form that the device does not run.
     """
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    place = default_device(device)
     size = batch or (views if place.type == "cuda" else CPU_BATCH)
     rows = []
     for path in networks:
@@ -112,20 +111,20 @@ Form = tuple[Callable[[Tensor], Tensor], torch.dtype]
 
 
 def _plain(trained: Trained, device: torch.device) -> Form:
-    return Scored(trained.net).to(device), torch.float32
+    return plain(trained).to(device), torch.float32
 
 
 def _folded(trained: Trained, device: torch.device) -> Form:
-    return Scored(folded(trained.net)).to(device), torch.float32
+    return fast(trained, device, torch.float32), torch.float32
 
 
 def _bfloat16(trained: Trained, device: torch.device) -> Form:
-    return Scored(folded(trained.net)).to(device, torch.bfloat16), torch.bfloat16
+    return fast(trained, device, torch.bfloat16), torch.bfloat16
 
 
 def _fast(trained: Trained, device: torch.device) -> Form:
     dtype = fast_dtype(device)
-    return Scored(folded(trained.net)).to(device, dtype), dtype
+    return fast(trained, device, dtype), dtype
 
 
 def _exported(suffix: str, load: Callable[[Path], export.Run]) -> Callable[..., Form]:

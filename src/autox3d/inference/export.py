@@ -30,9 +30,9 @@ from torch.export import Dim
 
 from autox3d.core import atomic
 from autox3d.core.errors import Refused
+from autox3d.inference.fast import Scored, plain
 from autox3d.inference.fold import folded
 from autox3d.inference.network import cropped
-from autox3d.inference.scored import Scored
 from autox3d.inference.stream import windows
 from autox3d.ingest.source import BadVideo
 from autox3d.vision.clips.normalise import normalise
@@ -67,7 +67,7 @@ def export(trained: Trained, out: Path, side: int, calibration: Tensor | None = 
         raise Refused(f"{out}: cannot be written. Give a name that ends in .pt2 or .onnx.")
     if out.suffix == ".pt2" and calibration is not None:
         raise Refused(f"{out}: only ONNX computes in int8. Give a name that ends in .onnx.")
-    net = Scored(folded(trained.net)).eval().float()
+    net = Scored(folded(trained.net), trained.task).eval().float()
     clips = torch.randn(3, 3, trained.genotype.input.frames, side, side)
     with atomic.replacing(out) as part, tempfile.TemporaryDirectory() as scratch:
         if out.suffix == ".pt2":
@@ -204,7 +204,7 @@ def _check(out: Path, run: Run, trained: Trained, clips: Tensor) -> None:
 @torch.no_grad()
 def _difference(run: Run, trained: Trained, clips: Tensor) -> float:
     """Largest of a score, over all clips at once and the first alone."""
-    net, batches = Scored(trained.net), (clips, clips[:1])
+    net, batches = plain(trained), (clips, clips[:1])
     return max(float((run(x) - net(x)).abs().max()) for x in batches)
 
 

@@ -187,7 +187,7 @@ def _reasons(stage: PipelineStage, entry: Entry, params: dict[str, Any]) -> Iter
         elif dep.def_path == str(PARAMS):  # the report once depended on every setting by name
             yield from _other_params(entry["params"][str(PARAMS)], list(params), params)
         elif dep.def_path not in recorded["deps"]:
-            if not _is_empty(Path(dep.fs_path)):
+            if not _is_empty(dep):
                 yield f"{dep.def_path} is a new input"
         else:
             yield from _other_file(dep, recorded["deps"][dep.def_path])
@@ -275,9 +275,9 @@ def _is_code(path: str) -> bool:
     return path.startswith(SOURCE)
 
 
-def _is_empty(path: Path) -> bool:
-    """A folder for what nothing has made yet, such as the report of what is switched off."""
-    return path.is_dir() and {file.name for file in path.iterdir()} <= {".gitignore"}
+def _is_empty(dep: Output) -> bool:
+    """A folder for what nothing has made yet, such as the studies that nobody asked for."""
+    return dep.isdir() and dep.get_meta().nfiles == 0
 
 
 def _asked(stage: PipelineStage, command: str) -> list[str]:

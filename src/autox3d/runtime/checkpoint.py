@@ -27,15 +27,12 @@ from typing import Any, Self
 
 import torch
 
-from autox3d.core import schema
+from autox3d.core import environment, names, schema
 from autox3d.core.errors import Refused
-from autox3d.core.names import modern
 from autox3d.runtime.git import head
 from autox3d.runtime.lock import Claim
 from autox3d.runtime.program import RESUME as RESUME
 
-ROOT = "AUTOX3D_CHECKPOINTS"  # the folder of all checkpoints; default: checkpoints
-FORMAT = 2  # 1: layers have the names of `core.names.RENAMED`
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 _stop = False
@@ -70,7 +67,7 @@ def fingerprint(**parts: Any) -> str:
 
 def folder(stage: str, **parts: Any) -> Path:
     """`checkpoints/train-0123456789abcdef`: the same under every engine and in every process."""
-    return Path(os.environ.get(ROOT, "checkpoints")) / f"{stage}-{fingerprint(**parts)}"
+    return environment.checkpoints() / f"{stage}-{fingerprint(**parts)}"
 
 
 class Checkpoints:
@@ -173,7 +170,12 @@ class Checkpoints:
 def _packed(step: int, state: dict[str, Any]) -> bytes:
     """The whole file."""
     body = io.BytesIO()
-    about = {"format": FORMAT, "step": step, "commit": head()[:12], "torch": torch.__version__}
+    about = {
+        "format": names.FORMAT,
+        "step": step,
+        "commit": head()[:12],
+        "torch": torch.__version__,
+    }
     body.write(json.dumps(about).encode() + b"\n")
     torch.save(state, body)
     data = body.getvalue()
@@ -187,10 +189,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise Damaged("its SHA-256 does not fit")
     line, _, body = data.partition(b"\n")
     about = json.loads(line)
-    if about["format"] not in (1, FORMAT):
-        raise Refused(
-            f"{path}: format {about['format']}, not {FORMAT}. Use the version that made it."
-        )
+    names.check_format(about["format"], path)
     if about["commit"] != head()[:12]:
         _say(f"{path}: made at commit {about['commit']}, resumed at {head()[:12]}.")
     state = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
@@ -202,12 +201,11 @@ def _modern(value: Any) -> Any:
 
     Optimisers go by the order of the parameters, which is the same.
     """
-    if isinstance(value, dict):
-        return {
-            modern(key) if isinstance(key, str) else key: _modern(item)
-            for key, item in value.items()
-        }
-    return value
+    if not isinstance(value, dict):
+        return value
+    if all(isinstance(key, str) for key in value):
+        value = names.modern(value)
+    return {key: _modern(item) for key, item in value.items()}
 
 
 def _write(name: Path, data: bytes, also: Path | None) -> None:

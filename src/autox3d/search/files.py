@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from safetensors.torch import save_file
 
-from autox3d.core import atomic
+from autox3d.core import atomic, names
 from autox3d.core.curves import Curve
 from autox3d.core.records import Alpha, Choice
 from autox3d.search.loop import SearchState
@@ -19,7 +19,6 @@ from autox3d.search.prior import Prior
 from autox3d.search.space import Space
 from autox3d.search.supernet import Supernet, load_weights
 from autox3d.search.trace import Step
-from autox3d.vision.models import names
 
 MEANS = ("loss", "alpha_loss", "effective_draws", "over_target", "drawn_gmacs")  # over an epoch
 ALPHAS = ("alpha_loss", "over_target")  # those of them that warm-up has not: it knows no target
@@ -83,7 +82,12 @@ def steps_table(space: Space, rows: Sequence[Step]) -> pd.DataFrame:
 
 
 def alpha_record(space: Space, state: SearchState) -> Alpha:
-    """Every choice with the probabilities of its candidates by epoch, and the logits at the end."""
+    """Every choice with the probabilities of its candidates by epoch, and the logits at the end.
+
+    Without an epoch there is none: nothing was decided.
+    """
+    if not state.alphas:
+        return Alpha(space=space.name, choices=())
     epochs = [probabilities(space, alpha) for alpha in state.alphas]
     logits = state.prior.alpha.tolist()
     choices = [

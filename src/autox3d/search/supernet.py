@@ -22,11 +22,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from autox3d.core import names
 from autox3d.core.errors import Refused
 from autox3d.search.channel_sets import Parts, Ring, Selection, cells, exact, indices
 from autox3d.search.space import Axes, Draw, Space
 from autox3d.vision.arch.genotype import Block, BlockStyle, Genotype, kernel_size
-from autox3d.vision.models import names
 from autox3d.vision.models.blocks import ResidualBlock
 from autox3d.vision.models.layers import ConvNorm, Pointwise
 from autox3d.vision.models.network import (

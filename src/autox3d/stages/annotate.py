@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import functools
 import os
-from pathlib import Path
 
-from autox3d.core import settings
+from autox3d.core import environment, settings
 from autox3d.datasets import annotations, demo, listing, scene
 from autox3d.runtime.program import arguments, run
 from autox3d.runtime.progress import progress
@@ -20,7 +19,7 @@ from autox3d.runtime.progress import progress
 def main() -> None:
     files = arguments(__doc__, "videos", "lists")
     params = settings.load().annotate
-    root = Path(os.environ.get("AUTOX3D_RAW", "data/raw"))
+    root = environment.raw()
     if params.dataset == "demo":
         counts = {"train": params.demo.train, "val": params.demo.val, "test": params.demo.test}
         kinds = scene.motions(params.demo.paces, params.demo.speed)

@@ -12,13 +12,9 @@ The epochs are the first ones of the search, at its rates. With none of them, th
 from __future__ import annotations
 
 from dataclasses import asdict
-from types import SimpleNamespace
-
-import torch
 
 from autox3d.core import settings
 from autox3d.core.errors import Refused
-from autox3d.core.records import Alpha
 from autox3d.runtime import provenance
 from autox3d.runtime.program import arguments, run
 from autox3d.runtime.session import session
@@ -30,32 +26,21 @@ from autox3d.search.space import Space
 def main() -> None:
     """Settings: `control`, and those of the search."""
     files = arguments(__doc__, "space", "clips", "init", "alpha", "trace", "made")
-    params = settings.load()
-    epochs, most = params.control.epochs, params.search.epochs
-    if epochs > most:
+    recipe, space = SearchRecipe.of(settings.load()), Space.load(files.space)
+    shared, params, epochs = recipe.supernet, recipe.search, settings.load().control.epochs
+    if epochs > params.epochs:
         raise Refused(
-            f"params.yaml: 'control.epochs' is {epochs}, but the search has {most}. "
+            f"params.yaml: 'control.epochs' is {epochs}, but the search has {params.epochs}. "
             "Ask for as many or fewer."
         )
-    if epochs:
-        control(files, SearchRecipe.of(params), epochs)
-        return
-    write_curve(files.trace, "control", [])
-    Alpha(space=Space.load(files.space).name, choices=()).write(files.alpha)
-    provenance.measured(0.0, torch.device("cpu"), 0).write(files.made)
-
-
-def control(files: SimpleNamespace, recipe: SearchRecipe, epochs: int) -> None:
-    """Some epochs of the search on shuffled labels, which leave no weights and no steps."""
-    space, shared, params = Space.load(files.space), recipe.supernet, recipe.search
     parts = {"shared": shared, "search": params, "warm": recipe.warmup.epochs, "epochs": epochs}
     parts |= {"space": space, "clips": files.clips, "init": files.init}
     shown = asdict(shared) | {"search": asdict(params)}
     with session("control", parts=parts, params=shown, data=files.clips) as work:
         clips = SearchClips.load(files.clips)
         clips.shuffle(shared.seed)
-        given = {"init": files.init, "epochs": epochs, "name": "control"}
-        result = search(space, clips, recipe, work, **given)
+        control = {"init": files.init, "epochs": epochs, "name": "control"}
+        result = search(space, clips, recipe, work, **control)
         if work.writes:
             write_curve(files.trace, "control", result.state.rows)
             alpha_record(space, result.state).write(files.alpha)

@@ -27,6 +27,11 @@ def main() -> None:
     tests = settings.load().evaluate
     trained = weights.load(files.weights)
     clips = Clips.load(files.clips, split=tests.split)
+    if trained.task != clips.task:
+        raise Refused(
+            f"{files.weights}: trained to {trained.task.name}, and {files.clips} has labels to "
+            f"{clips.task.name}. Train again."
+        )
     if tuple(trained.classes) != clips.classes:
         raise Refused(
             f"{files.weights}: trained on other classes than {files.clips} has. Train again."

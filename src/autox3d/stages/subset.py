@@ -7,10 +7,7 @@ Official lists of ids lie under the data root, AUTOX3D_RAW (data/raw).
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
-from autox3d.core import settings
+from autox3d.core import environment, settings
 from autox3d.core.tables import read_classes, read_table, write_table
 from autox3d.datasets import subset
 from autox3d.runtime.program import arguments, run
@@ -24,7 +21,7 @@ def main() -> None:
         counts = {"train": params.train, "val": params.val}
         chosen = subset.by_rule(clips, classes, params.classes, counts, params.seed)
     else:
-        root = Path(os.environ.get("AUTOX3D_RAW", "data/raw"))
+        root = environment.raw()
         lists = {"train": root / params.ids.train, "val": root / params.ids.val}
         chosen = subset.by_ids(clips, lists)
     chosen, kept = subset.renumber(subset.halve(chosen, classes, params.seed), classes)

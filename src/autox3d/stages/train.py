@@ -41,7 +41,8 @@ def write(files: SimpleNamespace, result: TrainingResult, recipe: Train, work: S
     sources = {"data": files.clips, **given(recipe)}
     how = {name: fingerprint(clips=path) for name, path in sources.items()}
     how |= {"params": asdict(recipe)}
-    weights.save(files.weights, result.net, result.genotype, result.classes, how, result.metrics)
+    known = (result.classes, how, result.metrics)
+    weights.save(files.weights, result.net, result.genotype, *known, task=result.task)
     Curve.of(result.history).write(files.curve)
     device, size = work.world.device, work.world.size
     provenance.measured(result.seconds, device, size, recipe.seed).write(files.made)

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import functools
 import os
-from pathlib import Path
 
-from autox3d.core import settings
+from autox3d.core import environment, settings
 from autox3d.ingest.transcode import transcode
 from autox3d.runtime.program import arguments, run
 from autox3d.runtime.progress import progress
@@ -22,7 +21,7 @@ def main() -> None:
     files = arguments(__doc__, "list", "shard", "index")
     transcode(
         files.list,
-        Path(os.environ.get("AUTOX3D_RAW", "data/raw")),
+        environment.raw(),
         files.shard,
         files.index,
         settings.load().transcode,

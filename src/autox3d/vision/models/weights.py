@@ -16,11 +16,14 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+from autox3d.core import names
 from autox3d.core.errors import Refused
 from autox3d.core.records import Evaluation, Provenance
 from autox3d.vision.arch.genotype import Genotype
-from autox3d.vision.models import card, names
+from autox3d.vision.models import card
 from autox3d.vision.models.network import VideoNet
+from autox3d.vision.tasks import classify
+from autox3d.vision.tasks.task import Task, named
 
 NORMALISATION = {"mean": 0.45, "std": 0.225}  # (x / 255 - mean) / std
 CLASSIFIER = "head.classify."
@@ -37,6 +40,7 @@ class Trained(NamedTuple):
     classes: list[str]
     how: dict[str, Any]  # how it was made
     metrics: dict[str, Any]  # shares in [0, 1]; empty where none are known
+    task: Task = classify.TASK  # what it was trained for
 
 
 def save(
@@ -47,6 +51,7 @@ def save(
     how: dict[str, Any],
     metrics: dict[str, Any] | None = None,
     licence: str = card.LICENCE,
+    task: Task = classify.TASK,
 ) -> None:
     """Writes the folder; it stands whole under its name, or not at all."""
     model = {
@@ -58,6 +63,8 @@ def save(
         "metrics": metrics or {},
         "how": how,
     }
+    if task != classify.TASK:  # which version 1 of the format means where it names none
+        model["task"] = task.name
     with _whole(folder) as part:
         tensors = {name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()}
         (part / WEIGHTS).write_bytes(to_bytes(tensors))
@@ -124,7 +131,8 @@ def load(folder: Path) -> Trained:
     tensors = names.modern(_tensors(folder / WEIGHTS))
     check(tensors, net.state_dict(), folder / WEIGHTS)
     net.load_state_dict(tensors, assign=True)
-    return Trained(net.eval(), genotype, model["classes"], model["how"], model["metrics"])
+    task = named(model.get("task", classify.TASK.name))
+    return Trained(net.eval(), genotype, model["classes"], model["how"], model["metrics"], task)
 
 
 def initialise(net: VideoNet, folder: Path) -> list[str]:
