@@ -25,12 +25,14 @@ import readers
 import torch
 from torch import Tensor
 
+from autox3d.core.values import ClipSpec
 from autox3d.vision.clips import views
 from autox3d.vision.clips.format.decode import IndexedVideo
-from autox3d.vision.clips.loader import VideoViews, test_frames
 from autox3d.vision.clips.transform import resized
+from autox3d.vision.clips.videos import VideoViews, test_frames
 
 FRAMES, STRIDE, SHORT = 13, 6, 182
+SPEC = ClipSpec(frames=FRAMES, stride=STRIDE, crop=160, short=SHORT)
 PLACES = views.test_places(10, "ends")
 ROUNDS = 5  # of ours; view by view takes as many decodes already
 Way = Callable[[footage.Video], Iterable[Tensor]]  # the views, one after the other
@@ -99,8 +101,8 @@ def show(times: dict[str, np.ndarray], count: int) -> None:
 
 def together(video: footage.Video) -> Tensor:
     clip = IndexedVideo(video.ours.read_bytes())
-    found = test_frames(clip, PLACES, FRAMES, STRIDE, SHORT, "stride")
-    return VideoViews(0, 0, "lcr", SHORT, PLACES, *found).clips
+    found = test_frames(clip, PLACES, SPEC, "stride")
+    return VideoViews(0, "lcr", SHORT, PLACES, *found).clips
 
 
 def one_by_one(

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from autox3d.inference import export
-from autox3d.inference.fold import folded
+from autox3d.inference.fast import fast, plain
 from autox3d.inference.latency import measure
 from autox3d.inference.network import CPU_BATCH, cropped
 from autox3d.inference.stream import windows
@@ -43,9 +43,8 @@ def main() -> None:
     views = list(labelled(args.videos, trained, args.count))
     with tempfile.TemporaryDirectory() as scratch:
         forms = runs(trained, calibration(args.calibration, trained), Path(scratch), side)
-    print(
-        f"{trained.genotype.name}, {len(views)} videos; {provenance.device(torch.device('cpu'))}\n"
-    )
+    device = provenance.device_name(torch.device("cpu"))
+    print(f"{trained.genotype.name}, {len(views)} videos; {device}\n")
     print(
         "| form | top-1, % | largest move of a score | 30 views, ms (quartiles) | one by one, ms |"
     )
@@ -78,11 +77,11 @@ def runs(
     """Each form and the type of its input; the first is what the others are held against."""
     export.export(trained, scratch / "float32.onnx", side)
     export.export(trained, scratch / "int8.onnx", side, typical)
-    quick = folded(trained.net)
+    quick = fast(trained, torch.device("cpu"), torch.float32)
     return {
-        "float32, as trained": (trained.net, torch.float32),
+        "float32, as trained": (plain(trained), torch.float32),
         "float32, folded": (quick, torch.float32),
-        "bfloat16, folded": (folded(trained.net).bfloat16(), torch.bfloat16),
+        "bfloat16, folded": (fast(trained, torch.device("cpu"), torch.bfloat16), torch.bfloat16),
         "ONNX, float32": (export.open_onnx(scratch / "float32.onnx"), torch.float32),
         "ONNX, int8": (export.open_onnx(scratch / "int8.onnx"), torch.float32),
     }

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from autox3d.core import tables
-from autox3d.vision.clips import loader
+from autox3d.vision.clips.order import epoch_order
 from autox3d.vision.clips.store import Clips
 
 BATCH, CHUNK, PROCESSES, ROUNDS = 1024, 8, 64, 3
@@ -64,7 +64,7 @@ def deal(table: Path) -> str:
     """The last process's share of an epoch, and what it took."""
     before, cpu, clock = peak(), time.process_time(), time.perf_counter()
     clips = Clips.load(table, split="train")
-    order = loader.epoch_order(len(clips), BATCH, seed=1, epoch=3)
+    order = epoch_order(len(clips), BATCH, seed=1, epoch=3)
     mine = order.reshape(len(order), -1, CHUNK)[:, PROCESSES - 1 :: PROCESSES]
     cpu, clock = time.process_time() - cpu, time.perf_counter() - clock
     memory = f"{peak() - before:.0f} MB over the {before:.0f} of the imports"

@@ -49,7 +49,7 @@ def main() -> None:
     with footage.encoded(args.videos, args.count) as videos:
         files = [video.default for video in videos]
         taken = interleaved(contenders, files, args.repeats)
-    print(f"torch {torch.__version__}, {provenance.device(CPU)}")
+    print(f"torch {torch.__version__}, {provenance.device_name(CPU)}")
     print(f"{len(files)} videos, {args.repeats} times; {CLIPS * CROPS} views each\n")
     print("| 30 views of a video | wall, s | times ours | CPU, s | times ours |")
     print("|---|---:|---:|---:|---:|")

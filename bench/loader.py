@@ -32,12 +32,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from autox3d.core import tables
-from autox3d.core.values import Sampling
+from autox3d.core.values import ClipSpec, Sampling
 from autox3d.vision.clips import loader, views
+from autox3d.vision.clips.order import epoch_order
 from autox3d.vision.clips.store import Clips
 from autox3d.vision.clips.transform import cut
 
 FRAMES, STRIDE, CROP = 13, 6, 160
+SPEC = ClipSpec(frames=FRAMES, stride=STRIDE, crop=CROP, short=182)
 SEED = EPOCH = 0
 Loader = Callable[[], Iterable[Tensor]]
 WORKERS, BATCH, ROUNDS = 2, 8, 5
@@ -72,8 +74,8 @@ class Files(Dataset):
         self.videos = [Unread(*footage.shape(path)) for path in paths]
 
     def __getitem__(self, row: int) -> Tensor:
-        rng = np.random.default_rng((SEED, EPOCH, row, 0))  # as loader.train_batches has it
-        chosen = loader.train_cut(self.videos[row], SAMPLING, FRAMES, STRIDE, CROP, rng)
+        rng = np.random.default_rng((SEED, EPOCH, row, 0))  # as loader.TrainLoader has it
+        chosen = loader.train_cut(self.videos[row], SAMPLING, SPEC, rng)
         frames = self.read(self.paths[row], chosen.times)
         if self.published:
             return published(frames, chosen)
@@ -141,18 +143,18 @@ def shards(videos: list[footage.Video], repeats: int) -> Loader:
     clips = Clips.load(folder / "clips.parquet", split="train", shards=folder)
 
     def make() -> Iterator[Tensor]:
-        made = loader.train_batches(
-            clips, SAMPLING, FRAMES, STRIDE, CROP,
-            seed=SEED, epoch=EPOCH, batch=BATCH, chunk=BATCH, workers=WORKERS,
+        ours = loader.TrainLoader(
+            clips=clips, spec=SPEC, sampling=SAMPLING,
+            seed=SEED, batch=BATCH, chunk=BATCH, workers=WORKERS,
         )  # fmt: skip
-        return (batch.clips for batch in made)
+        return (batch.clips for batch in ours.epoch(EPOCH))
 
     return make
 
 
 def plain(files: Files) -> Loader:
     """The same clips in the same order."""
-    order = loader.epoch_order(len(files.paths), BATCH, SEED, EPOCH).tolist()
+    order = epoch_order(len(files.paths), BATCH, SEED, EPOCH).tolist()
     return lambda: DataLoader(
         files, batch_sampler=order, num_workers=WORKERS, multiprocessing_context="fork"
     )

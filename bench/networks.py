@@ -26,7 +26,7 @@ from bench import peers
 from torch import Tensor, nn
 
 from autox3d.vision.arch.genotype import Genotype, kernel_size
-from autox3d.vision.models.network import VideoNet
+from autox3d.vision.models.network import VideoNet, set_training
 from autox3d.vision.models.operations import depthwise
 
 X3D_S = Path(__file__).parents[1] / "architectures" / "x3d_s.yaml"
@@ -34,6 +34,17 @@ CLASSES = 400
 KERNELS = ("t1_s3", "t1_s5", "t3_s3", "t3_s5", "t5_s3", "t5_s5")
 FORMATS = {"contiguous": torch.contiguous_format, "channels last": torch.channels_last_3d}
 LAYERS = ((54, 28), (108, 14), (216, 7), (432, 4))  # X3D-S's inner channels and H at 112 px
+
+
+class Logits(nn.Module):
+    """Our network with logits (B, classes), as the peers have them."""
+
+    def __init__(self, net: VideoNet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, clips: Tensor) -> Tensor:
+        return self.net(clips).mean(1)
 
 
 def main() -> None:
@@ -70,9 +81,9 @@ def networks(
     genotype = replace(genotype, input=replace(genotype.input, frames=frames, crop=crop))
     clips = torch.randn(batch, 3, frames, crop, crop, device=device)
     last = clips.contiguous(memory_format=torch.channels_last_3d)
-    nets: dict[str, tuple[nn.Module, Tensor]] = {
-        "autox3d": (VideoNet(genotype, CLASSES, dropout=0.5, bn_clips=8).to(device), last)
-    }
+    own = VideoNet(genotype, CLASSES)
+    set_training(own, bn_clips=8, dropout=0.5)
+    nets: dict[str, tuple[nn.Module, Tensor]] = {"autox3d": (Logits(own).to(device), last)}
     try:
         settings = {"input_clip_length": frames, "input_crop_size": crop, "depth_factor": 2.2}
         for label, x in (("PyTorchVideo", clips), ("PyTorchVideo, channels last", last)):

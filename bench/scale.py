@@ -44,10 +44,10 @@ VIDEOS, CLASSES, BLOCK = 240_000, 400, 1 << 20
 PLAN = ["snakemake", "--workflow-profile", "workflow/profiles/local", "--dry-run"]
 LOADER = """
 from pathlib import Path
-from autox3d.vision.clips import loader
+from autox3d.vision.clips.order import epoch_order
 from autox3d.vision.clips.store import Clips
 clips = Clips.load(Path("data/clips.parquet"), split="train")
-order = loader.epoch_order(len(clips), 512, seed=1, epoch=3)
+order = epoch_order(len(clips), 512, seed=1, epoch=3)
 assert order.reshape(len(order), -1, 8)[:, 63::64].size
 """
 JOB = """

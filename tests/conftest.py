@@ -1,11 +1,20 @@
 """What holds for all tests: one thread a process, since they run side by side; no MLflow mirror."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from support.disk import SmallDisk, mounted
 from support.mlflow_server import Server
+from support.shared import made_once
+
+if TYPE_CHECKING:
+    from support.killing import Runner
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("AUTOX3D_TRACKING", "off")  # tests of the mirror turn it on
@@ -32,3 +41,27 @@ def tracked(
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "genotype.yaml").write_text("name: s\n")
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def clips(runner: Runner, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with clips.parquet and shards/: 16 + 8 real videos, as support.killing has them."""
+    from support import killing
+
+    # After `runner`: the first to start a fork server decides what it imports; transcoding would.
+    return made_once(tmp_path_factory, "clips", killing.make_clips)
+
+
+@pytest.fixture(scope="session")
+def runner() -> Runner:
+    """Starts stages in forks of a process that has imported them."""
+    from support import killing  # torch takes its time
+
+    return killing.Runner()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """Makes `disk` beside what the test makes, with room for so many KiB."""
+    with ExitStack() as mounts:
+        yield lambda kibibytes: mounts.enter_context(mounted(tmp_path / "disk", kibibytes))

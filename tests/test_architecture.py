@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
 import yaml
+from support import ROOT
 
 from autox3d.pipeline import deps
 from autox3d.pipeline.deps import imports
 
-ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "autox3d"
 
 # Room: the rooms that it may import from. A room of `vision` is named by its path.
@@ -25,10 +26,10 @@ MAY_IMPORT = {
     "sizing": {"core", ARCH},
     "vision": set(),
     "vision.kernels": set(),
-    "vision.models": {"core", ARCH, "vision.kernels"},
+    "vision.models": {"core", ARCH, "vision.kernels", "vision.tasks"},
     "vision.tasks": {"core"},
     FORMAT: {"core"},
-    "vision.clips": {"core", ARCH, FORMAT},
+    "vision.clips": {"core", ARCH, FORMAT, "vision.tasks"},
     "vision.learning": {"core", ARCH, "vision.models", "vision.tasks", "vision.clips"},
     "datasets": {"core"},
     "ingest": {"core", FORMAT},
@@ -40,6 +41,7 @@ MAY_IMPORT = {
     "planning": {"core", "runtime", "sizing", "search", "training", "ingest"} | SEEN,
     "reporting": {"core", "runtime", "sizing", ARCH, "vision.tasks"},
 }
+COMPOSES = (ast.BitOr, ast.Div, ast.Sub)  # of settings, of paths, of clocks
 ABOVE = {"stages", "commands", "cli", "__init__"}  # import whatever they need
 NEEDS_NO_TORCH = {"core", ARCH, "sizing"}
 
@@ -123,3 +125,19 @@ def test_every_stage_is_module_section_and_entry():
 def test_no_shell_stays_between_the_engine_and_the_stage(name):
     """Where sh forks, a signal would end it and leave the stage an orphan, or unheard."""
     assert stages()[name]["cmd"].startswith("exec python ")
+
+
+@pytest.mark.parametrize("path", sorted((SOURCE / "stages").glob("*.py")), ids=lambda p: p.stem)
+def test_a_stage_computes_nothing(path):
+    """Settings, inputs, one call, records: so that no stage need depend on its own program."""
+    tree = ast.parse(path.read_text())
+    libraries = {name.split(".")[0] for name in imports(path)} & {"numpy", "pandas", "scipy"}
+    sums = [
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.BinOp, ast.AugAssign)) and not isinstance(node.op, COMPOSES)
+    ]
+
+    assert not libraries
+    assert not sums, f"{path.name}, lines {sums}: arithmetic belongs into a room"
+    assert len(path.read_text().splitlines()) < 60

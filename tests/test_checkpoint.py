@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import io
 import json
 import os
 import random
@@ -12,13 +14,14 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import pytest
 import torch
+from support.disk import SmallDisk
 
 from autox3d.core import schema
 from autox3d.core.errors import Refused
@@ -148,6 +151,48 @@ def test_another_commit_resumes_with_a_warning(
     )
 
 
+def rewritten(path: Path, number: int, names: Callable[[str], str]) -> None:
+    """As another version would write it: format, names of layers, and a digest that fits."""
+    _, line, body = path.read_bytes().split(b"\n", 2)
+    about = json.loads(line) | {"format": number}
+    content = torch.load(io.BytesIO(body), weights_only=True)
+    content["net"] = {names(name): tensor for name, tensor in content["net"].items()}
+    file = io.BytesIO()
+    torch.save(content, file)
+    data = json.dumps(about).encode() + b"\n" + file.getvalue()
+    path.write_bytes(hashlib.sha256(data).hexdigest().encode() + b"\n" + data)
+
+
+def test_format_1_comes_back_with_the_names_that_layers_have_today(kept: Checkpoints) -> None:
+    """`look` is a layer's whole name; what only has it inside keeps it."""
+    names = ["blocks.0.depthwise.conv.weight", "blocks.0.depthwise.t3_s3.norm.bias", "outlook.bias"]
+    net = {name: torch.full((2,), float(place)) for place, name in enumerate(names)}
+    kept.save(1, {"net": net, "optimiser": {"state": {0: {"momentum": torch.ones(2)}}}})
+    path = kept.folder / "step-000000001.ckpt"
+    assert json.loads(path.read_bytes().split(b"\n")[1])["format"] == 2
+    rewritten(path, 1, lambda name: name.replace(".depthwise.", ".look."))
+    assert b"blocks.0.look.conv.weight" in path.read_bytes()
+
+    found = kept.newest()
+
+    assert found is not None
+    assert found[1]["net"].keys() == net.keys()
+    assert all(torch.equal(found[1]["net"][name], net[name]) for name in names)
+    assert list(found[1]["optimiser"]["state"]) == [0]
+
+
+def test_a_format_of_a_later_version_is_refused(kept: Checkpoints) -> None:
+    """Not passed over: the run would go back to an earlier step in silence."""
+    for step in (1, 2):
+        kept.save(step, state(step))
+    path = kept.folder / "step-000000002.ckpt"
+    rewritten(path, 3, str)
+
+    message = f"{path}: has format 3, and this version reads 1 and 2. Update autox3d."
+    with pytest.raises(Refused, match=f"^{re.escape(message)}$"):
+        kept.newest()
+
+
 def test_a_full_disk_keeps_the_last_checkpoint(
     kept: Checkpoints, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,28 +221,18 @@ def test_a_full_disk_keeps_the_last_checkpoint(
     assert found[0] == 2
 
 
-@pytest.fixture
-def small(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 256 KiB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "small", disk]).returncode:
-        pytest.skip("no right to mount a file system here")
-    yield disk
-    subprocess.run(["umount", disk], check=True)
-
-
 @pytest.mark.system
-def test_a_really_full_disk_keeps_the_last_checkpoint(small: Path) -> None:
+def test_a_really_full_disk_keeps_the_last_checkpoint(small_disk: SmallDisk) -> None:
     """As above, on a file system with room for two; the third fits once room is made."""
-    with Checkpoints(small / "run") as kept:
+    disk = small_disk(256)
+    with Checkpoints(disk / "run") as kept:
         large = {"x": torch.arange(25_000.0)}
-        (small / "other").write_bytes(bytes(100_000))
+        (disk / "other").write_bytes(bytes(100_000))
         kept.save(1, large)
         with pytest.raises(Refused, match="no room for step 2; step 1 is kept"):
             kept.save(2, large)
         assert not list(kept.folder.glob("*.part"))
-        (small / "other").unlink()
+        (disk / "other").unlink()
         kept.save(2, large)
         found = kept.newest()
     assert found is not None

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from support import ARCHITECTURES
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from autox3d.search.space import Space
-from autox3d.sizing.cost import Cost, cost
+from autox3d.vision.arch.cost import Cost, cost
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.models.network import VideoNet
 from autox3d.vision.models.norm import BatchNorm
 
-ARCHITECTURES = Path(__file__).parents[1] / "architectures"
 SHIPPED = sorted(p.stem for p in ARCHITECTURES.glob("*.yaml") if not p.name.startswith("space_"))
 CLASSES = 400
 aten = torch.ops.aten
@@ -159,7 +158,7 @@ class Counted:
 
     def __init__(self, genotype: Genotype, frames: int, crop: int) -> None:
         with torch.device("meta"):
-            net = VideoNet(genotype, CLASSES, dropout=0.5, bn_clips=8)
+            net = VideoNet(genotype, CLASSES)
         norms = [layer for layer in net.modules() if isinstance(layer, BatchNorm)]
         self.normed = 0
         for norm in norms:

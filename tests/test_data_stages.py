@@ -16,14 +16,13 @@ import imageio_ffmpeg
 import pandas as pd
 import pytest
 import yaml
-from support import corpus
+from support import ROOT, corpus
 
 from autox3d.core import settings, tables
 from autox3d.core.tables import read_classes, read_table
 from autox3d.datasets import annotations, catalogue, demo
 from autox3d.ingest import encode, source
 
-ROOT = Path(__file__).parents[1]
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 FLAGS = {
     "annotate": "--videos data/videos.parquet --lists data/lists",

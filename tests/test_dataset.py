@@ -12,15 +12,18 @@ import torch
 from support import shards
 
 from autox3d.core.errors import Refused
-from autox3d.core.values import Sampling
+from autox3d.core.values import ClipSpec, Sampling
 from autox3d.vision.clips import views
 from autox3d.vision.clips.augment import chunks
 from autox3d.vision.clips.autoaugment import autoaugment
-from autox3d.vision.clips.loader import epoch_order, epoch_shape, eval_views, train_batches
+from autox3d.vision.clips.loader import TrainLoader
 from autox3d.vision.clips.normalise import normalise
+from autox3d.vision.clips.order import epoch_order, epoch_shape
 from autox3d.vision.clips.transform import cut, resized
+from autox3d.vision.clips.videos import ViewLoader
 
 FRAMES, STRIDE, CROP, SHORT = 4, 3, 32, 40
+SPEC = ClipSpec(frames=FRAMES, stride=STRIDE, crop=CROP, short=SHORT)
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +48,14 @@ def sampling(**changes):
 
 
 def batches(clips, settings=None, **changes):
-    plain: dict[str, Any] = {"seed": 1, "epoch": 0, "batch": 4, "chunk": 2, "workers": 0}
-    made = train_batches(clips, settings or sampling(), FRAMES, STRIDE, CROP, **plain | changes)
-    return list(made)
+    epoch, start = changes.pop("epoch", 0), changes.pop("start", 0)
+    return list(loader(clips, settings, **changes).epoch(epoch, start))
+
+
+def loader(clips, settings=None, **changes):
+    plain: dict[str, Any] = {"seed": 1, "batch": 4, "chunk": 2, "workers": 0}
+    given = {"clips": clips, "spec": SPEC, "sampling": settings or sampling()}
+    return TrainLoader(**given, **plain | changes)
 
 
 def same(one, other):
@@ -180,7 +188,6 @@ def test_each_view_is_cut_as_if_alone(table):
     for one in made:
         video = clips.video(one.row)
         every = video.frames(range(video.count))
-        assert one.label == clips.labels[one.row]
         assert len(one.views) == len(one.clips) == 3 * (1 if one.crops == "center" else 3)
         for view, pixels in zip(one.views, one.clips, strict=True):
             start = view.place * views.last_start(video.count, Fraction(FRAMES * STRIDE))
@@ -194,9 +201,9 @@ def test_each_view_is_cut_as_if_alone(table):
 
 
 def views_of(clips, counts, crops, **changes):
-    clip = (FRAMES, STRIDE, SHORT, CROP)
     plain = {"sampling": "stride", "crops": crops, "workers": 0}
-    return eval_views(clips, counts, "ends", *clip, **plain | changes)
+    given = {"clips": clips, "spec": SPEC, "counts": counts, "rule": "ends"}
+    return ViewLoader(**given, **plain | changes).videos()
 
 
 def test_each_test_video_is_in_one_process(table):
@@ -226,9 +233,7 @@ def test_a_cut_is_the_mean_of_what_it_shrinks():
 
 def test_a_signal_to_all_processes_ends_no_batch(clips):
     """A cluster's warning reaches the workers too; the main process goes on to its checkpoint."""
-    made = train_batches(
-        clips, sampling(), FRAMES, STRIDE, CROP, seed=1, epoch=0, batch=2, chunk=2, workers=1
-    )
+    made = loader(clips, batch=2, workers=1).epoch(0)
     first = next(made)
     (worker,) = multiprocessing.active_children()
     assert worker.pid is not None
@@ -239,9 +244,7 @@ def test_a_signal_to_all_processes_ends_no_batch(clips):
 
 def test_workers_end_with_the_loop_that_used_them(clips):
     """Left in the middle, or by an error: none stays behind."""
-    made = train_batches(
-        clips, sampling(), FRAMES, STRIDE, CROP, seed=1, epoch=0, batch=2, chunk=2, workers=2
-    )
+    made = loader(clips, batch=2, workers=2).epoch(0)
     next(made)
     made.close()
     assert multiprocessing.active_children() == []

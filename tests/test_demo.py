@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import yaml
 from av.error import InvalidDataError
+from support import ROOT
 
 from autox3d.core.errors import Refused
 from autox3d.datasets import demo, scene
 
-ROOT = Path(__file__).parents[1]
 SETTINGS = ("params.yaml", "params/demo_harder.yaml")
 SIZE = (96, 72)
 RATE = 30

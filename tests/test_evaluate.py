@@ -12,11 +12,11 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from support import killing
+from support import killing, spaces
 
 from autox3d.core import settings, tables
+from autox3d.evaluation.run import every_view, summarise
 from autox3d.runtime.distributed import join
-from autox3d.stages.evaluate import every_view, summarise
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.clips.store import Clips
 from autox3d.vision.models.network import VideoNet, open_branches
@@ -33,28 +33,29 @@ VIEWS = [
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """N.parquet for each N: real videos, some of them under several keys."""
-    made = killing.make_clips(tmp_path_factory.getbasetemp())
     folder = tmp_path_factory.mktemp("counts")
-    (folder / "shards").symlink_to(made / "shards")
-    rows = tables.read_table(made / "clips.parquet")
-    (folder / "s.yaml").write_text(killing.GENOTYPE)
+    (folder / "shards").symlink_to(clips / "shards")
+    rows = tables.read_table(clips / "clips.parquet")
+    (folder / "s.yaml").write_text(spaces.GENOTYPE)
     every = pd.concat([rows] * 3, ignore_index=True)[:MOST]
     every["key"] = [f"k{number:02d}" for number in range(MOST)]
     every["split"] = "test"
-    classes = tables.read_classes(made / "clips.parquet")
+    classes = tables.read_classes(clips / "clips.parquet")
     for count in range(1, MOST + 1):
         tables.write_table(every[:count], folder / f"{count}.parquet", classes)
     return folder
 
 
-def found(folder: Path, counts: tuple[int, ...], processes: int) -> dict[str, list[Any]]:
+def found(
+    runner: killing.Runner, folder: Path, counts: tuple[int, ...], processes: int
+) -> dict[str, list[Any]]:
     """For each number of videos what `processes` processes, one group for all, find."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    context = killing.Runner().context
+    context = runner.context
     out = folder / f"{processes}.json"
     ranks = [
         context.Process(target=_rank, args=(folder, counts, rank, processes, port, out))
@@ -81,7 +82,7 @@ def _rank(
     with join() as here:
         genotype = Genotype.load(folder / "s.yaml")
         torch.manual_seed(1)
-        net = VideoNet(genotype, 3, dropout=0.0, bn_clips=8)
+        net = VideoNet(genotype, 3)
         open_branches(net, 1.0)
         for count in counts:
             path = folder / f"{count}.parquet"
@@ -92,28 +93,30 @@ def _rank(
             digest = hashlib.sha256()
             for scores in table["scores"]:
                 digest.update(scores.tobytes())
-            top1 = summarise(table, clips, params)["lcr"]["top1"]
+            top1 = summarise(table, trained, clips, params).lcr.metrics["top1"]
             told[count] = [views, digest.hexdigest(), top1]
     if rank == 0:
         out.write_text(json.dumps(told))
 
 
-def check(folder: Path, counts: tuple[int, ...], processes: list[int]) -> None:
+def check(
+    runner: killing.Runner, folder: Path, counts: tuple[int, ...], processes: list[int]
+) -> None:
     """Each view of each video once, with the scores that one process finds."""
-    alone = found(folder, counts, 1)
+    alone = found(runner, folder, counts, 1)
     for count in counts:
         keys = [f"k{number:02d}" for number in range(count)]
         assert alone[str(count)][0] == [[key, *view] for key in keys for view in VIEWS]
     for number in processes:
-        assert found(folder, counts, number) == alone, number
+        assert found(runner, folder, counts, number) == alone, number
 
 
-def test_three_processes_score_as_one(folder):
+def test_three_processes_score_as_one(runner, folder):
     """Fewer videos than processes, as many, and numbers that do not divide."""
-    check(folder, SOME, [3])
+    check(runner, folder, SOME, [3])
 
 
 @pytest.mark.long
-def test_one_to_four_processes_score_every_number_of_videos_alike(folder):
+def test_one_to_four_processes_score_every_number_of_videos_alike(runner, folder):
     """1 to 65 videos."""
-    check(folder, tuple(range(1, MOST + 1)), [2, 3, 4])
+    check(runner, folder, tuple(range(1, MOST + 1)), [2, 3, 4])

@@ -16,18 +16,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from support import results_folder, shards
+from support import ROOT, results_folder, shards
 from torch import Tensor, nn
 
 from autox3d.core import tables
+from autox3d.explaining import run as explain
 from autox3d.explaining.gradcam import grad_cam
 from autox3d.explaining.sheet import DARK, FRAMES, GAP, TILE, jpeg, sheet, shown
-from autox3d.stages import explain
 from autox3d.vision.clips.views import K_CURVE
 from autox3d.vision.models import weights
 from autox3d.vision.models.network import VideoNet, open_branches
-
-ROOT = Path(__file__).parents[1]
 
 
 class Colours(nn.Module):
@@ -65,11 +63,11 @@ def test_a_spot_is_found_in_space_and_time() -> None:
 def test_in_a_video_network_it_is_the_slope_of_the_head() -> None:
     """The same map by differentiating the head alone; no gradient is left, no hook either."""
     torch.manual_seed(1)
-    net = VideoNet(results_folder.genotype(), 5, dropout=0.0, bn_clips=1).eval()
+    net = VideoNet(results_folder.genotype(), 5).eval()
     open_branches(net, 1.0)
     nn.init.normal_(net.head.classify.weight)
     clip, layer = torch.randn(1, 3, 8, 48, 48), net.attention[-1]
-    maps = grad_cam(layer, lambda x: net.logits(x).mean(1), clip, torch.tensor([3]))
+    maps = grad_cam(layer, lambda x: net(x).mean(1), clip, torch.tensor([3]))
 
     x = net.stem(clip.contiguous(memory_format=torch.channels_last_3d))
     for block, attend in zip(net.blocks, net.attention, strict=True):
@@ -152,7 +150,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tables.write_table(rows, table, classes=shards.CLASSES)
     torch.manual_seed(2)
     genotype = results_folder.genotype("s")
-    net = VideoNet(genotype, len(shards.CLASSES), dropout=0.0, bn_clips=1)
+    net = VideoNet(genotype, len(shards.CLASSES))
     weights.save(root / "weights", net, genotype, list(shards.CLASSES), {})
     (root / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     done = program(root, "evaluate", "--metrics", "m.json", "--confusion", "c.csv")

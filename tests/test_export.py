@@ -18,6 +18,7 @@ from support.trained import CLASSES, ready, trained
 from autox3d.core.errors import Refused
 from autox3d.inference import export
 from autox3d.inference.compare import compare, table
+from autox3d.inference.fast import plain
 from autox3d.inference.fold import folded
 from autox3d.vision.models import weights
 from autox3d.vision.models.norm import BatchNorm
@@ -53,11 +54,11 @@ def test_a_folded_network_is_the_network_without_batch_norm(name):
     for side in (32, 40):
         clips = torch.randn(2, 3, 4, side, side, dtype=torch.float64)
         with torch.inference_mode():
-            expected = net.logits(clips)
-            torch.testing.assert_close(quick.logits(clips), expected, rtol=0, atol=1e-10)
+            expected = net(clips)
+            torch.testing.assert_close(quick(clips), expected, rtol=0, atol=1e-10)
         assert expected.std() > 0.1
     with torch.inference_mode():
-        single = quick.float().logits(clips.float()).double()
+        single = quick.float()(clips.float()).double()
     torch.testing.assert_close(single, expected, rtol=1e-4, atol=1e-4)
     assert all(torch.equal(net.state_dict()[key], tensor) for key, tensor in before.items())
 
@@ -107,7 +108,7 @@ def test_another_program_gets_the_same_scores(glore, files, name, tmp_path):
     subprocess.run([sys.executable, "-c", RUN, *paths], check=True, cwd=tmp_path)
 
     with torch.inference_mode():
-        expected = glore.net(clips)
+        expected = plain(glore)(clips)
     assert np.abs(np.load(tmp_path / "scores.npy") - expected.numpy()).max() < 1e-4
     assert expected.std(0).max() > 1e-3  # clips differ, so equal scores mean something
 
@@ -137,7 +138,7 @@ def test_int8_stores_a_byte_a_weight_and_stays_near(glore, files):
     """A third of the size at most; scores move by hundredths, not more."""
     clips = (torch.randint(0, 256, (8, 3, 4, 40, 40)) / 255 - 0.45) / 0.225
     with torch.inference_mode():
-        moved = (export.open_onnx(files / "int8.onnx")(clips) - glore.net(clips)).abs().max()
+        moved = (export.open_onnx(files / "int8.onnx")(clips) - plain(glore)(clips)).abs().max()
 
     model = onnx.load(files / "int8.onnx")
     small = [one for one in model.graph.initializer if one.data_type == onnx.TensorProto.INT8]

@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support import ARCHITECTURES
 
 from autox3d.core.errors import Refused
 from autox3d.vision.arch.genotype import Genotype, gate_width
 
-ARCHITECTURES = Path(__file__).parents[1] / "architectures"
 SHIPPED = sorted(p for p in ARCHITECTURES.glob("*.yaml") if not p.name.startswith("space_"))
 
 

@@ -6,16 +6,15 @@ import json
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
+from support import ROOT
 from support.trained import trained
 
 from autox3d.inference.latency import latency, measure
 from autox3d.vision.models import weights
 
-ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
 
 

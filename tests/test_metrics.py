@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import results_folder
-
-PROJECT = Path(__file__).parents[1]
+from support import ROOT, results_folder
 
 
 def run(root: Path, *command: str) -> str:
@@ -29,7 +27,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("project")
     results_folder.make(root)
     for name in ("dvc.yaml", "params.yaml"):
-        shutil.copy(PROJECT / name, root / name)
+        shutil.copy(ROOT / name, root / name)
     run(root, "git", "init", "-q")
     run(root, sys.executable, "-m", "dvc", "init", "-q")
     run(root, "git", "add", ".")

@@ -5,25 +5,24 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from support import ARCHITECTURES
 from torch import Tensor, nn
 
 from autox3d.core.values import ClipSpec
 from autox3d.sizing.scaling import thinned
 from autox3d.vision.arch.genotype import Block, Genotype
 from autox3d.vision.kernels.convolution import convolve
-from autox3d.vision.models import operations
 from autox3d.vision.models.attention import GloRe, NonLocal
-from autox3d.vision.models.blocks import ResidualBlock
+from autox3d.vision.models.blocks import DropConnect, ResidualBlock
 from autox3d.vision.models.layers import ConvNorm, Depthwise, Pointwise
-from autox3d.vision.models.network import VideoNet, initialise_layer
+from autox3d.vision.models.network import VideoNet, initialise_layer, set_training
 from autox3d.vision.models.norm import BatchNorm
+from autox3d.vision.tasks import classify
 
-ARCHITECTURES = Path(__file__).parents[1] / "architectures"
 SHIPPED = sorted(p.stem for p in ARCHITECTURES.glob("*.yaml") if not p.name.startswith("space_"))
 BLOCK = Block(
     group=0,
@@ -93,7 +92,7 @@ def test_convolutions_are_conv3d_with_its_gradients(case, size):
 
 def test_a_network_exports_as_plain_convolutions():
     """What leaves the project names no operator of one library, and computes the same."""
-    net = VideoNet(tiny("autox3d_s"), 5, dropout=0.5, bn_clips=8).eval()
+    net = VideoNet(tiny("autox3d_s"), 5).eval()
     nn.init.normal_(net.head.classify.weight)
     clips = torch.randn(2, 3, 4, 32, 32)
     with torch.no_grad():
@@ -108,9 +107,9 @@ def test_a_network_exports_as_plain_convolutions():
 
 def test_a_network_trains_under_bfloat16_autocast():
     """Finite gradients for every parameter, in float32."""
-    net = VideoNet(tiny("autox3d_s"), 5, dropout=0.0, bn_clips=8)
+    net = VideoNet(tiny("autox3d_s"), 5)
     with torch.autocast("cpu", torch.bfloat16):
-        loss = F.cross_entropy(net(torch.randn(2, 3, 4, 32, 32)), torch.tensor([0, 1]))
+        loss = F.cross_entropy(net(torch.randn(2, 3, 4, 32, 32)).mean(1), torch.tensor([0, 1]))
     loss.backward()
 
     grads = [p.grad for p in net.parameters()]
@@ -133,11 +132,12 @@ def test_convolutions_pass_gradcheck(case):
 def test_a_training_step_repeats_to_the_last_bit():
     """The same weights and clips give the same gradients, with as many threads as there are."""
     torch.set_num_threads(2)
-    net = VideoNet(tiny("autox3d_s"), 5, dropout=0.0, bn_clips=2)
+    net = VideoNet(tiny("autox3d_s"), 5)
+    set_training(net, bn_clips=2)
     clips = torch.randn(4, 3, 4, 32, 32)
     steps = []
     for _ in range(2):
-        loss = F.cross_entropy(net(clips), torch.tensor([0, 1, 2, 3]))
+        loss = F.cross_entropy(net(clips).mean(1), torch.tensor([0, 1, 2, 3]))
         steps.append(torch.autograd.grad(loss, list(net.parameters())))
 
     assert all(torch.equal(a, b) for a, b in zip(*steps, strict=True))
@@ -145,7 +145,7 @@ def test_a_training_step_repeats_to_the_last_bit():
 
 def test_the_block_is_x3ds():
     """1x1x1, BN, ReLU; t x s x s, BN, squeeze-excite, swish; 1x1x1, BN; the sum, ReLU."""
-    block = ResidualBlock(BLOCK, read("x3d_s").block, bn_clips=8).double().eval()
+    block = ResidualBlock(BLOCK, read("x3d_s").block).double().eval()
     randomise(block)
     w = {name: tensor.double() for name, tensor in block.state_dict().items()}
     x = torch.randn(2, 6, 4, 7, 7, dtype=torch.float64)
@@ -155,7 +155,7 @@ def test_the_block_is_x3ds():
         return F.batch_norm(y, *of, training=False, eps=1e-5)
 
     y = norm(F.conv3d(x, w["expand.conv.weight"]), "expand").relu()
-    y = norm(F.conv3d(y, w["look.conv.weight"], None, (1, 2, 2), 1, 1, 10), "look")
+    y = norm(F.conv3d(y, w["depthwise.conv.weight"], None, (1, 2, 2), 1, 1, 10), "depthwise")
     hidden = F.conv3d(y.mean((2, 3, 4), True), w["gate.squeeze.weight"], w["gate.squeeze.bias"])
     y = y * F.conv3d(hidden.relu(), w["gate.excite.weight"], w["gate.excite.bias"]).sigmoid()
     y = norm(F.conv3d(y * y.sigmoid(), w["project.conv.weight"]), "project")
@@ -170,7 +170,7 @@ def test_the_block_is_x3ds():
 def test_the_shortcut_is_the_identity_where_it_fits(channels, stride, identity):
     """Else a strided 1x1x1 convolution with batch norm, also where the stride alone changes."""
     row = replace(BLOCK, channels=channels, stride=stride)
-    block = ResidualBlock(row, read("x3d_s").block, bn_clips=8)
+    block = ResidualBlock(row, read("x3d_s").block)
 
     assert isinstance(block.shortcut, nn.Identity if identity else ConvNorm)
 
@@ -179,10 +179,10 @@ def test_the_shortcut_is_the_identity_where_it_fits(channels, stride, identity):
 def test_activations_are_columns_of_the_genotype(activation):
     """X3D, Table A.1: its text has swish before and after the depthwise layer, its code after."""
     style = replace(read("x3d_s").block, first=activation, second=activation)
-    block = ResidualBlock(replace(BLOCK, gate=0), style, bn_clips=8).eval()
+    block = ResidualBlock(replace(BLOCK, gate=0), style).eval()
     randomise(block)
     seen: list[Tensor] = []
-    for layer in (block.look, block.project):
+    for layer in (block.depthwise, block.project):
         layer.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
     block(torch.randn(1, 6, 4, 6, 6) - 3)
 
@@ -192,34 +192,50 @@ def test_activations_are_columns_of_the_genotype(activation):
 def test_a_dense_block_mixes_channels():
     """Table A.1 without channel-wise convolution: each output sees every inner channel."""
     style = replace(read("x3d_s").block, depthwise=False)
-    block = ResidualBlock(BLOCK, style, bn_clips=8)
+    block = ResidualBlock(BLOCK, style)
 
-    assert block.look.conv.weight.shape == (10, 10, 3, 3, 3)
+    assert block.depthwise.conv.weight.shape == (10, 10, 3, 3, 3)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_shipped_network_trains_and_tests(name):
-    """Thinned to tiny: logits with gradients for every parameter, then scores that sum to 1."""
+    """Thinned to tiny: logits with gradients for every parameter, then some at each position."""
     genotype = replace(tiny(name), attention=read(name).attention)
-    net = VideoNet(genotype, 5, dropout=0.5, bn_clips=8)
+    net = VideoNet(genotype, 5)
+    set_training(net, bn_clips=8, dropout=0.5)
     for norm in (layer for layer in net.modules() if isinstance(layer, BatchNorm)):
         nn.init.ones_(norm.weight)  # a zero at the end of each block hides what is before
     clips = torch.randn(2, 3, 4, 32, 32)
-    F.cross_entropy(net(clips), torch.tensor([0, 1])).backward()
+    F.cross_entropy(net(clips).mean(1), torch.tensor([0, 1])).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
 
     with torch.inference_mode():
-        scores = net.eval()(torch.randn(2, 3, 4, 64, 64))
-    torch.testing.assert_close(scores.sum(1), torch.ones(2))
+        logits = net.eval()(torch.randn(2, 3, 4, 64, 64))
+    assert logits.shape[0::2] == (2, 5)
+    assert logits.shape[1] > 1
+    assert logits.isfinite().all()
 
 
-def test_the_head_is_fully_convolutional_in_evaluation():
+def test_a_network_returns_logits_in_training_and_in_evaluation():
+    """At each position of the head's window; a list of one tensor is as good as the tensor."""
+    net = VideoNet(tiny("x3d_s"), 5)
+    clips = torch.randn(2, 3, 4, 64, 64)
+    with torch.no_grad():
+        for mode in (True, False):
+            logits = net.train(mode)(clips)
+            assert logits.shape == (2, 4, 5)
+            assert (logits < 0).any()
+            assert torch.equal(net([clips]), logits)
+
+
+def test_the_head_is_fully_convolutional():
     """Softmax at each position of the training window, then the mean: not the mean of logits."""
-    net = VideoNet(tiny("x3d_s"), 5, dropout=0.5, bn_clips=8).eval()
+    net = VideoNet(tiny("x3d_s"), 5).eval()
     nn.init.normal_(net.head.classify.weight)
     clips = torch.randn(1, 3, 4, 64, 64)
     with torch.inference_mode():
-        logits, scores = net.logits(clips), net(clips)
+        logits = net(clips)
+        scores = classify.scores(logits)
 
     assert logits.shape == (1, 4, 5)
     torch.testing.assert_close(scores, logits.softmax(2).mean(1))
@@ -228,21 +244,21 @@ def test_the_head_is_fully_convolutional_in_evaluation():
 
 def test_a_clip_below_the_window_is_refused():
     """It would otherwise fail inside the pool, with less to go by."""
-    net = VideoNet(tiny("x3d_s"), 5, dropout=0.5, bn_clips=8).eval()
+    net = VideoNet(tiny("x3d_s"), 5).eval()
     with pytest.raises(ValueError, match=r"the clip leaves \(3, 1, 1\) frames and cells, fewer"):
         net(torch.randn(1, 3, 3, 32, 32))
 
 
 def test_initial_weights():
     """He normal by fan out, the last layer N(0, 0.01), biases 0, gamma 1, at a branch's end 0."""
-    net = VideoNet(replace(read("autox3d_s")), 400, dropout=0.5, bn_clips=8)
+    net = VideoNet(replace(read("autox3d_s")), 400)
     weights = dict(net.named_parameters())
 
     expand = weights["blocks.20.expand.conv.weight"]
     assert expand.std().item() == pytest.approx(math.sqrt(2 / expand.shape[0]), rel=0.03)
-    look = weights["blocks.20.look.conv.weight"]
-    fan_out = look.shape[0] * look[0].numel()
-    assert look.std().item() == pytest.approx(math.sqrt(2 / fan_out), rel=0.03)
+    depthwise = weights["blocks.20.depthwise.conv.weight"]
+    fan_out = depthwise.shape[0] * depthwise[0].numel()
+    assert depthwise.std().item() == pytest.approx(math.sqrt(2 / fan_out), rel=0.03)
     hidden = weights["head.hidden.weight"]
     assert hidden.std().item() == pytest.approx(math.sqrt(2 / hidden.shape[0]), rel=0.03)
     assert weights["head.classify.weight"].std().item() == pytest.approx(0.01, rel=0.03)
@@ -254,7 +270,7 @@ def test_initial_weights():
 
 def test_one_chunk_of_ghost_batch_norm_is_batch_norm():
     """Outputs and running statistics, to the last bit; eps 1e-5 and momentum 0.1 are its own."""
-    ours, plain = BatchNorm(6, clips=8), nn.BatchNorm3d(6)
+    ours, plain = BatchNorm(6), nn.BatchNorm3d(6)
     randomise(plain)
     ours.load_state_dict(plain.state_dict())
     x = torch.randn(4, 6, 3, 5, 5)
@@ -267,7 +283,8 @@ def test_one_chunk_of_ghost_batch_norm_is_batch_norm():
 
 def test_ghost_batch_norm_is_batch_norm_of_each_chunk():
     """Its running statistics move towards the average of the chunks'; the last may be smaller."""
-    ours = BatchNorm(6, clips=2)
+    ours = BatchNorm(6)
+    set_training(ours, bn_clips=2)
     x = torch.randn(5, 6, 3, 5, 5)
     plain = [nn.BatchNorm3d(6) for _ in range(3)]
     expected = torch.cat([norm(chunk) for norm, chunk in zip(plain, x.split(2), strict=True)])
@@ -280,7 +297,7 @@ def test_ghost_batch_norm_is_batch_norm_of_each_chunk():
 
 def test_a_folded_norm_is_the_norm_after_its_convolution():
     """Evaluation gives one convolution the scale and shift of two layers."""
-    layer = ConvNorm(Pointwise(6, 8), BatchNorm(8, clips=8)).double().eval()
+    layer = ConvNorm(Pointwise(6, 8), BatchNorm(8)).double().eval()
     randomise(layer)
     x = torch.randn(2, 6, 3, 5, 5, dtype=torch.float64)
 
@@ -289,7 +306,7 @@ def test_a_folded_norm_is_the_norm_after_its_convolution():
 
 def test_glore_is_the_reference_unit():
     """arXiv:1811.12814 in its own words: project, reason over nodes, project back, extend."""
-    unit = GloRe(8, nodes=3, bn_clips=8).double().eval()
+    unit = GloRe(8, nodes=3).double().eval()
     randomise(unit)
     w = dict(unit.named_parameters())
     x = torch.randn(2, 8, 3, 4, 4, dtype=torch.float64)
@@ -314,7 +331,7 @@ def test_glore_is_the_reference_unit():
 
 def test_nonlocal_is_softmax_attention_over_positions():
     """arXiv:1711.07971, embedded Gaussian at half the channels, no subsampling."""
-    unit = NonLocal(8, bn_clips=8).double().eval()
+    unit = NonLocal(8).double().eval()
     randomise(unit)
     x = torch.randn(2, 8, 3, 4, 4, dtype=torch.float64)
     theta, phi, g = (conv(x).flatten(2) for conv in (unit.theta, unit.phi, unit.g))
@@ -324,7 +341,7 @@ def test_nonlocal_is_softmax_attention_over_positions():
     torch.testing.assert_close(unit(x), x + unit.norm(unit.out(y)), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("unit", [GloRe(8, 2, 8), NonLocal(8, 8)], ids=["glore", "nonlocal"])
+@pytest.mark.parametrize("unit", [GloRe(8, 2), NonLocal(8)], ids=["glore", "nonlocal"])
 def test_attention_starts_as_the_identity(unit):
     """The last gamma is 0."""
     unit.apply(initialise_layer)
@@ -336,7 +353,7 @@ def test_attention_starts_as_the_identity(unit):
 def test_drop_connect_drops_whole_clips_and_keeps_the_mean():
     """Rate 0.25: a quarter of the clips loses its branch, the rest is scaled by 4/3."""
     x = torch.ones(4000, 2, 1, 1, 1)
-    dropped = operations.drop_connect(x, 0.25)
+    dropped = DropConnect(0.25)(x)
 
     assert dropped.unique().tolist() == [0, pytest.approx(4 / 3)]
     assert torch.equal(dropped[:, 0], dropped[:, 1])
@@ -345,19 +362,36 @@ def test_drop_connect_drops_whole_clips_and_keeps_the_mean():
 
 def test_drop_connect_acts_in_training_alone():
     """At a rate near 1 a block is its shortcut; in evaluation it is whole."""
-    block = ResidualBlock(BLOCK, read("x3d_s").block, bn_clips=8, drop_connect=0.999)
+    block = ResidualBlock(BLOCK, read("x3d_s").block)
+    set_training(block, bn_clips=8, drop_connect=0.999)
     randomise(block)
     x = torch.randn(2, 6, 4, 6, 6)
     torch.testing.assert_close(block(x), block.shortcut(x).relu())
 
-    whole = ResidualBlock(BLOCK, read("x3d_s").block, bn_clips=8)
+    whole = ResidualBlock(BLOCK, read("x3d_s").block)
     whole.load_state_dict(block.state_dict())
     assert torch.equal(block.eval()(x), whole.eval()(x))
 
 
+def test_settings_of_training_change_no_weight_and_nothing_in_evaluation():
+    """A network that is built is the same whatever it is trained with; dropout acts in training."""
+    torch.manual_seed(3)
+    plain, other = VideoNet(tiny("x3d_s"), 5), VideoNet(tiny("x3d_s"), 5)
+    set_training(other, bn_clips=1, dropout=0.9, drop_connect=0.5)
+    nn.init.normal_(plain.head.classify.weight)
+    other.load_state_dict(plain.state_dict())
+    clips = torch.randn(2, 3, 4, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(plain.eval()(clips), other.eval()(clips))
+        plain.head.train()
+        assert torch.equal(plain(clips), plain(clips))
+        other.head.dropout.train()
+        assert not torch.equal(other(clips), other(clips))
+
+
 def test_time_is_never_strided():
     """A clip keeps its frames up to the head."""
-    net = VideoNet(tiny("autox3d_s"), 5, dropout=0.0, bn_clips=8)
+    net = VideoNet(tiny("autox3d_s"), 5)
     shapes: list[torch.Size] = []
     for block in net.blocks:
         block.register_forward_hook(lambda _, __, output: shapes.append(output.shape))
@@ -375,7 +409,7 @@ def note_stray(
 
 def test_memory_stays_channels_last():
     """No layer falls back to another format, which would cost a copy each."""
-    net = VideoNet(tiny("autox3d_s"), 5, dropout=0.0, bn_clips=8)
+    net = VideoNet(tiny("autox3d_s"), 5)
     strays: list[str] = []
     for name, layer in net.named_modules():
         if isinstance(layer, (Pointwise, Depthwise, BatchNorm, ResidualBlock, GloRe)):

@@ -13,16 +13,15 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from support import corpus
+from support import ROOT, corpus
 
 from autox3d.core import settings
 from autox3d.core.errors import Refused
 from autox3d.inference import published
-from autox3d.stages.train import given
+from autox3d.training.run import given
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.models.network import VideoNet
 
-ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/OWN_DATA.md").read_text()
 BLOCKS = re.findall(r"^```(?:sh|python)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 CLASSES = {"cells": "cellauto", "colours": "gradients", "life": "life"}  # sources of ffmpeg's
@@ -60,7 +59,7 @@ def publish(path: Path) -> None:
     """Random weights of X3D-S, by SlowFast's names."""
     genotype = Genotype.load(ROOT / "architectures/x3d_s.yaml")
     names = published.layer_names(genotype, "SlowFast")
-    state = VideoNet(genotype, 400, dropout=0.0, bn_clips=8).state_dict()
+    state = VideoNet(genotype, 400).state_dict()
     places = {name: name.rpartition(".") for name in state}
     tensors = {f"{names[layer]}.{kind}": state[n] for n, (layer, _, kind) in places.items()}
     torch.save({"model_state": tensors}, path)

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 from bench import peers
+from support import ARCHITECTURES
 from torch import nn
 
 from autox3d.core.errors import Refused
 from autox3d.inference import published
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.models import weights
-from autox3d.vision.models.network import VideoNet
+from autox3d.vision.models.network import VideoNet, set_training
 
-ARCHITECTURES = Path(__file__).parents[1] / "architectures"
 # The crop decides the head's window alone; small clips keep the test small.
 NETWORKS = {"x3d_xs": (4, 2.2), "x3d_s": (13, 2.2), "x3d_m": (16, 2.2), "x3d_l": (16, 5.0)}
 CLASSES = 7
@@ -73,7 +73,7 @@ def test_evaluation_gives_equal_logits(name, crops, tmp_path):
         clips = torch.randn(1, 3, NETWORKS[name][0], crop, crop, dtype=dtype)
         with torch.inference_mode():
             expected = net.to(dtype)(clips)
-            found = mine.to(dtype).logits(clips).mean(1)
+            found = mine.to(dtype)(clips).mean(1)
 
         assert expected.std() > 0.1  # it would be equal, too, if nothing came through
         torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
@@ -84,12 +84,11 @@ def test_training_gives_equal_logits_and_gradients(name, tmp_path):
     """Batch statistics, in float64 to 1e-10; the one norm that PyTorchVideo leaves out left out."""
     net = peer(name, 64).double().train()
     mine = ours(net, genotype(name, 64), tmp_path).double().train()
-    for norm in (layer for layer in mine.modules() if hasattr(layer, "clips")):
-        norm.clips = 2  # pyright: ignore[reportArgumentType]
+    set_training(mine, bn_clips=2)
     mine.blocks[0].shortcut.norm = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
     clips = torch.randn(2, 3, NETWORKS[name][0], 64, 64, dtype=torch.float64)
 
-    expected, found = net(clips), mine(clips)
+    expected, found = net(clips), mine(clips).mean(1)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
     expected.square().sum().backward()
     found.square().sum().backward()
@@ -101,18 +100,17 @@ def test_training_in_float32_agrees(tmp_path):
     """To 1e-4, through our own convolutions, which float64 does not take."""
     net = peer("x3d_xs", 64).train()
     mine = ours(net, genotype("x3d_xs", 64), tmp_path).train()
-    for norm in (layer for layer in mine.modules() if hasattr(layer, "clips")):
-        norm.clips = 4  # pyright: ignore[reportArgumentType]
+    set_training(mine, bn_clips=4)
     mine.blocks[0].shortcut.norm = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
     clips = torch.randn(4, 3, 4, 64, 64)
 
-    torch.testing.assert_close(mine(clips), net(clips), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(mine(clips).mean(1), net(clips), rtol=1e-4, atol=1e-4)
 
 
 def test_slowfast_names_carry_every_tensor(tmp_path):
     """A checkpoint under SlowFast's names, its shortcut norm included, gives the same network."""
     found = genotype("x3d_xs", 64)
-    net = VideoNet(found, CLASSES, dropout=0.0, bn_clips=8).eval()
+    net = VideoNet(found, CLASSES).eval()
     for tensor in net.state_dict().values():
         if tensor.is_floating_point():
             nn.init.uniform_(tensor, 0.5, 1.0)

@@ -17,10 +17,10 @@ from autox3d.search.parsec import (
     alpha_gradient,
     effective_draws,
     importance,
-    log_likelihood,
     weight_gradient,
 )
 from autox3d.search.prior import Prior
+from autox3d.vision.tasks.classify import TASK
 
 CANDIDATES = (2, 3)
 SPACE = list(itertools.product(range(2), range(3)))
@@ -47,7 +47,7 @@ class Toy(torch.nn.Module):
 
     def log_likelihood(self, draw):
         hidden = torch.tanh(self.clips @ self.first[draw[0]])
-        return log_likelihood(hidden @ self.last[draw[1]], self.labels)
+        return -TASK.loss((hidden @ self.last[draw[1]])[:, None], self.labels)
 
 
 @pytest.fixture

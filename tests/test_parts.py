@@ -1,15 +1,15 @@
 """Every part of a shared kernel is used as often as every other (A3D 4.2, A3D-S 3)."""
 
 from fractions import Fraction
-from pathlib import Path
 
 import pytest
+from support import ARCHITECTURES
 
 from autox3d.search import channel_sets
 from autox3d.search.space import Space
 
 EXPANSIONS = [1.5, 2.25, 3.0, 3.75, 4.5, 5.25, 6.0]
-SPACE = Space.load(Path(__file__).parents[1] / "architectures/space_autox3d.yaml")
+SPACE = Space.load(ARCHITECTURES / "space_autox3d.yaml")
 USED = {  # first channels of a stage -> uses of its parts, the step; and the expansions
     12: ([4] * 4 + [3] * 3, 4),
     24: ([5] + [4] * 7, 8),

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from support.toy import ALL, NOTHING, ROOT, SNAKEMAKE, Toy, wait_for
+from support import ROOT
+from support.toy import ALL, NOTHING, SNAKEMAKE, Toy, wait_for
 
 
 @pytest.fixture(scope="module")

@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from support import ROOT
 
 from autox3d import cli
 from autox3d.commands.plan import rows
 from autox3d.core import schema, settings
 from autox3d.planning.plan import Rates, Videos, nearest, work
 from autox3d.search.space import Space, SpaceCosts
-from autox3d.sizing.cost import cost
+from autox3d.vision.arch.cost import cost
 
-ROOT = Path(__file__).parents[1]
 KINETICS = ["--train", "240000", "--val", "20000", "--classes", "400", "--seconds", "10"]
 RATES = {
     "device": "a GPU",

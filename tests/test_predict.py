@@ -18,6 +18,7 @@ from support.trained import CLASSES, ready, trained
 
 import autox3d
 from autox3d import cli
+from autox3d.core.values import ClipSpec
 from autox3d.inference import stream
 from autox3d.inference.ahead import ahead
 from autox3d.inference.files import FileVideo
@@ -26,10 +27,12 @@ from autox3d.inference.render import plain, stamp, subtitles
 from autox3d.inference.stream import windows
 from autox3d.ingest.encode import program
 from autox3d.ingest.source import BadVideo
-from autox3d.vision.clips import loader, views
+from autox3d.vision.clips import views
+from autox3d.vision.clips.videos import test_frames
 from autox3d.vision.models import weights
 
 SHORT, FRAMES, STRIDE = 40, 4, 2
+SPEC = ClipSpec(frames=FRAMES, stride=STRIDE, crop=32, short=SHORT)
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +123,7 @@ def test_clips_of_a_short_video_lie_where_the_test_puts_them(tmp_path):
     path = film(tmp_path / "film.avi", 2)
     video = FileVideo(path, rate=30)
     places = views.test_places(10, "ends")
-    times, read = loader.test_frames(video, places, FRAMES, STRIDE, SHORT, "linspace")
+    times, read = test_frames(video, places, SPEC, "linspace")
 
     found = list(windows(path, 10, FRAMES, STRIDE, SHORT, "linspace"))
 
@@ -158,7 +161,8 @@ def test_prediction_is_the_mean_over_the_network_s_views(network, folder, tmp_pa
     for window in windows(path, 10, FRAMES, STRIDE, SHORT, "linspace"):
         clips = cropped(window.frames, "lcr", network.input)
         with torch.inference_mode():
-            every.append(net(((clips / 255 - 0.45) / 0.225).permute(0, 4, 1, 2, 3)))
+            logits = net(((clips / 255 - 0.45) / 0.225).permute(0, 4, 1, 2, 3))
+            every.append(logits.softmax(2).mean(1))
 
     found = network.predict(path)
 

@@ -18,11 +18,11 @@ python -m copy --clips data/clips --out-dir data/out
 import sys, time
 from pathlib import Path
 from autox3d.core.errors import Refused
-from autox3d.runtime.program import paths, run
+from autox3d.runtime.program import arguments, run
 
 
 def main():
-    files = paths(__doc__, "clips", "out_dir")
+    files = arguments(__doc__, "clips", "out_dir")
     assert isinstance(files.clips, Path)
     if files.clips.name == "bad":
         raise Refused(f"{files.clips}: empty. Add videos.")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from support import results_folder
+from support import ROOT, results_folder
 
 from autox3d.core.errors import Refused
 from autox3d.core.schema import parse
@@ -370,12 +370,11 @@ def test_the_confusion_counts_are_the_files(made: Path, page: str) -> None:
 
 def test_readme_shows_the_published_results(tmp_path: Path) -> None:
     """Its table is made of the metrics that are committed; without any, its place is empty."""
-    project = Path(__file__).parents[1]
-    tree = ["git", "-C", str(project), "ls-tree", "-r", "--name-only", "HEAD"]
+    tree = ["git", "-C", str(ROOT), "ls-tree", "-r", "--name-only", "HEAD"]
     committed = subprocess.run(tree, capture_output=True, text=True, check=True).stdout.split("\n")
     for name in committed:
         if name.startswith("results/") or name == "params.yaml":
-            blob = ["git", "-C", str(project), "show", f"HEAD:{name}"]
+            blob = ["git", "-C", str(ROOT), "show", f"HEAD:{name}"]
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_bytes(
                 subprocess.run(blob, capture_output=True, check=True).stdout
@@ -383,5 +382,5 @@ def test_readme_shows_the_published_results(tmp_path: Path) -> None:
     networks = read(tmp_path / "results", parse(tmp_path / "params.yaml")).networks
     evaluated = [network for network in networks if network.evaluation]
 
-    readme = (project / "README.md").read_text()
+    readme = (ROOT / "README.md").read_text()
     assert with_table(readme, markdown(evaluated) if evaluated else "") == readme

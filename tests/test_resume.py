@@ -34,16 +34,6 @@ class Whole(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return killing.make_clips(tmp_path_factory.getbasetemp())
-
-
-@pytest.fixture(scope="module")
-def runner() -> Runner:
-    return Runner()
-
-
-@pytest.fixture(scope="module")
 def wholes(
     clips: Path, runner: Runner, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[tuple[str, int], Whole]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,21 +10,10 @@ import pandas as pd
 import pytest
 import torch
 from support import killing
-from support.killing import Runner
 
 from autox3d.core import tables
 
 pytestmark = pytest.mark.timeout(600)
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return killing.make_clips(tmp_path_factory.getbasetemp())
-
-
-@pytest.fixture(scope="module")
-def runner() -> Runner:
-    return Runner()
 
 
 def finite(folder: Path, stage: str, net: str) -> bool:
@@ -144,32 +131,22 @@ def test_two_processes_then_one_then_two(clips, runner, tmp_path):
     assert other["drawn_gmacs"].equals(one["drawn_gmacs"])
 
 
-@pytest.fixture
-def small(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MiB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "small", disk]).returncode:
-        pytest.skip("no right to mount a file system here")
-    yield disk
-    subprocess.run(["umount", disk], check=True)
-
-
 @pytest.mark.system
-def test_a_training_on_a_full_disk_goes_on_once_there_is_room(clips, runner, small, tmp_path):
+def test_a_training_on_a_full_disk_goes_on_once_there_is_room(clips, runner, small_disk, tmp_path):
     """Status 1 and a line; then the bits of a run that always had room."""
+    disk = small_disk(1024)
     wanted = runner.finish("train", killing.fresh(clips, tmp_path / "whole"))
     folder = killing.fresh(clips, tmp_path / "run")
-    (folder / "checkpoints").symlink_to(small)
+    (folder / "checkpoints").symlink_to(disk)
     size = max(path.stat().st_size for path in tmp_path.glob("whole/checkpoints/*/step-*.ckpt"))
-    (small / "other").write_bytes(bytes(2**20 - 4096 - int(2.5 * size)))
+    (disk / "other").write_bytes(bytes(2**20 - 4096 - int(2.5 * size)))
 
     assert runner.run("train", folder) == 1
     said = (folder / "log").read_text()
     assert re.search(r"no room for step \d+; step \d+ is kept, and the run resumes there. F", said)
     assert finite(folder, "train", "net")
-    assert not list(small.glob("*/*.part"))
-    (small / "other").unlink()
+    assert not list(disk.glob("*/*.part"))
+    (disk / "other").unlink()
     assert runner.finish("train", folder) == wanted
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from support import killing
-from support.killing import Runner
 
 from autox3d.runtime.checkpoint import RESUME
 
@@ -19,16 +18,6 @@ pytestmark = pytest.mark.timeout(300)
 
 SAVED_WITHIN = 10  # s from the signal
 DOWN_WITHIN = 60  # s from a rank's death
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return killing.make_clips(tmp_path_factory.getbasetemp())
-
-
-@pytest.fixture(scope="module")
-def runner() -> Runner:
-    return Runner()
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +38,7 @@ def hooks(tmp_path: Path) -> Path:
     """Where every Python of a run finds `killing` and arms itself."""
     folder = tmp_path / "hooks"
     folder.mkdir()
-    (folder / "sitecustomize.py").write_text("import killing\nkilling.arm()\n")
+    (folder / "sitecustomize.py").write_text("from support import killing\nkilling.arm()\n")
     return folder
 
 

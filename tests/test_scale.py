@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from support.toy import ROOT, Toy
+from support import ROOT
+from support.toy import Toy
 
 STAGES = ("annotate", "transcode", "index")
 MADE = ("data/videos.parquet", "data/lists", "data/shards", "data/index", "data/clips.parquet")

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pytest
+from support import ARCHITECTURES
 
 from autox3d.core.values import ClipSpec
 from autox3d.sizing.scaling import deepened, scaled, thinned, without_attention, without_time
 from autox3d.vision.arch.genotype import Genotype
 
-ARCHITECTURES = Path(__file__).parents[1] / "architectures"
 VARIANTS = ("", "_no_attention", "_published_cost")
 SIZES = {  # Auto-X3D's supplement, section 2 and Table 2: clips, and times the depth
     "m": (ClipSpec(frames=16, stride=5, crop=224, short=256), 1),

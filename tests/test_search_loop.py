@@ -11,10 +11,18 @@ from torch.multiprocessing.spawn import spawn
 
 from autox3d.runtime.distributed import join
 from autox3d.search.constraint import Constraint
-from autox3d.search.loop import Costs, Recipe, State, alpha_step, fit, seed_of
+from autox3d.search.loop import (
+    Costs,
+    SearchSchedule,
+    SearchState,
+    alpha_step,
+    search_steps,
+    seed_of,
+)
 from autox3d.search.parsec import Likelihood
 from autox3d.search.prior import Prior
 from autox3d.search.trace import pack, unpack
+from autox3d.vision.tasks.classify import TASK
 
 CANDIDATES = (2, 3)
 STEPS, BATCH, CHUNK = 3, 16, 4
@@ -33,7 +41,7 @@ class Toy(torch.nn.Module):
         hidden = torch.nn.functional.dropout(
             torch.tanh(seen @ self.first[draw[0]]), 0.1, self.training
         )
-        return hidden @ self.last[draw[1]]
+        return (hidden @ self.last[draw[1]])[:, None]  # one position
 
 
 def cost(draw):
@@ -44,8 +52,8 @@ def expected(probabilities):
     return sum(chance * cost((0, i)) for i, chance in enumerate(probabilities[1]))
 
 
-def recipe(until, **changes):
-    made = Recipe(
+def schedule(until, **changes):
+    made = SearchSchedule(
         seed=3,
         until=until,
         steps=STEPS,
@@ -65,7 +73,7 @@ def fresh():
     torch.manual_seed(0)
     net, prior = Toy(), Prior(CANDIDATES)
     sgd = torch.optim.SGD(net.parameters(), lr=0.0, momentum=0.9, weight_decay=5e-5)
-    return State(net, prior, sgd, torch.optim.Adam(prior.parameters(), lr=0.05))
+    return SearchState(net, prior, sgd, torch.optim.Adam(prior.parameters(), lr=0.05))
 
 
 def batches(half, shuffled=False, rank=0, size=1):
@@ -90,8 +98,10 @@ def alone(tensors):
 
 def search(state, warmup=2, epochs=6, **changes):
     shuffled = changes.pop("shuffled", False)
-    yield from fit(state, recipe(warmup, **changes), batches(0), None, alone)
-    yield from fit(state, recipe(epochs, **changes), batches(0), batches(1, shuffled), alone)
+    yield from search_steps(state, TASK, schedule(warmup, **changes), batches(0), None, alone)
+    yield from search_steps(
+        state, TASK, schedule(epochs, **changes), batches(0), batches(1, shuffled), alone
+    )
 
 
 def same(one, two):
@@ -121,7 +131,7 @@ def test_it_finds_the_choice_that_helps_and_the_null_control_does_not():
 def test_alpha_stays_as_it_is_in_warm_up():
     """Every choice is uniform at its end, and the weights are not as they were."""
     state, before = fresh(), fresh()
-    list(fit(state, recipe(2), batches(0), None, alone))
+    list(search_steps(state, TASK, schedule(2), batches(0), None, alone))
 
     assert state.prior.alpha.abs().sum() == 0
     assert not same(state.supernet.state_dict(), before.supernet.state_dict())
@@ -154,7 +164,7 @@ def test_a_restart_costs_no_step_twice():
         asked.append((epoch, start))
         return batches(0)(epoch, start)
 
-    list(fit(state, recipe(2), watched, None, alone))
+    list(search_steps(state, TASK, schedule(2), watched, None, alone))
     assert asked == [(1, 1)]
 
 
@@ -162,7 +172,7 @@ def test_draws_follow_from_seed_step_and_chunk():
     """Chunks of a step have draws of their own, or the same ones where the setting says so."""
     own, shared, again = fresh(), fresh(), fresh()
     for state, changes in [(own, {}), (again, {}), (shared, {"shared": True})]:
-        list(fit(state, recipe(1, **changes), batches(0), None, alone))
+        list(search_steps(state, TASK, schedule(1, **changes), batches(0), None, alone))
 
     assert same(own.state_dict(), again.state_dict())
     assert not same(own.supernet.state_dict(), shared.supernet.state_dict())
@@ -178,7 +188,7 @@ def drawn(half, count, step=0, chunks=BATCH // CHUNK):
 def test_the_trace_tells_cost_and_entropy_of_each_step():
     """Of the draws for alpha, before the step; of alpha, after it. The target is 1.4."""
     state = fresh()
-    row = next(fit(state, recipe(1), batches(0), batches(1), alone))
+    row = next(search_steps(state, TASK, schedule(1), batches(0), batches(1), alone))
     costs = [cost(draw) for chunk in drawn(1, 4) for draw in chunk]
 
     assert row.drawn_gmacs == pytest.approx(sum(costs) / 16, rel=1e-12)
@@ -193,7 +203,7 @@ def test_the_trace_tells_cost_and_entropy_of_each_step():
 
 def test_the_trace_of_warm_up_knows_no_target():
     """Uniform alpha: entropy 1, expected cost the mean of the candidates'; the rest is nan."""
-    row = next(fit(fresh(), recipe(1), batches(0), None, alone))
+    row = next(search_steps(fresh(), TASK, schedule(1), batches(0), None, alone))
     costs = [cost(draw) for chunk in drawn(0, 2) for draw in chunk]
 
     assert row.entropy == pytest.approx((1, 1))
@@ -265,10 +275,10 @@ def test_a_step_of_alpha_is_the_gradient_by_hand(form, likelihood):
         state.prior.alpha[1, :3] = torch.tensor([-0.5, 0.1, 0.4])
     before = state.prior.alpha.detach().clone()
     state.adam = torch.optim.SGD(state.prior.parameters(), lr=1.0)
-    how = recipe(1, constraint=CONSTRAINTS[form], likelihood=likelihood)
+    how = schedule(1, constraint=CONSTRAINTS[form], likelihood=likelihood)
     batch = [(n, clips.double(), labels) for n, clips, labels in next(iter(batches(1)(0, 0)))]
 
-    alpha_step(state, how, batch, alone, 0)
+    alpha_step(state, TASK, how, batch, alone, 0)
 
     moved = state.prior.alpha.detach() - before
     wanted = by_hand(state.supernet, before, likelihood, form)
@@ -281,7 +291,7 @@ def test_a_step_is_reduced_once_for_each_half():
     """The weights' gradients with the sums beside them; alpha's gradient and its sums as one."""
     said = []
     reduce = lambda tensors: said.append(Counter(tensor.dtype for tensor in tensors))  # noqa: E731
-    next(fit(fresh(), recipe(1), batches(0), batches(1), reduce))
+    next(search_steps(fresh(), TASK, schedule(1), batches(0), batches(1), reduce))
 
     assert said == [{torch.float32: 2, torch.float64: 1}, {torch.float64: 2}]
 
@@ -290,7 +300,7 @@ def test_one_draw_for_alpha_is_refused():
     """Before any step is made."""
     state = fresh()
     with pytest.raises(ValueError, match="K must be 2 or more"):
-        next(fit(state, recipe(1, alpha_draws=1), batches(0), batches(1), alone))
+        next(search_steps(state, TASK, schedule(1, alpha_draws=1), batches(0), batches(1), alone))
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_moves_nothing():
@@ -302,7 +312,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_moves_nothing():
             yield [(number, clips * math.nan, labels) for number, clips, labels in step]
 
     with pytest.raises(FloatingPointError, match="step 0"):
-        next(fit(state, recipe(1), broken, None, alone))
+        next(search_steps(state, TASK, schedule(1), broken, None, alone))
     assert same(state.state_dict(), fresh().state_dict())
 
 
@@ -315,7 +325,7 @@ def test_a_loss_for_alpha_that_is_not_finite_leaves_alpha_alone():
             yield [(number, clips * math.nan, labels) for number, clips, labels in step]
 
     with pytest.raises(FloatingPointError, match="step 0"):
-        next(fit(state, recipe(1), batches(0), broken, alone))
+        next(search_steps(state, TASK, schedule(1), batches(0), broken, alone))
     assert same(state.prior.state_dict(), before.prior.state_dict())
     assert same(state.adam.state_dict(), before.adam.state_dict())
     assert not same(state.supernet.state_dict(), before.supernet.state_dict())
@@ -333,7 +343,9 @@ def process(rank, size, port, folder):
         state = fresh()
         drawn = []
         for until, alpha in [(1, None), (3, batches(1, False, rank, size))]:
-            for _ in fit(state, recipe(until), batches(0, False, rank, size), alpha, world.sum_):
+            for _ in search_steps(
+                state, TASK, schedule(until), batches(0, False, rank, size), alpha, world.sum_
+            ):
                 drawn.append(len(state.rows))
         world.agree("alpha", state.prior.alpha)
         torch.save(state.state_dict(), folder / f"{rank}.pt")

@@ -1,24 +1,32 @@
 """A search step needs the memory of training one network, not of K."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from support import ARCHITECTURES
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from autox3d.search.constraint import Constraint
-from autox3d.search.loop import WEIGHTS, Costs, Recipe, State, alpha_step, seed_of, weight_step
+from autox3d.search.loop import (
+    WEIGHTS,
+    Costs,
+    SearchSchedule,
+    SearchState,
+    alpha_step,
+    seed_of,
+    weight_step,
+)
 from autox3d.search.parsec import Likelihood
 from autox3d.search.prior import Prior
 from autox3d.search.space import Draw, Space, SpaceCosts
 from autox3d.search.supernet import Supernet
-from autox3d.vision.models.network import VideoNet
+from autox3d.vision.models.network import VideoNet, set_training
+from autox3d.vision.tasks.classify import TASK
 
-ARCHITECTURES = Path(__file__).parents[1] / "architectures"
 CLIPS, K = 8, 3
 
 
@@ -53,11 +61,12 @@ def sgd(net: nn.Module) -> torch.optim.SGD:
 def search(space: Space, costs: SpaceCosts) -> tuple[int, int, Draw]:
     """Bytes of a step of the weights and of one of alpha; the costliest draw of the first."""
     net, prior = (
-        Supernet(space, 8, 0.0, CLIPS, "fair"),
+        Supernet(space, 8, "fair"),
         Prior([len(c.candidates) for c in space.choices]),
     )
-    state = State(net, prior, sgd(net), torch.optim.Adam(prior.parameters()))
-    recipe = Recipe(
+    set_training(net, bn_clips=CLIPS)
+    state = SearchState(net, prior, sgd(net), torch.optim.Adam(prior.parameters()))
+    schedule = SearchSchedule(
         seed=1,
         until=1,
         steps=2,
@@ -71,20 +80,23 @@ def search(space: Space, costs: SpaceCosts) -> tuple[int, int, Draw]:
         rate=lambda _: 0.1,
     )
     batch = [(0, *clips(space))]
-    weight_step(state, recipe, batch, alone, 0, 0.1)  # momentum is there from the second step on
+    weight_step(
+        state, TASK, schedule, batch, alone, 0, 0.1
+    )  # momentum is there from the second step on
     draws = prior.sample(K, torch.Generator().manual_seed(seed_of(1, WEIGHTS, 1, 0)))
-    weights = peak(lambda: weight_step(state, recipe, batch, alone, 1, 0.1))
-    alpha = peak(lambda: alpha_step(state, recipe, batch, alone, 1))
+    weights = peak(lambda: weight_step(state, TASK, schedule, batch, alone, 1, 0.1))
+    alpha = peak(lambda: alpha_step(state, TASK, schedule, batch, alone, 1))
     return weights + standing(net), alpha + standing(net), max(draws, key=costs.of)
 
 
 def train(space: Space, draw: Draw) -> int:
     """Bytes of a step of its own training."""
-    net = VideoNet(space.genotype(draw, "largest"), 8, 0.0, CLIPS)
+    net = VideoNet(space.genotype(draw, "largest"), 8)
+    set_training(net, bn_clips=CLIPS)
     optimiser, (x, labels) = sgd(net), clips(space)
 
     def step() -> None:
-        F.cross_entropy(net(x), labels).backward()
+        F.cross_entropy(net(x).mean(1), labels).backward()
         optimiser.step()
         optimiser.zero_grad()
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 from types import ModuleType
 
@@ -17,83 +13,20 @@ import pandas as pd
 import pytest
 import yaml
 from safetensors.torch import load_file
-from support import shards
+from support import killing
+from support.killing import digests
+from support.spaces import SPACE
 
 from autox3d.core import tables
 from autox3d.core.errors import Refused
 from autox3d.runtime.checkpoint import RESUME
+from autox3d.search.run import SearchClips
 from autox3d.search.space import Space
 from autox3d.stages import control, search, warmup
 from autox3d.vision.arch.genotype import Genotype
-from autox3d.vision.clips.store import Clips
 
-ROOT = Path(__file__).parents[1]
-SPACE = """\
-name: tiny
-input: {frames: 4, stride: 2, crop: 32, short: 32}
-stem: {channels: 8, temporal_kernel: 1}
-expansion_of: in
-block: {first: relu, second: swish, depthwise: true}
-attention: {placement: after_group, nodes: 0.25}
-head: {channels: 16, hidden: 16}
-groups:
-  - {kernel: [t1_s3, t3_s3], expansion: [1.5, 3.0], channels: [8, 16],
-     blocks: 1, stride: 2, squeeze_excite: even, attention: [none, glore]}
-  - {kernel: [t1_s3, t5_s3], expansion: [1.5], channels: [8, 16],
-     blocks: 2, stride: 1, squeeze_excite: even, attention: [none]}
-"""
-FLAGS = {
-    "warmup": "--space space.yaml --clips subset.parquet --weights warmup.safetensors "
-    "--curve warmup.csv --made warmup_made.json",
-    "search": "--space space.yaml --clips subset.parquet --init warmup.safetensors "
-    "--weights search.safetensors --alpha alpha.json --steps steps.parquet "
-    "--trace trace.csv --made search_made.json",
-    "control": "--space space.yaml --clips subset.parquet --init warmup.safetensors "
-    "--alpha control/alpha.json --trace control/trace.csv --made control/made.json",
-    "derive": "--space space.yaml --clips subset.parquet --alpha alpha.json "
-    "--weights search.safetensors --genotype found.yaml --report derive.json",
-}
-MADE = {
-    "warmup": ["warmup.safetensors", "warmup.csv"],
-    "search": ["search.safetensors", "alpha.json", "steps.parquet", "trace.csv"],
-    "control": ["control/alpha.json", "control/trace.csv"],
-    "derive": ["found.yaml", "derive.json"],
-}
+STAGES = ("warmup", "search", "control", "derive")
 ALPHAS = ("alpha.json", "control/alpha.json")
-ENVIRONMENT = {"AUTOX3D_TRACKING": "off", "OMP_NUM_THREADS": "1", "AUTOX3D_WORKERS": "1"}
-
-
-def start(stage: str, folder: Path, processes: int) -> subprocess.Popen[str]:
-    """The stage's program, in a session of its own."""
-    command = [sys.executable, "-m", "autox3d.runtime.launch", stage, *FLAGS[stage].split()]
-    return subprocess.Popen(
-        command,
-        cwd=folder,
-        env=os.environ | ENVIRONMENT | {"AUTOX3D_PROCESSES": str(processes)},
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def finish(stage: str, folder: Path, processes: int = 1) -> dict[str, str]:
-    """Runs the stage to its end; the digests of what it made."""
-    process = start(stage, folder, processes)
-    _, errors = process.communicate(timeout=200)
-    assert process.returncode == 0, errors
-    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in MADE[stage]}
-
-
-def stop(stage: str, folder: Path, number: int, how: int, processes: int = 1) -> int:
-    """Ends the stage by a signal once its checkpoint `number` is there; its exit status."""
-    process = start(stage, folder, processes)
-    kept = folder / "checkpoints"
-    while len(list(kept.glob(f"{stage}-*/step-*.ckpt"))) < number:
-        assert process.poll() is None, process.communicate()[1]
-        time.sleep(0.02)
-    os.killpg(process.pid, how)
-    process.communicate(timeout=60)
-    return process.returncode
 
 
 def change(folder: Path, **sections: dict[str, object]) -> None:
@@ -105,25 +38,9 @@ def change(folder: Path, **sections: dict[str, object]) -> None:
     path.write_text(yaml.safe_dump(params))
 
 
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory) -> Path:
-    """24 real videos, 16 for training in two halves of 8, 8 for validation."""
-    folder = tmp_path_factory.mktemp("clips")
-    table = tables.read_table(shards.make(folder, 24))
-    classes = tables.read_classes(folder / "clips.parquet")
-    table["split"] = np.where(np.arange(len(table)) < 16, "train", "val")
-    table["half"] = np.where(np.arange(len(table)) % 2, "weights", "alpha")
-    tables.write_table(table, folder / "subset.parquet", classes)
-    return folder
-
-
 def lay_out(clips: Path, folder: Path) -> Path:
     """Settings, space and clips: 2 steps an epoch, 2 epochs of warm-up, 3 of search."""
-    (folder / "space.yaml").write_text(SPACE)
-    (folder / "subset.parquet").symlink_to(clips / "subset.parquet")
-    (folder / "data").mkdir()
-    (folder / "data/shards").symlink_to(clips / "shards")
-    (folder / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    killing.lay_out(clips, folder)
     sampling = {
         "jitter": [32, 40],
         "flip": False,
@@ -150,47 +67,44 @@ def project(clips, tmp_path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(clips, tmp_path_factory) -> Path:
+def whole(clips, runner, tmp_path_factory) -> Path:
     """Every stage, undisturbed."""
     folder = lay_out(clips, tmp_path_factory.mktemp("whole"))
-    for stage in FLAGS:
-        finish(stage, folder)
+    for stage in STAGES:
+        runner.finish(stage, folder)
     return folder
 
 
-def digests(folder: Path, stage: str) -> dict[str, str]:
-    """Of what a stage made."""
-    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in MADE[stage]}
-
-
-def test_killed_in_warm_up_and_in_search_it_ends_with_the_same_bits(whole, project):
-    """kill -9 after a checkpoint in each stage, then the same command again."""
-    assert stop("warmup", project, 1, signal.SIGKILL) == -signal.SIGKILL
-    assert finish("warmup", project) == digests(whole, "warmup")
-    assert stop("search", project, 2, signal.SIGKILL) == -signal.SIGKILL
-    assert finish("search", project) == digests(whole, "search")
+def test_killed_in_warm_up_and_in_search_it_ends_with_the_same_bits(whole, runner, project):
+    """kill -9 in a step of each stage, then the same command again."""
+    assert runner.run("warmup", project, POINT="update:2") == -signal.SIGKILL
+    assert runner.finish("warmup", project) == digests(whole, "warmup")
+    assert runner.run("search", project, POINT="alpha:4") == -signal.SIGKILL
+    assert runner.finish("search", project) == digests(whole, "search")
 
 
 @pytest.mark.long
-def test_a_signal_saves_within_the_epoch_and_the_job_asks_to_be_resumed(whole, project):
+def test_a_signal_saves_within_the_epoch_and_the_job_asks_to_be_resumed(whole, runner, project):
     """SIGTERM: status 75, and the search goes on at its next step."""
-    finish("warmup", project)
+    runner.finish("warmup", project)
 
-    assert stop("search", project, 1, signal.SIGTERM) == RESUME
-    assert finish("search", project) == digests(whole, "search")
+    assert runner.run("search", project, TERM="update:2", TARGET="rank") == RESUME
+    assert runner.finish("search", project) == digests(whole, "search")
 
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
-def test_two_processes_are_killed_and_resumed_alike(whole, project, clips, tmp_path_factory):
+def test_two_processes_are_killed_and_resumed_alike(
+    whole, runner, project, clips, tmp_path_factory
+):
     """Chunks are dealt out to two ranks; what they find is one alpha, whenever they are killed."""
     other = lay_out(clips, tmp_path_factory.mktemp("two"))
     for folder in (project, other):
         (folder / "warmup.safetensors").symlink_to(whole / "warmup.safetensors")
-    undisturbed = finish("search", other, 2)
+    undisturbed = runner.finish("search", other, 2)
 
-    stop("search", project, 1, signal.SIGKILL, 2)
-    assert finish("search", project, 2) == undisturbed
+    assert runner.run("search", project, 2, POINT="update:2") == -signal.SIGKILL
+    assert runner.finish("search", project, 2) == undisturbed
 
     one, two = (
         np.array([row["logits"] for row in json.loads((at / "alpha.json").read_text())["choices"]
@@ -270,20 +184,21 @@ def test_the_control_is_the_search_with_other_labels_for_alpha(whole):
 
 def test_the_control_shuffles_alphas_labels_once_and_no_others(whole):
     """The same clips and as many of each class."""
-    before = Clips.load(whole / "subset.parquet", split="train", half="alpha").labels
-    after = before.copy()
-    search.shuffle(after, 1)
+    before = SearchClips.load(whole / "clips.parquet")
+    after = SearchClips.load(whole / "clips.parquet")
+    after.shuffle(1)
 
-    assert sorted(after) == sorted(before)
-    assert list(after) != list(before)
+    assert sorted(after.alpha.labels) == sorted(before.alpha.labels)
+    assert list(after.alpha.labels) != list(before.alpha.labels)
+    assert list(after.weights.labels) == list(before.weights.labels)
 
 
 def here(stage: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The stage's program in this process."""
     name = stage.__name__.rpartition(".")[2]
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(sys, "argv", [name, *FLAGS[name].split()])
-    for variable, value in ENVIRONMENT.items():
+    monkeypatch.setattr(sys, "argv", [name, *killing.FLAGS[name].split()])
+    for variable, value in killing.ENVIRONMENT.items():
         monkeypatch.setenv(variable, value)
     stage.main()
 

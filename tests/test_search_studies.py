@@ -15,6 +15,7 @@ from bench.ranking import kendall
 from bench.search_demo import agreement
 from bench.search_studies import MANUAL, by_hand, costs
 from bench.trial import Lab
+from support import ROOT
 from test_search_stages import ENVIRONMENT, change, clips, lay_out, whole
 
 from autox3d.core.errors import Refused
@@ -22,7 +23,6 @@ from autox3d.search.space import Space, SpaceCosts
 from autox3d.vision.arch.genotype import Genotype
 
 __all__ = ["clips", "whole"]  # fixtures
-ROOT = Path(__file__).parents[1]
 SPACES = {path.stem: Space.load(path) for path in (ROOT / "architectures").glob("space_*.yaml")}
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, get_args, get_type_hints
 import pytest
 import yaml
 from pydantic import Field
+from support import ROOT
 
 from autox3d.core import schema, settings
 from autox3d.core.errors import Refused
@@ -36,7 +37,6 @@ class Train:
     groups: tuple[Row, ...]
 
 
-ROOT = Path(__file__).parents[1]
 GOOD = "train: {batch: 8, weight_decay: 1, init: null, groups: [{kernel: t3, blocks: 2}]}"
 
 
@@ -162,7 +162,7 @@ def test_settings_have_no_alias_and_no_merge_key(tmp_path, case):
 
     assert str(refused.value) == (
         f"{path}: {fault} of YAML: through it, `dvc exp run -S` changes nothing or too much. "
-        "Write its values out in full."
+        "`autox3d upgrade` writes its values out."
     )
 
 
@@ -205,7 +205,9 @@ def test_a_key_that_a_later_version_added_is_refused_with_the_value_of_before(tm
     with pytest.raises(Refused) as refused:
         schema.load(path, Whole)
 
-    assert str(refused.value) == f"{path}: {line} to keep what earlier versions did."
+    assert str(refused.value) == (
+        f"{path}: {line}, or type `autox3d upgrade`, to keep what earlier versions did."
+    )
 
 
 def test_what_was_added_is_told_with_its_value_of_before():
@@ -314,7 +316,7 @@ def test_an_entry_that_a_table_lacks_is_a_missing_section():
     """The stage was given a file that no section of the settings is named after."""
     params = settings.load(ROOT / "params.yaml")
 
-    assert settings.named(params.scale, "scale", "s").clip == ClipSpec(
+    assert settings.named(params.scale, "scale", "s").spec == ClipSpec(
         frames=8, stride=4, crop=48, short=56
     )
     with pytest.raises(Refused) as refused:

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support import ROOT
 from support.small_training import ENVIRONMENT, STEPS, Fit
-from support.toy import ROOT, SLURM, Toy, wait_for
+from support.toy import SLURM, Toy, wait_for
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 

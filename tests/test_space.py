@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from support import ARCHITECTURES
+from support.spaces import ONE_GROUP as SMALL
 
 from autox3d.cli import parser
 from autox3d.core.errors import Refused
@@ -16,24 +18,11 @@ from autox3d.core.values import ClipSpec
 from autox3d.search.channel_sets import indices
 from autox3d.search.space import Space, SpaceCosts, within
 from autox3d.search.supernet import block_sets
-from autox3d.sizing.cost import cost
 from autox3d.sizing.scaling import thinned
+from autox3d.vision.arch.cost import cost
 from autox3d.vision.arch.genotype import Genotype
 
-ARCHITECTURES = Path(__file__).parents[1] / "architectures"
 SPACES = {name: Space.load(ARCHITECTURES / f"space_{name}.yaml") for name in ("autox3d", "demo")}
-SMALL = """\
-name: small
-input: {frames: 4, stride: 2, crop: 32, short: 32}
-stem: {channels: 8, temporal_kernel: 1}
-expansion_of: in
-block: {first: relu, second: swish, depthwise: true}
-attention: {placement: after_group, nodes: 0.25}
-head: {channels: 16, hidden: 16}
-groups:
-  - {kernel: [t1_s3, t3_s3], expansion: [1.5, 3.0], channels: [8, 16],
-     blocks: 2, stride: 2, squeeze_excite: even, attention: [none, glore]}
-"""
 
 
 def draws(space, count, seed=0):

@@ -12,7 +12,7 @@ from support import shards
 
 from autox3d.core import tables
 from autox3d.core.errors import Refused
-from autox3d.vision.clips import loader
+from autox3d.vision.clips import order
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ OPENS = """
 import pathlib, sys, time
 import numpy as np
 import torch
-from autox3d.vision.clips import loader
+from autox3d.vision.clips import order
 from autox3d.vision.clips.store import Clips
 
 def used():
@@ -125,7 +125,7 @@ def used():
 
 memory, began = used(), time.process_time()
 clips = Clips.load(pathlib.Path(sys.argv[1]), split="train")
-_, steps = loader.epoch_jobs(len(clips), 1024, 8, seed=1, epoch=3, world=(63, 64))
+_, steps = order.epoch_jobs(len(clips), 1024, 8, seed=1, epoch=3, world=(63, 64))
 seconds = time.process_time() - began
 rows = np.concatenate([job[:, 0] for step in steps for job in step])
 print(len(steps), len(rows), len(np.unique(rows)), used() - memory, seconds)
@@ -158,9 +158,9 @@ def test_kinetics_opens_in_two_seconds_and_300_megabytes(tmp_path):
 
 def test_64_processes_share_an_epoch_of_kinetics():
     """Each clip of the epoch in one of them, once; a resumed process goes on with its own."""
-    parts = [loader.epoch_jobs(240_000, 1024, 8, 1, 3, world=(rank, 64)) for rank in range(64)]
+    parts = [order.epoch_jobs(240_000, 1024, 8, 1, 3, world=(rank, 64)) for rank in range(64)]
     assert sorted(n for numbers, _ in parts for n in numbers) == list(range(128))
     rows = np.concatenate([job[:, 0] for _, steps in parts for step in steps for job in step])
     assert len(np.unique(rows)) == len(rows) == 240_000 // 1024 * 1024
-    _, resumed = loader.epoch_jobs(240_000, 1024, 8, 1, 3, world=(5, 64), start=200)
+    _, resumed = order.epoch_jobs(240_000, 1024, 8, 1, 3, world=(5, 64), start=200)
     assert np.array_equal(np.array(resumed), np.array(parts[5][1][200:]))

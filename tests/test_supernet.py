@@ -3,17 +3,15 @@
 import dataclasses
 import random
 from collections import Counter
-from pathlib import Path
 
 import pytest
 import torch
+from support import ARCHITECTURES
 
 from autox3d.search.channel_sets import Selection, indices
 from autox3d.search.space import Space
 from autox3d.search.supernet import Supernet, block_sets
-from autox3d.vision.models.network import VideoNet
-
-ARCHITECTURES = Path(__file__).parents[1] / "architectures"
+from autox3d.vision.models.network import VideoNet, set_training
 
 
 def small_input(name, frames=4, crop=32):
@@ -34,7 +32,8 @@ def draws(space, count, seed=0):
 def random_supernet(space, selection: Selection = "fair", bn_clips=2, dropout=0.0):
     """No weight left at zero, so that every branch shows in the output."""
     torch.manual_seed(0)
-    supernet = Supernet(space, 5, dropout, bn_clips, selection)
+    supernet = Supernet(space, 5, selection)
+    set_training(supernet, bn_clips=bn_clips, dropout=dropout)
     for name, parameter in supernet.named_parameters():
         if parameter.ndim == 1:
             torch.nn.init.normal_(parameter, mean=float(name.endswith("weight")), std=0.3)
@@ -49,7 +48,8 @@ def clips(space, count=4):
 
 def own_network(supernet, draw):
     """VideoNet of the genotype, made by itself, with the gathered weights loaded by name."""
-    net = VideoNet(supernet.space.genotype(draw, "own"), 5, supernet.dropout, supernet.bn_clips)
+    net = VideoNet(supernet.space.genotype(draw, "own"), 5)
+    set_training(net, bn_clips=supernet.bn_clips, dropout=supernet.dropout)
     net.load_state_dict(supernet.network(draw).state_dict())
     return net.train()
 
@@ -102,7 +102,7 @@ def test_gradients_reach_the_parts_that_a_path_uses():
     assert untouched == [] or shared[untouched].abs().sum() == 0
     taken = space.genotype(draw, "own").groups[2].kernel
     for kernel in space.groups[2].kernel:
-        found = gradient(supernet.widest, f"blocks.2.look.{kernel}.conv.weight")
+        found = gradient(supernet.widest, f"blocks.2.depthwise.{kernel}.conv.weight")
         assert (found is not None) is (kernel == taken)
 
 
@@ -188,7 +188,7 @@ def test_dropout_is_off_in_evaluation_and_batch_statistics_are_not():
         quiet, again = supernet.eval()(x, draw), supernet(x, draw)
         noisy = supernet.train()(x, draw)
         own = own_network(supernet, draw)
-        own.head.dropout = 0.0
+        set_training(own, bn_clips=supernet.bn_clips)
         same = own(x)
 
     assert torch.equal(quiet, again)

@@ -11,6 +11,7 @@ from collections import Counter
 
 import pytest
 import torch
+from support.spaces import THREE_WIDTHS as SMALL
 from test_supernet import draws, small_input
 
 from autox3d.search.space import Space
@@ -21,9 +22,9 @@ ROWS_AND_COLUMNS = {
     "expand.conv.weight": "NI",
     "expand.norm.weight": "N",
     "expand.norm.bias": "N",
-    "look.conv.weight": "N",
-    "look.norm.weight": "N",
-    "look.norm.bias": "N",
+    "depthwise.conv.weight": "N",
+    "depthwise.norm.weight": "N",
+    "depthwise.norm.bias": "N",
     "gate.squeeze.weight": "EN",
     "gate.squeeze.bias": "E",
     "gate.excite.weight": "NE",
@@ -55,7 +56,7 @@ ROWS_AND_COLUMNS = {
 
 def telling(space, selection):
     """A supernet whose weights are row * BASE + column, or their row alone where they have one."""
-    supernet = Supernet(space, 5, 0.0, 2, selection)
+    supernet = Supernet(space, 5, selection)
     with torch.no_grad():
         for name, weight in supernet.widest.named_parameters():
             count = weight.shape[0]
@@ -63,7 +64,7 @@ def telling(space, selection):
             if weight.ndim > 1:
                 columns = torch.arange(weight.shape[1]).view(1, -1, *[1] * (weight.ndim - 2))
                 rows = BASE * rows + columns
-            elif ".look." in name:  # which type's norm: their shapes do not tell
+            elif ".depthwise." in name:  # which type's norm: their shapes do not tell
                 block, kernel = int(name.split(".")[1]), name.split(".")[3]
                 group = supernet.space.groups[block_group(space, block)]
                 rows = rows + BASE * group.kernel.index(kernel)
@@ -143,7 +144,7 @@ def test_every_layer_is_cut_where_the_paper_says(selection):
             for name, weight in parts:
                 letters = ROWS_AND_COLUMNS[name]
                 rows, columns = told(weight)
-                if name.startswith("look.norm"):
+                if name.startswith("depthwise.norm"):
                     assert {value // BASE for value in rows} == {typed}
                     rows = [value % BASE for value in rows]
                 assert rows == expected[letters[0]], name
@@ -178,20 +179,6 @@ def test_what_a_block_reads_is_what_the_one_before_wrote(name, selection):
                 assert told(weights["shortcut.conv.weight"]) == (after, before)
             before = after
         assert told(net.head.get_parameter("conv.conv.weight"))[1] == before
-
-
-SMALL = """\
-name: small
-input: {frames: 4, stride: 2, crop: 32, short: 32}
-stem: {channels: 8, temporal_kernel: 1}
-expansion_of: in
-block: {first: relu, second: swish, depthwise: true}
-attention: {placement: after_group, nodes: 0.25}
-head: {channels: 16, hidden: 16}
-groups:
-  - {kernel: [t1_s3], expansion: [1.5, 3.0], channels: [4, 8, 12],
-     blocks: 2, stride: 2, squeeze_excite: none, attention: [none, UNIT]}
-"""
 
 
 def small(folder, unit, draw):
@@ -254,7 +241,7 @@ USED = {  # by stage, then the expansions: FACTS of the lists, and prefixes
 def test_use_counts_are_those_of_the_selection(selection):
     """Over the candidates of a choice, all else fixed: of parts of channels, and of expansions."""
     space = small_input("autox3d")
-    supernet = Supernet(space, 5, 0.0, 2, selection)
+    supernet = Supernet(space, 5, selection)
     first = dict.fromkeys(range(len(space.choices)), 0)
     last = list(itertools.accumulate(group.blocks for group in space.groups))
     stages = [group.stride == 2 for group in space.groups]

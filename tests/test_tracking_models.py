@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.mlflow_server import Server, replay
-from support.small_training import GENOTYPE
+from support.spaces import PLAIN
 
 from autox3d.runtime import tracking
 from autox3d.runtime.tracking import SPOOL
@@ -20,9 +20,9 @@ from autox3d.vision.models.network import VideoNet
 
 def trained(folder: Path, attempt: int) -> Path:
     """A network's folder, as stage `train` writes it."""
-    (folder / "genotype.yaml").write_text(GENOTYPE)
+    (folder / "genotype.yaml").write_text(PLAIN)
     genotype = Genotype.load(folder / "genotype.yaml")
-    net = VideoNet(genotype, classes=2, dropout=0.0, bn_clips=2)
+    net = VideoNet(genotype, classes=2)
     weights.save(folder / "data/weights/s", net, genotype, ["left", "right"], {"attempt": attempt})
     return folder / "data/weights/s"
 

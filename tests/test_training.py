@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from autox3d.training.loop import NotFinite, Recipe, State, chunk_seed, fit
-from autox3d.vision.clips.augment_policy import Operations
+from autox3d.training.loop import NotFinite, Schedule, State, chunk_seed, train_steps
+from autox3d.vision.clips.loader import Batch
 from autox3d.vision.clips.normalise import normalise
 from autox3d.vision.learning.schedule import cosine, scaled_rate, sgd
-from autox3d.vision.learning.statistics import settle
-from autox3d.vision.tasks import metrics
+from autox3d.vision.learning.statistics import recalibrate_batch_norm
+from autox3d.vision.tasks.classify import TASK
 
 
 def test_the_rate_rises_linearly_and_falls_as_half_a_cosine():
@@ -64,22 +63,25 @@ def test_accuracy_by_hand():
         ]
     )
 
-    found = metrics.accuracy(scores, np.array([0, 1, 5, -1]))
+    labels = np.array([0, 1, 5, -1])
 
-    assert (found.top1, found.top5) == (pytest.approx(2 / 3), 1.0)
-    np.testing.assert_array_equal(found.per_class, [1, 1, np.nan, np.nan, np.nan, 0])
+    measured = TASK.measure(scores, labels)
+    assert list(measured) == [metric.name for metric in TASK.metrics]
+    assert measured == {"top1": pytest.approx(2 / 3), "top5": 1.0, "mean": pytest.approx(5 / 6)}
+    by_class = TASK.by_class(scores, labels)
+    np.testing.assert_array_equal(by_class, [1, 1, np.nan, np.nan, np.nan, 0])
 
 
 def test_equal_scores_go_to_the_lower_class():
     """A network that says nothing gets the share of class 0, not a share of luck."""
-    found = metrics.accuracy(np.zeros((4, 8)), np.array([0, 1, 2, 7]))
+    measured = TASK.measure(np.zeros((4, 8)), np.array([0, 1, 2, 7]))
 
-    assert (found.top1, found.top5) == (0.25, 0.75)
+    assert (measured["top1"], measured["top5"]) == (0.25, 0.75)
 
 
 def test_no_label_no_accuracy():
     """A test split without labels has scores, but no accuracy."""
-    assert np.isnan(metrics.accuracy(np.ones((2, 3)), np.array([-1, -1])).top1)
+    assert np.isnan(list(TASK.measure(np.ones((2, 3)), np.array([-1, -1])).values())).all()
 
 
 def test_pixels_are_normalised_once():
@@ -93,11 +95,8 @@ def test_pixels_are_normalised_once():
     assert found.is_contiguous(memory_format=torch.channels_last_3d)
 
 
-class Batch(NamedTuple):
-    clips: Tensor
-    labels: Tensor
-    chunks: Tensor
-    operations: Sequence[Operations] = ()
+def made_batch(clips: Tensor, labels: Tensor, chunks: Tensor) -> Batch:
+    return Batch(clips, labels, torch.arange(len(labels)), chunks, [()] * len(labels))
 
 
 def batches(epoch: int, start: int):
@@ -107,18 +106,23 @@ def batches(epoch: int, start: int):
         labels = torch.randint(0, 2, (8,), generator=generator)
         noise = torch.randint(0, 100, (8, 2, 4, 4, 3), generator=generator)
         clips = (noise + 120 * labels[:, None, None, None, None]).to(torch.uint8)
-        yield Batch(clips, labels, torch.arange(2))
+        yield made_batch(clips, labels, torch.arange(2))
 
 
 def new_state() -> State:
     torch.manual_seed(0)
     net = nn.Sequential(
-        nn.Conv3d(3, 4, 1), nn.BatchNorm3d(4), nn.Dropout(0.5), nn.Flatten(), nn.Linear(128, 2)
+        nn.Conv3d(3, 4, 1),
+        nn.BatchNorm3d(4),
+        nn.Dropout(0.5),
+        nn.Flatten(),
+        nn.Linear(128, 2),
+        nn.Unflatten(1, (1, 2)),  # one position
     )
     return State(net, sgd(net, 0.9, 5e-5))
 
 
-RECIPE = Recipe(seed=1, epochs=2, steps=3, warmup=1, peak=0.1, batch=8, chunk=4)
+SCHEDULE = Schedule(seed=1, epochs=2, steps=3, warmup=1, peak=0.1, batch=8, chunk=4)
 
 
 class World:
@@ -136,8 +140,8 @@ ALONE = World(1, lambda tensors: None)
 
 def test_training_learns():
     """The loss of a task that can be learned falls."""
-    recipe = RECIPE._replace(epochs=15, peak=0.01)
-    steps = list(fit(new_state(), recipe, batches, ALONE))
+    schedule = SCHEDULE._replace(epochs=15, peak=0.01)
+    steps = list(train_steps(new_state(), TASK, schedule, batches, ALONE))
 
     assert len(steps) == 45
     assert np.mean([s.loss for s in steps[-6:]]) < 0.5 * np.mean([s.loss for s in steps[:3]])
@@ -147,14 +151,14 @@ def test_training_learns():
 def test_a_run_goes_on_from_any_step_to_the_same_bits(stop):
     """Saved after any step and loaded into a new state: weights, momentum, BN, dropout, sums."""
     whole = new_state()
-    wanted = list(fit(whole, RECIPE, batches, ALONE))
+    wanted = list(train_steps(whole, TASK, SCHEDULE, batches, ALONE))
 
     first = new_state()
-    steps = fit(first, RECIPE, batches, ALONE)
+    steps = train_steps(first, TASK, SCHEDULE, batches, ALONE)
     head = [next(steps) for _ in range(stop)]
     second = new_state()
     second.load_state_dict(first.state_dict())
-    tail = list(fit(second, RECIPE, batches, ALONE))
+    tail = list(train_steps(second, TASK, SCHEDULE, batches, ALONE))
 
     assert head + tail == wanted
     for name, value in whole.net.state_dict().items():
@@ -164,7 +168,7 @@ def test_a_run_goes_on_from_any_step_to_the_same_bits(stop):
 def test_two_halves_of_a_step_are_the_step():
     """Processes that share a step's chunks and sum their gradients get what one process gets."""
     whole = new_state()
-    one = next(iter(fit(whole, RECIPE, batches, ALONE)))
+    one = next(iter(train_steps(whole, TASK, SCHEDULE, batches, ALONE)))
 
     shares = [[], []]
 
@@ -172,13 +176,14 @@ def test_two_halves_of_a_step_are_the_step():
         def only(epoch: int, start: int):
             for batch in batches(epoch, start):
                 mine = slice(4 * rank, 4 * rank + 4)
-                yield Batch(batch.clips[mine], batch.labels[mine], batch.chunks[rank : rank + 1])
+                chunks = batch.chunks[rank : rank + 1]
+                yield made_batch(batch.clips[mine], batch.labels[mine], chunks)
 
         return only
 
     for rank in (0, 1):
         keep = World(2, lambda tensors, to=shares[rank]: to.extend(t.clone() for t in tensors))
-        next(iter(fit(new_state(), RECIPE, half(rank), keep)))
+        next(iter(train_steps(new_state(), TASK, SCHEDULE, half(rank), keep)))
     sums = [a + b for a, b in zip(*shares, strict=True)]
 
     def take(tensors: list[Tensor]) -> None:
@@ -186,9 +191,9 @@ def test_two_halves_of_a_step_are_the_step():
             tensor.copy_(total)
 
     other = new_state()
-    two = next(iter(fit(other, RECIPE, half(0), World(2, take))))
+    two = next(iter(train_steps(other, TASK, SCHEDULE, half(0), World(2, take))))
 
-    assert (one.loss, one.hits) == (pytest.approx(two.loss, rel=1e-12), two.hits)
+    assert (one.loss, one.correct) == (pytest.approx(two.loss, rel=1e-12), two.correct)
     theirs = other.net.state_dict()
     for name, ours in whole.net.state_dict().items():  # running statistics are among them
         torch.testing.assert_close(ours, theirs[name], rtol=1e-6, atol=1e-7)
@@ -214,7 +219,7 @@ def test_a_loss_that_is_not_finite_stops_the_run():
 
     state.net[4].register_forward_hook(spoil_the_second)  # type: ignore[index]
     with pytest.raises(NotFinite, match="the loss of step 0 is nan") as raised:
-        next(iter(fit(state, RECIPE, batches, ALONE)))
+        next(iter(train_steps(state, TASK, SCHEDULE, batches, ALONE)))
 
     assert raised.value.chunks == [1]
     for old, new in zip(before, state.net.parameters(), strict=True):
@@ -228,7 +233,7 @@ def test_a_gradient_that_is_not_finite_stops_the_run():
     state.net[0].bias.register_hook(lambda grad: grad * float("inf"))  # type: ignore[index]
 
     with pytest.raises(NotFinite, match=r"^the gradient of step 0 is not finite$"):
-        next(iter(fit(state, RECIPE, batches, ALONE)))
+        next(iter(train_steps(state, TASK, SCHEDULE, batches, ALONE)))
 
     for old, new in zip(before, state.net.parameters(), strict=True):
         assert torch.equal(old, new)
@@ -243,7 +248,7 @@ def chunk_list(batch: Batch) -> list[tuple[int, Tensor, Tensor]]:
 def test_precise_statistics_are_those_of_all_clips():
     """Against a sum over every pixel in float64, up to n / (n - 1) within a chunk."""
     norm = nn.BatchNorm3d(3)
-    settle(nn.Sequential(norm), map(chunk_list, batches(0, 0)), 2, ALONE.sum_)
+    recalibrate_batch_norm(nn.Sequential(norm), map(chunk_list, batches(0, 0)), 2, ALONE.sum_)
 
     pixels = torch.cat([normalise(batch.clips).double() for batch in batches(0, 0)])
     found = norm.state_dict()
@@ -258,7 +263,7 @@ def test_precise_statistics_are_the_same_bits_for_any_number_of_processes():
 
     def settled(share: slice, take: Callable[[list[Tensor]], None]) -> dict[str, Tensor]:
         net = new_state().net
-        settle(net, (chunk_list(batch)[share] for batch in batches(0, 0)), 2, take)
+        recalibrate_batch_norm(net, (chunk_list(batch)[share] for batch in batches(0, 0)), 2, take)
         return net.state_dict()
 
     first: list[Tensor] = []

@@ -139,28 +139,19 @@ def test_an_interrupted_run_leaves_nothing_under_a_final_name(raw, tmp_path, sto
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0.parquet", "0.tar"]
 
 
-def test_a_full_disk_is_no_fault_of_the_video(raw, tmp_path):
+def test_a_full_disk_is_no_fault_of_the_video(raw, small_disk, tmp_path):
     """The stage stops in one line, and leaves no half of a shard."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=20k", "tmpfs", str(disk)]
-    if subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("a small disk needs the right to mount one")
-    try:
-        shards.listing(raw, tmp_path / "list.parquet", NAMES)
-        (tmp_path / "params.yaml").write_bytes(shards.PARAMS.read_bytes())
-        command = [sys.executable, "-m", "autox3d.stages.transcode", "--list", "list.parquet"]
-        command += ["--shard", "disk/0.tar", "--index", "disk/0.parquet"]
-        environment = os.environ | {"AUTOX3D_RAW": str(raw)}
-        ended = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True
-        )
-        assert ended.returncode == 1
-        assert "no space left on device. Free some space and run again." in ended.stderr
-        assert "Traceback" not in ended.stderr
-        assert list(disk.iterdir()) == []
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
+    disk = small_disk(20)
+    shards.listing(raw, tmp_path / "list.parquet", NAMES)
+    (tmp_path / "params.yaml").write_bytes(shards.PARAMS.read_bytes())
+    command = [sys.executable, "-m", "autox3d.stages.transcode", "--list", "list.parquet"]
+    command += ["--shard", "disk/0.tar", "--index", "disk/0.parquet"]
+    environment = os.environ | {"AUTOX3D_RAW": str(raw)}
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert "no space left on device. Free some space and run again." in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert list(disk.iterdir()) == []
 
 
 def test_a_clip_needs_few_packets(ten_seconds):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from support import ARCHITECTURES
 
 from autox3d.core.errors import Refused
 from autox3d.core.values import ClipSpec
@@ -18,7 +19,6 @@ from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.models import weights
 from autox3d.vision.models.network import VideoNet
 
-ARCHITECTURES = Path(__file__).parents[1] / "architectures"
 CLASSES = ["bowling", "crème brûlée", "yoga"]
 
 
@@ -33,7 +33,7 @@ def genotype() -> Genotype:
 @pytest.fixture
 def folder(genotype, tmp_path) -> Path:
     """A network after a step of training, saved."""
-    net = VideoNet(genotype, len(CLASSES), dropout=0.5, bn_clips=8)
+    net = VideoNet(genotype, len(CLASSES))
     net(torch.randn(2, 3, 4, 32, 32))
     weights.save(tmp_path / "net", net, genotype, CLASSES, {"seed": 1})
     return tmp_path / "net"
@@ -41,7 +41,7 @@ def folder(genotype, tmp_path) -> Path:
 
 def test_a_loaded_network_is_the_saved_one(genotype, tmp_path):
     """Every tensor to the last bit, running statistics too; ready for evaluation."""
-    net = VideoNet(genotype, len(CLASSES), dropout=0.5, bn_clips=8)
+    net = VideoNet(genotype, len(CLASSES))
     net(torch.randn(2, 3, 4, 32, 32))
     weights.save(tmp_path / "net", net, genotype, CLASSES, {"seed": 1})
 
@@ -72,7 +72,7 @@ def test_the_folder_says_how_to_use_it(folder):
 def test_saving_again_replaces_the_folder_whole(folder, genotype):
     """Nothing of the old one is left, and nothing stands beside."""
     (folder / "stray").touch()
-    net = VideoNet(genotype, len(CLASSES), dropout=0.5, bn_clips=8)
+    net = VideoNet(genotype, len(CLASSES))
     weights.save(folder, net, genotype, CLASSES, {})
 
     assert {path.name for path in folder.iterdir()} == {
@@ -86,7 +86,7 @@ def test_saving_again_replaces_the_folder_whole(folder, genotype):
 
 def test_a_failed_save_leaves_the_old_folder(folder, genotype):
     """The new one takes its name last."""
-    net = VideoNet(genotype, len(CLASSES), dropout=0.5, bn_clips=8)
+    net = VideoNet(genotype, len(CLASSES))
     with pytest.raises(TypeError):
         weights.save(folder, net, genotype, CLASSES, {"not JSON": object()})
 
@@ -96,7 +96,7 @@ def test_a_failed_save_leaves_the_old_folder(folder, genotype):
 
 def test_fine_tuning_starts_from_all_but_the_last_layer(folder, genotype):
     """With other classes the last layer is new, and is named; nothing else is left out."""
-    net = VideoNet(genotype, 9, dropout=0.5, bn_clips=8)
+    net = VideoNet(genotype, 9)
     new = net.head.classify.weight.clone()
 
     left_out = weights.initialise(net, folder)
@@ -110,7 +110,7 @@ def test_fine_tuning_starts_from_all_but_the_last_layer(folder, genotype):
 
 def test_fine_tuning_with_as_many_classes_starts_from_everything(folder, genotype):
     """Nothing is left out."""
-    net = VideoNet(genotype, len(CLASSES), dropout=0.5, bn_clips=8)
+    net = VideoNet(genotype, len(CLASSES))
 
     assert weights.initialise(net, folder) == []
 
@@ -131,7 +131,7 @@ def front(folder: Path) -> dict:
 
 def test_the_card_says_what_the_network_is(genotype, tmp_path):
     """Licence, classes, sizes, normalisation, metrics and settings, to programs and to people."""
-    net = VideoNet(genotype, len(CLASSES), dropout=0.5, bn_clips=8)
+    net = VideoNet(genotype, len(CLASSES))
     how = {"data": "36a526e2", "params": {"seed": 1, "weight_decay": 5e-5}}
     weights.save(tmp_path / "net", net, genotype, CLASSES, how, {"val_top1": 0.75})
 

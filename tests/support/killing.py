@@ -31,47 +31,30 @@ import yaml
 
 from autox3d.core import tables
 from autox3d.core.tables import HALVES
-from autox3d.vision.clips.loader import epoch_order
+from autox3d.vision.clips.order import epoch_order
 from autox3d.vision.clips.store import Clips
-from support import shards
+from support import ROOT, shards
+from support.spaces import GENOTYPE, SPACE
 
-ROOT = Path(__file__).parents[2]
-INPUT = "input: {frames: 4, stride: 2, crop: 32, short: 32}\n"
-BLOCK = """\
-stem: {channels: 8, temporal_kernel: 1}
-expansion_of: in
-block: {first: relu, second: swish, depthwise: true}
-attention: {placement: after_group, nodes: 0.25}
-head: {channels: 16, hidden: 16}
-groups:
-"""
-GENOTYPE = f"""\
-name: s
-{INPUT}{BLOCK}\
-  - {{kernel: t3_s3, expansion: 1.5, channels: 8, blocks: 2, stride: 2, squeeze_excite: even,
-     attention: glore}}
-"""
-SPACE = f"""\
-name: tiny
-{INPUT}{BLOCK}\
-  - {{kernel: [t1_s3, t3_s3], expansion: [1.5, 3.0], channels: [8, 16],
-     blocks: 1, stride: 2, squeeze_excite: even, attention: [none, glore]}}
-  - {{kernel: [t1_s3, t5_s3], expansion: [1.5], channels: [8, 16],
-     blocks: 2, stride: 1, squeeze_excite: even, attention: [none]}}
-"""
 FLAGS = {
-    "train": "--genotype s.yaml --clips clips.parquet --weights weights "
+    "train": "--network s --genotype s.yaml --clips clips.parquet --weights weights "
     "--curve curve.csv --made made.json",
     "warmup": "--space space.yaml --clips clips.parquet --weights warmup.safetensors "
     "--curve warmup.csv --made warmup_made.json",
     "search": "--space space.yaml --clips clips.parquet --init warmup.safetensors "
     "--weights search.safetensors --alpha alpha.json --steps steps.parquet "
     "--trace trace.csv --made search_made.json",
+    "control": "--space space.yaml --clips clips.parquet --init warmup.safetensors "
+    "--alpha control/alpha.json --trace control/trace.csv --made control/made.json",
+    "derive": "--space space.yaml --clips clips.parquet --alpha alpha.json "
+    "--weights search.safetensors --genotype found.yaml --report derive.json",
 }
 MADE = {
     "train": ["weights/weights.safetensors", "weights/model.json", "curve.csv"],
     "warmup": ["warmup.safetensors", "warmup.csv"],
     "search": ["search.safetensors", "alpha.json", "steps.parquet", "trace.csv"],
+    "control": ["control/alpha.json", "control/trace.csv"],
+    "derive": ["found.yaml", "derive.json"],
 }
 ENVIRONMENT = {
     "AUTOX3D_TRACKING": "off",
@@ -82,19 +65,14 @@ ENVIRONMENT = {
 PROGRAMS = [f"autox3d.stages.{stage}" for stage in (*FLAGS, "evaluate")]
 
 
-@functools.cache
-def make_clips(root: Path) -> Path:
-    """A folder with clips.parquet: 16 videos for training in two halves of 8, 8 for validation."""
-    Runner()  # the first to start a fork server decides what that one imports; transcoding would
-    folder = root / "killing"
-    folder.mkdir()
+def make_clips(folder: Path) -> None:
+    """clips.parquet in it: 16 videos for training in two halves of 8, 8 for validation."""
     table = tables.read_table(shards.make(folder, 24))
     classes = tables.read_classes(folder / "clips.parquet")
     number = np.arange(len(table))
     table["split"] = np.where(number < 16, "train", "val")
     table["half"] = np.where(number % 2, "weights", "alpha")
     tables.write_table(table, folder / "clips.parquet", classes)
-    return folder
 
 
 def lay_out(clips: Path, folder: Path) -> Path:
@@ -120,7 +98,9 @@ def lay_out(clips: Path, folder: Path) -> Path:
 def digests(folder: Path, stage: str) -> dict[str, str]:
     """SHA-256 of what a stage made, and of the whole state in its last and best checkpoints."""
     found = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in MADE[stage]}
-    kept = next(folder.glob(f"checkpoints/{stage}-*"))
+    kept = next(folder.glob(f"checkpoints/{stage}-*"), None)
+    if kept is None:  # `derive` has none
+        return found
     for path in (max(kept.glob("step-*.ckpt")), *kept.glob("best.ckpt")):
         found[path.name] = _digest(read(path)["state"])
     return found
@@ -180,7 +160,8 @@ class Runner:
 
     def __init__(self) -> None:
         self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload([__name__, *PROGRAMS])
+        # torch.optim imports torch._dynamo with its first optimizer: a second of each run
+        self.context.set_forkserver_preload([__name__, "torch._dynamo", *PROGRAMS])
         with pytest.MonkeyPatch.context() as patch:  # Python 3.11 does not tell it sys.path
             patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
             for name, value in ENVIRONMENT.items():  # some are read when a module is imported
@@ -253,10 +234,10 @@ KINDS: dict[str, list[tuple[str, str]]] = {
     "backward": [("torch.Tensor", "backward"), ("torch.autograd", "grad")],
     "update": [("torch.optim.SGD", "step")],
     "alpha": [("torch.optim.Adam", "step")],
-    "turn": [("autox3d.vision.clips.loader", "epoch_order")],
+    "turn": [("autox3d.vision.clips.order", "epoch_order")],
     "score": [("autox3d.vision.learning.scoring", "scores")],
-    "settle": [("autox3d.vision.learning.statistics", "settle")],
-    "measured": [("autox3d.vision.tasks.metrics", "accuracy")],
+    "settle": [("autox3d.vision.learning.statistics", "recalibrate_batch_norm")],
+    "measured": [("autox3d.training.run.Training", "_validate")],
     "half": [("autox3d.runtime.checkpoint", "_write")],
     "synced": [("os", "fsync")],
     "linked": [("autox3d.runtime.checkpoint", "_link")],

@@ -93,6 +93,7 @@ def _data(results: Path, classes: Sequence[str]) -> None:
     ]
     found = _counts(736, missing=1, refused=3) | {
         "classes": len(classes),
+        "encoders": ["n9.0.2"],
         "refused_by_reason": {"empty": 1, "not_a_video": 1, "truncated": 1},
         "by_split": {
             "test": _counts(128, refused=1),
@@ -135,9 +136,11 @@ def _search(results: Path, random: np.random.Generator) -> None:
         for column, (candidates, best) in columns.items():
             history = [_softmax(len(candidates), best, epoch * group / 20) for epoch in range(24)]
             choice = {"group": group, "column": column, "candidates": candidates}
+            choice["logits"] = [float(number == best) for number in range(len(candidates))]
             choices.append(choice | {"probabilities": history})
-    write_json(results / "search/alpha.json", {"choices": choices})
-    write_json(results / "control/alpha.json", {"choices": choices})
+    alpha = {"space": "demo", "choices": choices}
+    write_json(results / "search/alpha.json", alpha)
+    write_json(results / "control/alpha.json", alpha)
     networks = [
         {
             "gmacs": 0.0118,
@@ -148,7 +151,13 @@ def _search(results: Path, random: np.random.Generator) -> None:
         for _ in range(3)
     ]
     derived = {"space": "demo", "networks": "1e+06", "target_gmacs": 0.012}
-    derived |= {"found": networks[0], "runners_up": networks[1:]}
+    decided = {
+        "group": 1,
+        "column": "channels",
+        "taken": 24,
+        "probabilities": {"16": 0.25, "24": 0.75},
+    }
+    derived |= {"found": networks[0] | {"choices": [decided]}, "runners_up": networks[1:]}
     write_json(results / "derive/derive.json", derived)
 
 
@@ -205,8 +214,11 @@ def _top(top1: float) -> dict[str, float]:
 def _latency(results: Path, name: str) -> None:
     median = 0.05 * (1 + list(NETWORKS).index(name))
     spread = {"median": median, "low": 0.9 * median, "high": 1.2 * median}
-    found = {"net": name, "device": "x86_64 CPU, threads: 2", "dtype": "float32", "views": 30}
-    write_json(results / f"latency/{name}.json", found | {"batched": spread, "one_by_one": spread})
+    found = {"commit": "60d6fd0a1b", "device": "x86_64 CPU, threads: 2", "processes": 1}
+    found |= {"hours": 0.0005, "torch": "2.13.0", "python": "3.11.2"}
+    found |= {"net": name, "views": 30, "frames": 8, "side": 56, "dtype": "float32", "repeats": 10}
+    found |= {"batched": spread, "one_by_one": spread, "peak_mb": 379.9}
+    write_json(results / f"latency/{name}.json", found)
 
 
 def _explain(results: Path, classes: Sequence[str]) -> None:

@@ -11,9 +11,9 @@ from autox3d.core import settings, tables
 from autox3d.core.values import Encoding
 from autox3d.ingest.transcode import transcode
 from autox3d.vision.clips.store import Clips
-from support import corpus
+from support import ROOT, corpus
 
-PARAMS = Path(__file__).parents[2] / "params.yaml"
+PARAMS = ROOT / "params.yaml"
 CLASSES = ("left", "right", "up")
 SIZES = ("128x96", "96x128", "160x90", "72x72")
 

@@ -10,27 +10,16 @@ from pathlib import Path
 
 import yaml
 
-from support import shards
-from support.toy import JOB, ROOT, Toy
+from support import ROOT, shards
+from support.spaces import PLAIN
+from support.toy import JOB, Toy
 
-GENOTYPE = """\
-name: s
-input: {frames: 4, stride: 2, crop: 32, short: 32}
-stem: {channels: 8, temporal_kernel: 1}
-expansion_of: in
-block: {first: relu, second: swish, depthwise: true}
-attention: {placement: after_group, nodes: 0.25}
-groups:
-  - {kernel: t3_s3, expansion: 1.5, channels: 8, blocks: 2, stride: 2, squeeze_excite: even,
-     attention: none}
-head: {channels: 16, hidden: 16}
-"""
 ENTRY = """\
   fit:
     wdir: fit
     cmd: >-
-      exec python -m autox3d.runtime.launch train --genotype s.yaml --clips clips.parquet
-      --weights weights --curve curve.csv --made made.json
+      exec python -m autox3d.runtime.launch train --network s --genotype s.yaml
+      --clips clips.parquet --weights weights --curve curve.csv --made made.json
     deps: [s.yaml, clips.parquet]
     params: [train.s]
     outs: [weights]
@@ -68,7 +57,7 @@ class Fit:
         shards.make(fit.root)
         (fit.root / "data").mkdir()
         (fit.root / "shards").rename(fit.root / "data/shards")
-        (fit.root / "s.yaml").write_text(GENOTYPE)
+        (fit.root / "s.yaml").write_text(PLAIN)
         params = yaml.safe_load((ROOT / "params.yaml").read_text())
         params["train"]["s"] |= {"epochs": epochs, "batch": 4, "bn_clips": 2, "sampling": SAMPLING}
         (fit.root / "params.yaml").write_text(yaml.safe_dump(params))

@@ -21,7 +21,8 @@ from typing import Any
 
 import yaml
 
-ROOT = Path(__file__).parents[2]
+from support import ROOT
+
 BIN = Path(sys.executable).parent
 PARAMS = {"list": {"n": 4}, "shard": {"pixels": 1}, "train": {"epochs": 1}, "test": {"views": 1}}
 ALL = ["list", "shard@0", "shard@1", "train", "test"]

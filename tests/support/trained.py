@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import nn
 
@@ -11,8 +9,8 @@ from autox3d.core.values import ClipSpec
 from autox3d.sizing.scaling import thinned
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.models.network import VideoNet, open_branches
+from support import ARCHITECTURES
 
-ARCHITECTURES = Path(__file__).parents[2] / "architectures"
 CLASSES = ["bowling", "crème brûlée", "yoga", "zorbing", "archery", "knitting"]
 
 
@@ -26,7 +24,7 @@ def trained(name: str = "autox3d_s") -> tuple[VideoNet, Genotype, list[str]]:
 
 def ready(genotype: Genotype) -> VideoNet:
     """A network of the genotype whose scores differ from clip to clip."""
-    net = VideoNet(genotype, len(CLASSES), dropout=0.0, bn_clips=8)
+    net = VideoNet(genotype, len(CLASSES))
     open_branches(net, 0.5)
     nn.init.normal_(net.head.classify.weight, std=0.5)
     clip = genotype.input

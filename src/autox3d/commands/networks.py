@@ -10,8 +10,8 @@ from pathlib import Path
 from autox3d.commands.parser import Commands, positive
 from autox3d.core.errors import Refused
 from autox3d.core.values import ClipSpec
-from autox3d.sizing.cost import Cost, cost
 from autox3d.sizing.scaling import scaled
+from autox3d.vision.arch.cost import Cost, cost
 from autox3d.vision.arch.genotype import Genotype
 
 Row = tuple[str, ...]

@@ -157,7 +157,7 @@ def refuse_aliases(text: str, path: Path) -> None:
             continue
         raise Refused(
             f"{path}: '{name}' (line {token.start_mark.line + 1}) is {what} of YAML: through it, "
-            "`dvc exp run -S` changes nothing or too much. Write its values out in full."
+            "`dvc exp run -S` changes nothing or too much. `autox3d upgrade` writes its values out."
         )
 
 
@@ -233,7 +233,7 @@ def _value_of_before(kind: Any, loc: tuple[int | str, ...]) -> str:
     if name not in before:
         return ""
     value = dump(before[str(name)]).removesuffix("...\n").strip()
-    return f" Write {value} there to keep what earlier versions did."
+    return f" Write {value} there, or type `autox3d upgrade`, to keep what earlier versions did."
 
 
 def _wanted(fault: Any) -> str:

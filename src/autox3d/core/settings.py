@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from autox3d.core import schema
 from autox3d.core.errors import Refused
-from autox3d.core.schema import Added, table
+from autox3d.core.schema import Added, optional_section, table
 from autox3d.core.values import ClipSpec, Count, Encoding, Positive, Rate, Sampling, Share, Whole
 
 T = TypeVar("T")
 PARAMS = Path("params.yaml")
+STUDIED = ("supernet", "warmup", "search", "control", "derive", "train")  # a study may change them
 
 
 @table
@@ -197,7 +199,7 @@ class Scale:
     depth: Positive  # times the blocks of each stage
 
     @property
-    def clip(self) -> ClipSpec:
+    def spec(self) -> ClipSpec:
         """The clips of a network of this size."""
         return ClipSpec(frames=self.frames, stride=self.stride, crop=self.crop, short=self.short)
 
@@ -210,6 +212,21 @@ class Baseline:
     width: Positive  # times the channels
     depth: Positive  # times the blocks of each stage
     temporal: bool  # false: every kernel one frame long
+
+
+@table
+class Study:
+    """A study of the search: many searches and trainings that differ in one thing.
+
+    Its kind decides which of the settings it uses; those that it does not use are empty, 0 or null.
+    """
+
+    kind: str  # a file of src/autox3d/studies: attention, beta, channels, random_networks, ...
+    space: str  # file of the candidates, in place of `supernet.space`
+    values: tuple[float, ...]  # what differs: weights of the cost, shares of the way, seeds
+    networks: Whole  # random ones
+    train: str | None  # the entry of `train` by which networks are trained, for their accuracy
+    overrides: dict[str, dict[str, Any]]  # other settings for this study alone, by section
 
 
 @table
@@ -230,6 +247,7 @@ class Params:
     evaluate: Evaluate
     latency: Latency
     explain: Explain
+    studies: dict[str, Study] = optional_section()
 
 
 def load(path: Path = PARAMS) -> Params:
@@ -257,3 +275,38 @@ def named(table: Mapping[str, T], section: str, name: str, path: Path = PARAMS) 
     if name not in table:
         raise Refused(f"{path}: missing section '{section}.{name}'.")
     return table[name]
+
+
+def for_study(params: Params, name: str, path: Path = PARAMS) -> Params:
+    """The settings with the space and the overrides of the study `name`, checked as the file is.
+
+    Raises:
+        Refused: there is no such study; or an override names what is not there, or is ill-typed.
+    """
+    study = named(params.studies, "studies", name, path)
+    place = f"studies.{name}.overrides"
+    for section in study.overrides:
+        if section not in STUDIED:
+            raise Refused(
+                f"{path}: unknown '{place}.{section}'. A study can change: {', '.join(STUDIED)}."
+            )
+    changes = {section: study.overrides.get(section, {}) for section in STUDIED}
+    if "space" in changes["supernet"]:
+        raise Refused(
+            f"{path}: '{place}.supernet.space' is another setting. Use 'studies.{name}.space'."
+        )
+    changed = _merged(asdict(params), changes)
+    changed["supernet"]["space"] = study.space
+    return schema.check(changed, Params, path, place)
+
+
+def _merged(content: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The content, save the keys of the changes; tables are merged key by key."""
+    found = dict(content)
+    for key, value in changes.items():
+        inner = found.get(key)
+        if isinstance(inner, dict) and isinstance(value, Mapping):
+            found[key] = _merged(inner, value)
+        else:
+            found[key] = value
+    return found

@@ -12,16 +12,26 @@ import pyarrow.parquet as pq
 
 from autox3d.core import atomic
 from autox3d.core.errors import Refused
+from autox3d.core.names import check_format
 
 HALVES = ("weights", "alpha")  # of the training clips of a search: what is learned on each
 CLASSES = b"classes"  # schema metadata: JSON list of names, label index -> name
+TASK = b"task"  # schema metadata: what the labels are for; left out for the first task there was
+FORMAT = b"format"  # schema metadata: of the table's columns; left out for the first one
+CLASSIFY = "classify"
 
 
-def write_table(frame: pd.DataFrame, path: Path, classes: Sequence[str] = ()) -> None:
+def write_table(
+    frame: pd.DataFrame, path: Path, classes: Sequence[str] = (), task: str = CLASSIFY
+) -> None:
     """Writes the rows in their order, without the frame's index, under the final name at once."""
-    metadata = {CLASSES: json.dumps(list(classes), ensure_ascii=False)} if classes else None
+    metadata = {CLASSES: json.dumps(list(classes), ensure_ascii=False)} if classes else {}
+    if task != CLASSIFY:
+        metadata[TASK] = task
     # pandas' own metadata goes: it holds versions, and with them the bytes would change
-    rows = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(metadata)
+    rows = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(
+        metadata or None
+    )
     with atomic.replacing(path) as part:
         pq.write_table(rows, part, compression="zstd")
 
@@ -30,25 +40,46 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame
     """The rows of a table, or some of its columns.
 
     Raises:
-        Refused: the file is missing or no Parquet.
+        Refused: the file is missing, no Parquet, or of a format that came later.
     """
     try:
-        return pq.read_table(path, columns=list(columns) if columns else None).to_pandas()
+        rows = pq.read_table(path, columns=list(columns) if columns else None)
     except (OSError, pa.ArrowInvalid) as error:
         raise _unreadable(path, error) from error
+    _known(path, rows.schema.metadata or {})
+    return rows.to_pandas()
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
     """Label index -> class name; empty where the table has no classes.
 
     Raises:
-        Refused: the file is missing or no Parquet.
+        Refused: the file is missing, no Parquet, or of a format that came later.
     """
+    return tuple(json.loads(_metadata(path).get(CLASSES, b"[]")))
+
+
+def read_task(path: Path) -> str:
+    """The name of the task that the table's labels are for.
+
+    Raises:
+        Refused: the file is missing, no Parquet, or of a format that came later.
+    """
+    return _metadata(path).get(TASK, CLASSIFY.encode()).decode()
+
+
+def _metadata(path: Path) -> dict[bytes, bytes]:
     try:
-        metadata = pq.read_schema(path).metadata or {}
+        found = pq.read_schema(path).metadata or {}
     except (OSError, pa.ArrowInvalid) as error:
         raise _unreadable(path, error) from error
-    return tuple(json.loads(metadata.get(CLASSES, b"[]")))
+    return _known(path, found)
+
+
+def _known(path: Path, metadata: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    """The same, of a table that this version can read."""
+    check_format(metadata.get(FORMAT, b"1").decode(), path, known=(1,))
+    return metadata
 
 
 def _unreadable(path: Path, error: Exception) -> Refused:

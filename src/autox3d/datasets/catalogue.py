@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from autox3d.core.errors import Refused
+from autox3d.core.records import Account, Counts, RefusedVideo
 from autox3d.core.tables import read_table
 
 CLIPS = ["key", "video", "label", "split", "shard", "offset", "length", "frames", "rate"]
@@ -79,30 +79,29 @@ def _why(rows: pd.DataFrame) -> str:
     return "none is listed" if first is None else f"{first['path']}: {first['message']}"
 
 
-def account(rows: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
+def account(rows: pd.DataFrame, classes: Sequence[str]) -> Account:
     """Counts of all that was listed, usable, missing and refused; and each refusal by name."""
     refused = rows[rows["status"] == "refused"]
-    return {
-        **_counts(rows),
-        "classes": len(classes),
-        "encoders": sorted(rows["encoder"].dropna().unique()),  # ffmpeg's versions
-        "refused_by_reason": {
-            str(reason): int(count) for reason, count in refused.groupby("reason").size().items()
-        },
-        "by_split": {str(split): _counts(part) for split, part in rows.groupby("split")},
-        "by_class": [{"class": name, **_counts(rows[rows["label"] == name])} for name in classes],
-        "refused_videos": [
-            {name: row[name] for name in ("key", "path", "reason", "message")}
+    reasons = refused.groupby("reason").size().items()
+    return Account(
+        total=_counts(rows),
+        classes=len(classes),
+        encoders=tuple(sorted(rows["encoder"].dropna().unique())),
+        refused_by_reason={str(reason): int(count) for reason, count in reasons},
+        by_split={str(split): _counts(part) for split, part in rows.groupby("split")},
+        by_class={name: _counts(rows[rows["label"] == name]) for name in classes},
+        refused_videos=tuple(
+            RefusedVideo(**{name: row[name] for name in ("key", "path", "reason", "message")})
             for row in refused.sort_values("key").to_dict("records")
-        ],
-    }
+        ),
+    )
 
 
-def _counts(rows: pd.DataFrame) -> dict[str, int]:
+def _counts(rows: pd.DataFrame) -> Counts:
     status = rows["status"].value_counts()
-    return {
-        "listed": len(rows),
-        "usable": int(status.get("ok", 0)),
-        "missing": int(status.get("missing", 0)),
-        "refused": int(status.get("refused", 0)),
-    }
+    return Counts(
+        listed=len(rows),
+        usable=int(status.get("ok", 0)),
+        missing=int(status.get("missing", 0)),
+        refused=int(status.get("refused", 0)),
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ import torch
 from torch import Tensor
 
 from autox3d.core.errors import Refused
+from autox3d.core.records import Seconds
 from autox3d.inference import export
-from autox3d.inference.fold import folded
-from autox3d.inference.latency import Latency, measure
-from autox3d.inference.network import CPU_BATCH, fast_dtype
+from autox3d.inference.fast import default_device, fast, fast_dtype, plain
+from autox3d.inference.latency import measure
+from autox3d.inference.network import CPU_BATCH
 from autox3d.runtime import provenance
-from autox3d.sizing.cost import cost
+from autox3d.vision.arch.cost import cost
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.models import weights
 from autox3d.vision.models.network import VideoNet
@@ -44,7 +46,7 @@ def compare(
     Raises:
         Refused: a network that cannot be loaded, or a form that the device does not run.
     """
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    place = default_device(device)
     size = batch or (views if place.type == "cuda" else CPU_BATCH)
     rows = []
     for path in networks:
@@ -62,14 +64,14 @@ def compare(
                     "weights": str(path),
                     "form": form,
                     "dtype": str(dtype).removeprefix("torch."),
-                    "device": provenance.device(place),
+                    "device": provenance.device_name(place),
                     "views": views,
                     "batch": size,
                     "repeats": repeats,
                     "gmacs_lcr": account.gmacs,
                     "params": account.params,
-                    "batched": found.batched._asdict(),
-                    "one_by_one": found.one_by_one._asdict(),
+                    "batched": asdict(found.batched),
+                    "one_by_one": asdict(found.one_by_one),
                     "peak_mb": round(found.peak_mb, 1),
                 }
             )
@@ -81,7 +83,7 @@ def opened(path: Path, classes: int) -> Trained:
     if path.is_dir():
         return weights.load(path)
     genotype = Genotype.load(path)
-    net = VideoNet(genotype, classes, dropout=0.0, bn_clips=8).eval()
+    net = VideoNet(genotype, classes).eval()
     return Trained(net, genotype, [str(number) for number in range(classes)], {}, {})
 
 
@@ -95,13 +97,13 @@ def table(rows: list[dict[str, Any]]) -> str:
         f"|{'---|' * 3}{'---:|' * 4}",
     ]
     for row in rows:
-        times = (spread(Latency(**row[key])) for key in ("batched", "one_by_one"))
+        times = (spread(Seconds(**row[key])) for key in ("batched", "one_by_one"))
         cells = (row["network"], row["form"], row["dtype"], f"{row['gmacs_lcr']:.3g}", *times)
         lines.append(f"| {' | '.join(cells)} | {row['peak_mb']:.0f} |")
     return "\n".join(lines)
 
 
-def spread(of: Latency) -> str:
+def spread(of: Seconds) -> str:
     return f"{of.median:.3f} ({of.low:.3f} to {of.high:.3f})"
 
 
@@ -109,20 +111,20 @@ Form = tuple[Callable[[Tensor], Tensor], torch.dtype]
 
 
 def _plain(trained: Trained, device: torch.device) -> Form:
-    return trained.net.to(device), torch.float32
+    return plain(trained).to(device), torch.float32
 
 
 def _folded(trained: Trained, device: torch.device) -> Form:
-    return folded(trained.net).to(device), torch.float32
+    return fast(trained, device, torch.float32), torch.float32
 
 
 def _bfloat16(trained: Trained, device: torch.device) -> Form:
-    return folded(trained.net).to(device, torch.bfloat16), torch.bfloat16
+    return fast(trained, device, torch.bfloat16), torch.bfloat16
 
 
 def _fast(trained: Trained, device: torch.device) -> Form:
     dtype = fast_dtype(device)
-    return folded(trained.net).to(device, dtype), dtype
+    return fast(trained, device, dtype), dtype
 
 
 def _exported(suffix: str, load: Callable[[Path], export.Run]) -> Callable[..., Form]:

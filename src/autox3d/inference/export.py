@@ -30,6 +30,7 @@ from torch.export import Dim
 
 from autox3d.core import atomic
 from autox3d.core.errors import Refused
+from autox3d.inference.fast import Scored, plain
 from autox3d.inference.fold import folded
 from autox3d.inference.network import cropped
 from autox3d.inference.stream import windows
@@ -66,7 +67,7 @@ def export(trained: Trained, out: Path, side: int, calibration: Tensor | None = 
         raise Refused(f"{out}: cannot be written. Give a name that ends in .pt2 or .onnx.")
     if out.suffix == ".pt2" and calibration is not None:
         raise Refused(f"{out}: only ONNX computes in int8. Give a name that ends in .onnx.")
-    net = folded(trained.net).float()
+    net = Scored(folded(trained.net), trained.task).eval().float()
     clips = torch.randn(3, 3, trained.genotype.input.frames, side, side)
     with atomic.replacing(out) as part, tempfile.TemporaryDirectory() as scratch:
         if out.suffix == ".pt2":
@@ -203,8 +204,8 @@ def _check(out: Path, run: Run, trained: Trained, clips: Tensor) -> None:
 @torch.no_grad()
 def _difference(run: Run, trained: Trained, clips: Tensor) -> float:
     """Largest of a score, over all clips at once and the first alone."""
-    batches = (clips, clips[:1])
-    return max(float((run(x) - trained.net(x)).abs().max()) for x in batches)
+    net, batches = plain(trained), (clips, clips[:1])
+    return max(float((run(x) - net(x)).abs().max()) for x in batches)
 
 
 @contextlib.contextmanager

@@ -56,7 +56,7 @@ class FoldedBlock(nn.Module):
         gated = not isinstance(block.gate, nn.Identity)
         first, second = NAMES[block.first], NAMES[block.second]
         self.expand = _folded(block.expand, first)
-        self.look = _folded(block.look, "none" if gated else second)
+        self.depthwise = _folded(block.depthwise, "none" if gated else second)
         self.gate, self.second = block.gate, AFTER[second if gated else "none"]
         self.project = _folded(block.project, "relu")
         self.shortcut = (
@@ -65,7 +65,7 @@ class FoldedBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T, H, W) -> (B, channels, T, H/stride, W/stride)."""
-        y = self.second(self.gate(self.look(self.expand(x))))
+        y = self.second(self.gate(self.depthwise(self.expand(x))))
         return self.project(y, plus=self.shortcut(x))
 
 

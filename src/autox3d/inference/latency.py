@@ -19,22 +19,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from autox3d.core.records import Seconds
+
 CLEAR, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")  # Linux: proc(5)
-
-
-class Latency(NamedTuple):
-    """Seconds for all views: the median of the repeats, and the quartiles around it."""
-
-    median: float
-    low: float
-    high: float
 
 
 class Measured(NamedTuple):
     """One network in one form."""
 
-    batched: Latency  # views in batches
-    one_by_one: Latency
+    batched: Seconds  # views in batches
+    one_by_one: Seconds
     peak_mb: float  # MB, the most memory during it: a GPU's by the network, else the process's
 
 
@@ -54,14 +48,14 @@ def measure(
     device = clips.device
     _forget_peak(device)
 
-    def timed(size: int) -> Latency:
+    def timed(size: int) -> Seconds:
         pieces = clips.split(size)
         return latency(lambda: [score(piece) for piece in pieces], repeats, warmup, device)
 
     return Measured(timed(batch), timed(1), _peak_mb(device))
 
 
-def latency(run: Callable[[], object], repeats: int, warmup: int, device: torch.device) -> Latency:
+def latency(run: Callable[[], object], repeats: int, warmup: int, device: torch.device) -> Seconds:
     """Wall time of `run`, the device's work included."""
     taken = []
     for repeat in range(warmup + repeats):
@@ -72,9 +66,9 @@ def latency(run: Callable[[], object], repeats: int, warmup: int, device: torch.
         if repeat >= warmup:
             taken.append(time.perf_counter() - began)
     if len(taken) == 1:
-        return Latency(*taken * 3)
+        return Seconds(median=taken[0], low=taken[0], high=taken[0])
     low, median, high = statistics.quantiles(taken, n=4, method="inclusive")
-    return Latency(median, low, high)
+    return Seconds(median=median, low=low, high=high)
 
 
 def _forget_peak(device: torch.device) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from autox3d.core.values import ClipSpec
 from autox3d.inference.ahead import ahead
-from autox3d.inference.fold import folded
+from autox3d.inference.fast import default_device, fast, fast_dtype
 from autox3d.inference.stream import Window, windows
 from autox3d.ingest import source
 from autox3d.ingest.source import BadVideo
@@ -26,6 +26,8 @@ from autox3d.vision.clips.normalise import normalise
 from autox3d.vision.clips.views import Crops, crop_sides, test_box, test_size
 from autox3d.vision.models import weights
 from autox3d.vision.models.weights import Trained
+from autox3d.vision.tasks import classify
+from autox3d.vision.tasks.task import Task
 
 CLIPS, CROPS = 10, "lcr"  # the papers' 30 views
 CPU_BATCH = 6  # views that a CPU takes at once: more leave its caches
@@ -37,7 +39,7 @@ class Moment(NamedTuple):
 
     begin: float  # s
     end: float  # s
-    scores: Tensor  # float32 (C,), mean over the crops
+    scores: Tensor  # float32 (C,), what its crops together say
 
 
 class Prediction(NamedTuple):
@@ -46,11 +48,12 @@ class Prediction(NamedTuple):
     path: Path
     classes: list[str]
     moments: list[Moment]  # in order of time
+    task: Task = classify.TASK  # what the network was trained for
 
     @property
     def scores(self) -> Tensor:
-        """float32 (C,): the mean over all views."""
-        return torch.stack([moment.scores for moment in self.moments]).mean(0)
+        """float32 (C,): what all moments together say."""
+        return merged(self.task, torch.stack([moment.scores for moment in self.moments]))
 
     def top(self, count: int = 5) -> list[tuple[str, float]]:
         """The classes with the best scores, best first."""
@@ -72,9 +75,9 @@ class Network:
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = default_device(device)
         self.dtype = dtype or fast_dtype(self.device)
-        self.net = folded(trained.net).to(self.device, self.dtype)
+        self.net, self.task = fast(trained, self.device, self.dtype), trained.task
         self.genotype, self.how, self.metrics = trained.genotype, trained.how, trained.metrics
         self.classes = trained.classes
 
@@ -116,10 +119,11 @@ class Network:
         moments: list[Moment] = []
         for path, found in ahead(self._windows(map(Path, paths), clips), AHEAD):
             if isinstance(found, Window):
-                scores = self.score(cropped(found.frames, crops, self.input)).mean(0)
+                views = self.score(cropped(found.frames, crops, self.input))
+                scores = merged(self.task, views)
                 moments.append(Moment(found.begin, found.end, scores))
             else:
-                yield path, found or Prediction(path, self.classes, moments)
+                yield path, found or Prediction(path, self.classes, moments, self.task)
                 moments = []
 
     def _windows(
@@ -161,15 +165,12 @@ def cropped(frames: Tensor, crops: Crops, clip: ClipSpec) -> Tensor:
     return torch.stack([frames[:, b.top : b.top + size, b.left : b.left + size] for b in boxes])
 
 
+def merged(task: Task, views: Tensor) -> Tensor:
+    """Scores of views (V, C) -> (C,), as the task merges the views of a video."""
+    return torch.from_numpy(task.merge(views.numpy()))
+
+
 def best(scores: Tensor, classes: list[str], count: int) -> list[tuple[str, float]]:
     """(C,) -> classes and scores, best first; of equal scores the lower number first."""
     order = torch.argsort(scores, descending=True, stable=True)[:count].tolist()
     return [(classes[number], float(scores[number])) for number in order]
-
-
-def fast_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the device has arithmetic for it, else float32."""
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    able = torch.cpu.get_capabilities()
-    return torch.bfloat16 if able.get("amx_bf16") or able.get("avx512_bf16") else torch.float32

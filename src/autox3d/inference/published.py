@@ -28,8 +28,8 @@ PYTORCHVIDEO_STEM = {"space": "conv.conv_t", "time": "conv.conv_xy", "norm": "no
 PYTORCHVIDEO_BLOCK = {
     "expand.conv": "branch2.conv_a",
     "expand.norm": "branch2.norm_a",
-    "look.conv": "branch2.conv_b",
-    "look.norm": "branch2.norm_b.0",
+    "depthwise.conv": "branch2.conv_b",
+    "depthwise.norm": "branch2.norm_b.0",
     "gate.squeeze": "branch2.norm_b.1.block.0",
     "gate.excite": "branch2.norm_b.1.block.2",
     "project.conv": "branch2.conv_c",
@@ -47,8 +47,8 @@ SLOWFAST_STEM = {"space": "conv_xy", "time": "conv", "norm": "bn"}
 SLOWFAST_BLOCK = {
     "expand.conv": "branch2.a",
     "expand.norm": "branch2.a_bn",
-    "look.conv": "branch2.b",
-    "look.norm": "branch2.b_bn",
+    "depthwise.conv": "branch2.b",
+    "depthwise.norm": "branch2.b_bn",
     "gate.squeeze": "branch2.se.fc1",
     "gate.excite": "branch2.se.fc2",
     "project.conv": "branch2.c",
@@ -84,7 +84,7 @@ def convert(checkpoint: Path, genotype: Genotype, classes: list[str] | None, out
             "List them one a line, in its order."
         )
     with torch.device("meta"):
-        net = VideoNet(genotype, len(classes), dropout=0.0, bn_clips=1)
+        net = VideoNet(genotype, len(classes))
     ours = rename(theirs, net.state_dict(), names)
     weights.check(ours, net.state_dict(), checkpoint, "Give the genotype that it was trained with.")
     net.load_state_dict(ours, assign=True)

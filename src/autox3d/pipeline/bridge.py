@@ -41,6 +41,7 @@ from autox3d.runtime.program import RESUME, run
 
 T = TypeVar("T")
 FOLDER = Path(".pipeline")  # stamps and logs; nothing in it is worth keeping
+WHOLE = FOLDER / "snakemake.claim"  # of the one Snakemake that works here
 LOCKS = Path(".snakemake/locks")
 
 
@@ -97,11 +98,11 @@ def plan(main: bool, dry: bool) -> list[Entry]:
         WorkflowError: with one line; Snakemake prints it without a traceback.
     """
     try:
-        claim = _claimed(dry) if main else None
+        claim = claimed(dry) if main else None
         if claim is None:
             with _one_line("dvc.yaml"):
                 return entries(Repo(os.curdir))
-        found, stale = _patiently("dvc.yaml", _state)
+        found, stale = patiently("dvc.yaml", _state)
         _sync(found, stale)
         if dry:
             claim.give_back()
@@ -133,14 +134,14 @@ def entries(repo: Repo) -> list[Entry]:
     return list(found.values())
 
 
-def _claimed(dry: bool) -> Claim | None:
+def claimed(dry: bool) -> Claim | None:
     """One Snakemake at a time works here, to its end; a dry run beside it takes its stamps.
 
     Raises:
         Refused: another one is at work, and this is no dry run.
     """
     FOLDER.mkdir(exist_ok=True)
-    claim = Claim(FOLDER / "snakemake.claim")
+    claim = Claim(WHOLE)
     try:
         died = claim.take()
     except Taken:
@@ -199,13 +200,13 @@ def main() -> None:
     claim = Claim(FOLDER / f"{name}.claim")
     claim.wait()
     try:
-        work = _patiently(name, lambda: _begin(name))
+        work = patiently(name, lambda: _begin(name))
         if work is None:
             return
         status = _execute(name, work)
         if status:
             sys.exit(status)
-        _patiently(name, lambda: _record(name, work.inputs))
+        patiently(name, lambda: _record(name, work.inputs))
     finally:
         claim.give_back()
 
@@ -273,11 +274,19 @@ def _inputs(stage: Stage) -> dict[str, Any]:
 
 
 def _save(stage: Stage) -> None:
-    """As `dvc repro` ends; an output that is neither cached nor a metric bars the run cache."""
-    loose = [out for out in stage.outs if not (out.use_cache or out.is_metric or out.is_plot)]
-    stage.save(run_cache=not loose)
+    """As `dvc repro` ends."""
+    save_result(stage)
     stage.commit()
     stage.dump(update_pipeline=False)
+
+
+def save_result(stage: Stage) -> None:
+    """Takes what is there as the stage's result; dvc.lock does not have it yet.
+
+    An output that is neither cached nor a metric bars the run cache.
+    """
+    loose = [out for out in stage.outs if not (out.use_cache or out.is_metric or out.is_plot)]
+    stage.save(run_cache=not loose)
 
 
 def _execute(name: str, work: Work) -> int:
@@ -290,7 +299,7 @@ def _execute(name: str, work: Work) -> int:
     return status
 
 
-def _patiently(name: str, action: Callable[[], T]) -> T:
+def patiently(name: str, action: Callable[[], T]) -> T:
     """The action's result, as soon as no other DVC process is in its way.
 
     Raises:

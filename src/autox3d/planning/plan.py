@@ -18,10 +18,10 @@ import numpy as np
 from autox3d.core.schema import table
 from autox3d.core.settings import Params
 from autox3d.search.space import Space, SpaceCosts
-from autox3d.sizing.cost import cost
 from autox3d.sizing.scaling import scaled, thinned, without_time
+from autox3d.vision.arch.cost import cost
 from autox3d.vision.arch.genotype import Genotype, Positive
-from autox3d.vision.clips.loader import epoch_shape
+from autox3d.vision.clips.order import epoch_shape
 from autox3d.vision.clips.views import crop_sides, test_size, union_places
 
 BACKWARD = 2  # forward passes that a backward pass costs
@@ -178,7 +178,7 @@ def genotypes(params: Params, found: Genotype) -> dict[str, Genotype]:
     """Every network that is trained, as the stages `scale` and `baseline` make them."""
     made = {}
     for name, size in params.scale.items():
-        made[name] = scaled(found, name, size.clip, size.depth)
+        made[name] = scaled(found, name, size.spec, size.depth)
     for name, rule in params.baseline.items():
         of = Path(rule.of)
         ours = of.parent == Path("results/genotypes") and of.stem in params.scale

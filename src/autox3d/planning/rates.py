@@ -18,18 +18,20 @@ import numpy as np
 import torch
 
 from autox3d.core.settings import Params
+from autox3d.core.values import Encoding, Sampling
 from autox3d.ingest import encode
 from autox3d.planning.plan import BACKWARD, Rates
 from autox3d.runtime import provenance
 from autox3d.runtime.distributed import World
-from autox3d.sizing.cost import cost
-from autox3d.training.loop import Recipe, State, fit
+from autox3d.training.loop import Schedule, State, train_steps
+from autox3d.vision.arch.cost import cost
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.clips.format.decode import IndexedVideo
 from autox3d.vision.clips.loader import Batch, train_clips
 from autox3d.vision.learning.schedule import sgd
 from autox3d.vision.learning.scoring import scores
-from autox3d.vision.models.network import VideoNet
+from autox3d.vision.models.network import VideoNet, set_training
+from autox3d.vision.tasks.classify import TASK
 
 NETWORK = Path("architectures/x3d_s.yaml")
 CLASSES, BATCH, WARMUP = 400, 64, 2
@@ -41,11 +43,12 @@ def measure(params: Params) -> Rates:
     """The rates of this machine's GPU, or of its CPU as it is set up, and of one of its cores."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     genotype = Genotype.load(NETWORK)
-    train, forward = _network(genotype, device, params.train["s"].bn_clips)
-    transcoded, clips, megabytes = _video(genotype, params)
+    recipe = next(iter(params.train.values()))
+    train, forward = _network(genotype, device, recipe.bn_clips)
+    transcoded, clips, megabytes = _video(genotype, params.transcode, recipe.sampling)
     return Rates(
-        device=provenance.device(device),
-        measured=f"{genotype.name}, chunks of {params.train['s'].bn_clips}, and a generated video",
+        device=provenance.device_name(device),
+        measured=f"{genotype.name}, chunks of {recipe.bn_clips}, and a generated video",
         train=_rounded(train),
         forward=_rounded(forward),
         transcode=_rounded(transcoded),
@@ -62,34 +65,37 @@ def _network(genotype: Genotype, device: torch.device, chunk: int) -> tuple[floa
     pixels = torch.randint(0, 256, shape, dtype=torch.uint8)
     numbers = torch.arange(-(-batch // chunk))
     one = Batch(pixels, torch.arange(batch), torch.arange(batch), numbers, [()] * batch)
-    net = VideoNet(genotype, CLASSES, 0.5, chunk).to(device)
-    recipe = Recipe(0, 1, 10**6, 0, 0.01, batch, chunk)
+    net = VideoNet(genotype, CLASSES).to(device)
+    set_training(net, bn_clips=chunk, dropout=0.5)
+    schedule = Schedule(0, 1, 10**6, 0, 0.01, batch, chunk)
 
     def same(_epoch: int, _step: int) -> Iterable[Batch]:
         while True:
             yield one
 
-    steps = fit(State(net, sgd(net, 0.9, 5e-5)), recipe, same, World(0, 1, device))
+    state, world = State(net, sgd(net, 0.9, 5e-5)), World(0, 1, device)
+    steps = train_steps(state, TASK, schedule, same, world)
     train = batch * gmacs * (1 + BACKWARD) / _seconds(lambda: next(steps))
-    forward = batch * gmacs / _seconds(lambda: scores(net, pixels, batch, device))
+    forward = batch * gmacs / _seconds(lambda: scores(net, TASK, pixels, batch, device))
     return train, forward
 
 
-def _video(genotype: Genotype, params: Params) -> tuple[float, float, float]:
+def _video(
+    genotype: Genotype, encoding: Encoding, sampling: Sampling
+) -> tuple[float, float, float]:
     """Of one core: s of video transcoded a second, training clips a second; MB a second of clip."""
     with tempfile.TemporaryDirectory() as folder:
         made, scratch = Path(folder) / "made.mp4", Path(folder) / "scratch.mp4"
         source = [encode.program(), "-v", "error", "-f", "lavfi", "-i", VIDEO, "-t", "10"]
         subprocess.run([*source, "-pix_fmt", "yuv420p", str(made)], check=True)
         began = _spent()
-        clip = encode.encode(made, params.transcode, scratch)
+        clip = encode.encode(made, encoding, scratch)
         transcode = _spent() - began
-    length = clip.frames / params.transcode.fps
-    video, size, rng = IndexedVideo(clip.data), genotype.input, np.random.default_rng(0)
-    sampling = params.train["s"].sampling
+    length = clip.frames / encoding.fps
+    video, rng = IndexedVideo(clip.data), np.random.default_rng(0)
 
     def cut() -> None:
-        train_clips(video, sampling, size.frames, size.stride, size.crop, [rng])
+        train_clips(video, sampling, genotype.input, [rng])
 
     return length / transcode, 1 / _seconds(cut, _spent), len(clip.data) / length / 1e6
 

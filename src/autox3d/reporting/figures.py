@@ -25,7 +25,7 @@ from autox3d.reporting.svg import (
     legend,
     percents,
 )
-from autox3d.sizing.cost import Cost
+from autox3d.vision.arch.cost import Cost
 from autox3d.vision.arch.genotype import Genotype
 
 

@@ -24,7 +24,7 @@ def page(results: Results) -> str:
 def render(title: str, said: str, key: Sequence[tuple[str, str]], parts: Sequence[Section]) -> str:
     """A page; every name and label in it is escaped."""
     environment = Environment(
-        loader=PackageLoader("autox3d.report", ""),
+        loader=PackageLoader("autox3d.reporting", ""),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -12,7 +12,7 @@ from autox3d.reporting.layout import Figure, Section, Source, Table, source_of
 from autox3d.reporting.layout import Part as Piece
 from autox3d.reporting.results import Results
 from autox3d.reporting.table import percent
-from autox3d.sizing.cost import Cost, Part, cost
+from autox3d.vision.arch.cost import Cost, Part, cost
 from autox3d.vision.arch.genotype import Genotype
 
 TRACED = (  # columns of the trace and their names, title, label, end of the axis, what to know

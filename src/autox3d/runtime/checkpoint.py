@@ -27,13 +27,12 @@ from typing import Any, Self
 
 import torch
 
-from autox3d.core import environment, schema
+from autox3d.core import environment, names, schema
 from autox3d.core.errors import Refused
 from autox3d.runtime.git import head
 from autox3d.runtime.lock import Claim
 from autox3d.runtime.program import RESUME as RESUME
 
-FORMAT = 1
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 _stop = False
@@ -171,7 +170,12 @@ class Checkpoints:
 def _packed(step: int, state: dict[str, Any]) -> bytes:
     """The whole file."""
     body = io.BytesIO()
-    about = {"format": FORMAT, "step": step, "commit": head()[:12], "torch": torch.__version__}
+    about = {
+        "format": names.FORMAT,
+        "step": step,
+        "commit": head()[:12],
+        "torch": torch.__version__,
+    }
     body.write(json.dumps(about).encode() + b"\n")
     torch.save(state, body)
     data = body.getvalue()
@@ -185,13 +189,23 @@ def _read(path: Path) -> dict[str, Any]:
         raise Damaged("its SHA-256 does not fit")
     line, _, body = data.partition(b"\n")
     about = json.loads(line)
-    if about["format"] != FORMAT:
-        raise Refused(
-            f"{path}: format {about['format']}, not {FORMAT}. Use the version that made it."
-        )
+    names.check_format(about["format"], path)
     if about["commit"] != head()[:12]:
         _say(f"{path}: made at commit {about['commit']}, resumed at {head()[:12]}.")
-    return torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+    state = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+    return _modern(state) if about["format"] == 1 else state
+
+
+def _modern(value: Any) -> Any:
+    """The state of a format-1 checkpoint with the layers' names of today.
+
+    Optimisers go by the order of the parameters, which is the same.
+    """
+    if not isinstance(value, dict):
+        return value
+    if all(isinstance(key, str) for key in value):
+        value = names.modern(value)
+    return {key: _modern(item) for key, item in value.items()}
 
 
 def _write(name: Path, data: bytes, also: Path | None) -> None:

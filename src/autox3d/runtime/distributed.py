@@ -37,6 +37,11 @@ class World:
     size: int
     device: torch.device
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """Rank and number of processes, by which loaders deal out their work."""
+        return self.rank, self.size
+
     def sum_(self, tensors: Sequence[Tensor]) -> None:
         """Each tensor becomes its sum over the ranks, in place: one message for each dtype."""
         if self.size == 1:
@@ -102,7 +107,8 @@ class World:
 def join() -> Iterator[World]:
     """Joins the job's other processes: NCCL between GPUs, gloo between CPUs, nothing when alone.
 
-    A rank that leaves with an error ends the job: the launcher stops the others.
+    A rank that leaves with an error ends the job: the launcher stops the others. Within the block
+    of another `join`, it is the same world: a study's runs share one.
     """
     rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     device = torch.device("cpu")
@@ -110,7 +116,7 @@ def join() -> Iterator[World]:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
     world = World(rank, size, device)
-    if size == 1:
+    if size == 1 or dist.is_initialized():
         yield world
         return
     with world._naming("join"):  # a rank may die before all have met

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -32,10 +32,14 @@ LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 HEAD_START = 5.0  # s for rank 0 to tell what all ranks have to tell
 
 
-def paths(doc: str | None, *names: str) -> SimpleNamespace:
-    """The program's files: `paths(__doc__, "clips", "out_dir").out_dir` is what `--out-dir` says.
+def arguments(doc: str | None, *names: str, words: Sequence[str] = ()) -> SimpleNamespace:
+    """What the command line names: `arguments(__doc__, "clips", "out_dir").out_dir` is a Path.
 
-    Every flag is required; an unknown one ends the program with its usage, status 2.
+    Every flag is required (`--clips PATH --out-dir PATH`); an unknown one ends the program with
+    its usage, status 2.
+
+    Args:
+        words: flags whose values are names, not paths
     """
     spec = sys.modules["__main__"].__spec__
     parser = argparse.ArgumentParser(
@@ -44,6 +48,8 @@ def paths(doc: str | None, *names: str) -> SimpleNamespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    for name in words:
+        parser.add_argument(f"--{name}", required=True, metavar="NAME")
     for name in names:
         flag = f"--{name.replace('_', '-')}"
         parser.add_argument(flag, type=Path, required=True, metavar="PATH")

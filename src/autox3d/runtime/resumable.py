@@ -89,8 +89,8 @@ def resumable(
         raise _refusal(work, error, kept, done=False) from error
 
 
-def heeding(items: Iterable[T], rounds: int, work: Work, kept: Checkpoints) -> Iterator[T]:
-    """The items, one a round, for as long as no rank is told to stop; then as `resumable`.
+def until_stopped(items: Iterable[T], rounds: int, work: Work, kept: Checkpoints) -> Iterator[T]:
+    """The items, one a round, until any rank is told to stop; then it saves and exits.
 
     Args:
         rounds: the same number on every rank, also where there is an item less.

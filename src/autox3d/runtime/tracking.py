@@ -96,6 +96,8 @@ def run(
     params: Mapping[str, object],
     tags: Mapping[str, str],
     resume: Path | None = None,
+    *,
+    enabled: bool = True,
 ) -> Iterator[Run]:
     """A run `stage@name` while the block lasts: finished, failed, or killed by a signal.
 
@@ -105,8 +107,10 @@ def run(
         params: plain data; tables within it become `table.name`.
         tags: what else identifies the run, such as the fingerprint of its data.
         resume: small file that keeps the run's key; a stage that resumes goes on in the same run.
+        enabled: false writes nothing.
     """
-    if not environment.tracking() or os.environ.get("RANK", "0") != "0":
+    wanted = enabled and environment.tracking()
+    if not wanted or os.environ.get("RANK", "0") != "0":
         yield Run(None)
         return
     key = _key(resume)

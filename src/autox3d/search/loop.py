@@ -24,14 +24,14 @@ from autox3d.search.parsec import (
     Likelihood,
     alpha_gradient,
     importance,
-    log_likelihood,
     weight_gradient,
 )
 from autox3d.search.prior import Prior
 from autox3d.search.space import Draw
 from autox3d.search.trace import Step, Sums, chunk_sums, pack, unpack
+from autox3d.vision.tasks.task import Task
 
-Chunk = tuple[int, Tensor, Tensor]  # number in the step, clips (B, 3, T, H, W), labels (B,)
+Chunk = tuple[int, Tensor, Tensor]  # number in the step, clips (B, 3, T, H, W), labels (B, ...)
 Batch = Iterable[Chunk]  # this process's share of one step
 Batches = Callable[[int, int], Iterable[Batch]]  # (epoch, first step) -> the rest of the epoch
 Reduce = Callable[[list[Tensor]], None]  # sums tensors over all processes, in place
@@ -45,7 +45,7 @@ class Costs(NamedTuple):
     expected: Callable[[list[list[float]]], float]  # of a draw, by each choice's probabilities
 
 
-class Recipe(NamedTuple):
+class SearchSchedule(NamedTuple):
     """The numbers of a run that the loop needs."""
 
     seed: int
@@ -62,7 +62,7 @@ class Recipe(NamedTuple):
 
 
 @dataclass
-class State:
+class SearchState:
     """Everything that a later process needs to go on to the same bits."""
 
     supernet: nn.Module  # (clips, draw) -> logits
@@ -92,9 +92,10 @@ class State:
         return ("supernet", "prior", "sgd", "adam")
 
 
-def fit(
-    state: State,
-    recipe: Recipe,
+def search_steps(
+    state: SearchState,
+    task: Task,
+    schedule: SearchSchedule,
     weight_batches: Batches,
     alpha_batches: Batches | None,
     reduce: Reduce,
@@ -108,17 +109,19 @@ def fit(
         FloatingPointError: a loss is not finite. Its own half has updated nothing; where it is
             alpha's, the weights have done their part of the step.
     """
-    if alpha_batches is not None and recipe.alpha_draws < 2:
+    if alpha_batches is not None and schedule.alpha_draws < 2:
         raise ValueError("one draw has importance 1 whatever it is worth: K must be 2 or more")
-    while state.epoch < recipe.until:
+    while state.epoch < schedule.until:
         batches = weight_batches(state.epoch, state.step)
         others = iter(alpha_batches(state.epoch, state.step)) if alpha_batches else None
         for batch in batches:
-            done = state.epoch * recipe.steps + state.step
-            rate = recipe.rate(done)
-            sums = weight_step(state, recipe, batch, reduce, done, rate)
-            other = alpha_step(state, recipe, next(others), reduce, done) if others else None
-            row = _row(state, recipe, rate, sums, other)
+            done = state.epoch * schedule.steps + state.step
+            rate = schedule.rate(done)
+            sums = weight_step(state, task, schedule, batch, reduce, done, rate)
+            other = (
+                alpha_step(state, task, schedule, next(others), reduce, done) if others else None
+            )
+            row = _row(state, schedule, rate, sums, other)
             state.rows.append(row)
             state.step += 1
             yield row
@@ -127,7 +130,13 @@ def fit(
 
 
 def weight_step(
-    state: State, recipe: Recipe, batch: Batch, reduce: Reduce, done: int, rate: float
+    state: SearchState,
+    task: Task,
+    schedule: SearchSchedule,
+    batch: Batch,
+    reduce: Reduce,
+    done: int,
+    rate: float,
 ) -> Sums:
     """One update of the weights, by the mean over the clips of all processes."""
     state.supernet.train()
@@ -135,18 +144,18 @@ def weight_step(
     total = [torch.zeros_like(parameter) for parameter in parameters]
     sums = torch.zeros(len(Sums._fields), dtype=torch.float64)
     for number, clips, labels in batch:
-        draws = _draws(state, recipe, WEIGHTS, done, number, recipe.draws)
-        scale = recipe.likelihood.scale(len(labels))
-        forwards = [_forward(state.supernet, clips, labels, draw) for draw in draws]
+        draws = _draws(state, schedule, WEIGHTS, done, number, schedule.draws)
+        scale = schedule.likelihood.scale(len(labels))
+        forwards = [_forward(state.supernet, task, clips, labels, draw) for draw in draws]
         gradient, likelihoods = weight_gradient(forwards, parameters, scale)
         torch._foreach_add_(total, gradient)  # pyright: ignore[reportPrivateImportUsage]
-        costs = [recipe.costs.of(draw) for draw in draws]
+        costs = [schedule.costs.of(draw) for draw in draws]
         weights = importance(likelihoods, scale)
-        sums += chunk_sums(likelihoods, weights, costs, recipe.constraint.most)
+        sums += chunk_sums(likelihoods, weights, costs, schedule.constraint.most)
     reduce([*total, sums])
     _check(sums, done)
     for parameter, gradient in zip(parameters, total, strict=True):
-        parameter.grad = gradient.div_(-recipe.batch)  # up the likelihood is down the loss
+        parameter.grad = gradient.div_(-schedule.batch)  # up the likelihood is down the loss
     for group in state.sgd.param_groups:
         group["lr"] = rate
     state.sgd.step()
@@ -154,21 +163,28 @@ def weight_step(
     return Sums(*sums.tolist())
 
 
-def alpha_step(state: State, recipe: Recipe, batch: Batch, reduce: Reduce, done: int) -> Sums:
+def alpha_step(
+    state: SearchState,
+    task: Task,
+    schedule: SearchSchedule,
+    batch: Batch,
+    reduce: Reduce,
+    done: int,
+) -> Sums:
     """One update of alpha, by the mean over the chunks of all processes: K forward passes each."""
     state.supernet.eval()  # no dropout
     total = torch.zeros_like(state.prior.alpha)
     sums = torch.zeros(len(Sums._fields), dtype=torch.float64)
     for number, clips, labels in batch:
-        draws = _draws(state, recipe, ALPHA, done, number, recipe.alpha_draws)
+        draws = _draws(state, schedule, ALPHA, done, number, schedule.alpha_draws)
         with torch.no_grad():
-            each = [_forward(state.supernet, clips, labels, draw)() for draw in draws]
+            each = [_forward(state.supernet, task, clips, labels, draw)() for draw in draws]
         likelihoods = torch.stack(each)
-        weights = importance(likelihoods, recipe.likelihood.scale(len(labels)))
-        costs = [recipe.costs.of(draw) for draw in draws]
-        pull = recipe.constraint.pull([recipe.constraint.excess(cost) for cost in costs])
+        weights = importance(likelihoods, schedule.likelihood.scale(len(labels)))
+        costs = [schedule.costs.of(draw) for draw in draws]
+        pull = schedule.constraint.pull([schedule.constraint.excess(cost) for cost in costs])
         total += alpha_gradient(state.prior, draws, weights, pull)
-        sums += chunk_sums(likelihoods, weights, costs, recipe.constraint.most)
+        sums += chunk_sums(likelihoods, weights, costs, schedule.constraint.most)
     reduce([total, sums])
     _check(sums, done)
     found = Sums(*sums.tolist())
@@ -179,11 +195,11 @@ def alpha_step(state: State, recipe: Recipe, batch: Batch, reduce: Reduce, done:
 
 
 def _draws(
-    state: State, recipe: Recipe, half: int, done: int, chunk: int, count: int
+    state: SearchState, schedule: SearchSchedule, half: int, done: int, chunk: int, count: int
 ) -> list[Draw]:
     """The chunk's draws; also starts the stream that dropout takes its noise from."""
-    torch.manual_seed(seed_of(recipe.seed, half, done, chunk))
-    key = seed_of(recipe.seed, half, done, -1 if recipe.shared else chunk)
+    torch.manual_seed(seed_of(schedule.seed, half, done, chunk))
+    key = seed_of(schedule.seed, half, done, -1 if schedule.shared else chunk)
     return state.prior.sample(count, torch.Generator().manual_seed(key))
 
 
@@ -193,13 +209,15 @@ def seed_of(*numbers: int) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) >> 1
 
 
-def _forward(net: nn.Module, clips: Tensor, labels: Tensor, draw: Draw) -> Callable[[], Tensor]:
+def _forward(
+    net: nn.Module, task: Task, clips: Tensor, labels: Tensor, draw: Draw
+) -> Callable[[], Tensor]:
     """A call that gives l_k with its graph."""
 
     def forward() -> Tensor:
         with torch.autocast(clips.device.type, torch.bfloat16, enabled=clips.is_cuda):
             logits = net(clips, draw)
-        return log_likelihood(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels)
+        return -task.loss(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels)
 
     return forward
 
@@ -210,11 +228,13 @@ def _check(sums: Tensor, done: int) -> None:
         raise FloatingPointError(f"the loss of step {done} is {loss}")
 
 
-def _row(state: State, recipe: Recipe, rate: float, sums: Sums, other: Sums | None) -> Step:
+def _row(
+    state: SearchState, schedule: SearchSchedule, rate: float, sums: Sums, other: Sums | None
+) -> Step:
     """The trace of a step; `other` is what the alpha half added up."""
     drawn = other or sums
     losses = [
-        math.nan if half is None else half.loss * half.chunks / (half.draws * recipe.batch)
+        math.nan if half is None else half.loss * half.chunks / (half.draws * schedule.batch)
         for half in (sums, other)
     ]
     return Step(
@@ -226,7 +246,7 @@ def _row(state: State, recipe: Recipe, rate: float, sums: Sums, other: Sums | No
         effective_draws=drawn.effective / drawn.chunks,
         over_target=drawn.over / drawn.draws if other else math.nan,
         drawn_gmacs=drawn.cost / drawn.draws,
-        expected_gmacs=recipe.costs.expected(state.prior.probabilities()),
-        mode_gmacs=recipe.costs.of(state.prior.mode()),
+        expected_gmacs=schedule.costs.expected(state.prior.probabilities()),
+        mode_gmacs=schedule.costs.of(state.prior.mode()),
         entropy=tuple(state.prior.entropy()),
     )

@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from autox3d.search.prior import Prior
@@ -35,11 +34,6 @@ class Likelihood(NamedTuple):
     def scale(self, clips: int) -> float:
         """What the sum over so many clips is divided by before the softmax."""
         return self.temperature * (clips if self.reduction == "mean" else 1)
-
-
-def log_likelihood(logits: Tensor, labels: Tensor) -> Tensor:
-    """l_k, summed over the clips: (B, classes), (B,) -> nats, at most 0."""
-    return -F.cross_entropy(logits, labels, reduction="sum")
 
 
 def importance(likelihoods: Tensor, scale: float) -> Tensor:

@@ -23,7 +23,7 @@ from autox3d.core.errors import Refused
 from autox3d.core.schema import table
 from autox3d.core.values import ClipSpec
 from autox3d.search.channel_sets import Ring, Selection, exact, indices, ring
-from autox3d.sizing.cost import cost
+from autox3d.vision.arch.cost import cost
 from autox3d.vision.arch.genotype import (
     Attention,
     BlockStyle,

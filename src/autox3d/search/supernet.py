@@ -11,25 +11,31 @@ gathered out of them, so the two agree to the last bit. What the candidates shar
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from autox3d.core import names
 from autox3d.core.errors import Refused
 from autox3d.search.channel_sets import Parts, Ring, Selection, cells, exact, indices
 from autox3d.search.space import Axes, Draw, Space
 from autox3d.vision.arch.genotype import Block, BlockStyle, Genotype, kernel_size
 from autox3d.vision.models.blocks import ResidualBlock
 from autox3d.vision.models.layers import ConvNorm, Pointwise
-from autox3d.vision.models.network import VideoNet, attention, initialise_layer
+from autox3d.vision.models.network import (
+    VideoNet,
+    attention,
+    initialise_layer,
+    of_streams,
+    set_training,
+)
 from autox3d.vision.models.norm import BatchNorm
 
 # Which sets of channels cut the first and the second dimension of each layer's weight.
@@ -37,8 +43,8 @@ from autox3d.vision.models.norm import BatchNorm
 CUTS = {
     "expand.conv": "NI",
     "expand.norm": "N",
-    "look.conv": "NN",  # the second one only where it is not depthwise
-    "look.norm": "N",
+    "depthwise.conv": "NN",  # the second one only where it is not depthwise
+    "depthwise.norm": "N",
     "gate.squeeze": "EN",
     "gate.excite": "NE",
     "project.conv": "ON",
@@ -73,19 +79,15 @@ class Supernet(nn.Module):
     Args:
         space: what is searched
         classes: number of them
-        dropout: before the last layer, in training
-        bn_clips: clips that share batch-norm statistics; no running ones are kept
         selection: which parts of a shared kernel a candidate takes
     """
 
-    def __init__(
-        self, space: Space, classes: int, dropout: float, bn_clips: int, selection: Selection
-    ) -> None:
+    def __init__(self, space: Space, classes: int, selection: Selection) -> None:
         super().__init__()
-        self.space, self.classes, self.dropout, self.bn_clips = space, classes, dropout, bn_clips
+        self.space, self.classes = space, classes
         self.axes = space.axes(selection)
         widest = widest_genotype(space, self.axes)
-        self.widest = VideoNet(widest, classes, dropout, bn_clips)
+        self.widest = VideoNet(widest, classes)
         for number, row in enumerate(widest.blocks()):
             self._widen(number, row)
         for layer in self.widest.modules():
@@ -98,43 +100,60 @@ class Supernet(nn.Module):
         group, block = self.space.groups[row.group], self.widest.blocks[number]
         assert isinstance(block, ResidualBlock)
         types = {
-            kernel: ResidualBlock(
-                replace(row, kernel=kernel_size(kernel)), self.space.block, self.bn_clips
-            )
+            kernel: ResidualBlock(replace(row, kernel=kernel_size(kernel)), self.space.block)
             for kernel in group.kernel
         }
-        looks = nn.ModuleDict({kernel: made.look for kernel, made in types.items()})
-        block.add_module("look", looks)
+        typed = nn.ModuleDict({kernel: made.depthwise for kernel, made in types.items()})
+        block.add_module("depthwise", typed)
         if isinstance(block.shortcut, nn.Identity):  # needed where two groups differ in width
             block.shortcut = ConvNorm(
                 Pointwise(row.channels_in, row.channels, stride=row.stride),
-                BatchNorm(row.channels, self.bn_clips),
+                BatchNorm(row.channels),
             )
         kinds = {kind for kind in group.attention if "none" not in (kind, row.attention)}
         units = {
-            kind: attention(replace(row, attention=kind), self.space.attention.nodes, self.bn_clips)
+            kind: attention(replace(row, attention=kind), self.space.attention.nodes)
             for kind in sorted(kinds)
         }
         self.widest.attention[number] = nn.ModuleDict(units)
-        for made in (looks, block.shortcut, self.widest.attention[number]):
+        for made in (typed, block.shortcut, self.widest.attention[number]):
             made.apply(initialise_layer)
 
     def train(self, mode: bool = True) -> Supernet:
-        """Evaluation switches dropout off, and nothing else: statistics stay the batch's own."""
+        """Evaluation drops nothing; all else stays: statistics are still the batch's own."""
         super().train()
         self.training = mode
-        self.widest.head.dropout = self.dropout if mode else 0.0
+        self.widest.head.dropout.train(mode)
         return self
 
-    def forward(self, clips: Tensor, draw: Draw) -> Tensor:
-        """(B, 3, T, H, W) -> logits (B, classes), by the batch's own statistics."""
+    @property
+    def bn_clips(self) -> int:
+        """Clips that share batch-norm statistics; no running ones are kept."""
+        return self.widest.stem.norm.clips
+
+    @property
+    def dropout(self) -> float:
+        """Rate before the last layer, in training."""
+        return self.widest.head.dropout.p
+
+    @property
+    def drop_connect(self) -> float:
+        """Rate at which a clip skips a residual branch, in training."""
+        block = self.widest.blocks[0]
+        assert isinstance(block, ResidualBlock)
+        return block.drop.rate
+
+    def forward(self, clips: Tensor | Sequence[Tensor], draw: Draw) -> Tensor:
+        """(B, 3, T, H, W) -> logits (B, P, classes), by the batch's own statistics."""
         genotype = self.space.genotype(draw, self.space.name)
         sets = block_sets(genotype, self.axes)
-        x = self.widest.stem(clips.contiguous(memory_format=torch.channels_last_3d))
+        (x,) = of_streams(clips)
+        x = self.widest.stem(x)
         for number, row in enumerate(genotype.blocks()):
             block, unit = wiring(
                 genotype.block,
                 self.bn_clips,
+                self.drop_connect if self.training else 0.0,
                 row.stride,
                 row.gate > 0,
                 row.channels_in == row.channels,
@@ -145,12 +164,15 @@ class Supernet(nn.Module):
             x = functional_call(unit, self._unit(number, unit, row.attention, sets[number]), x)
         shared = self.widest.head.get_parameter(HEAD)
         head = {HEAD: self._cut(shared, "-O", sets[-1])}
-        return functional_call(self.widest.head, head, x).mean(1)
+        return functional_call(self.widest.head, head, x)
 
     def network(self, draw: Draw) -> VideoNet:
         """The network of a draw with its own copy of the weights; running statistics unset."""
         genotype = self.space.genotype(draw, self.space.name)
-        net = VideoNet(genotype, self.classes, self.dropout, self.bn_clips)
+        net = VideoNet(genotype, self.classes)
+        set_training(
+            net, bn_clips=self.bn_clips, dropout=self.dropout, drop_connect=self.drop_connect
+        )
         net.to(self.widest.head.get_parameter(HEAD).device)
         sets = block_sets(genotype, self.axes)
         with torch.no_grad():
@@ -180,7 +202,7 @@ class Supernet(nn.Module):
         found: dict[str, Tensor] = {}
         for name, _ in block.named_parameters():
             first, _, rest = name.partition(".")
-            typed = f"look.{kernel}.{rest}" if first == "look" else name
+            typed = f"depthwise.{kernel}.{rest}" if first == "depthwise" else name
             found[name] = self._cut(shared.get_parameter(typed), cuts(name), sets)
         return found
 
@@ -211,7 +233,13 @@ class Supernet(nn.Module):
 
 @cache
 def wiring(
-    style: BlockStyle, bn_clips: int, stride: int, gate: bool, fits: bool, kind: str
+    style: BlockStyle,
+    bn_clips: int,
+    drop_connect: float,
+    stride: int,
+    gate: bool,
+    fits: bool,
+    kind: str,
 ) -> tuple[nn.Module, nn.Module]:
     """A block and the unit behind it without weights of their own; sizes come with the weights.
 
@@ -230,10 +258,12 @@ def wiring(
         attention=kind,
     )
     with torch.device("meta"):
-        pair = ResidualBlock(row, style, bn_clips), attention(row, 1.0, bn_clips)
-    for layer in (layer for module in pair for layer in module.modules()):
-        if isinstance(layer, BatchNorm):
-            layer.tracked = False
+        pair = ResidualBlock(row, style), attention(row, 1.0)
+    for module in pair:
+        set_training(module, bn_clips=bn_clips, drop_connect=drop_connect)
+        for layer in module.modules():
+            if isinstance(layer, BatchNorm):
+                layer.tracked = False
     return pair
 
 
@@ -296,7 +326,10 @@ def load_weights(net: Supernet, path: Path, stage: str) -> dict[str, Tensor]:
         Refused: the file is missing, or holds the weights of another space.
     """
     try:
-        tensors = load_file(path)
+        with safe_open(path, "pt") as file:
+            names.check_format((file.metadata() or {}).get(names.KEY, 1), path)
+            listed = file.keys()
+            tensors = names.modern({name: file.get_tensor(name) for name in listed})
     except (OSError, SafetensorError) as error:
         raise Refused(f"{path}: no weights ({error}). Run `{stage}` again.") from error
     for name, weight in net.named_parameters():

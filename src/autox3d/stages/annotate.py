@@ -12,12 +12,12 @@ import os
 
 from autox3d.core import environment, settings
 from autox3d.datasets import annotations, demo, listing, scene
-from autox3d.runtime.program import paths, run
+from autox3d.runtime.program import arguments, run
 from autox3d.runtime.progress import progress
 
 
 def main() -> None:
-    files = paths(__doc__, "videos", "lists")
+    files = arguments(__doc__, "videos", "lists")
     params = settings.load().annotate
     root = environment.raw()
     if params.dataset == "demo":

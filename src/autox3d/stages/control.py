@@ -5,38 +5,49 @@ python -m autox3d.runtime.launch control --space architectures/space_demo.yaml \
     --alpha results/control/alpha.json --trace results/control/trace.csv \
     --made results/control/control_made.json
 
-Alpha can then learn nothing of the clips: what its entropy does here, it does without a reason. The
-epochs are the first ones of the search, at its rates. With none of them, the trace is empty.
+Alpha can then learn nothing from the clips: what its entropy does here, it does without a reason.
+The epochs are the first ones of the search, at its rates. With none of them, the trace is empty.
 """
 
 from __future__ import annotations
 
-import torch
+from dataclasses import asdict
 
-from autox3d.core import atomic, settings
+from autox3d.core import settings
 from autox3d.core.errors import Refused
 from autox3d.runtime import provenance
-from autox3d.runtime.program import paths, run
+from autox3d.runtime.program import arguments, run
+from autox3d.runtime.session import session
+from autox3d.search.files import alpha_record, write_curve
+from autox3d.search.run import SearchClips, SearchRecipe, search
 from autox3d.search.space import Space
-from autox3d.stages.phase import write_curve
-from autox3d.stages.search import search
 
 
 def main() -> None:
     """Settings: `control`, and those of the search."""
-    files = paths(__doc__, "space", "clips", "init", "alpha", "trace", "made")
-    whole = settings.load()
-    asked, most = whole.control.epochs, whole.search.epochs
-    if asked > most:
+    files = arguments(__doc__, "space", "clips", "init", "alpha", "trace", "made")
+    recipe, space = SearchRecipe.of(settings.load()), Space.load(files.space)
+    shared, params, epochs = recipe.supernet, recipe.search, settings.load().control.epochs
+    if epochs > params.epochs:
         raise Refused(
-            f"params.yaml: 'control.epochs' is {asked}, but the search has {most}. "
+            f"params.yaml: 'control.epochs' is {epochs}, but the search has {params.epochs}. "
             "Ask for as many or fewer."
         )
-    if asked:
-        return search("control", files, asked, shuffled=True)
-    write_curve(files.trace, "control", [])
-    atomic.write_json(files.alpha, {"space": Space.load(files.space).name, "choices": []})
-    provenance.write(files.made, 0.0, torch.device("cpu"), 0)
+    parts = {"shared": shared, "search": params, "warm": recipe.warmup.epochs, "epochs": epochs}
+    parts |= {"space": space, "clips": files.clips, "init": files.init}
+    shown = asdict(shared) | {"search": asdict(params)}
+    with session("control", parts=parts, params=shown, data=files.clips) as work:
+        clips = SearchClips.load(files.clips)
+        clips.shuffle(shared.seed)
+        control = {"init": files.init, "epochs": epochs, "name": "control"}
+        result = search(space, clips, recipe, work, **control)
+        if work.writes:
+            write_curve(files.trace, "control", result.state.rows)
+            alpha_record(space, result.state).write(files.alpha)
+            device, size = work.world.device, work.world.size
+            provenance.measured(result.seconds, device, size, shared.seed).write(files.made)
+            for path in (files.space, files.alpha, files.trace, files.made):
+                work.mirror.artifact(path)
 
 
 if __name__ == "__main__":

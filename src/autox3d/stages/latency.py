@@ -10,38 +10,39 @@ import time
 import torch
 
 from autox3d.core import settings
+from autox3d.core.records import Latency
+from autox3d.inference.fast import default_device, fast, fast_dtype
 from autox3d.inference.latency import measure
-from autox3d.inference.network import load
 from autox3d.runtime import provenance
-from autox3d.runtime.program import paths, run
+from autox3d.runtime.program import arguments, run
+from autox3d.vision.clips.normalise import normalise
+from autox3d.vision.models import weights
 
 
 def main() -> None:
     """On the device and in the type that prediction takes."""
-    files = paths(__doc__, "weights", "latency")
+    files = arguments(__doc__, "weights", "latency")
     params = settings.load().latency
-    began = time.monotonic()
-    network = load(files.weights)
-    clip = network.input
-    shape = (params.views, clip.frames, clip.short, clip.short, 3)
-    clips = network.transform(torch.randint(0, 256, shape, dtype=torch.uint8))
+    began, trained = time.monotonic(), weights.load(files.weights)
+    device = default_device()
+    dtype, spec = fast_dtype(device), trained.genotype.input
+    shape = (params.views, spec.frames, spec.short, spec.short, 3)
+    pixels = torch.randint(0, 256, shape, dtype=torch.uint8).to(device)
     with torch.inference_mode():
-        found = measure(network.net, clips, params.batch, params.repeats, params.warmup)
-    provenance.write(
-        files.latency,
-        time.monotonic() - began,
-        network.device,
-        1,
-        net=network.genotype.name,
+        net, clips = fast(trained, device, dtype), normalise(pixels).to(dtype)
+        times = measure(net, clips, params.batch, params.repeats, params.warmup)
+    Latency(
+        made=provenance.measured(time.monotonic() - began, device, 1),
+        net=trained.genotype.name,
         views=params.views,
-        frames=clip.frames,
-        side=clip.short,
-        dtype=str(network.dtype).removeprefix("torch."),
+        frames=spec.frames,
+        side=spec.short,
+        dtype=str(dtype).removeprefix("torch."),
         repeats=params.repeats,
-        batched=found.batched._asdict(),
-        one_by_one=found.one_by_one._asdict(),
-        peak_mb=round(found.peak_mb, 1),
-    )
+        batched=times.batched,
+        one_by_one=times.one_by_one,
+        peak_mb=round(times.peak_mb, 1),
+    ).write(files.latency)
 
 
 if __name__ == "__main__":

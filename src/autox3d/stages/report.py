@@ -12,13 +12,13 @@ from autox3d.core import atomic
 from autox3d.reporting.page import page
 from autox3d.reporting.results import read, settings_of
 from autox3d.reporting.table import markdown
-from autox3d.runtime.program import paths, run
+from autox3d.runtime.program import arguments, run
 
 SETTINGS = Path("params.yaml")
 
 
 def main() -> None:
-    files = paths(__doc__, "results", "page", "table")
+    files = arguments(__doc__, "results", "page", "table")
     results = read(files.results, settings_of(SETTINGS))
     atomic.write_text(files.page, page(results))
     atomic.write_text(files.table, markdown(results.networks))

@@ -1,24 +1,22 @@
 r"""Stage `scale`: the found network at one size.
 
-python -m autox3d.stages.scale --genotype results/derive/genotype.yaml \
+python -m autox3d.stages.scale --network s --genotype results/derive/genotype.yaml \
     --out results/genotypes/s.yaml
 """
 
 from __future__ import annotations
 
 from autox3d.core import settings
-from autox3d.runtime.program import paths, run
+from autox3d.runtime.program import arguments, run
 from autox3d.sizing.scaling import scaled
 from autox3d.vision.arch.genotype import Genotype
 
 
 def main() -> None:
-    """The size is the section of params.yaml that the output is named after."""
-    files = paths(__doc__, "genotype", "out")
-    name = files.out.stem
-    size = settings.named(settings.load().scale, "scale", name)
-    found = Genotype.load(files.genotype)
-    scaled(found, name, size.clip, size.depth).save(files.out)
+    """Settings: the entry of `scale` that has the network's name."""
+    files = arguments(__doc__, "genotype", "out", words=["network"])
+    size = settings.named(settings.load().scale, "scale", files.network)
+    scaled(Genotype.load(files.genotype), files.network, size.spec, size.depth).save(files.out)
 
 
 if __name__ == "__main__":

@@ -10,111 +10,36 @@ python -m autox3d.runtime.launch search --space architectures/space_demo.yaml \
 from __future__ import annotations
 
 from dataclasses import asdict
-from types import SimpleNamespace
-from typing import Any
 
-import numpy as np
-import pandas as pd
-import torch
-
-from autox3d.core import atomic, settings, tables
-from autox3d.runtime import provenance, tracking
-from autox3d.runtime.checkpoint import Checkpoints, fingerprint, folder
-from autox3d.runtime.distributed import join
-from autox3d.runtime.program import paths, run
-from autox3d.search.loop import State
-from autox3d.search.prior import Prior
+from autox3d.core import settings, tables
+from autox3d.runtime import provenance
+from autox3d.runtime.program import arguments, run
+from autox3d.runtime.session import session
+from autox3d.search.files import alpha_record, save_weights, steps_table, write_curve
+from autox3d.search.run import SearchClips, SearchRecipe, search
 from autox3d.search.space import Space
-from autox3d.search.trace import Step
-from autox3d.stages.phase import Phase, save_weights, take_over, write_curve
 
 
 def main() -> None:
-    files = paths(__doc__, "space", "clips", "init", "weights", "alpha", "steps", "trace", "made")
-    search("search", files, settings.load().search.epochs)
-
-
-def search(stage: str, files: SimpleNamespace, epochs: int, *, shuffled: bool = False) -> None:
-    """So many epochs of the search. Settings: `supernet`, `search`, and the epochs of `warmup`.
-
-    Args:
-        stage: that asks
-        shuffled: the null control, which leaves no weights and no steps
-    """
-    whole = settings.load()
-    shared, params, warm = whole.supernet, whole.search, whole.warmup.epochs
-    space = Space.load(files.space)
-    parts = {"shared": shared, "search": params, "warm": warm, "epochs": epochs, "space": space}
-    parts |= {"clips": files.clips, "init": files.init}
-    with (
-        join() as world,
-        Checkpoints(folder(stage, **parts), writes=world.rank == 0) as kept,
-        tracking.run(
-            stage,
-            "",
-            asdict(shared) | {"search": asdict(params)},
-            {"data": fingerprint(clips=files.clips)},
-            resume=kept.folder / "mlflow-run",
-        ) as mirror,
-    ):
-        phase = Phase(files.clips, space, shared, world, (warm, params.epochs))
-        phase.state.epoch = warm
-        take_over(files.init, phase.state)
-        for group in phase.state.adam.param_groups:
-            group["lr"] = params.alpha_lr
-        if shuffled:
-            shuffle(phase.halves["alpha"].labels, shared.seed)
-        recipe = phase.recipe(warm + epochs, params, params.draws)
-        phase.go(stage, recipe, phase.batches("alpha"), kept, mirror)
-        if world.rank == 0:
-            if not shuffled:
-                save_weights(files.weights, phase.state)
-                tables.write_table(steps_table(space, phase.state.rows), files.steps)
-            write_curve(files.trace, stage, phase.state.rows)
-            atomic.write_json(files.alpha, alpha_record(space, phase.state))
-            provenance.write(files.made, phase.seconds, world.device, world.size, seed=shared.seed)
+    """Settings: `supernet`, `search`, and the epochs of `warmup`."""
+    names = ("space", "clips", "init", "weights", "alpha", "steps", "trace", "made")
+    files = arguments(__doc__, *names)
+    recipe, space = SearchRecipe.of(settings.load()), Space.load(files.space)
+    shared, params = recipe.supernet, recipe.search
+    parts = {"shared": shared, "search": params, "warm": recipe.warmup.epochs}
+    parts |= {"epochs": params.epochs, "space": space, "clips": files.clips, "init": files.init}
+    shown = asdict(shared) | {"search": asdict(params)}
+    with session("search", parts=parts, params=shown, data=files.clips) as work:
+        result = search(space, SearchClips.load(files.clips), recipe, work, init=files.init)
+        if work.writes:
+            save_weights(files.weights, result.state)
+            tables.write_table(steps_table(space, result.state.rows), files.steps)
+            write_curve(files.trace, "search", result.state.rows)
+            alpha_record(space, result.state).write(files.alpha)
+            device, size = work.world.device, work.world.size
+            provenance.measured(result.seconds, device, size, shared.seed).write(files.made)
             for path in (files.space, files.alpha, files.trace, files.made):
-                mirror.artifact(path)
-
-
-def shuffle(labels: np.ndarray, seed: int) -> None:
-    """The null control: each clip of alpha's half gets the label of another, once for all."""
-    np.random.default_rng((seed, len(labels))).shuffle(labels)
-
-
-def steps_table(space: Space, rows: list[Step]) -> pd.DataFrame:
-    """One row a step; the entropy of each choice in a column of its own."""
-    found = pd.DataFrame([row._asdict() for row in rows]).drop(columns="entropy")
-    names = [f"entropy {choice.group + 1} {choice.column}" for choice in space.choices]
-    entropy = pd.DataFrame([row.entropy for row in rows], columns=pd.Index(names))
-    return pd.concat([found, entropy], axis=1)
-
-
-def alpha_record(space: Space, state: State) -> dict[str, Any]:
-    """Every choice with the probabilities of its candidates by epoch, and the logits at the end."""
-    epochs = [probabilities(space, alpha) for alpha in state.alphas]
-    logits = state.prior.alpha.tolist()
-    return {
-        "space": space.name,
-        "choices": [
-            {
-                "group": choice.group + 1,
-                "column": choice.column,
-                "candidates": list(choice.candidates),
-                "probabilities": [[round(p, 6) for p in epoch[number]] for epoch in epochs],
-                "logits": logits[number][: len(choice.candidates)],
-            }
-            for number, choice in enumerate(space.choices)
-        ],
-    }
-
-
-def probabilities(space: Space, alpha: torch.Tensor) -> list[list[float]]:
-    """For each choice, the probability of each candidate."""
-    prior = Prior([len(choice.candidates) for choice in space.choices])
-    with torch.no_grad():
-        prior.alpha.copy_(alpha)
-    return prior.probabilities()
+                work.mirror.artifact(path)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,11 @@ from __future__ import annotations
 from autox3d.core import environment, settings
 from autox3d.core.tables import read_classes, read_table, write_table
 from autox3d.datasets import subset
-from autox3d.runtime.program import paths, run
+from autox3d.runtime.program import arguments, run
 
 
 def main() -> None:
-    files = paths(__doc__, "clips", "subset")
+    files = arguments(__doc__, "clips", "subset")
     params = settings.load().subset
     clips, classes = read_table(files.clips), read_classes(files.clips)
     if params.ids is None:

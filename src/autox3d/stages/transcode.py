@@ -13,12 +13,12 @@ import os
 
 from autox3d.core import environment, settings
 from autox3d.ingest.transcode import transcode
-from autox3d.runtime.program import paths, run
+from autox3d.runtime.program import arguments, run
 from autox3d.runtime.progress import progress
 
 
 def main() -> None:
-    files = paths(__doc__, "list", "shard", "index")
+    files = arguments(__doc__, "list", "shard", "index")
     transcode(
         files.list,
         environment.raw(),

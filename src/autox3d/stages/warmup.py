@@ -10,42 +10,31 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from autox3d.core import settings
-from autox3d.runtime import provenance, tracking
-from autox3d.runtime.checkpoint import Checkpoints, fingerprint, folder
-from autox3d.runtime.distributed import join
-from autox3d.runtime.program import paths, run
+from autox3d.runtime import provenance
+from autox3d.runtime.program import arguments, run
+from autox3d.runtime.session import session
+from autox3d.search.files import save_weights, write_curve
+from autox3d.search.run import SearchClips, SearchRecipe, warm_up
 from autox3d.search.space import Space
-from autox3d.stages.phase import Phase, save_weights, write_curve
 
 
 def main() -> None:
-    """Settings: `supernet`, `warmup`, and the search's, whose epochs share one cosine with ours."""
-    files = paths(__doc__, "space", "clips", "weights", "curve", "made")
-    whole = settings.load()
-    shared, params, search = whole.supernet, whole.warmup, whole.search
-    space = Space.load(files.space)
-    parts = {"shared": shared, "warmup": params, "total": params.epochs + search.epochs}
+    """Settings: `supernet`, `warmup`, and the search's epochs, which share one cosine with ours."""
+    files = arguments(__doc__, "space", "clips", "weights", "curve", "made")
+    recipe, space = SearchRecipe.of(settings.load()), Space.load(files.space)
+    shared, warmup = recipe.supernet, recipe.warmup
+    parts = {"shared": shared, "warmup": warmup, "total": recipe.epochs}
     parts |= {"space": space, "clips": files.clips}
-    with (
-        join() as world,
-        Checkpoints(folder("warmup", **parts), writes=world.rank == 0) as kept,
-        tracking.run(
-            "warmup",
-            "",
-            asdict(shared) | {"warmup": asdict(params)},
-            {"data": fingerprint(clips=files.clips)},
-            resume=kept.folder / "mlflow-run",
-        ) as mirror,
-    ):
-        phase = Phase(files.clips, space, shared, world, (params.epochs, search.epochs))
-        recipe = phase.recipe(params.epochs, search, params.draws)
-        phase.go("warmup", recipe, None, kept, mirror)
-        if world.rank == 0:
-            save_weights(files.weights, phase.state)
-            write_curve(files.curve, "warmup", phase.state.rows)
-            provenance.write(files.made, phase.seconds, world.device, world.size, seed=shared.seed)
+    shown = asdict(shared) | {"warmup": asdict(warmup)}
+    with session("warmup", parts=parts, params=shown, data=files.clips) as work:
+        result = warm_up(space, SearchClips.load(files.clips), recipe, work)
+        if work.writes:
+            save_weights(files.weights, result.state)
+            write_curve(files.curve, "warmup", result.state.rows)
+            device, size = work.world.device, work.world.size
+            provenance.measured(result.seconds, device, size, shared.seed).write(files.made)
             for path in (files.curve, files.made):
-                mirror.artifact(path)
+                work.mirror.artifact(path)
 
 
 if __name__ == "__main__":

@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from autox3d.vision.clips.augment import Clips, chunk_count, chunks
+from autox3d.vision.clips.augment import chunk_count, chunks
+from autox3d.vision.clips.loader import Batch
 from autox3d.vision.learning.schedule import cosine
 from autox3d.vision.learning.statistics import Running
+from autox3d.vision.tasks.task import Task
 
 
 class Processes(Protocol):
@@ -45,7 +46,7 @@ class NotFinite(FloatingPointError):
         self.chunks = chunks  # whose loss is not finite, by their numbers in the step
 
 
-class Recipe(NamedTuple):
+class Schedule(NamedTuple):
     """The numbers of a run that the loop needs."""
 
     seed: int
@@ -64,7 +65,7 @@ class Step(NamedTuple):
     step: int  # in its epoch
     rate: float
     loss: float  # nats, sum over the batch
-    hits: float  # clips whose best class is right
+    correct: float  # clips, as the task counts them
 
 
 class State:
@@ -74,7 +75,7 @@ class State:
         self.net, self.optimiser = net, optimiser
         self.epoch, self.step = 0, 0  # the next step to do
         self.history: list[dict[str, float]] = []  # one row for each epoch that is done
-        self.sums = [0.0, 0.0]  # loss and hits of the epoch so far
+        self.sums = [0.0, 0.0]  # loss and correct clips of the epoch so far
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain data only."""
@@ -95,10 +96,11 @@ class State:
         self.history, self.sums = list(saved["history"]), list(saved["sums"])
 
 
-def fit(
+def train_steps(
     state: State,
-    recipe: Recipe,
-    batches: Callable[[int, int], Iterable[Clips]],
+    task: Task,
+    schedule: Schedule,
+    batches: Callable[[int, int], Iterable[Batch]],
     world: Processes,
 ) -> Iterator[Step]:
     """Trains from where `state` stands, and hands over after every step.
@@ -109,46 +111,52 @@ def fit(
     Raises:
         NotFinite: on every process; the weights are those before the step.
     """
-    while state.epoch < recipe.epochs:
+    while state.epoch < schedule.epochs:
         for batch in batches(state.epoch, state.step):
-            done = state.epoch * recipe.steps + state.step
-            rate = cosine(done, recipe.epochs * recipe.steps, recipe.warmup, recipe.peak)
-            loss, hits = _step(state, recipe, batch, world, done, rate)
-            state.sums = [state.sums[0] + loss, state.sums[1] + hits]
-            step = Step(state.epoch, state.step, rate, loss, hits)
+            done = state.epoch * schedule.steps + state.step
+            rate = cosine(done, schedule.epochs * schedule.steps, schedule.warmup, schedule.peak)
+            loss, correct = _step(state, task, schedule, batch, world, done, rate)
+            state.sums = [state.sums[0] + loss, state.sums[1] + correct]
+            step = Step(state.epoch, state.step, rate, loss, correct)
             state.step += 1
             yield step
         state.epoch, state.step, state.sums = state.epoch + 1, 0, [0.0, 0.0]
 
 
 def _step(
-    state: State, recipe: Recipe, batch: Clips, world: Processes, done: int, rate: float
+    state: State,
+    task: Task,
+    schedule: Schedule,
+    batch: Batch,
+    world: Processes,
+    done: int,
+    rate: float,
 ) -> tuple[float, float]:
-    """One update; (loss, hits) summed over the clips of all processes."""
+    """One update; (loss, correct clips) summed over the clips of all processes."""
     state.net.train()
     state.optimiser.zero_grad(set_to_none=True)
-    count = chunk_count(recipe.batch, recipe.chunk)
+    count = chunk_count(schedule.batch, schedule.chunk)
     losses = torch.zeros(count, dtype=torch.float64, device=world.device)  # each in its own place
-    hits = torch.zeros(1, dtype=torch.float64, device=world.device)
+    correct = torch.zeros(1, dtype=torch.float64, device=world.device)
     running = Running(state.net)
-    for number, clips, labels in chunks(batch, recipe.chunk, world.device):
+    for number, clips, labels in chunks(batch, schedule.chunk, world.device):
         running.rewind()
-        torch.manual_seed(chunk_seed(recipe.seed, done, number))  # dropout
+        torch.manual_seed(chunk_seed(schedule.seed, done, number))  # dropout
         with torch.autocast(world.device.type, torch.bfloat16, enabled=world.device.type == "cuda"):
             logits = state.net(clips)
-        loss = F.cross_entropy(logits.float(), labels, reduction="sum")
-        (loss / recipe.batch).backward()
+        loss = task.loss(logits.float(), labels)
+        (loss / schedule.batch).backward()
         losses[number] = loss.detach()
-        hits += (logits.argmax(1) == labels).sum()
+        correct += task.correct(logits, labels).sum()
         running.end_chunk()
     grads = [_gradient(parameter) for parameter in state.net.parameters()]
-    world.sum_([*grads, *running.sums, losses, hits])
+    world.sum_([*grads, *running.sums, losses, correct])
     _check(losses, grads, done)
     running.end_step(count)
     for group in state.optimiser.param_groups:
         group["lr"] = rate
     state.optimiser.step()
-    return losses.sum().item(), hits.item()
+    return losses.sum().item(), correct.item()
 
 
 def _gradient(parameter: nn.Parameter) -> Tensor:

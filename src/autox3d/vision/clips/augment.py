@@ -2,39 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from autox3d.vision.clips.augment_policy import Operations
 from autox3d.vision.clips.autoaugment import autoaugment
+from autox3d.vision.clips.loader import Batch
 from autox3d.vision.clips.normalise import normalise
-
-
-class Clips(Protocol):
-    """The share of one step's clips that this process works on."""
-
-    @property
-    def clips(self) -> Tensor:
-        """uint8 (B, T, H, W, 3), whole chunks."""
-        ...
-
-    @property
-    def labels(self) -> Tensor:
-        """int64 (B,)."""
-        ...
-
-    @property
-    def chunks(self) -> Tensor:
-        """int64 (B / chunk,): the chunks' numbers in the step."""
-        ...
-
-    @property
-    def operations(self) -> Sequence[Operations]:
-        """B: what AutoAugment does to each."""
-        ...
 
 
 def chunk_count(batch: int, size: int) -> int:
@@ -42,8 +17,8 @@ def chunk_count(batch: int, size: int) -> int:
     return -(-batch // size)
 
 
-def chunks(batch: Clips, size: int, device: torch.device) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """(number in the step, (size, 3, T, H, W) augmented and normalised, (size,) labels) of each."""
+def chunks(batch: Batch, size: int, device: torch.device) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Each chunk: its number in the step, (size, 3, T, H, W) augmented and normalised, labels."""
     pieces = zip(
         batch.chunks.tolist(), batch.clips.split(size), batch.labels.split(size), strict=True
     )

@@ -17,16 +17,18 @@ import numpy as np
 from autox3d.core import environment, tables
 from autox3d.core.errors import Refused
 from autox3d.vision.clips.format.decode import IndexedVideo
+from autox3d.vision.tasks.task import Task, named
 
-COLUMNS = ("key", "label", "split", "shard", "offset", "length", "frames")
+COLUMNS = ("key", "split", "shard", "offset", "length", "frames")
 MOST_OPEN = 1024  # shards of a table that a process keeps open, and a quarter of its limit
 
 
 class Clips:
     """N clips of one table.
 
+    task     what their labels are for
     keys     (N,) bytes, the videos' keys
-    labels   (N,) int64, index into `classes`; -1 where there is no label
+    labels   (N, ...), what the task makes of their rows
     frames   (N,) int64
     classes  names in the order of labels
     """
@@ -39,6 +41,7 @@ class Clips:
         offset: np.ndarray,
         length: np.ndarray,
         *,
+        task: Task,
         keys: np.ndarray,
         labels: np.ndarray,
         frames: np.ndarray,
@@ -47,7 +50,8 @@ class Clips:
         """`names` of the shards in the folder; `shard` is each clip's number among them."""
         self._shards, self._names = shards, names
         self._shard, self._offset, self._length = shard, offset, length
-        self.keys, self.labels, self.frames, self.classes = keys, labels, frames, classes
+        self.task, self.keys, self.labels = task, keys, labels
+        self.frames, self.classes = frames, classes
         self._open: OrderedDict[int, int] = OrderedDict()  # shard -> file, the last used at the end
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         unlimited = limit == resource.RLIM_INFINITY
@@ -62,7 +66,8 @@ class Clips:
         Raises:
             Refused: no such table, or no such clip in it.
         """
-        columns = [*COLUMNS, "half"] if half else COLUMNS
+        task = named(tables.read_task(path))
+        columns = [*COLUMNS, *task.columns, *(["half"] if half else [])]
         rows = tables.read_table(path, columns)
         rows = rows[rows["split"] == split]
         if half:
@@ -77,11 +82,18 @@ class Clips:
             shard.astype(np.int32),
             rows["offset"].to_numpy(np.int64),
             rows["length"].to_numpy(np.int64),
+            task=task,
             keys=np.array([key.encode() for key in rows["key"]]),
-            labels=rows["label"].to_numpy(np.int64, copy=True),
+            labels=task.target(rows),
             frames=rows["frames"].to_numpy(np.int64),
             classes=tables.read_classes(path),
         )
+
+    @classmethod
+    def load_if_any(cls, path: Path, *, split: str) -> Clips | None:
+        """The clips of one split, None where the table has none of it."""
+        has = split in set(tables.read_table(path, ["split"])["split"])
+        return cls.load(path, split=split) if has else None
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -52,7 +52,7 @@ class Running:
 
 
 @torch.no_grad()
-def settle(
+def recalibrate_batch_norm(
     net: nn.Module,
     steps: Iterable[Iterable[Chunk]],
     chunks: int,

@@ -17,7 +17,7 @@ from autox3d.vision.models.operations import positions, volume
 class GloRe(nn.Module):
     """Global reasoning over M graph nodes with 2M states each (Auto-X3D, 3.4)."""
 
-    def __init__(self, channels: int, nodes: int, bn_clips: int) -> None:
+    def __init__(self, channels: int, nodes: int) -> None:
         super().__init__()
         states = 2 * nodes
         self.states = Pointwise(channels, states, bias=True)
@@ -25,7 +25,7 @@ class GloRe(nn.Module):
         self.mix = nn.Linear(nodes, nodes)
         self.update = nn.Linear(states, states, bias=False)
         self.extend = ConvNorm(
-            Pointwise(states, channels), BatchNorm(channels, bn_clips, gamma=0.0, eps=1e-4)
+            Pointwise(states, channels), BatchNorm(channels, gamma=0.0, eps=1e-4)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -43,14 +43,14 @@ class GloRe(nn.Module):
 class NonLocal(nn.Module):
     """Self-attention at half the channels, softmax over positions (arXiv:1711.07971)."""
 
-    def __init__(self, channels: int, bn_clips: int) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
         inner = channels // 2
         self.theta = Pointwise(channels, inner, bias=True)
         self.phi = Pointwise(channels, inner, bias=True)
         self.g = Pointwise(channels, inner, bias=True)
         self.out = Pointwise(inner, channels, bias=True)
-        self.norm = BatchNorm(channels, bn_clips, gamma=0.0)
+        self.norm = BatchNorm(channels, gamma=0.0)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T, H, W) -> the same."""

@@ -5,6 +5,7 @@ B clips, C channels, T frames, H x W pixels
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -32,41 +33,52 @@ class SqueezeExcite(nn.Module):
         )
 
 
-class ResidualBlock(nn.Module):
-    """X3D's block: expand, look around (t x s x s), squeeze-excite, project, add (X3D, Table 1)."""
+class DropConnect(nn.Module):
+    """Drops the whole branch of a clip with probability `rate`, in training (arXiv:1603.09382)."""
 
-    def __init__(
-        self, block: Block, style: BlockStyle, bn_clips: int, drop_connect: float = 0.0
-    ) -> None:
+    def __init__(self, rate: float = 0.0) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, T, H, W) -> the same."""
+        if not (self.training and self.rate):
+            return x
+        kept = torch.rand(x.shape[0], 1, 1, 1, 1, device=x.device) >= self.rate
+        return x * (kept / (1 - self.rate)).to(x.dtype)
+
+
+class ResidualBlock(nn.Module):
+    """X3D's block: expand, depthwise t x s x s, squeeze-excite, project, add (X3D, Table 1)."""
+
+    def __init__(self, block: Block, style: BlockStyle) -> None:
         super().__init__()
         inner = block.inner
         self.first, self.second = ACTIVATIONS[style.first], ACTIVATIONS[style.second]
-        self.drop_connect = drop_connect
-        self.expand = ConvNorm(Pointwise(block.channels_in, inner), BatchNorm(inner, bn_clips))
-        self.look = ConvNorm(
+        self.expand = ConvNorm(Pointwise(block.channels_in, inner), BatchNorm(inner))
+        self.depthwise = ConvNorm(
             Depthwise(inner, block.kernel, block.stride)
             if style.depthwise
             else Dense(inner, inner, block.kernel, block.stride),
-            BatchNorm(inner, bn_clips),
+            BatchNorm(inner),
         )
         self.gate = SqueezeExcite(inner, block.gate) if block.gate else nn.Identity()
         self.project = ConvNorm(
-            Pointwise(inner, block.channels), BatchNorm(block.channels, bn_clips, gamma=0.0)
+            Pointwise(inner, block.channels), BatchNorm(block.channels, gamma=0.0)
         )
         self.shortcut = (
             nn.Identity()
             if block.identity
             else ConvNorm(
                 Pointwise(block.channels_in, block.channels, stride=block.stride),
-                BatchNorm(block.channels, bn_clips),
+                BatchNorm(block.channels),
             )
         )
+        self.drop = DropConnect()
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T, H, W) -> (B, channels, T, H/stride, W/stride)."""
         y = self.first(self.expand(x))
-        y = self.second(self.gate(self.look(y)))
-        y = self.project(y)
-        if self.training and self.drop_connect:
-            y = operations.drop_connect(y, self.drop_connect)
+        y = self.second(self.gate(self.depthwise(y)))
+        y = self.drop(self.project(y))
         return F.relu_(y.add_(self.shortcut(x)))

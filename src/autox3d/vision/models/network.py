@@ -5,13 +5,15 @@ B clips, T frames, H x W pixels, P positions of the head's pool
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from autox3d.vision.arch.genotype import Block, Genotype, Head, Stem, node_count
 from autox3d.vision.models.attention import GloRe, NonLocal
-from autox3d.vision.models.blocks import ResidualBlock
+from autox3d.vision.models.blocks import DropConnect, ResidualBlock
 from autox3d.vision.models.layers import ConvNorm, Dense, Depthwise, Pointwise
 from autox3d.vision.models.norm import BatchNorm
 from autox3d.vision.models.operations import window_mean
@@ -20,12 +22,12 @@ from autox3d.vision.models.operations import window_mean
 class StemLayer(nn.Module):
     """1x3x3 convolution with stride 2, a depthwise temporal one, batch norm, ReLU."""
 
-    def __init__(self, stem: Stem, bn_clips: int) -> None:
+    def __init__(self, stem: Stem) -> None:
         super().__init__()
         channels, kernel = stem.channels, stem.temporal_kernel
         self.space = Dense(3, channels, (1, 3), stride=2)
         self.time = Depthwise(channels, (kernel, 1)) if kernel > 1 else nn.Identity()
-        self.norm = BatchNorm(channels, bn_clips)
+        self.norm = BatchNorm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, T, H, W) -> (B, channels, T, H/2, W/2)."""
@@ -35,24 +37,17 @@ class StemLayer(nn.Module):
 class HeadLayer(nn.Module):
     """1x1x1 convolution, average over a window of the training clip's size, two linear layers.
 
-    Fully convolutional: a larger clip gives scores at several positions of the window.
+    Fully convolutional: a larger clip has logits at several positions of the window.
     """
 
     def __init__(
-        self,
-        channels_in: int,
-        head: Head,
-        window: tuple[int, int, int],
-        classes: int,
-        dropout: float,
-        bn_clips: int,
+        self, channels_in: int, head: Head, window: tuple[int, int, int], classes: int
     ) -> None:
         super().__init__()
-        self.window, self.dropout = window, dropout
-        self.conv = ConvNorm(
-            Pointwise(channels_in, head.channels), BatchNorm(head.channels, bn_clips)
-        )
+        self.window = window
+        self.conv = ConvNorm(Pointwise(channels_in, head.channels), BatchNorm(head.channels))
         self.hidden = nn.Linear(head.channels, head.hidden, bias=False)
+        self.dropout = nn.Dropout(0.0)
         self.classify = nn.Linear(head.hidden, classes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -64,8 +59,7 @@ class HeadLayer(nn.Module):
                 f"window {self.window}: it must be no smaller than the training clip"
             )
         x = window_mean(x, self.window).flatten(2).transpose(1, 2)  # (B, P, C)
-        x = F.dropout(F.relu(self.hidden(x)), self.dropout, self.training)
-        return self.classify(x)
+        return self.classify(self.dropout(F.relu(self.hidden(x))))
 
 
 class VideoNet(nn.Module):
@@ -74,55 +68,43 @@ class VideoNet(nn.Module):
     Args:
         genotype: the architecture; its input sizes fix the window of the head's average pool
         classes: number of them
-        dropout: before the last layer, in training
-        bn_clips: clips that share batch-norm statistics in training
-        drop_connect: rate at which a clip skips a residual branch, in training
     """
 
-    def __init__(
-        self,
-        genotype: Genotype,
-        classes: int,
-        dropout: float,
-        bn_clips: int,
-        drop_connect: float = 0.0,
-    ) -> None:
+    def __init__(self, genotype: Genotype, classes: int) -> None:
         super().__init__()
         rows = genotype.blocks()
         window = (genotype.input.frames, genotype.pool, genotype.pool)
-        self.stem = StemLayer(genotype.stem, bn_clips)
-        self.blocks = nn.ModuleList(
-            ResidualBlock(row, genotype.block, bn_clips, drop_connect) for row in rows
-        )
-        self.attention = nn.ModuleList(
-            attention(row, genotype.attention.nodes, bn_clips) for row in rows
-        )
-        self.head = HeadLayer(rows[-1].channels, genotype.head, window, classes, dropout, bn_clips)
+        self.stem = StemLayer(genotype.stem)
+        self.blocks = nn.ModuleList(ResidualBlock(row, genotype.block) for row in rows)
+        self.attention = nn.ModuleList(attention(row, genotype.attention.nodes) for row in rows)
+        self.head = HeadLayer(rows[-1].channels, genotype.head, window, classes)
         self.apply(initialise_layer)
         nn.init.normal_(self.head.classify.weight, std=0.01)
 
-    def forward(self, clips: Tensor) -> Tensor:
-        """Normalised clips (B, 3, T, H, W) -> (B, classes): logits in training, else scores.
+    def forward(self, clips: Tensor | Sequence[Tensor]) -> Tensor:
+        """Normalised clips (B, 3, T, H, W), or one such tensor a stream -> logits (B, P, classes).
 
-        Scores are the softmax at each position of the head's window, averaged.
+        P is 1 at the training crop. What leaves a network, scores, is the task's to say.
         """
-        logits = self.logits(clips)
-        return logits.mean(1) if self.training else logits.softmax(2).mean(1)
-
-    def logits(self, clips: Tensor) -> Tensor:
-        """(B, 3, T, H, W) -> (B, P, classes); P is 1 at the training crop."""
-        x = self.stem(clips.contiguous(memory_format=torch.channels_last_3d))
+        (x,) = of_streams(clips)
+        x = self.stem(x)
         for block, attend in zip(self.blocks, self.attention, strict=True):
             x = attend(block(x))
         return self.head(x)
 
 
-def attention(block: Block, nodes: float, bn_clips: int) -> nn.Module:
+def of_streams(clips: Tensor | Sequence[Tensor]) -> list[Tensor]:
+    """The clips of each stream, in the memory format of the layers; a tensor is that of the one."""
+    streams = [clips] if isinstance(clips, Tensor) else clips
+    return [one.contiguous(memory_format=torch.channels_last_3d) for one in streams]
+
+
+def attention(block: Block, nodes: float) -> nn.Module:
     """The unit after a block, the identity where there is none."""
     if block.attention == "glore":
-        return GloRe(block.channels, node_count(block.channels, nodes), bn_clips)
+        return GloRe(block.channels, node_count(block.channels, nodes))
     if block.attention == "nonlocal":
-        return NonLocal(block.channels, bn_clips)
+        return NonLocal(block.channels)
     return nn.Identity()
 
 
@@ -135,6 +117,26 @@ def initialise_layer(layer: nn.Module) -> None:
         nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
     if isinstance(layer, (Pointwise, nn.Linear)) and layer.bias is not None:
         nn.init.zeros_(layer.bias)
+
+
+def set_training(
+    net: nn.Module, *, bn_clips: int, dropout: float = 0.0, drop_connect: float = 0.0
+) -> None:
+    """Sets what acts in training alone, in a network or a supernet.
+
+    Args:
+        net: changed in place
+        bn_clips: clips that share batch-norm statistics
+        dropout: rate before the last layer
+        drop_connect: rate at which a clip skips a residual branch
+    """
+    for layer in net.modules():
+        if isinstance(layer, BatchNorm):
+            layer.clips = bn_clips
+        elif isinstance(layer, HeadLayer):
+            layer.dropout.p = dropout
+        elif isinstance(layer, DropConnect):
+            layer.rate = drop_connect
 
 
 def open_branches(net: nn.Module, gamma: float) -> None:

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+BN_CLIPS = 8  # clips that share statistics in training, as X3D has it
+
 
 def ghost_norm(x: Tensor, weight: Tensor, bias: Tensor, clips: int, eps: float = 1e-5) -> Tensor:
     """Normalises (B, C, T, H, W) by its own statistics, those of each chunk of `clips` clips.
@@ -32,9 +34,10 @@ class BatchNorm(nn.Module):
     running_var: Tensor
     num_batches_tracked: Tensor
 
-    def __init__(self, channels: int, clips: int, *, gamma: float = 1.0, eps: float = 1e-5) -> None:
+    def __init__(self, channels: int, *, gamma: float = 1.0, eps: float = 1e-5) -> None:
         super().__init__()
-        self.clips, self.gamma, self.eps = clips, gamma, eps
+        self.gamma, self.eps = gamma, eps
+        self.clips = BN_CLIPS  # `network.set_training` changes it
         self.momentum = 0.1
         self.tracked = True  # false: no running statistics, as in a path of the supernet
         self.weight = nn.Parameter(torch.full((channels,), gamma))

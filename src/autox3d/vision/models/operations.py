@@ -83,9 +83,3 @@ def positions(x: Tensor) -> Tensor:
 def volume(x: Tensor, size: Sequence[int]) -> Tensor:
     """(B, T*H*W, C) -> (B, C, T, H, W) in channels_last_3d; the inverse of `positions`."""
     return x.unflatten(1, size).permute(0, 4, 1, 2, 3)
-
-
-def drop_connect(x: Tensor, rate: float) -> Tensor:
-    """Drops the whole branch of a clip with probability `rate`, in training (arXiv:1603.09382)."""
-    kept = torch.rand(x.shape[0], 1, 1, 1, 1, device=x.device) >= rate
-    return x * (kept / (1 - rate)).to(x.dtype)

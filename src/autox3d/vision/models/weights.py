@@ -16,10 +16,13 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+from autox3d.core import names
 from autox3d.core.errors import Refused
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.models import card
 from autox3d.vision.models.network import VideoNet
+from autox3d.vision.tasks import classify
+from autox3d.vision.tasks.task import Task, named
 
 NORMALISATION = {"mean": 0.45, "std": 0.225}  # (x / 255 - mean) / std
 CLASSIFIER = "head.classify."
@@ -36,6 +39,7 @@ class Trained(NamedTuple):
     classes: list[str]
     how: dict[str, Any]  # how it was made
     metrics: dict[str, Any]  # shares in [0, 1]; empty where none are known
+    task: Task = classify.TASK  # what it was trained for
 
 
 def save(
@@ -46,9 +50,11 @@ def save(
     how: dict[str, Any],
     metrics: dict[str, Any] | None = None,
     licence: str = card.LICENCE,
+    task: Task = classify.TASK,
 ) -> None:
     """Writes the folder; it stands whole under its name, or not at all."""
     model = {
+        "format": names.FORMAT,
         "name": genotype.name,
         "licence": licence,
         "input": {"layout": "B 3 T H W", **_sizes(genotype), "normalisation": NORMALISATION},
@@ -56,6 +62,8 @@ def save(
         "metrics": metrics or {},
         "how": how,
     }
+    if task != classify.TASK:  # which version 1 of the format means where it names none
+        model["task"] = task.name
     with _whole(folder) as part:
         tensors = {name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()}
         (part / WEIGHTS).write_bytes(to_bytes(tensors))
@@ -120,11 +128,12 @@ def load(folder: Path) -> Trained:
     genotype = Genotype.load(folder / GENOTYPE)
     model = _model(folder / MODEL)
     with torch.device("meta"):
-        net = VideoNet(genotype, len(model["classes"]), dropout=0.0, bn_clips=1)
-    tensors = _tensors(folder / WEIGHTS)
+        net = VideoNet(genotype, len(model["classes"]))
+    tensors = names.modern(_tensors(folder / WEIGHTS))
     check(tensors, net.state_dict(), folder / WEIGHTS)
     net.load_state_dict(tensors, assign=True)
-    return Trained(net.eval(), genotype, model["classes"], model["how"], model["metrics"])
+    task = named(model.get("task", classify.TASK.name))
+    return Trained(net.eval(), genotype, model["classes"], model["how"], model["metrics"], task)
 
 
 def initialise(net: VideoNet, folder: Path) -> list[str]:
@@ -138,7 +147,8 @@ def initialise(net: VideoNet, folder: Path) -> list[str]:
     Raises:
         Refused: a file is missing or garbled, or another tensor does not fit.
     """
-    tensors, own = _tensors(folder / WEIGHTS), net.state_dict()
+    _model(folder / MODEL)
+    tensors, own = names.modern(_tensors(folder / WEIGHTS)), net.state_dict()
     left_out = [
         name
         for name, tensor in tensors.items()
@@ -168,6 +178,7 @@ def _model(path: Path) -> dict[str, Any]:
         raise Refused(f"{path}: no list of classes. {fix}")
     if not isinstance(model.get("how"), dict):
         raise Refused(f"{path}: does not say how the network was made. {fix}")
+    names.check_format(model.get("format", 1), path)
     return {"licence": card.FOREIGN, "metrics": {}, **model}  # version 0.1 wrote neither
 
 

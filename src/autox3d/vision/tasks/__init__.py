@@ -1,1 +1,1 @@
-"""What a network is trained for, and how its answers are judged."""
+"""What networks are trained for: a file a task. `metric` needs no torch."""

@@ -1,0 +1,439 @@
+"""The JSON files that stages leave for each other and for the report, one frozen table each.
+
+`write` puts the fields into the file in the order of the table; `read` checks every key and type,
+and refuses what it does not know. Accuracies are shares in [0, 1], costs G multiply-adds of one
+view. Metrics stand in a file under their own names beside the other keys; the names are the
+task's, and the first one is the headline. `autox3d.core.curves` has the CSV files.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from autox3d.core import atomic, schema
+from autox3d.core.errors import Refused
+from autox3d.core.names import check_format
+from autox3d.core.origin import run_again
+from autox3d.core.schema import table
+
+T = TypeVar("T")
+Content = dict[str, Any]
+Metrics = dict[str, float | None]  # None: there was no label to measure by
+Crops = Literal["center", "lcr"]  # one crop of a clip, or left, centre and right
+
+CLASSIFY = "classify"  # the task that a file means when it names none
+SUPERNET = "supernet_"  # prefix of a metric that is measured on a path of the supernet
+
+
+@table
+class Counts:
+    """Videos of a data set, or of a part of it."""
+
+    listed: int
+    usable: int
+    missing: int
+    refused: int
+
+
+@table
+class RefusedVideo:
+    """One video that the pipeline does not use, and why."""
+
+    key: str
+    path: str  # under the folder of the videos
+    reason: str  # a short code: `truncated`
+    message: str
+
+
+@table
+class Account:
+    """results/data.json: what became of every video that was listed."""
+
+    total: Counts
+    classes: int
+    encoders: tuple[str, ...]  # ffmpeg's versions
+    refused_by_reason: dict[str, int]
+    by_split: dict[str, Counts]
+    by_class: dict[str, Counts]
+    refused_videos: tuple[RefusedVideo, ...]
+
+    def write(self, path: Path) -> None:
+        content = asdict(self)
+        rows = [{"class": name, **counts} for name, counts in content["by_class"].items()]
+        atomic.write_json(path, content.pop("total") | content | {"by_class": rows})
+
+    @classmethod
+    def read(cls, path: Path) -> Account:
+        """Raises Refused for a missing or damaged file."""
+
+        def nested(content: Content) -> Content:
+            total = {key: content.pop(key) for key in ("listed", "usable", "missing", "refused")}
+            return {"total": total, **content, "by_class": _by_class(content["by_class"])}
+
+        return _read(path, cls, nested)
+
+
+@table
+class Provenance:
+    """*_made.json: how a result was made; kept apart from outputs that are the same bits anywhere.
+
+    Stages that draw no random numbers have no seed.
+    """
+
+    commit: str  # of the code, with a `+` where it was changed; empty outside of git
+    device: str
+    processes: int
+    hours: float  # of wall time
+    torch: str  # versions
+    python: str
+    seed: int | None = None
+
+    def write(self, path: Path) -> None:
+        atomic.write_json(path, without(asdict(self), "seed", None))
+
+    @classmethod
+    def read(cls, path: Path) -> Provenance:
+        """Raises Refused for a missing or damaged file."""
+        return _read(path, cls)
+
+
+@table
+class Choice:
+    """One choice of a search, and what the search thinks of its candidates."""
+
+    group: int  # from 1
+    column: str  # kernel, expansion, channels, attention
+    candidates: tuple[str | int | float, ...]
+    probabilities: tuple[tuple[float, ...], ...]  # a row an epoch, a column a candidate
+    logits: tuple[float, ...]  # at the end, one a candidate
+
+
+@table
+class Alpha:
+    """alpha.json: the architecture distribution of a search, epoch by epoch."""
+
+    space: str
+    choices: tuple[Choice, ...]  # none where no epoch was run
+
+    def write(self, path: Path) -> None:
+        atomic.write_json(path, asdict(self))
+
+    @classmethod
+    def read(cls, path: Path) -> Alpha:
+        """Raises Refused for a missing or damaged file."""
+        return _read(path, cls)
+
+
+@table
+class Decision:
+    """One choice of the derived network."""
+
+    group: int  # from 1
+    column: str
+    taken: str | int | float
+    probabilities: dict[str, float]  # by candidate
+
+
+@table
+class DerivedNetwork:
+    """One network of the space, ranked by its path through the supernet."""
+
+    gmacs: float
+    probability: float
+    supernet: Metrics  # with the shared weights, on the validation videos
+    groups: tuple[str, ...]  # kernel, expansion, channels and attention of each
+    choices: tuple[Decision, ...] = ()  # of the derived network alone
+
+
+@table
+class Derived:
+    """results/derive/derive.json: the derived network and its runners-up under the target."""
+
+    space: str
+    networks: str  # how many the space has, rounded
+    target_gmacs: float
+    found: DerivedNetwork
+    runners_up: tuple[DerivedNetwork, ...]  # the best first
+
+    def write(self, path: Path) -> None:
+        content = asdict(self)
+        content["found"] = _flat_supernet(content["found"])
+        content["runners_up"] = [_flat_supernet(one) for one in content["runners_up"]]
+        atomic.write_json(path, content)
+
+    @classmethod
+    def read(cls, path: Path) -> Derived:
+        """Raises Refused for a missing or damaged file."""
+
+        def nested(content: Content) -> Content:
+            found = _nested_supernet(content["found"])
+            others = [_nested_supernet(one) for one in content["runners_up"]]
+            return content | {"found": found, "runners_up": others}
+
+        return _read(path, cls, nested)
+
+
+@table
+class Score:
+    """The metrics of one way of testing."""
+
+    views: int  # of a video
+    metrics: Metrics
+
+
+@table
+class ClipsScore:
+    """The metrics with so many clips a video."""
+
+    clips: int
+    crops: Crops
+    views: int  # clips times crops
+    metrics: Metrics
+
+
+@table
+class Evaluation:
+    """results/evaluate/<name>.json: how well a network does, on which videos, at what cost."""
+
+    k_clips: tuple[ClipsScore, ...]
+    center: Score  # of the largest number of clips
+    per_class: dict[str, float | None]  # class -> `class_metric` of the lcr test
+    lcr: Score
+    net: str
+    split: str
+    rule: str  # where the clips of a video lie
+    videos: int
+    labelled: int  # videos that have a label
+    params: int
+    gmacs_center: float
+    gmacs_lcr: float
+    task: str = CLASSIFY
+    class_metric: str = "top1"
+
+    def score(self, crops: Crops) -> Score:
+        """The metrics with one or with three crops a clip."""
+        return self.center if crops == "center" else self.lcr
+
+    def gmacs(self, crops: Crops) -> float:
+        """The cost of one view."""
+        return self.gmacs_center if crops == "center" else self.gmacs_lcr
+
+    def write(self, path: Path) -> None:
+        content = asdict(self)
+        metric = content.pop("class_metric")
+        content["k_clips"] = [_flat(row) for row in content["k_clips"]]
+        content |= {crops: _flat(content[crops]) for crops in ("center", "lcr")}
+        rows = content["per_class"].items()
+        content["per_class"] = [{"class": name, metric: value} for name, value in rows]
+        atomic.write_json(path, without(content, "task", CLASSIFY))
+
+    @classmethod
+    def read(cls, path: Path) -> Evaluation:
+        """Raises Refused for a missing or damaged file."""
+        return _read(path, cls, _nested_evaluation)
+
+
+def _nested_evaluation(content: Content) -> Content:
+    rows = content["per_class"]
+    names = [key for row in rows[:1] for key in row if key != "class"]
+    metric = names[0] if names else "top1"
+    return content | {
+        "k_clips": [_nested(row, ("clips", "crops", "views")) for row in content["k_clips"]],
+        "center": _nested(content["center"], ("views",)),
+        "lcr": _nested(content["lcr"], ("views",)),
+        "per_class": {row["class"]: row[metric] for row in rows},
+        "class_metric": metric,
+    }
+
+
+@table
+class Seconds:
+    """Time for all views of a video: the median of the repeats, and the quartiles around it."""
+
+    median: float
+    low: float
+    high: float
+
+
+@table
+class Latency:
+    """results/latency/<name>.json: how fast a network is; its file begins with the provenance."""
+
+    made: Provenance
+    net: str
+    views: int
+    frames: int
+    side: int  # px
+    dtype: str
+    repeats: int
+    batched: Seconds
+    one_by_one: Seconds
+    peak_mb: float  # MB
+
+    def write(self, path: Path) -> None:
+        content = asdict(self)
+        atomic.write_json(path, without(content.pop("made"), "seed", None) | content)
+
+    @classmethod
+    def read(cls, path: Path) -> Latency:
+        """Raises Refused for a missing or damaged file."""
+        keys = ("commit", "device", "processes", "hours", "torch", "python")
+
+        def nested(content: Content) -> Content:
+            made = {key: content.pop(key) for key in keys}
+            return {"made": made, **content}
+
+        return _read(path, cls, nested)
+
+
+@table
+class ExplainedClip:
+    """The centre clip of one video, with heat maps."""
+
+    key: str
+    actual: str | None  # None: the video has no label
+    predicted: str
+    score: float  # of the predicted class
+    lit: tuple[str, ...]  # the classes of the heat maps
+    by_frame: tuple[float, ...]  # each frame's share of the evidence for the predicted class
+    shown: tuple[int, ...]  # the frames in the picture
+    picture: str  # JPEG, base64
+
+
+@table
+class ConfusedPair:
+    """Two classes that the network confuses, with an example of each."""
+
+    actual: str
+    predicted: str
+    videos: int  # of the actual class that are taken for the other one
+    of: int  # videos of the actual class
+    clips: tuple[ExplainedClip, ...]
+
+
+@table
+class Explanation:
+    """results/explain/<name>.json: heat maps of a few clips."""
+
+    net: str
+    split: str
+    right: tuple[ExplainedClip, ...]
+    confused: tuple[ConfusedPair, ...]
+
+    def write(self, path: Path) -> None:
+        atomic.write_json(path, asdict(self))
+
+    @classmethod
+    def read(cls, path: Path) -> Explanation:
+        """Raises Refused for a missing or damaged file."""
+        return _read(path, cls)
+
+
+@table
+class StudyRow:
+    """One search or one network of a study."""
+
+    name: str  # "beta 0.1", "random_3"
+    numbers: Metrics  # by name: gmacs, probability, the task's headline
+    series: dict[str, tuple[float, ...]]  # numbers by epoch, group or block
+
+
+@table
+class StudyRecord:
+    """results/studies/<name>.json: what a study has found; the same bits wherever it is made."""
+
+    study: str
+    kind: str
+    space: str
+    task: str
+    asked: dict[str, Any]  # the study's settings
+    numbers: Metrics  # of the study as a whole
+    rows: tuple[StudyRow, ...]
+
+    def write(self, path: Path) -> None:
+        atomic.write_json(path, asdict(self))
+
+    @classmethod
+    def read(cls, path: Path) -> StudyRecord:
+        """Raises Refused for a missing or damaged file."""
+        return _read(path, cls)
+
+
+@table
+class StudyProvenance:
+    """results/studies/<name>_made.json: how each run of a study was made."""
+
+    runs: dict[str, Provenance]
+
+    def write(self, path: Path) -> None:
+        runs = {name: without(asdict(made), "seed", None) for name, made in self.runs.items()}
+        atomic.write_json(path, runs)
+
+    @classmethod
+    def read(cls, path: Path) -> StudyProvenance:
+        """Raises Refused for a missing or damaged file."""
+        return _read(path, cls, lambda content: {"runs": content})
+
+
+def without(content: Content, key: str, default: object) -> Content:
+    """The content; without `key` where it holds nothing but its default."""
+    return {k: v for k, v in content.items() if k != key or v != default}
+
+
+def _flat(row: Mapping[str, Any]) -> Content:
+    """{"views": 30, "metrics": {"top1": 0.9}} -> {"views": 30, "top1": 0.9}."""
+    return {k: v for k, v in row.items() if k != "metrics"} | row["metrics"]
+
+
+def _nested(row: Mapping[str, Any], keys: tuple[str, ...]) -> Content:
+    """The inverse of `_flat`: whatever is not one of the keys is a metric."""
+    return {key: row[key] for key in keys} | {
+        "metrics": {name: value for name, value in row.items() if name not in keys}
+    }
+
+
+def _flat_supernet(network: Content) -> Content:
+    """Metrics under names such as `supernet_top1`, where the table has `supernet`."""
+    flat: Content = {}
+    for key, value in network.items():
+        named = {f"{SUPERNET}{name}": share for name, share in network["supernet"].items()}
+        flat |= named if key == "supernet" else {key: value}
+    return flat if flat["choices"] else without(flat, "choices", ())
+
+
+def _nested_supernet(network: Mapping[str, Any]) -> Content:
+    """The inverse of `_flat_supernet`."""
+    metrics = {k.removeprefix(SUPERNET): v for k, v in network.items() if k.startswith(SUPERNET)}
+    rest = {k: v for k, v in network.items() if not k.startswith(SUPERNET)}
+    return rest | {"supernet": metrics}
+
+
+def _by_class(rows: list[Content]) -> Content:
+    return {row["class"]: {k: v for k, v in row.items() if k != "class"} for row in rows}
+
+
+def _read(
+    path: Path, kind: type[T], nested: Callable[[Content], Content] = lambda content: content
+) -> T:
+    """The file as a `kind`; `nested` turns the file's keys into the table's."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise Refused(f"{path}: there is no such file. {run_again(path)}") from error
+    except ValueError as error:  # no JSON, or no UTF-8
+        raise Refused(f"{path}: not JSON ({error}). {run_again(path)}") from error
+    if not isinstance(content, dict):
+        raise Refused(f"{path}: not a JSON object. {run_again(path)}")
+    check_format(content.pop("format", 1), path, known=(1,))
+    try:
+        return schema.check(nested(content), kind, path)
+    except KeyError as error:
+        raise Refused(f"{path}: missing {error}. {run_again(path)}") from error
+    except (TypeError, AttributeError) as error:
+        raise Refused(f"{path}: a row is not a JSON object. {run_again(path)}") from error
+    except Refused as error:
+        raise Refused(f"{error} {run_again(path)}") from error

@@ -1,0 +1,136 @@
+"""Scores of every view of every video, and what the views of a video say together.
+
+with join() as world:
+    table = every_view(trained, clips, tests, world)
+results = summarise(table, clips, tests)
+
+N videos, V views, C classes
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from autox3d.core.curves import Pair
+from autox3d.core.records import ClipsScore, Evaluation, Score
+from autox3d.core.settings import Evaluate
+from autox3d.runtime.distributed import World
+from autox3d.runtime.progress import progress
+from autox3d.vision.arch.cost import cost
+from autox3d.vision.clips.store import Clips
+from autox3d.vision.clips.videos import ViewLoader
+from autox3d.vision.clips.views import Crops, crop_sides, test_places, test_size
+from autox3d.vision.learning.scoring import scores
+from autox3d.vision.models.weights import Trained
+
+CROPS: tuple[Crops, ...] = ("center", "lcr")
+
+
+def every_view(trained: Trained, clips: Clips, tests: Evaluate, world: World) -> pd.DataFrame:
+    """One row a view of every video, by key; the same whatever the number of processes."""
+    parts = world.gather(_score(trained, clips, tests, world))
+    return pd.DataFrame(sorted((row for part in parts for row in part), key=itemgetter("key")))
+
+
+def _score(trained: Trained, clips: Clips, tests: Evaluate, world: World) -> list[dict[str, Any]]:
+    """One row a view of this rank's videos."""
+    net = trained.net.to(world.device)
+    loader = ViewLoader(
+        clips=clips,
+        spec=trained.genotype.input,
+        counts=tests.clips,
+        rule=tests.rule,
+        sampling=tests.sampling,
+        crops=CROPS,
+        world=world.place,
+    )
+    total = len(CROPS) * len(loader)
+    rows = []
+    for video in progress(loader.videos(), total, f"evaluate {trained.genotype.name}", "videos"):
+        found = scores(net, clips.task, video.clips, tests.batch, world.device).numpy()
+        rows += [
+            {
+                "key": clips.keys[video.row].decode(),
+                "label": clips.labels[video.row].tolist(),
+                "crops": video.crops,
+                "place": str(view.place),
+                "side": view.side,
+                "scores": of_view,
+            }
+            for view, of_view in zip(video.views, found, strict=True)
+        ]
+    return rows
+
+
+def video_scores(
+    table: pd.DataFrame, clips: Clips, crops: Crops, k: int, tests: Evaluate
+) -> tuple[np.ndarray, np.ndarray]:
+    """(N, C) scores of the videos from the views of K clips, and (N, ...) labels; by key."""
+    places = {str(Fraction(place)) for place in test_places(k, tests.rule)}
+    views = table[(table["crops"] == crops) & table["place"].isin(places)]
+    videos = views.groupby("key", sort=True)["scores"]
+    merged = np.stack([clips.task.merge(np.stack(of.to_list())) for _, of in videos])
+    return merged, clips.labels[np.argsort(clips.keys)]
+
+
+def summarise(table: pd.DataFrame, trained: Trained, clips: Clips, tests: Evaluate) -> Evaluation:
+    """The task's numbers for the largest K by both crops, for every K and class; and the cost."""
+    genotype, task = trained.genotype, clips.task
+    spec = genotype.input
+    rows: list[ClipsScore] = []
+    largest: dict[Crops, Score] = {}
+    per_class: dict[str, float | None] = {}
+    for crops in CROPS:
+        for k in sorted(tests.clips):
+            scores, labels = video_scores(table, clips, crops, k, tests)
+            metrics = {name: known(x) for name, x in task.measure(scores, labels).items()}
+            views = k * len(crop_sides(crops))
+            rows.append(ClipsScore(clips=k, crops=crops, views=views, metrics=metrics))
+            if k == max(tests.clips):
+                largest[crops] = Score(views=views, metrics=metrics)
+                shares = map(known, task.by_class(scores, labels).tolist())
+                per_class = dict(zip(clips.classes, shares, strict=True))
+    sides = {crops: test_size(crops, spec.short, spec.crop) for crops in CROPS}
+    costs = {c: cost(genotype, len(clips.classes), spec.frames, side) for c, side in sides.items()}
+    return Evaluation(
+        k_clips=tuple(rows),
+        center=largest["center"],
+        per_class=per_class,
+        lcr=largest["lcr"],
+        net=genotype.name,
+        split=tests.split,
+        rule=tests.rule,
+        videos=len(clips),
+        labelled=int(task.labelled(clips.labels).sum()),
+        params=costs["center"].params,
+        gmacs_center=costs["center"].gmacs,
+        gmacs_lcr=costs["lcr"].gmacs,
+        task=task.name,
+        class_metric=task.headline.name,
+    )
+
+
+def logged(result: Evaluation) -> dict[str, float]:
+    """The metrics of the largest K as MLflow shows them: `lcr.top1`."""
+    return {
+        f"{crops}.{name}": value
+        for crops in CROPS
+        for name, value in result.score(crops).metrics.items()
+        if value is not None
+    }
+
+
+def known(number: float) -> float | None:
+    """JSON has no not-a-number: what is measured of videos without labels is null."""
+    return None if np.isnan(number) else float(number)
+
+
+def outcome(table: pd.DataFrame, clips: Clips, tests: Evaluate) -> list[Pair]:
+    """What most views together say of each labelled video."""
+    scores, labels = video_scores(table, clips, "lcr", max(tests.clips), tests)
+    return clips.task.outcome(scores, labels, clips.classes)

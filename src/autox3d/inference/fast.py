@@ -1,0 +1,46 @@
+"""The form in which a trained network answers fastest on the device at hand."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from autox3d.inference.fold import folded
+from autox3d.vision.models.weights import Trained
+from autox3d.vision.tasks.task import Task
+
+
+class Scored(nn.Module):
+    """A network and what its task makes of its logits, for those who want the answer alone."""
+
+    def __init__(self, net: nn.Module, task: Task) -> None:
+        super().__init__()
+        self.net, self.scores = net, task.scores
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Normalised clips (B, 3, T, H, W) -> scores (B, classes)."""
+        return self.scores(self.net(clips))
+
+
+def plain(trained: Trained) -> Scored:
+    """The network as it was trained."""
+    return Scored(trained.net, trained.task)
+
+
+def fast(trained: Trained, device: torch.device, dtype: torch.dtype | None = None) -> Scored:
+    """The network without batch norms, on a device; in the type that is fastest there."""
+    net = Scored(folded(trained.net), trained.task)
+    return net.to(device, dtype or fast_dtype(device))
+
+
+def fast_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the device has arithmetic for it, else float32."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    able = torch.cpu.get_capabilities()
+    return torch.bfloat16 if able.get("amx_bf16") or able.get("avx512_bf16") else torch.float32
+
+
+def default_device(name: torch.device | str | None = None) -> torch.device:
+    """The device that is named; else a GPU if there is one."""
+    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))

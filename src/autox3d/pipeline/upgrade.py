@@ -1,0 +1,291 @@
+"""A workspace of commit 486c83c for this version: its results stay what they are, and nothing runs.
+
+Since that commit every module has another place, so that DVC takes each stage for changed. Here a
+stage is recorded as done under the new dvc.yaml where all else is as dvc.lock has it: the code was
+that commit's, whose results this version reproduces to the bit, and command, settings, inputs and
+outputs are the recorded ones. Where anything differs the stage is left for DVC to run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import typing
+from collections.abc import Iterator
+from dataclasses import MISSING as REQUIRED
+from dataclasses import fields, is_dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+
+from dvc.dependency import ParamsDependency
+from dvc.output import Output
+from dvc.repo import Repo
+from dvc.stage import PipelineStage
+from dvc.utils.serialize import load_yaml
+
+from autox3d.core import atomic, schema
+from autox3d.core.errors import Refused
+from autox3d.core.settings import PARAMS, Params
+from autox3d.pipeline import bridge
+from autox3d.pipeline.plain_params import with_keys, without_aliases
+from autox3d.runtime.lock import Claim
+
+BEFORE = "486c83c"  # the last commit with the modules in their old places
+# What its code was, by stage: `digest_of_code` of the stage's entry in dvc.lock
+CODE = {
+    "annotate": "d987713fd2b75655",
+    "transcode": "fef1863b868d8e65",
+    "index": "094acc27be2dc743",
+    "subset": "cb2632dc3c03cb3b",
+    "warmup": "49e752f49acbfd68",
+    "search": "f936fdfe0029b498",
+    "control": "189f998c82da810c",
+    "derive": "c00e248edf58995c",
+    "scale": "fa3b2c83876d779f",
+    "baseline": "95a08462a93c70b4",
+    "train": "bafe83e9cb8bfcf7",
+    "evaluate": "4fa1a163d78bb220",
+    "latency": "8024be17352201d4",
+    "explain": "dba3a115b919cd06",
+    "report": "f7a7a83e08cd1c08",
+}
+MOVED = {"autox3d.run.launch": "autox3d.runtime.launch"}  # programs that dvc.yaml names
+SOURCE = "src/autox3d/"
+LOCK, OWN = Path("dvc.lock"), Path("params")
+PARTS = ("deps", "outs")
+SHOWN = 3  # reasons of a stage that its line names
+MISSING = object()
+
+
+Entry = dict[str, Any]  # of dvc.lock
+
+
+def upgrade() -> Iterator[str]:
+    """Brings the workspace of the current folder to this version; a line for each thing done.
+
+    Raises:
+        Refused: no known version wrote dvc.lock, a file of settings is beyond this, or a job is at
+            work here.
+    """
+    lock: dict[str, Entry] = load_yaml(str(LOCK)).get("stages", {}) if LOCK.exists() else {}
+    if lock and not any(_is_before(name, lock[name]) or _is_now(lock[name]) for name in lock):
+        raise Refused(
+            f"{LOCK}: neither this version nor commit {BEFORE} wrote it. Bring the workspace to "
+            f"commit {BEFORE} first (git checkout, dvc repro)."
+        )
+    with _idle():
+        for path in [PARAMS, *sorted(OWN.glob("*.yaml"))]:
+            yield from _with_plain_settings(path)
+        if not all(map(_is_now, lock.values())):
+            yield from bridge.patiently("upgrade", lambda: _record(lock))
+
+
+@contextlib.contextmanager
+def _idle() -> Iterator[None]:
+    """Keeps Snakemake out while the block lasts.
+
+    Raises:
+        Refused: it is at work here, or a job that it has left behind.
+    """
+    claim = bridge.claimed(dry=False)
+    assert claim is not None
+    try:
+        for path in bridge.FOLDER.glob("*.claim"):
+            if path != bridge.WHOLE:
+                job = Claim(path)
+                job.take()
+                job.give_back()
+        yield
+    finally:
+        claim.give_back()
+
+
+def _with_plain_settings(path: Path) -> Iterator[str]:
+    """Rewrites a file of settings that has aliases, or lacks a key that came later."""
+    text = schema.read(path)
+    try:
+        plain = without_aliases(text)
+        whole, names = with_keys(plain, _added_keys(Params))
+    except (yaml.YAMLError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise Refused(f"{path}: {reason}. Write its values out by hand, then run again.") from error
+    if whole != text:
+        atomic.write_text(path, whole)
+    if plain != text:
+        yield f"{path}: aliases and merge keys are written out, every value is as before"
+    for name in names:
+        yield f"{path}: {name} is new, with the value that changes nothing"
+
+
+def _record(lock: dict[str, Entry]) -> list[str]:
+    """Records what is done; a line for each stage that is not, and one for all that are."""
+    repo = Repo(os.curdir)
+    with repo.lock:
+        todo = [
+            stage
+            for stage in repo.index.stages
+            if isinstance(stage, PipelineStage)
+            and (entry := lock.get(_name(stage))) is not None
+            and not _is_now(entry)
+        ]
+        for stage in todo:
+            _restore(stage)
+        params = load_yaml(str(PARAMS))
+        reasons = {stage: list(_reasons(stage, lock[_name(stage)], params)) for stage in todo}
+        done = [stage for stage in todo if not reasons[stage]]
+        for stage in done:
+            bridge.save_result(stage)
+            for out in stage.outs:
+                if out.use_cache and out.changed_cache():
+                    out.commit()
+        if done:
+            done[0].dvcfile.dump_stages(done, update_pipeline=False)
+    lines = [
+        f"{stage.addressing}: left to run: {'; '.join(found[:SHOWN])}"
+        for stage, found in reasons.items()
+        if found
+    ]
+    return [*lines, f"{len(done)} of {len(todo)} stages are recorded as done; none was run"]
+
+
+def _name(stage: PipelineStage) -> str:
+    """train@s."""
+    return str(stage.addressing)
+
+
+def _restore(stage: PipelineStage) -> None:
+    """Brings back outputs that are in DVC's cache alone, as `dvc repro` would."""
+    for out in stage.outs:
+        if not out.exists and out.use_cache and not out.changed_cache():
+            out.checkout()
+
+
+def _reasons(stage: PipelineStage, entry: Entry, params: dict[str, Any]) -> Iterator[str]:
+    """Why the recorded result is not this version's; nothing where it is."""
+    if not _is_before(_name(stage), entry):
+        yield (
+            f"other code than that of commit {BEFORE} made it. Where that changed no result: "
+            f"dvc commit --force {stage.addressing}"
+        )
+    if _asked(stage, entry["cmd"]) != _asked(stage, str(stage.cmd)):
+        yield f"its command was '{entry['cmd']}'"
+    recorded = {
+        part: {one["path"]: one.get("md5") for one in entry.get(part, [])} for part in PARTS
+    }
+    inputs = [dep for dep in stage.deps if not _is_code(dep.def_path)]
+    for dep in inputs:
+        if isinstance(dep, ParamsDependency):
+            old = entry.get("params", {}).get(dep.def_path, {})
+            yield from _other_params(old, dep.params or list(params), params)
+        elif dep.def_path not in recorded["deps"]:
+            if not _is_empty(dep):
+                yield f"{dep.def_path} is a new input"
+        else:
+            yield from _other_file(dep, recorded["deps"][dep.def_path])
+    for out in stage.outs:
+        if out.def_path not in recorded["outs"]:
+            yield f"{out.def_path} is a new output"
+        else:
+            yield from _other_file(out, recorded["outs"][out.def_path])
+
+
+def _other_file(file: Output, md5: str | None) -> Iterator[str]:
+    """What is wrong with an input or output, if anything is."""
+    if not file.exists:
+        yield f"{file.def_path} is missing"
+    elif file.get_hash().value != md5:
+        yield f"{file.def_path} is not the recorded one"
+
+
+def _other_params(old: dict[str, Any], keys: list[str], params: dict[str, Any]) -> Iterator[str]:
+    """The settings that differ from the recorded ones, but for keys that came later."""
+    for name in dict.fromkeys([*old, *keys]):
+        covered = any(name.startswith(f"{other}.") for other in old)
+        if not covered:
+            yield from _differences(name, old.get(name, MISSING), _value(params, name))
+
+
+def _differences(name: str, old: Any, now: Any) -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(now, dict):
+        for key in dict.fromkeys([*old, *now]):
+            yield from _differences(f"{name}.{key}", old.get(key, MISSING), now.get(key, MISSING))
+    elif old is MISSING and _is_added(name, now):
+        return
+    elif old != now:
+        was = "was not there" if old is MISSING else f"was {old}"
+        yield f"{PARAMS}: {name} {was}, is {'gone' if now is MISSING else now}"
+
+
+def _value(params: Any, name: str) -> Any:
+    for key in name.split("."):
+        if not isinstance(params, dict) or key not in params:
+            return MISSING
+        params = params[key]
+    return params
+
+
+def _is_added(name: str, value: Any) -> bool:
+    """Whether the key came after the old version, and its value does what that version did."""
+    sections = {one.name: {} for one in fields(Params) if one.default_factory is not REQUIRED}
+    return any(
+        fnmatchcase(name, pattern) and value in (MISSING, old)
+        for pattern, old in (_added_keys(Params) | sections).items()
+    )
+
+
+def _added_keys(kind: type, place: str = "") -> dict[str, Any]:
+    """The keys that later versions added, each with its value of before: `train.*.drop_connect`."""
+    found = {f"{place}{name}": value for name, value in schema.added(kind).items()}
+    for name, hint in typing.get_type_hints(kind).items():
+        if is_dataclass(hint):
+            found |= _added_keys(typing.cast("type", hint), f"{place}{name}.")
+        elif typing.get_origin(hint) is dict and is_dataclass(item := typing.get_args(hint)[1]):
+            found |= _added_keys(typing.cast("type", item), f"{place}{name}.*.")
+    return found
+
+
+def digest_of_code(entry: Entry) -> str:
+    """16 hex digits of the paths and MD5s of the code that a stage was recorded with."""
+    deps = entry.get("deps", [])
+    code = sorted((dep["path"], dep.get("md5")) for dep in deps if _is_code(dep["path"]))
+    return hashlib.sha256(json.dumps(code).encode()).hexdigest()[:16]
+
+
+def _is_before(name: str, entry: Entry) -> bool:
+    """Whether the code of commit BEFORE made it."""
+    return digest_of_code(entry) == CODE.get(name.partition("@")[0])
+
+
+def _is_now(entry: Entry) -> bool:
+    """Whether code in the places of this version made it: then DVC knows what it is worth."""
+    paths = [dep["path"] for dep in entry.get("deps", []) if _is_code(dep["path"])]
+    return all(Path(path).exists() for path in paths)
+
+
+def _is_code(path: str) -> bool:
+    return path.startswith(SOURCE)
+
+
+def _is_empty(dep: Output) -> bool:
+    """A folder for what nothing has made yet, such as the studies that nobody asked for."""
+    return dep.isdir() and dep.get_meta().nfiles == 0
+
+
+def _asked(stage: PipelineStage, command: str) -> list[str]:
+    """The words of its command, with programs where they are now.
+
+    An item's own name went without saying: it was taken from the name of a file.
+    """
+    words = [MOVED.get(word, word) for word in command.split()]
+    item = _name(stage).partition("@")[2]
+    for place in range(len(words) - 1):
+        if words[place : place + 2] == ["--network", item]:
+            return words[:place] + words[place + 2 :]
+    return words

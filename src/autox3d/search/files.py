@@ -1,0 +1,111 @@
+"""The files of warm-up and search: shared weights, the trace by epoch and by step, alpha."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+
+import pandas as pd
+import torch
+from safetensors.torch import save_file
+
+from autox3d.core import atomic, names
+from autox3d.core.curves import Curve
+from autox3d.core.records import Alpha, Choice
+from autox3d.search.loop import SearchState
+from autox3d.search.prior import Prior
+from autox3d.search.space import Space
+from autox3d.search.supernet import Supernet, load_weights
+from autox3d.search.trace import Step
+
+MEANS = ("loss", "alpha_loss", "effective_draws", "over_target", "drawn_gmacs")  # over an epoch
+ALPHAS = ("alpha_loss", "over_target")  # those of them that warm-up has not: it knows no target
+
+
+def epoch_row(rows: Sequence[Step]) -> dict[str, float]:
+    """An epoch of the trace: means over its steps, and where alpha stands at its end."""
+    last, count = rows[-1], len(rows)
+    means = [name for name in MEANS if not (name in ALPHAS and math.isnan(getattr(last, name)))]
+    open_choices = [value for value in last.entropy if value > 0] or [0.0]
+    return {
+        "epoch": last.epoch + 1,
+        "lr": last.lr,
+        **{name: sum(getattr(row, name) for row in rows) / count for name in means},
+        "expected_gmacs": last.expected_gmacs,
+        "mode_gmacs": last.mode_gmacs,
+        "entropy": sum(open_choices) / len(open_choices),
+    }
+
+
+def write_curve(path: Path, phase: str, rows: Sequence[Step]) -> None:
+    """One line an epoch; where there is none, the head alone."""
+    means = [name for name in MEANS if phase != "warmup" or name not in ALPHAS]
+    columns = ["epoch", "phase", "lr", *means, "expected_gmacs", "mode_gmacs", "entropy"]
+    epochs = groupby(rows, key=lambda row: row.epoch)
+    lines = [epoch_row(list(steps)) | {"phase": phase} for _, steps in epochs]
+    Curve.of(lines, columns).write(path)
+
+
+def save_weights(path: Path, state: SearchState) -> None:
+    """The shared weights and the momentum of each: the search goes on as if never stopped."""
+    tensors: dict[str, torch.Tensor] = {}
+    for name, weight in state.supernet.named_parameters():
+        tensors[f"weight.{name}"] = weight.detach().cpu().contiguous()
+        moved = state.sgd.state[weight].get("momentum_buffer")
+        if moved is not None:
+            tensors[f"momentum.{name}"] = moved.detach().cpu().contiguous()
+    with atomic.replacing(path) as part:
+        save_file(tensors, part, {names.KEY: str(names.FORMAT)})
+
+
+def take_over(path: Path, state: SearchState) -> None:
+    """What `save_weights` wrote at the end of the warm-up.
+
+    Raises:
+        Refused: the file is missing, or holds the weights of another space.
+    """
+    assert isinstance(state.supernet, Supernet)
+    tensors = load_weights(state.supernet, path, "warmup")
+    for name, weight in state.supernet.named_parameters():
+        if (moved := tensors.get(f"momentum.{name}")) is not None:
+            state.sgd.state[weight]["momentum_buffer"] = moved.to(weight.device)
+
+
+def steps_table(space: Space, rows: Sequence[Step]) -> pd.DataFrame:
+    """One row a step; the entropy of each choice in a column of its own."""
+    found = pd.DataFrame([row._asdict() for row in rows]).drop(columns="entropy")
+    names = [f"entropy {choice.group + 1} {choice.column}" for choice in space.choices]
+    entropy = pd.DataFrame([row.entropy for row in rows], columns=pd.Index(names))
+    return pd.concat([found, entropy], axis=1)
+
+
+def alpha_record(space: Space, state: SearchState) -> Alpha:
+    """Every choice with the probabilities of its candidates by epoch, and the logits at the end.
+
+    Without an epoch there is none: nothing was decided.
+    """
+    if not state.alphas:
+        return Alpha(space=space.name, choices=())
+    epochs = [probabilities(space, alpha) for alpha in state.alphas]
+    logits = state.prior.alpha.tolist()
+    choices = [
+        Choice(
+            group=choice.group + 1,
+            column=choice.column,
+            candidates=tuple(choice.candidates),
+            probabilities=tuple(tuple(round(p, 6) for p in epoch[number]) for epoch in epochs),
+            logits=tuple(logits[number][: len(choice.candidates)]),
+        )
+        for number, choice in enumerate(space.choices)
+    ]
+    return Alpha(space=space.name, choices=tuple(choices))
+
+
+def probabilities(space: Space, alpha: torch.Tensor) -> list[list[float]]:
+    """For each choice, the probability of each candidate."""
+    prior = Prior([len(choice.candidates) for choice in space.choices])
+    with torch.no_grad():
+        prior.alpha.copy_(alpha)
+    return prior.probabilities()

@@ -1,0 +1,243 @@
+"""Warm-up and search: the shared weights alone, then weights and alpha in turn.
+
+    with session("search", parts=parts, params=params, data=table) as work:
+        result = search(space, SearchClips.load(table), recipe, work, init=warmed_up)
+
+Called alike by the stages, by studies and by a notebook. Both resume from the newest checkpoint of
+the session and end with the same bits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from autox3d.core.settings import Params, Search, Warmup
+from autox3d.core.settings import Supernet as Shared
+from autox3d.core.tables import HALVES
+from autox3d.runtime.resumable import newest, resumable
+from autox3d.runtime.session import Session
+from autox3d.search.constraint import Constraint
+from autox3d.search.files import epoch_row, take_over
+from autox3d.search.loop import Batch, Batches, Costs, SearchSchedule, SearchState, search_steps
+from autox3d.search.parsec import Likelihood
+from autox3d.search.prior import Prior
+from autox3d.search.space import Space, SpaceCosts
+from autox3d.search.supernet import Supernet
+from autox3d.vision.clips.augment import chunks
+from autox3d.vision.clips.loader import TrainLoader
+from autox3d.vision.clips.order import epoch_order, epoch_shape
+from autox3d.vision.clips.store import Clips
+from autox3d.vision.learning.schedule import cosine, scaled_rate, sgd
+from autox3d.vision.models.network import open_branches, set_training
+
+
+class SearchClips(NamedTuple):
+    """The training clips of a search in two halves: one for the weights, one for alpha."""
+
+    weights: Clips
+    alpha: Clips
+
+    @classmethod
+    def load(cls, table: Path) -> SearchClips:
+        """The halves of a table.
+
+        Raises:
+            Refused: there is no such table, or no clip of a half in it.
+        """
+        return cls(*(Clips.load(table, split="train", half=half) for half in HALVES))
+
+    def shuffle(self, seed: int) -> None:
+        """The null control: each clip of alpha's half gets the label of another, once for all."""
+        np.random.default_rng((seed, len(self.alpha))).shuffle(self.alpha.labels)
+
+
+class SearchRecipe(NamedTuple):
+    """The settings that warm-up and search follow, sections of params.yaml."""
+
+    supernet: Shared
+    warmup: Warmup
+    search: Search
+
+    @classmethod
+    def of(cls, params: Params) -> SearchRecipe:
+        """Those of the whole file."""
+        return cls(params.supernet, params.warmup, params.search)
+
+    @property
+    def epochs(self) -> int:
+        """Of warm-up and search, which share one cosine."""
+        return self.warmup.epochs + self.search.epochs
+
+
+class SearchResult(NamedTuple):
+    """Where a warm-up or a search has ended."""
+
+    space: Space
+    state: SearchState
+    seconds: float  # at work, in all processes that one after another had this run
+
+
+def warm_up(
+    space: Space, clips: SearchClips, recipe: SearchRecipe, session: Session
+) -> SearchResult:
+    """Trains the shared weights alone, every network equally probable.
+
+    Raises:
+        Refused: a loss or a weight is not finite.
+        SystemExit: the run was told to stop; its state is saved.
+    """
+    phase = Phase(space, clips, recipe, session)
+    schedule = phase.schedule(until=recipe.warmup.epochs, draws=recipe.warmup.draws)
+    phase.go("warmup", schedule, None)
+    return SearchResult(space, phase.state, phase.seconds)
+
+
+def search(
+    space: Space,
+    clips: SearchClips,
+    recipe: SearchRecipe,
+    session: Session,
+    *,
+    init: Path,
+    epochs: int | None = None,
+    name: str = "search",
+) -> SearchResult:
+    """Weights and alpha in turn, from the weights that a warm-up has left.
+
+    Args:
+        init: what the warm-up wrote
+        epochs: the first ones of the search alone; all by default
+        name: what the progress is called
+
+    Raises:
+        Refused: `init` is missing or of another space; a loss or a weight is not finite.
+        SystemExit: the run was told to stop; its state is saved.
+    """
+    phase = Phase(space, clips, recipe, session)
+    phase.state.epoch = recipe.warmup.epochs
+    take_over(init, phase.state)
+    for group in phase.state.adam.param_groups:
+        group["lr"] = recipe.search.alpha_lr
+    count = recipe.search.epochs if epochs is None else epochs
+    schedule = phase.schedule(until=recipe.warmup.epochs + count, draws=recipe.search.draws)
+    phase.go(name, schedule, phase.batches("alpha"))
+    return SearchResult(space, phase.state, phase.seconds)
+
+
+class Phase:
+    """The parts of a warm-up or search, and its straight line: `autox3d.runtime.resumable.Work`."""
+
+    def __init__(
+        self, space: Space, clips: SearchClips, recipe: SearchRecipe, session: Session
+    ) -> None:
+        self.space, self.recipe, self.session = space, recipe, session
+        self.world, self.task = session.world, clips.weights.task
+        self.halves: dict[str, Clips] = dict(zip(HALVES, clips, strict=True))
+        shared = recipe.supernet
+        self.steps, self.batch = epoch_shape(min(map(len, clips)), shared.batch)
+        self.classes = clips.weights.classes
+        self._before, self._began = 0.0, time.monotonic()
+        torch.manual_seed(shared.seed)
+        net = Supernet(space, len(self.classes), shared.selection).to(self.world.device)
+        set_training(net, bn_clips=shared.bn_clips, dropout=shared.dropout)
+        open_branches(net, shared.branch_gamma)
+        prior = Prior([len(choice.candidates) for choice in space.choices])
+        weights = sgd(net, shared.momentum, shared.weight_decay)
+        self.state = SearchState(net, prior, weights, torch.optim.Adam(prior.parameters()))
+
+    def schedule(self, *, until: int, draws: int) -> SearchSchedule:
+        """What the loop needs; alpha's part plays no role in warm-up."""
+        costs = SpaceCosts(self.space, len(self.classes))
+        shared, search = self.recipe.supernet, self.recipe.search
+        total = self.recipe.epochs * self.steps
+        peak = scaled_rate(shared.lr, self.batch)
+        return SearchSchedule(
+            seed=shared.seed,
+            until=until,
+            steps=self.steps,
+            batch=self.batch,
+            draws=draws,
+            alpha_draws=search.alpha_draws,
+            shared=shared.shared_draws,
+            likelihood=Likelihood(shared.likelihood.reduction, shared.likelihood.temperature),
+            constraint=Constraint(search.cost, search.beta, search.floor, search.target),
+            costs=Costs(costs.of, costs.expected),
+            rate=lambda step: cosine(step, total, 0, peak),
+        )
+
+    def batches(self, half: str) -> Batches:
+        """A half's clips, normalised on the device."""
+        shared = self.recipe.supernet
+        loader = TrainLoader(
+            clips=self.halves[half],
+            spec=self.space.input,
+            sampling=shared.sampling,
+            seed=self._order_seed(half),
+            batch=self.batch,
+            chunk=shared.likelihood.clips,
+            world=self.world.place,
+        )
+
+        def epoch(number: int, start: int) -> Iterator[Batch]:
+            steps = loader.epoch(number, start)
+            for batch in islice(steps, self.steps - start):  # the halves may differ in size
+                yield chunks(batch, loader.chunk, self.world.device)
+
+        return epoch
+
+    def go(self, name: str, schedule: SearchSchedule, alpha: Batches | None) -> None:
+        """Every step, from the newest checkpoint on, which is saved now and then."""
+        kept = self.session.kept
+        if saved := newest(kept, self.world):
+            self._before = saved["seconds"]
+            self.state.load_state_dict(saved["state"])
+        self._began = time.monotonic()
+        weights = self.batches("weights")
+        steps = search_steps(self.state, self.task, schedule, weights, alpha, self.world.sum_)
+        left = (schedule.until - self.state.epoch) * self.steps - self.state.step
+        for step in resumable(self, steps, left, name, kept):
+            if self.ends_epoch():
+                self.world.agree("alpha", self.state.prior.alpha)
+                rows = [row for row in self.state.rows if row.epoch == step.epoch]
+                self.session.mirror.log(step.epoch + 1, epoch_row(rows))
+
+    @property
+    def net(self) -> torch.nn.Module:
+        return self.state.supernet
+
+    @property
+    def seconds(self) -> float:
+        """At work so far, in all processes that one after another had this run."""
+        return self._before + time.monotonic() - self._began
+
+    def saved(self) -> tuple[int, dict[str, Any]]:
+        """Steps done, and the whole state."""
+        return len(self.state.rows), {"state": self.state.state_dict(), "seconds": self.seconds}
+
+    def ends_epoch(self) -> bool:
+        """Whether all steps of the epoch are done."""
+        return self.state.step == self.steps
+
+    def is_best(self) -> bool:
+        """Never: nothing is validated here."""
+        return False
+
+    def clips_of(self, error: FloatingPointError, *, done: bool) -> list[str]:
+        """Keys of a step's clips, those for the weights first."""
+        step, keys = self.state.step - done, []
+        for half, clips in self.halves.items():
+            seed, repeats = self._order_seed(half), self.recipe.supernet.sampling.repeats
+            order = epoch_order(len(clips), self.batch, seed, self.state.epoch, repeats)
+            keys += [key.decode() for key in clips.keys[order[step]].tolist()]
+        return keys
+
+    def _order_seed(self, half: str) -> int:
+        """Each half has an order of its own."""
+        return self.recipe.supernet.seed * len(HALVES) + HALVES.index(half)

@@ -1,0 +1,1 @@
+"""Studies of the search: many searches and trainings that differ in one thing, a file a kind."""

@@ -1,0 +1,53 @@
+"""Attention alone (A3D, Table 3): units that a search has placed, beside none and some by hand."""
+
+from __future__ import annotations
+
+import itertools
+
+from autox3d.core.records import StudyRecord, StudyRow
+from autox3d.core.settings import Study
+from autox3d.search.space import Draw, Space
+from autox3d.studies.kind import Kind, alone, record
+from autox3d.studies.lab import Lab
+
+# By hand, as in the table: stage -> units behind its first blocks.
+MANUAL = {"stage 1": {1: 2}, "stage 2": {2: 2}, "stage 3": {3: 2}, "stages 3, 4": {3: 2, 4: 3}}
+
+
+def run(lab: Lab, study: Study) -> StudyRecord:
+    """A row a network; the searched one has the probability of a unit behind each open block."""
+    space, recipe = (
+        lab.space,
+        lab.recipe(search={"beta": 0.0}),
+    )  # cost is not what this one is about
+    result = lab.search("search", recipe, lab.warm_up("warmup", recipe))
+    draws = {"without": tuple(0 for _ in space.choices)}
+    draws |= {name: by_hand(space, units) for name, units in MANUAL.items()}
+    draws["searched"] = result.prior.mode()
+    *rows, searched = (alone(lab, study, name, draw) for name, draw in draws.items())
+    open_ = [
+        (float(choice.group + 1), 1 - row[0])
+        for choice, row in zip(space.choices, result.prior.probabilities(), strict=True)
+        if len(row) > 1
+    ]
+    blocks, chances = zip(*open_, strict=True) if open_ else ((), ())
+    series = {"block": blocks, "P(unit)": chances}
+    return record(
+        lab, study, [*rows, StudyRow(name="searched", numbers=searched.numbers, series=series)]
+    )
+
+
+def by_hand(space: Space, units: dict[int, int]) -> Draw:
+    """GloRe behind the first blocks of a stage, as many as it has: stage -> units."""
+    stages = list(itertools.accumulate(group.stride == 2 for group in space.groups))
+    left, draw = dict(units), []
+    for choice in space.choices:
+        stage = stages[choice.group]
+        here = left.get(stage, 0) > 0 and "glore" in choice.candidates
+        draw.append(choice.candidates.index("glore") if here else 0)
+        if here:
+            left[stage] -= 1
+    return tuple(draw)
+
+
+KIND = Kind(run, trains="if asked")

@@ -1,0 +1,43 @@
+"""Fair against naive parts of a shared kernel (A3D, Figure 4, Table 4).
+
+Two warm-ups and two searches, alike but for the parts that a candidate takes, with the same
+one-sided target: half-way from the cheapest network to the median of random ones.
+"""
+
+from __future__ import annotations
+
+from autox3d.core.records import StudyRecord, StudyRow
+from autox3d.core.settings import Study
+from autox3d.search.channel_sets import Selection, uses
+from autox3d.studies.kind import Kind, alone, record
+from autox3d.studies.lab import Lab
+
+SELECTIONS: tuple[Selection, ...] = ("naive", "fair")
+
+
+def run(lab: Lab, study: Study) -> StudyRecord:
+    """A row a selection: what its network costs by epoch, and how often each part is used."""
+    least, median = lab.spread()
+    target = round((least + median) / 2, 6)
+    rows = []
+    for selection in SELECTIONS:
+        supernet, search = {"selection": selection}, {"floor": None, "target": target}
+        recipe = lab.recipe(supernet=supernet, search=search)
+        warm = lab.warm_up(f"{selection}_warmup", recipe)
+        result = lab.search(selection, recipe, warm)
+        row = alone(lab, study, selection, result.prior.mode())
+        series = {"gmacs by epoch": result.costs, **counted(lab, selection)}
+        rows.append(StudyRow(name=row.name, numbers=row.numbers, series=series))
+    return record(lab, study, rows, {"target_gmacs": target, "median_gmacs": median})
+
+
+def counted(lab: Lab, selection: Selection) -> dict[str, tuple[float, ...]]:
+    """By group and axis, how many candidates use each part of the shared kernel."""
+    found = {}
+    for row, axes in enumerate(lab.space.axes(selection), 1):
+        for name, ring in (("channels", axes.outputs), ("expansion", axes.expansions)):
+            found[f"uses of {name}, group {row}"] = uses(ring.arcs.values(), ring.count)
+    return found
+
+
+KIND = Kind(run, trains="if asked")

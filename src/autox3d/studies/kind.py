@@ -1,0 +1,123 @@
+"""What a study compares: a file a kind beside this one, each with a function and what it takes.
+
+    record = kind_of(params, "beta").run(lab, params.studies["beta"])
+
+A new kind is one new file with a `KIND`; `autox3d.reporting.studies` shows its numbers as a table
+until it is given a figure of its own.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal, NamedTuple
+
+from autox3d.core import settings
+from autox3d.core.errors import Refused
+from autox3d.core.records import Metrics, StudyRecord, StudyRow
+from autox3d.core.settings import PARAMS, Params, Study
+from autox3d.search.space import Draw
+from autox3d.studies.lab import Lab, Searched
+from autox3d.training.run import SCRATCH
+
+NONE: Mapping[str, float | None] = MappingProxyType({})
+SHARED = {"__init__", "kind", "lab"}  # files of this folder that are no kind
+
+
+class Kind(NamedTuple):
+    """One kind of study: its function, and which settings of `Study` it takes."""
+
+    run: Callable[[Lab, Study], StudyRecord]
+    values: str = "empty"  # what the setting `values` must be, in words
+    counts: Container[int] = (0,)  # how many values it may have
+    draws: bool = False  # whether it draws `networks` at random
+    trains: Literal["never", "if asked", "always"] = "never"  # whether `train` may be null or named
+
+    def check(self, params: Params, name: str, path: Path = PARAMS) -> None:
+        """Holds the settings of the study `name` against what its kind takes, before any work.
+
+        Raises:
+            Refused: a setting is missing that this kind needs, or given that it does not use.
+        """
+        study = params.studies[name]
+        values, networks, train = list(study.values), study.networks, study.train
+        fault = None
+        if len(values) not in self.counts:
+            fault = f"values' must be {self.values}, not {values}"
+        elif len(set(values)) < len(values):
+            fault = f"values' names a number twice: {values}"
+        elif self.draws and networks < 2:
+            fault = f"networks' must be 2 or more, not {networks}"
+        elif not self.draws and networks:
+            fault = f"networks' must be 0, not {networks}: this kind draws none"
+        elif self.trains == "never" and train is not None:
+            fault = f"train' must be null, not '{train}': this kind trains no network alone"
+        elif self.trains == "always" and train is None:
+            fault = "train' must name an entry of 'train', not null"
+        if fault:
+            raise Refused(f"{path}: 'studies.{name}.{fault} (kind '{study.kind}').")
+        recipe = settings.named(params.train, "train", train, path) if train else None
+        if recipe and recipe.init != SCRATCH:
+            raise Refused(
+                f"{path}: 'train.{train}.init' is {recipe.init}, but a study trains from scratch. "
+                f"Set it to {SCRATCH} in 'studies.{name}.overrides'."
+            )
+
+
+def kind_of(params: Params, study: str, path: Path = PARAMS) -> Kind:
+    """The kind of the study, its settings checked; a file beside this one, such as `beta`.
+
+    Raises:
+        Refused: there is no such kind, or it does not take the study's settings.
+    """
+    name, known = params.studies[study].kind, sorted(names())
+    if name not in known:
+        raise Refused(f"{path}: 'studies.{study}.kind' is '{name}'. Known: {', '.join(known)}.")
+    kind: Kind = importlib.import_module(f"autox3d.studies.{name}").KIND
+    kind.check(params, study, path)
+    return kind
+
+
+def names() -> set[str]:
+    """The kinds that there are: the files of this folder which define one."""
+    return {path.stem for path in Path(__file__).parent.glob("*.py")} - SHARED
+
+
+def ended(name: str, result: Searched, numbers: Metrics) -> StudyRow:
+    """The row of a search: these numbers, and where it has ended."""
+    last, prior = result.epochs[-1], result.prior
+    found: Metrics = {
+        "gmacs": last["mode_gmacs"],
+        "probability": math.exp(prior.log_prob([prior.mode()]).item()),
+        "expected_gmacs": last["expected_gmacs"],
+        "loss": last["loss"],
+    }
+    return StudyRow(name=name, numbers=numbers | found, series={"gmacs by epoch": result.costs})
+
+
+def alone(lab: Lab, study: Study, name: str, draw: Draw) -> StudyRow:
+    """The row of a network: its cost, and where the study trains, its headline after training."""
+    genotype = lab.space.genotype(draw, name.replace(", ", "_").replace(" ", "_"))
+    numbers: Metrics = {"gmacs": lab.costs.of(draw)}
+    if study.train is not None:
+        numbers |= lab.train(genotype, study.train)
+    return StudyRow(name=name, numbers=numbers, series={})
+
+
+def record(
+    lab: Lab, study: Study, rows: Sequence[StudyRow], numbers: Mapping[str, float | None] = NONE
+) -> StudyRecord:
+    """The rows as the record of the study; `numbers` are of the study as a whole."""
+    return StudyRecord(
+        study=lab.study,
+        kind=study.kind,
+        space=lab.space.name,
+        task=lab.task,
+        asked=asdict(study),
+        numbers=dict(numbers),
+        rows=tuple(rows),
+    )

@@ -1,0 +1,271 @@
+"""The searches and trainings of one study, each a run of its own that resumes where it stood.
+
+    lab = Lab(study="beta", params=params, space=space, subset=subset, clips=clips, out=out)
+    warm = lab.warm_up("warmup", lab.recipe())
+    result = lab.search("beta0.1", lab.recipe(search={"beta": 0.1}), warm)
+
+Each run has checkpoints under a fingerprint of all that it follows from, so a study that was
+stopped goes on where it stood: what was finished is taken from its last checkpoint. To MLflow a run
+is `study@beta/beta0.1`; its files stand in the folder `beta0.1` below `out`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from autox3d.core import settings, tables
+from autox3d.core.curves import Curve
+from autox3d.core.errors import Refused
+from autox3d.core.records import Metrics, Provenance
+from autox3d.core.settings import Params
+from autox3d.runtime import provenance
+from autox3d.runtime.checkpoint import RESUME, fingerprint, stop_requested
+from autox3d.runtime.distributed import join
+from autox3d.runtime.session import Session, session
+from autox3d.search import derive
+from autox3d.search.files import alpha_record, epoch_row, save_weights, steps_table, write_curve
+from autox3d.search.loop import SearchState
+from autox3d.search.prior import Prior
+from autox3d.search.run import SearchClips, SearchRecipe, SearchResult, search, warm_up
+from autox3d.search.space import Draw, Space, SpaceCosts, within
+from autox3d.training.run import TrainingClips, train
+from autox3d.vision.arch.genotype import Genotype
+from autox3d.vision.models import weights
+
+WARMED, SEARCHED = "warmup.safetensors", "search.safetensors"  # shared weights, in a run's folder
+DRAWN = 1000  # random networks that give the cheapest and the median cost of a space
+
+
+class Ready(NamedTuple):
+    """A warm-up that exists already, and the settings that it followed."""
+
+    weights: Path
+    recipe: SearchRecipe
+
+
+class Searched(NamedTuple):
+    """Where a search of the study has ended."""
+
+    prior: Prior
+    epochs: list[dict[str, float]]  # a row each, as in trace.csv
+    weights: Path | None  # the supernet's; a null control leaves none
+
+    @property
+    def costs(self) -> tuple[float, ...]:
+        """G multiply-adds of the most probable network after each epoch."""
+        return tuple(row["mode_gmacs"] for row in self.epochs)
+
+
+@dataclass(frozen=True)
+class Lab:
+    """What the runs of a study share: settings, space, clips, and the folder of their files."""
+
+    study: str  # its name
+    params: Params  # with the study's overrides
+    space: Space
+    subset: Path  # table of the clips that searches use
+    clips: Path  # table of the clips that trainings use
+    out: Path
+    ready: Ready | None = None  # of the same space and clips; taken where its settings are the same
+    tracked: bool = True  # whether MLflow hears of the runs
+    made: dict[str, Provenance] = field(default_factory=dict)  # of each run so far, by its name
+
+    def recipe(self, **sections: Mapping[str, Any]) -> SearchRecipe:
+        """The settings of a search, save these: `recipe(search={"beta": 0.1})`."""
+        whole = SearchRecipe.of(self.params)
+        changed = {name: replace(getattr(whole, name), **keys) for name, keys in sections.items()}
+        return whole._replace(**changed)
+
+    @cached_property
+    def classes(self) -> int:
+        """Of the search's clips."""
+        return len(tables.read_classes(self.subset))
+
+    @cached_property
+    def costs(self) -> SpaceCosts:
+        """Of every network of the space."""
+        return SpaceCosts(self.space, self.classes)
+
+    @cached_property
+    def task(self) -> str:
+        """The name of the task that the clips are labelled for."""
+        return tables.read_task(self.subset)
+
+    def warm_up(self, name: str, recipe: SearchRecipe) -> Path:
+        """The shared weights that searches begin from: those that are ready, where they serve.
+
+        Raises:
+            Refused: a loss or a weight is not finite.
+            SystemExit: the run was told to stop; its state is saved.
+        """
+        if self.ready and _follows_from(self.ready.recipe) == _follows_from(recipe):
+            return self.ready.weights
+        shared, folder = recipe.supernet, self.out / name
+        parts = {"shared": shared, "warmup": recipe.warmup, "total": recipe.epochs}
+        parts |= {"space": self.space, "clips": self.subset}
+        shown = asdict(shared) | {"warmup": asdict(recipe.warmup)}
+        with self._run(name, parts, shown, self.subset) as work:
+            result = warm_up(self.space, self._halves, recipe, work)
+            if work.writes:
+                save_weights(folder / WARMED, result.state)
+                write_curve(folder / "warmup.csv", "warmup", result.state.rows)
+                work.mirror.artifact(folder / "warmup.csv")
+            self._note(name, result.seconds, shared.seed, work)
+        return folder / WARMED
+
+    def search(self, name: str, recipe: SearchRecipe, init: Path) -> Searched:
+        """A search from the weights `init`.
+
+        Raises:
+            Refused: `init` is of another space, or a loss or a weight is not finite.
+            SystemExit: the run was told to stop; its state is saved.
+        """
+        with self._search(name, recipe, init, recipe.search.epochs) as work:
+            what = {"init": init, "name": name}
+            result = search(self.space, self._halves, recipe, work, **what)
+            self._keep(name, result, recipe, work)
+            if work.writes:
+                folder = self.out / name
+                save_weights(folder / SEARCHED, result.state)
+                tables.write_table(
+                    steps_table(self.space, result.state.rows), folder / "steps.parquet"
+                )
+        return Searched(result.state.prior, _epochs(result.state), self.out / name / SEARCHED)
+
+    def control(self, name: str, recipe: SearchRecipe, init: Path) -> Searched:
+        """Its null control: `control.epochs` of the same search on shuffled labels.
+
+        Raises:
+            As `search`.
+        """
+        epochs = self.params.control.epochs
+        with self._search(name, recipe, init, epochs) as work:
+            clips = SearchClips.load(self.subset)
+            clips.shuffle(recipe.supernet.seed)
+            what = {"init": init, "epochs": epochs, "name": name}
+            result = search(self.space, clips, recipe, work, **what)
+            self._keep(name, result, recipe, work)
+        return Searched(result.state.prior, _epochs(result.state), None)
+
+    def train(self, genotype: Genotype, entry: str) -> Metrics:
+        """Trains a network from scratch, as the entry of `train` says, whose `init` must be none.
+
+        Returns:
+            The headline of the task on the validation videos; None where none has a label.
+
+        Raises:
+            Refused: there is no such entry, or a loss or a weight is not finite.
+            SystemExit: the run was told to stop; its state is saved.
+        """
+        recipe, name = settings.named(self.params.train, "train", entry), genotype.name
+        parts = {"params": recipe, "genotype": genotype, "clips": self.clips}
+        with self._run(f"train_{name}", parts, asdict(recipe), self.clips) as work:
+            result = train(genotype, self._training, recipe, work)
+            if work.writes:
+                folder = self.out / f"train_{name}"
+                how = {"data": fingerprint(clips=self.clips), "params": asdict(recipe)}
+                weights.save(
+                    folder / "weights", result.net, genotype, result.classes, how, result.metrics
+                )
+                Curve.of(result.history).write(folder / "train.csv")
+                work.mirror.artifact(folder / "train.csv")
+            self._note(f"train_{name}", result.seconds, recipe.seed, work)
+        headline = result.task.headline.name
+        return {headline: result.metrics[f"val_{headline}"]}
+
+    def ranked(self, draws: Sequence[Draw], supernet: Path) -> list[Metrics]:
+        """The headline of each draw as a calibrated path of the supernet, on validation videos."""
+        shared, count = self.params.supernet, self.params.derive.calibration
+        with join() as world:
+            net = derive.load_supernet(supernet, self.space, self.classes, shared)
+            clips = derive.RankingClips.load(self.subset)
+            return derive.ranked(draws, net.to(world.device), clips, shared, count, world)
+
+    def spread(self) -> tuple[float, float]:
+        """The cheapest and the median of random networks, G multiply-adds."""
+        return spread(self.space, self.costs)
+
+    @cached_property
+    def _halves(self) -> SearchClips:
+        return SearchClips.load(self.subset)
+
+    @cached_property
+    def _training(self) -> TrainingClips:
+        return TrainingClips.load(self.clips)
+
+    @contextmanager
+    def _search(
+        self, name: str, recipe: SearchRecipe, init: Path, epochs: int
+    ) -> Iterator[Session]:
+        """The session of a search or of a null control."""
+        shared, params = recipe.supernet, recipe.search
+        parts = {"shared": shared, "search": params, "warm": recipe.warmup.epochs}
+        parts |= {"epochs": epochs, "space": self.space, "clips": self.subset, "init": init}
+        shown = asdict(shared) | {"search": asdict(params)}
+        with self._run(name, parts, shown, self.subset) as work:
+            yield work
+
+    @contextmanager
+    def _run(
+        self, name: str, parts: dict[str, Any], shown: dict[str, Any], data: Path
+    ) -> Iterator[Session]:
+        """One run under a name of its own; told to stop at its end, the study stops."""
+        own = {"study": self.study, "run": name}
+        run = f"{self.study}/{name}"
+        with session(
+            "study", run, parts=parts | own, params=shown, data=data, tracked=self.tracked
+        ) as work:
+            yield work
+            if work.world.any(stop_requested()):  # also: rank 0 has written what others read next
+                sys.exit(RESUME)
+
+    def _keep(self, name: str, result: SearchResult, recipe: SearchRecipe, work: Session) -> None:
+        """What a search and a null control leave alike."""
+        self._note(name, result.seconds, recipe.supernet.seed, work)
+        if work.writes:
+            alpha, trace = self.out / name / "alpha.json", self.out / name / "trace.csv"
+            alpha_record(self.space, result.state).write(alpha)
+            write_curve(trace, "search", result.state.rows)
+            for path in (alpha, trace):
+                work.mirror.artifact(path)
+
+    def _note(self, name: str, seconds: float, seed: int, work: Session) -> None:
+        world = work.world
+        self.made[name] = provenance.measured(seconds, world.device, world.size, seed)
+
+
+def spread(space: Space, costs: SpaceCosts) -> tuple[float, float]:
+    """The cheapest and the median of up to 1,000 random networks of a space, G multiply-adds."""
+    drawn = sorted(map(costs.of, draws(space, costs, 0.0, 1e9, min(DRAWN, space.size // 2), 1)))
+    return drawn[0], drawn[len(drawn) // 2]
+
+
+def draws(
+    space: Space, costs: SpaceCosts, least: float, most: float, count: int, seed: int
+) -> list[Draw]:
+    """So many different random networks that cost `least` to `most` G multiply-adds.
+
+    Raises:
+        Refused: there are not enough of them.
+    """
+    try:
+        return within(space, costs, least, most, count, seed)
+    except ValueError as error:
+        raise Refused(f"{error}. Ask for fewer, or for a wider range.") from error
+
+
+def _follows_from(recipe: SearchRecipe) -> list[Any]:
+    """What a warm-up's weights are a result of, besides space and clips."""
+    return [recipe.supernet, recipe.warmup, recipe.search.epochs]
+
+
+def _epochs(state: SearchState) -> list[dict[str, float]]:
+    found = groupby(state.rows, key=lambda row: row.epoch)
+    return [epoch_row(list(rows)) for _, rows in found]

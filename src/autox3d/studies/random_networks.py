@@ -1,0 +1,90 @@
+"""The searched network beside random ones of its cost (TS-S, section 5, Figure 2).
+
+Draws networks at random from the space, within a twentieth of the searched one's cost or in the
+range that `values` gives. Each has two accuracies on the validation videos: with the supernet's
+weights after calibration, and trained from scratch. Kendall's tau between the two says whether the
+supernet ranks as training does (1: the same order, 0: none); how many random networks the searched
+one beats says what the search was worth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from autox3d.core.errors import Refused
+from autox3d.core.records import SUPERNET, Metrics, StudyRecord, StudyRow
+from autox3d.core.settings import Study
+from autox3d.search.space import Draw
+from autox3d.studies.kind import Kind, alone, record
+from autox3d.studies.lab import Lab, draws
+
+SEARCHED = "searched"
+WIDTH = 0.05  # of the searched network's cost, to each side of it
+
+
+def run(lab: Lab, study: Study) -> StudyRecord:
+    """A row a network, the searched one first; Kendall's tau and the number of networks beaten."""
+    recipe = lab.recipe()
+    result = lab.search("search", recipe, lab.warm_up("warmup", recipe))
+    mode = result.prior.mode()
+    gmacs = lab.costs.of(mode)
+    least, most = study.values or ((1 - WIDTH) * gmacs, (1 + WIDTH) * gmacs)
+    networks = {SEARCHED: mode} | beside(lab, study.networks, mode, least, most)
+    assert result.weights is not None
+    by_supernet = lab.ranked(list(networks.values()), result.weights)
+    rows = [
+        with_supernet(alone(lab, study, name, draw), measured)
+        for (name, draw), measured in zip(networks.items(), by_supernet, strict=True)
+    ]
+    range_ = {"least_gmacs": least, "most_gmacs": most}
+    return record(lab, study, rows, range_ | compared(rows))
+
+
+def beside(lab: Lab, count: int, mode: Draw, least: float, most: float) -> dict[str, Draw]:
+    """So many random networks other than the searched one, by their names."""
+    drawn = draws(lab.space, lab.costs, least, most, count + 1, lab.params.supernet.seed)
+    others = [draw for draw in drawn if draw != mode][:count]
+    return {f"random_{number}": draw for number, draw in enumerate(others, 1)}
+
+
+def with_supernet(row: StudyRow, measured: Metrics) -> StudyRow:
+    """The row, and the network's headline as a path of the supernet."""
+    inside = {f"{SUPERNET}{name}": value for name, value in measured.items()}
+    return StudyRow(name=row.name, numbers=row.numbers | inside, series=row.series)
+
+
+def compared(rows: Sequence[StudyRow]) -> dict[str, float]:
+    """Kendall's tau over the random networks, and how many of them the first row's beats.
+
+    Raises:
+        Refused: no validation video has a label, so that there is no accuracy.
+    """
+    inside = next(name for name in rows[0].numbers if name.startswith(SUPERNET))
+    values: list[tuple[float, float]] = []
+    for row in rows:
+        one, two = row.numbers[inside], row.numbers[inside.removeprefix(SUPERNET)]
+        if one is None or two is None:
+            raise Refused("random networks are compared by accuracy, and no video of val has one.")
+        values.append((one, two))
+    (_, found), *others = values
+    tau = kendall(*zip(*others, strict=True))
+    return {"kendall_tau": tau, "beaten": float(sum(found > two for _, two in others))}
+
+
+def kendall(one: Sequence[float], two: Sequence[float]) -> float:
+    """tau-b: pairs in the same order less those in the other, ties discounted."""
+    first, second = torch.tensor(one), torch.tensor(two)
+    signs = [torch.sign(values[:, None] - values[None, :]) for values in (first, second)]
+    norm = (signs[0].square().sum() * signs[1].square().sum()).sqrt()
+    return float((signs[0] * signs[1]).sum() / norm) if norm > 0 else 0.0
+
+
+KIND = Kind(
+    run,
+    values="empty, or the least and the most G multiply-adds of a random network",
+    counts=(0, 2),
+    draws=True,
+    trains="always",
+)

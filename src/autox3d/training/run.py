@@ -1,0 +1,264 @@
+"""A training run: one network on one table of clips, from scratch or from given weights.
+
+    with session("train", "s", parts=parts, params=asdict(recipe), data=table) as run:
+        result = train(genotype, TrainingClips.load(table), recipe, run)
+
+Called alike by the stage, by studies and by a notebook. It resumes from the newest checkpoint of
+the session and ends with the same bits.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from autox3d.core.errors import Refused
+from autox3d.core.settings import Train
+from autox3d.runtime.checkpoint import Checkpoints
+from autox3d.runtime.resumable import newest, resumable, save, until_stopped
+from autox3d.runtime.session import Session
+from autox3d.training.loop import NotFinite, Schedule, State, train_steps
+from autox3d.vision.arch.genotype import Genotype
+from autox3d.vision.clips.augment import chunk_count, chunks
+from autox3d.vision.clips.loader import TrainLoader
+from autox3d.vision.clips.order import epoch_order, epoch_shape
+from autox3d.vision.clips.store import Clips
+from autox3d.vision.clips.videos import centre_clips
+from autox3d.vision.learning.schedule import cosine, scaled_rate, sgd
+from autox3d.vision.learning.scoring import scores_of
+from autox3d.vision.learning.statistics import recalibrate_batch_norm
+from autox3d.vision.models import weights
+from autox3d.vision.models.network import VideoNet, open_branches, set_training
+from autox3d.vision.tasks.task import Task
+
+SCRATCH = "params/scratch"  # as `init`: weights start at random
+
+
+class TrainingClips(NamedTuple):
+    """What a network is trained on, and what it is validated on while it is trained."""
+
+    train: Clips
+    held_out: Clips | None  # None where no video of `val` has a label
+
+    @classmethod
+    def load(cls, table: Path) -> TrainingClips:
+        """The clips of a table.
+
+        Raises:
+            Refused: there is no such table, or no training clip in it.
+        """
+        held_out = Clips.load_if_any(table, split="val")
+        if held_out and not held_out.task.labelled(held_out.labels).any():
+            held_out = None
+        return cls(Clips.load(table, split="train"), held_out)
+
+
+class TrainingResult(NamedTuple):
+    """A trained network, and how it came to be."""
+
+    net: VideoNet
+    genotype: Genotype
+    task: Task
+    classes: list[str]
+    history: list[dict[str, float]]  # one row an epoch
+    seconds: float  # at work, in all processes that one after another had this run
+
+    @property
+    def metrics(self) -> dict[str, float | None]:
+        """The headline of the last epoch: of training clips, and of validation videos if any."""
+        last, headline = self.history[-1], self.task.headline.name
+        return {f"train_{headline}": last[headline], f"val_{headline}": last.get(f"val_{headline}")}
+
+
+def train(
+    genotype: Genotype,
+    clips: TrainingClips,
+    recipe: Train,
+    session: Session,
+) -> TrainingResult:
+    """Trains the network of a genotype on the task of its clips.
+
+    Raises:
+        Refused: a loss or a weight is not finite; or the weights to start from do not fit.
+        SystemExit: the run was told to stop; its state is saved.
+    """
+    run = Training(genotype, clips, recipe, session)
+    if saved := newest(session.kept, session.world):
+        run.resume(saved)
+    run.go()
+    net = run.state.net
+    assert isinstance(net, VideoNet)
+    classes = list(clips.train.classes)
+    return TrainingResult(net, genotype, run.task, classes, run.state.history, run.seconds)
+
+
+class Training:
+    """The parts of one training run, and its straight line: `autox3d.runtime.resumable.Work`."""
+
+    def __init__(
+        self, genotype: Genotype, clips: TrainingClips, recipe: Train, session: Session
+    ) -> None:
+        self.genotype, self.clips, self.recipe, self.session = genotype, clips, recipe, session
+        self.task, self.world = clips.train.task, session.world
+        self._before, self._began = 0.0, time.monotonic()
+        steps, batch = epoch_shape(len(clips.train), recipe.batch)
+        self.schedule = Schedule(
+            seed=recipe.seed,
+            epochs=recipe.epochs,
+            steps=steps,
+            warmup=recipe.warmup * steps,
+            peak=scaled_rate(recipe.lr, batch),
+            batch=batch,
+            chunk=recipe.bn_clips,
+        )
+        self.loader = TrainLoader(
+            clips=clips.train,
+            spec=genotype.input,
+            sampling=recipe.sampling,
+            seed=recipe.seed,
+            batch=batch,
+            chunk=recipe.bn_clips,
+            world=self.world.place,
+        )
+        net = started(genotype, len(clips.train.classes), recipe, speaks=session.writes)
+        net = net.to(self.world.device)
+        self.state = State(net, sgd(net, recipe.momentum, recipe.weight_decay))
+
+    def resume(self, saved: dict[str, Any]) -> None:
+        """Goes on where a checkpoint stands."""
+        self._before = saved["seconds"]
+        self.state.load_state_dict(saved["state"])
+
+    def go(self) -> None:
+        """Every step from where the state stands; each epoch measured and logged."""
+        kept = self.session.kept
+        if self.ends_epoch() and not self._measured():  # it was stopped in between
+            self._end_epoch(kept)
+            save(self, kept)
+        steps = train_steps(self.state, self.task, self.schedule, self.loader.epoch, self.world)
+        left = self.schedule.epochs * self.schedule.steps - self._done()
+        for _ in resumable(self, steps, left, f"train {self.genotype.name}", kept):
+            if self.ends_epoch():
+                self._end_epoch(kept)
+
+    @property
+    def net(self) -> torch.nn.Module:
+        return self.state.net
+
+    @property
+    def seconds(self) -> float:
+        """At work so far, in all processes that one after another had this run."""
+        return self._before + time.monotonic() - self._began
+
+    def saved(self) -> tuple[int, dict[str, Any]]:
+        """Steps done, and the whole state."""
+        return self._done(), {"state": self.state.state_dict(), "seconds": self.seconds}
+
+    def ends_epoch(self) -> bool:
+        """Whether all steps of the epoch are done."""
+        return self.state.step == self.schedule.steps
+
+    def is_best(self) -> bool:
+        """Whether the epoch just measured beats all others on the validation clips."""
+        if not (self.clips.held_out and self.ends_epoch() and self._measured()):
+            return False
+        *before, now = (row[f"val_{self.task.headline.name}"] for row in self.state.history)
+        return now > max(before, default=-1.0)
+
+    def clips_of(self, error: FloatingPointError, *, done: bool) -> list[str]:
+        """Keys of a step's clips, or of those chunks that the error blames."""
+        step, size = self.state.step - done, self.schedule.chunk
+        seed, repeats = self.recipe.seed, self.recipe.sampling.repeats
+        clips, batch = self.clips.train, self.schedule.batch
+        order = epoch_order(len(clips), batch, seed, self.state.epoch, repeats)[step]
+        blamed = error.chunks if isinstance(error, NotFinite) else []
+        rows = [row for c in blamed for row in order[c * size : (c + 1) * size]] or order
+        return [key.decode() for key in clips.keys[rows].tolist()]
+
+    def _measured(self) -> bool:
+        """Whether the history has the current epoch."""
+        return len(self.state.history) > self.state.epoch
+
+    def _end_epoch(self, kept: Checkpoints) -> None:
+        """Adds the epoch's row to the history; after the last one, batch norm is recalibrated."""
+        clips, headline = self.schedule.steps * self.schedule.batch, self.task.headline.name
+        if self.state.epoch == self.schedule.epochs - 1 and self.recipe.bn_steps:
+            self._recalibrate(kept)
+        row = {
+            "epoch": self.state.epoch + 1,
+            "lr": self._rate(),
+            "loss": self.state.sums[0] / clips,
+            headline: self.state.sums[1] / clips,
+        }
+        if self.clips.held_out:
+            row[f"val_{headline}"] = self._validate(self.clips.held_out, kept)
+        self.state.history.append(row)
+        self.session.mirror.log(row["epoch"], {k: v for k, v in row.items() if k != "epoch"})
+
+    def _rate(self) -> float:
+        """The learning rate of the last step."""
+        steps = self.schedule.epochs * self.schedule.steps
+        return cosine(self._done() - 1, steps, self.schedule.warmup, self.schedule.peak)
+
+    def _recalibrate(self, kept: Checkpoints) -> None:
+        """Batch norm's statistics for evaluation, from clips in an order of their own."""
+        count = min(self.recipe.bn_steps, self.schedule.steps)
+        batches = until_stopped(self.loader.epoch(self.schedule.epochs), count, self, kept)
+        steps = (chunks(batch, self.schedule.chunk, self.world.device) for batch in batches)
+        size = chunk_count(self.schedule.batch, self.schedule.chunk)
+        recalibrate_batch_norm(self.net, steps, size, self.world.sum_)
+
+    def _validate(self, clips: Clips, kept: Checkpoints) -> float:
+        """The headline from one centre clip a video, running statistics as they stand."""
+        loader = centre_clips(
+            clips, self.genotype.input, self.recipe.sampling.rule, self.world.place
+        )
+        rounds = -(-len(clips) // self.world.size)
+        videos = until_stopped(loader.videos(), rounds, self, kept)
+        (scores,) = scores_of(
+            [self.net], self.task, videos, len(clips), self.world.device, self.world.gather
+        )
+        return self.task.measure(scores, clips.labels)[self.task.headline.name]
+
+    def _done(self) -> int:
+        return self.state.epoch * self.schedule.steps + self.state.step
+
+
+def started(genotype: Genotype, classes: int, recipe: Train, *, speaks: bool) -> VideoNet:
+    """The network before its first step: random by the seed, or with the weights of `init`.
+
+    Args:
+        speaks: whether to say on stderr which tensors start anew
+    """
+    torch.manual_seed(recipe.seed)
+    net = VideoNet(genotype, classes)
+    set_training(
+        net,
+        bn_clips=recipe.bn_clips,
+        dropout=recipe.dropout,
+        drop_connect=recipe.drop_connect,
+    )
+    open_branches(net, recipe.branch_gamma)
+    for source in given(recipe).values():
+        left_out = weights.initialise(net, source)
+        if left_out and speaks:
+            print(f"{source}: starting anew: {', '.join(left_out)}", file=sys.stderr)
+    return net
+
+
+def given(recipe: Train) -> dict[str, Path]:
+    """The folder of weights to start from, as `init`; none where they start at random.
+
+    Raises:
+        Refused: there is no such folder.
+    """
+    if recipe.init == SCRATCH:
+        return {}
+    source = Path(recipe.init)
+    if not source.is_dir():
+        raise Refused(f"params.yaml: no folder of weights: {source}. Make it, or name {SCRATCH}.")
+    return {"init": source}

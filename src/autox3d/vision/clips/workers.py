@@ -1,0 +1,77 @@
+"""Jobs done by worker processes, in order, some of them before they are asked for."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, Generic, TypeVar
+
+from torch.utils.data import DataLoader, Dataset
+
+from autox3d.core import environment
+from autox3d.core.errors import Refused
+
+GRACE = 30  # s that a worker goes on after a signal to end
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+class _Jobs(Dataset, Generic[Job, Result]):
+    """Makes what each job asks for; user errors are returned, so that they survive the way back."""
+
+    def __init__(self, make: Callable[[Job], Result]) -> None:
+        self._make = make
+
+    def __getitem__(self, job: Any) -> Result | Refused:
+        try:
+            return self._make(job)
+        except Refused as error:
+            return error
+
+
+def in_workers(
+    make: Callable[[Job], Result], jobs: Sequence[Job], workers: int | None, ahead: int = 4
+) -> Generator[Result, None, None]:
+    """`make(job)` for each job in order, `ahead` jobs a worker before they are asked for."""
+    count = default_workers() if workers is None else workers
+    loader = DataLoader(
+        _Jobs(make),
+        batch_size=None,
+        sampler=jobs,  # type: ignore[arg-type]  # the jobs themselves go to the workers
+        num_workers=min(count, len(jobs)),
+        prefetch_factor=ahead if count and jobs else None,
+        # A fork starts within milliseconds, and nothing here touches a GPU or another thread
+        multiprocessing_context="fork" if count and jobs else None,
+        worker_init_fn=_quiet,
+        collate_fn=_as_made,
+    )
+    results = iter(loader)
+    try:
+        for result in results:
+            if isinstance(result, Refused):
+                raise result
+            yield result
+    finally:  # at once: a traceback would keep the iterator, and with it the workers, alive
+        if count and jobs:
+            results._shutdown_workers()  # type: ignore[attr-defined]
+
+
+def _as_made(result: Result) -> Result:
+    """The loader's own way would turn tuples into lists and arrays into tensors."""
+    return result
+
+
+def _quiet(_worker: int) -> None:
+    """A cluster signals every process of a job; the main one decides what ends, and when."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE))
+
+
+def default_workers() -> int:
+    """AUTOX3D_WORKERS, or a core for each but the one that trains, among the host's processes."""
+    asked = environment.workers()
+    if asked is not None:
+        return asked
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(1, len(os.sched_getaffinity(0)) // here - 1)

@@ -1,0 +1,99 @@
+"""One label a video: softmax over the classes, cross-entropy, top-1 and top-5.
+
+B clips, P positions of the head's window, C classes, N videos, V views of a video
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch.nn.functional as F
+from torch import Tensor
+
+from autox3d.core.curves import Pair
+from autox3d.vision.tasks.metric import CLASSIFY_METRICS, Metric
+from autox3d.vision.tasks.task import Task
+
+# The mean of top-1 and top-5 is what Kinetics' test server reports (X3D 4.2).
+METRICS = (*CLASSIFY_METRICS, Metric("mean", "mean of top-1 and top-5", True))
+
+
+def target(rows: pd.DataFrame) -> np.ndarray:
+    """(N,) int64: the number of each video's class, -1 where it has no label."""
+    return rows["label"].to_numpy(np.int64, copy=True)
+
+
+def labelled(labels: np.ndarray) -> np.ndarray:
+    """(N,) bool."""
+    return labels >= 0
+
+
+def loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy of the logits' mean over the positions, in nats, summed over the clips."""
+    return F.cross_entropy(logits.mean(1), target, reduction="sum")
+
+
+def correct(logits: Tensor, target: Tensor) -> Tensor:
+    """(B,) bool: whether the class with the highest logit is the right one."""
+    return logits.mean(1).argmax(1) == target
+
+
+def scores(logits: Tensor) -> Tensor:
+    """(B, P, C) -> (B, C): softmax at each position, then their mean; a clip's scores sum to 1."""
+    return logits.softmax(2).mean(1)
+
+
+def merge(views: np.ndarray) -> np.ndarray:
+    """(V, C) -> (C,): the mean over the views."""
+    return views.mean(0)
+
+
+def measure(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Shares of the labelled videos whose label is the best class, and among the best five.
+
+    Of equal scores the lower class number wins, so that the result does not depend on the sort.
+    """
+    known = labelled(labels)
+    if not known.any():
+        return dict.fromkeys((metric.name for metric in METRICS), float("nan"))
+    order = np.argsort(-scores[known], axis=1, kind="stable")
+    hits = order == labels[known, None]
+    top1, top5 = float(hits[:, 0].mean()), float(hits[:, :5].any(1).mean())
+    return {"top1": top1, "top5": top5, "mean": (top1 + top5) / 2}
+
+
+def by_class(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(C,): top-1 of each class; NaN where a class has no video."""
+    known = labelled(labels)
+    best = np.argsort(-scores[known], axis=1, kind="stable")[:, 0]
+    own = labels[known, None] == np.arange(scores.shape[1])
+    with np.errstate(invalid="ignore"):
+        return (own & (best == labels[known])[:, None]).sum(0) / own.sum(0)
+
+
+def outcome(scores: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> list[Pair]:
+    """Each labelled video: its class, and the class with the best score."""
+    best = scores.argmax(1)
+    return [
+        Pair(classes[int(label)], classes[int(predicted)])
+        for label, predicted in zip(labels.tolist(), best.tolist(), strict=True)
+        if label >= 0
+    ]
+
+
+TASK = Task(
+    name="classify",
+    metrics=METRICS,
+    columns=("label",),
+    target=target,
+    labelled=labelled,
+    loss=loss,
+    correct=correct,
+    scores=scores,
+    merge=merge,
+    measure=measure,
+    by_class=by_class,
+    outcome=outcome,
+)

@@ -1,0 +1,241 @@
+"""A workspace of commit 486c83c goes on under this version: nothing runs, nothing starts over.
+
+`tests/fixtures/workspace_486c83c/README.md` says what is in it, and how that commit made it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from dvc.repo import Repo
+from safetensors.numpy import load_file
+from support.toy import BIN, ENVIRONMENT, NOTHING, ROOT
+
+from autox3d.core import names
+from autox3d.core.errors import Refused
+from autox3d.pipeline.upgrade import upgrade
+
+ARCHIVE = ROOT / "tests/fixtures/workspace_486c83c/workspace.tar.xz"
+NEW = ("dvc.yaml", "Snakefile", ".dvcignore", "workflow/profiles/local/config.yaml",
+       "results/studies/.gitignore")  # fmt: skip
+STAGES = 19
+ALONE = ENVIRONMENT | {"AUTOX3D_PROCESSES": "1", "AUTOX3D_WORKERS": "1", "OMP_NUM_THREADS": "1"}
+TENSORS = {
+    "search": "data/supernet/search.safetensors",
+    "train": "data/weights/s/weights.safetensors",
+}
+TABLE = {"search": "results/search/trace.csv", "train": "results/train/s.csv"}
+
+
+def typed(folder: Path, *words: str) -> str:
+    """What a command says that somebody types there."""
+    command = [str(BIN / words[0]), *words[1:]]
+    done = subprocess.run(command, cwd=folder, env=ALONE, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def upgraded(folder: Path) -> list[str]:
+    """The lines of `autox3d upgrade`."""
+    with contextlib.chdir(folder):
+        return list(upgrade())
+
+
+def stale(folder: Path) -> set[str]:
+    """The stages that `dvc status` names."""
+    with contextlib.chdir(folder):
+        return set(Repo().status())
+
+
+def close(left: Any, right: Any) -> None:
+    """As between processors, where 2e-6 of the largest value was measured."""
+    np.testing.assert_allclose(left, right, rtol=1e-3, atol=1e-5)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """The SHA-256 of all data and results."""
+    files = [path for top in ("data", "results") for path in (folder / top).rglob("*")]
+    return {
+        str(path.relative_to(folder)): digest(path.read_bytes())
+        for path in files
+        if path.is_file() and path.name != ".gitignore"
+    }
+
+
+@pytest.fixture(scope="module")
+def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The workspace with this version's code in it, as `git merge` leaves it."""
+    folder = tmp_path_factory.mktemp("before") / "workspace"
+    with tarfile.open(ARCHIVE) as archive:
+        archive.extractall(folder, filter="data")
+    unused = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "src/autox3d", folder / "src/autox3d", ignore=unused)
+    for name in NEW:
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(ROOT / name, folder / name)
+    subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
+    typed(folder, "python", str(ARCHIVE.parent / "fill_cache.py"))
+    return folder
+
+
+@pytest.fixture
+def workspace(before: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(before, tmp_path / "workspace", symlinks=True)
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    """Replaces the first `old`, in a file of its own: an output is a link to the cache."""
+    text = path.read_text()
+    assert old in text
+    path.unlink()
+    path.write_text(text.replace(old, new, 1))
+
+
+def with_aliases(params: Path) -> None:
+    """The same values as users had them: the second network's by a merge key."""
+    values = yaml.safe_load(params.read_text())
+    text = params.read_text()
+    start = text.index("  x3d_s:\n    seed: 1\n    epochs")
+    end = text.index("\n\nevaluate:")
+    text = text[:start] + "  x3d_s: {<<: *s, dropout: 0.0}  # no dropout" + text[end:]
+    params.write_text(text.replace("  s:\n    seed", "  s: &s\n    seed"))
+    assert yaml.safe_load(params.read_text()) == values
+
+
+def test_after_an_upgrade_neither_engine_has_anything_to_do(workspace):
+    """Settings lose their aliases and gain the keys that came later; no file of results moves."""
+    with_aliases(workspace / "params.yaml")
+    old = digests(workspace)
+    assert len(stale(workspace)) == STAGES  # all, by the paths of their code
+
+    said = typed(workspace, "autox3d", "upgrade")
+
+    assert "params.yaml: aliases and merge keys are written out" in said
+    assert f"{STAGES} of {STAGES} stages are recorded as done; none was run\n" in said
+    assert "params.yaml: train.x3d_s.drop_connect is new" in said
+    assert "# no dropout" in (workspace / "params.yaml").read_text()
+    assert stale(workspace) == set()
+    assert NOTHING in typed(workspace, "snakemake", "--workflow-profile", "workflow/profiles/local")
+    assert digests(workspace) == old
+    assert upgraded(workspace) == []
+
+
+def test_what_differs_is_left_to_run_and_said_in_a_line_each(workspace):
+    """A setting, an input, an output, other code; what is in the cache alone is brought back."""
+    edit(workspace / "params.yaml", "beta: 0.2", "beta: 0.3")
+    edit(workspace / "architectures/x3d_s.yaml", "name:", "# mine\nname:")
+    edit(workspace / "results/latency/s.json", "{", "{ ")
+    (workspace / "results/evaluate/s_confusion.csv").unlink()
+    (workspace / "data/scores/x3d_s.parquet").unlink()
+    other = "0123456789abcdef0123456789abcdef"
+    lock = yaml.safe_load((workspace / "dvc.lock").read_text())
+    lock["stages"]["subset"]["deps"][1]["md5"] = other  # of src/autox3d/stages/subset.py
+    (workspace / "dvc.lock").write_text(yaml.safe_dump(lock))
+
+    *found, last = [line for line in upgraded(workspace) if not line.startswith("params.yaml: ")]
+
+    setting = "params.yaml: search.beta was 0.2, is 0.3"
+    assert set(found) == {
+        f"search: left to run: {setting}",
+        f"control: left to run: {setting}",
+        "baseline@x3d_s: left to run: architectures/x3d_s.yaml is not the recorded one",
+        "latency@s: left to run: results/latency/s.json is not the recorded one",
+        "evaluate@s: left to run: results/evaluate/s_confusion.csv is missing",
+        "subset: left to run: other code than that of commit 486c83c made it. "
+        "Where that changed no result: dvc commit --force subset",
+        f"report: left to run: results/evaluate is not the recorded one; "
+        f"results/latency is not the recorded one; {setting}",
+    }
+    assert last == f"{STAGES - 7} of {STAGES} stages are recorded as done; none was run"
+    assert (workspace / "data/scores/x3d_s.parquet").exists()
+    assert stale(workspace) == {line.partition(": ")[0] for line in found}
+
+
+def test_a_lock_of_another_version_is_refused(workspace):
+    """Its results may be others; nothing is changed."""
+    lock = yaml.safe_load((workspace / "dvc.lock").read_text())
+    for entry in lock["stages"].values():
+        for file in entry["deps"]:
+            file["md5"] = file["md5"][::-1]
+    (workspace / "dvc.lock").write_text(yaml.safe_dump(lock))
+    old = (workspace / "dvc.lock").read_bytes(), (workspace / "params.yaml").read_bytes()
+
+    with pytest.raises(Refused) as refused:
+        upgraded(workspace)
+
+    assert str(refused.value) == (
+        "dvc.lock: neither this version nor commit 486c83c wrote it. Bring the workspace to "
+        "commit 486c83c first (git checkout, dvc repro)."
+    )
+    assert old == (
+        (workspace / "dvc.lock").read_bytes(),
+        (workspace / "params.yaml").read_bytes(),
+    )
+
+
+@pytest.mark.parametrize("run", ["search", "train"])
+def test_a_run_that_was_stopped_goes_on_to_the_result_that_it_would_have_had(workspace, run):
+    """To the bit on a processor like that of the old code, and nearly so on others.
+
+    Its folder is found under the fingerprint of before, and its first step is the next one.
+    """
+    expected = json.loads((workspace / "expected.json").read_text())
+    wanted = expected[run]
+    shutil.copyfile(workspace / wanted["params"], workspace / "params.yaml")
+    said = upgraded(workspace)
+    assert any(line.startswith(f"{wanted['stage']}: left to run: params.yaml: ") for line in said)
+
+    typed(workspace, "dvc", "repro", "--single-item", wanted["stage"])
+
+    kept = workspace / wanted["checkpoint"]["path"]
+    (folder,) = (workspace / "checkpoints").glob(f"{run}-*")
+    steps = sorted(int(path.stem[5:]) for path in folder.glob("step-*.ckpt"))
+    assert folder == kept.parent
+    assert (steps[0], steps[-1]) == (wanted["checkpoint"]["step"], wanted["steps"])
+    assert digest(kept.read_bytes()) == wanted["checkpoint"]["sha256"]
+    tensors = load_file(workspace / TENSORS[run])
+    bits, values = names.modern(wanted["tensors"]), names.modern(wanted["values"])
+    assert tensors.keys() == bits.keys()
+    table = pd.read_csv(workspace / TABLE[run]).select_dtypes("number")
+    if alike(expected["made_by"]):
+        assert (workspace / TABLE[run]).read_text() == wanted["table_text"]
+        for name, about in bits.items():
+            assert digest(tensors[name].tobytes()) == about["sha256"], name
+    for name, value in values.items():
+        close(tensors[name], value)
+    close(table, pd.DataFrame(wanted["table"])[table.columns])
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def alike(made_by: dict[str, Any]) -> bool:
+    """Whether the processor and torch here are those that made the expected results."""
+    cpu = f"model name\t: {made_by['cpu']}\n" in Path("/proc/cpuinfo").read_text()
+    return cpu and made_by["torch"] == torch.__version__
+
+
+def test_weights_of_before_give_the_scores_of_before(workspace):
+    """Those of every test video, though their files call a layer by its old name."""
+    upgraded(workspace)
+    scores = pd.read_parquet(workspace / "data/scores/s.parquet")
+    assert any(".look." in name for name in load_file(workspace / TENSORS["train"]))
+
+    typed(workspace, "dvc", "repro", "--force", "--single-item", "evaluate@s")
+
+    again = pd.read_parquet(workspace / "data/scores/s.parquet")
+    pd.testing.assert_frame_equal(again.drop(columns="scores"), scores.drop(columns="scores"))
+    close(np.stack(again["scores"].to_list()), np.stack(scores["scores"].to_list()))
