@@ -109,8 +109,8 @@ def run(
         resume: small file that keeps the run's key; a stage that resumes goes on in the same run.
         enabled: false writes nothing.
     """
-    wanted = enabled and environment.tracking()
-    if not wanted or os.environ.get("RANK", "0") != "0":
+    off = not (enabled and environment.tracking())
+    if off or os.environ.get("RANK", "0") != "0":
         yield Run(None)
         return
     key = _key(resume)
