@@ -155,8 +155,8 @@ def test_what_differs_is_left_to_run_and_said_in_a_line_each(workspace):
         "evaluate@s: left to run: results/evaluate/s_confusion.csv is missing",
         "subset: left to run: other code than that of commit 486c83c made it. "
         "Where that changed no result: dvc commit --force subset",
-        f"report: left to run: results/evaluate is not the recorded one; "
-        f"results/latency is not the recorded one; {setting}",
+        f"report: left to run: {setting}; results/evaluate is not the recorded one; "
+        "results/latency is not the recorded one",
     }
     assert last == f"{STAGES - 7} of {STAGES} stages are recorded as done; none was run"
     assert (workspace / "data/scores/x3d_s.parquet").exists()
