@@ -109,8 +109,8 @@ def run(
         resume: a small file that keeps the key of the run, so that a resumed stage continues it.
         enabled: false writes nothing.
     """
-    off = not (enabled and environment.tracking())
-    if off or os.environ.get("RANK", "0") != "0":
+    wanted = enabled and environment.tracking()
+    if not wanted or os.environ.get("RANK", "0") != "0":
         yield Run(None)
         return
     key = _key(resume)
