@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from autox3d.core import settings, tables
+from autox3d.core import environment, settings, tables
 from autox3d.ingest import encode, source
 from autox3d.vision.clips.format.decode import IndexedVideo
 
@@ -65,7 +65,7 @@ def by_default(workspace: Path, table: Path) -> None:
     params = settings.load(PARAMS).transcode
     rows = tables.read_table(workspace / "data/clips.parquet")
     paths = tables.read_table(workspace / "data/videos.parquet").set_index("key")["path"]
-    raw = Path(os.environ.get("AUTOX3D_RAW", workspace / "data/raw"))
+    raw = workspace / environment.raw()
     table.parent.mkdir(parents=True, exist_ok=True)
 
     def made(key: str) -> bytes:

@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,17 @@ from support import results_folder
 
 from autox3d.commands.compare import load
 from autox3d.core.errors import Refused
+from autox3d.core.records import Score
 from autox3d.core.schema import parse
 from autox3d.reporting import differences_page
-from autox3d.reporting.differences import Difference, Run, chance, compare, recorded
+from autox3d.reporting.differences import (
+    Difference,
+    PipelineRun,
+    differences,
+    networks_in_both,
+    recorded,
+    standard_error,
+)
 from autox3d.reporting.results import read
 
 BIN = Path(sys.executable).parent
@@ -32,15 +41,13 @@ OWN = {"DVC_NO_ANALYTICS": "1"} | {
 }
 
 
-def run(root: Path) -> Run:
-    return Run(str(root), read(root / "results", parse(root / "params.yaml")), {})
+def run(root: Path) -> PipelineRun:
+    return PipelineRun(str(root), read(root / "results", parse(root / "params.yaml")), {})
 
 
-def top1(of: Run) -> float:
-    """Of the first network."""
-    tested = of.results.networks[0].evaluation
-    assert tested
-    return tested["lcr"]["top1"]
+def top1(of: PipelineRun) -> float:
+    """The accuracy of the first network."""
+    return of.results.tested[0].headline
 
 
 def change(root: Path) -> None:
@@ -58,7 +65,7 @@ def change(root: Path) -> None:
 def test_a_run_does_not_differ_from_itself(tmp_path: Path) -> None:
     """Whatever there is to compare."""
     results_folder.make(tmp_path)
-    assert compare(run(tmp_path), run(tmp_path)) == []
+    assert differences(run(tmp_path), run(tmp_path)) == []
     assert differences_page.text(run(tmp_path), run(tmp_path)).endswith("\n\nNo difference.")
 
 
@@ -67,13 +74,13 @@ def test_causes_come_before_effects(tmp_path: Path) -> None:
     results_folder.make(tmp_path)
     before = run(tmp_path)
     change(tmp_path)
-    differences = compare(before, run(tmp_path))
-    assert differences == [
+    rows = differences(before, run(tmp_path))
+    assert rows == [
         Difference("settings", "search.target", 0.012, 0.02),
         Difference("genotype", "groups.1.blocks", 1, 3),
         Difference("s", "lcr.top1", top1(before), 0.5),
     ]
-    assert [round(d.change or 0, 3) for d in differences] == [
+    assert [round(d.change or 0, 3) for d in rows] == [
         0.008,
         2,
         round(0.5 - top1(before), 3),
@@ -85,9 +92,9 @@ def test_a_network_of_one_run_alone_is_told(tmp_path: Path) -> None:
     results_folder.make(tmp_path)
     before = run(tmp_path)
     (tmp_path / "results/evaluate/l.json").unlink()
-    differences = compare(before, run(tmp_path))
-    assert {difference.part for difference in differences} == {"l"}
-    assert all(difference.after is None for difference in differences)
+    rows = differences(before, run(tmp_path))
+    assert {difference.subject for difference in rows} == {"l"}
+    assert all(difference.after is None for difference in rows)
 
 
 def test_changed_code_and_tables_are_told_from_the_lock() -> None:
@@ -102,14 +109,23 @@ def test_changed_code_and_tables_are_told_from_the_lock() -> None:
 def test_the_standard_error_is_that_of_two_shares(tmp_path: Path) -> None:
     """sqrt(p (1 - p) / n + q (1 - q) / n), over 128 videos."""
     results_folder.make(tmp_path)
-    old = run(tmp_path).results.networks[0]
-    assert old.evaluation
+    tested = run(tmp_path).results.tested[0]
+    scores = [Score(views=30, metrics={"top1": share}) for share in (0.5, 0.25)]
     half, quarter = (
-        old._replace(evaluation=old.evaluation | {"lcr": {"top1": share}}) for share in (0.5, 0.25)
+        tested._replace(evaluation=replace(tested.evaluation, lcr=score)) for score in scores
     )
-    assert chance(half, quarter) == pytest.approx((0.25 / 128 + 0.1875 / 128) ** 0.5)
-    unlabelled = old._replace(evaluation=old.evaluation | {"labelled": 0})
-    assert chance(half, unlabelled) is None
+    assert standard_error(half, quarter) == pytest.approx((0.25 / 128 + 0.1875 / 128) ** 0.5)
+
+
+def test_videos_without_labels_are_not_compared(tmp_path: Path) -> None:
+    """There is no accuracy then, hence no change and no error of it."""
+    results_folder.make(tmp_path)
+    before = run(tmp_path)
+    path = tmp_path / "results/evaluate/s.json"
+    path.write_text(path.read_text().replace('"labelled": 128', '"labelled": 0'))
+    names = set(networks_in_both(before, run(tmp_path)))
+
+    assert names == set(results_folder.NETWORKS) - {"s"}
 
 
 def test_many_changed_classes_are_a_line(tmp_path: Path) -> None:
@@ -143,7 +159,7 @@ def test_the_page_escapes_and_loads_nothing(tmp_path: Path) -> None:
     assert f"by_class.{html.escape(HOSTILE)}" in page.replace("&#34;", "&quot;")
     loads = re.findall(r'\b(?:src|href|xlink:href)="([^"]*)"', page)
     assert all(address.startswith(("#", "data:")) for address in loads)
-    error = chance(before.results.networks[0], after.results.networks[0])
+    error = standard_error(before.results.tested[0], after.results.tested[0])
     assert error
     assert re.findall(r"<dt>(s, .*?)</dt><dd>(.*?)</dd>", page) == [
         ("s, top-1, B less A", f"{100 * (0.5 - top1(before)):+.1f} ± {100 * error:.1f}")
@@ -211,7 +227,7 @@ def test_two_revisions_are_compared(project: Path) -> None:
 def test_a_folder_and_a_revision_are_compared(project: Path) -> None:
     """What lies here is what was committed last."""
     with contextlib.chdir(project):
-        assert compare(load("."), load("main")) == []
+        assert differences(load("."), load("main")) == []
         assert not load("main").lost
 
 
@@ -221,7 +237,7 @@ def test_what_the_cache_has_lost_is_named(project: Path, tmp_path: Path) -> None
     with contextlib.chdir(tmp_path / "clone"):
         before, after = load("main~1"), load("main")
     assert list(before.lost) == ["results/derive/genotype.yaml"]
-    assert [d.part for d in compare(before, after)] == ["settings", "s"]
+    assert [d.subject for d in differences(before, after)] == ["settings", "s"]
     assert "genotype.yaml not in DVC's cache. `dvc fetch` may bring" in differences_page.text(
         before, after
     )
@@ -243,13 +259,13 @@ def test_what_is_no_run_is_refused(project: Path, name: str, line: str) -> None:
     assert str(refused.value) == line.format(first)
 
 
-def test_a_garbled_file_is_named_as_its_revision_has_it(project: Path, tmp_path: Path) -> None:
+def test_a_damaged_file_is_named_as_its_revision_has_it(project: Path, tmp_path: Path) -> None:
     """Not by the scratch folder that it was written to."""
     clone = tmp_path / "clone"
     tool(tmp_path, "git", "clone", "--quiet", str(project), "clone")
     (clone / "results/data.json").write_text("[]")
-    tool(clone, "git", "commit", "--quiet", "--all", "--message", "garbled")
+    tool(clone, "git", "commit", "--quiet", "--all", "--message", "damaged")
     commit = tool(clone, "git", "rev-parse", "--short", "HEAD").strip()
     with contextlib.chdir(clone), pytest.raises(Refused) as refused:
         load("HEAD")
-    assert str(refused.value).startswith(f"HEAD ({commit})/results/data.json: no JSON object.")
+    assert str(refused.value).startswith(f"HEAD ({commit})/results/data.json: not a JSON object.")

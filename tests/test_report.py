@@ -9,20 +9,21 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from collections import Counter
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from support import ROOT, programs, results_folder
 
+from autox3d.core.curves import Pair, read_confusion
 from autox3d.core.errors import Refused
 from autox3d.core.schema import parse
 from autox3d.reporting.classes import confused_pairs
 from autox3d.reporting.page import page as page_of
 from autox3d.reporting.readme import with_table
 from autox3d.reporting.results import published, read
-from autox3d.reporting.table import markdown
+from autox3d.reporting.results_table import markdown
 
 TITLES = ["Accuracy and cost", "The network found", "How it was found", "Training"]
 TITLES += ["Class by class", "Where it looked", "The videos", "How it was made"]
@@ -104,7 +105,7 @@ def test_a_control_that_was_left_out_leaves_no_figure(tmp_path: Path) -> None:
     results_folder.make(tmp_path)
     trace = tmp_path / "results/control/trace.csv"
     trace.write_text(trace.read_text().split("\n")[0] + "\n")
-    (tmp_path / "results/control/alpha.json").write_text('{"choices": []}')
+    (tmp_path / "results/control/alpha.json").write_text('{"space": "demo", "choices": []}')
     for folder in ("latency", "explain"):
         shutil.rmtree(tmp_path / "results" / folder)
     page = shown(tmp_path, drawn=False)
@@ -151,10 +152,9 @@ def test_gains_are_the_differences_of_the_files(made: Path, page: str) -> None:
 
 def test_confused_pairs_are_counted() -> None:
     """Most videos first, with the size of the actual class; right answers do not count."""
-    rows = [("a", "b"), ("a", "a"), ("b", "a"), ("a", "b"), ("c", "c")]
-    table = pd.DataFrame(rows, columns=["actual", "predicted"])
-    assert confused_pairs(table) == [["a", "b", "2", "3"], ["b", "a", "1", "1"]]
-    assert confused_pairs(table.iloc[1:2]) == []
+    pairs = [Pair(*row) for row in ("ab", "aa", "ba", "ab", "cc")]
+    assert confused_pairs(pairs) == [["a", "b", "2", "3"], ["b", "a", "1", "1"]]
+    assert confused_pairs(pairs[1:2]) == []
 
 
 def test_clips_are_drawn_for_every_number(page: str) -> None:
@@ -234,7 +234,7 @@ def test_a_network_without_its_evaluation_is_named(tmp_path: Path) -> None:
         tmp_path, drawn=False
     )
     results = read(tmp_path / "results", parse(tmp_path / "params.yaml"))
-    assert "| m " not in markdown(results.networks)
+    assert "| m " not in markdown(results.networks, results.task.shown)
 
 
 def test_labels_are_escaped(tmp_path: Path) -> None:
@@ -272,7 +272,9 @@ def test_a_test_without_labels_has_no_accuracy(tmp_path: Path) -> None:
         path.write_text(json.dumps(found))
     assert "This project" not in shown(tmp_path, drawn=False)
     results = read(tmp_path / "results", parse(tmp_path / "params.yaml"))
-    assert "| s       | 30    | -        | -        |" in markdown(results.networks)
+    assert "| s       | 30    | -        | -        |" in markdown(
+        results.networks, results.task.shown
+    )
 
 
 @pytest.mark.parametrize(
@@ -281,30 +283,29 @@ def test_a_test_without_labels_has_no_accuracy(tmp_path: Path) -> None:
         (
             "search/trace.csv",
             "epoch,loss,entropy\n1,2.0,1.0\n",
-            "results/search/trace.csv: missing column 'mode_gmacs'."
-            " Delete trace.csv and run `dvc repro`.",
+            "results/search/trace.csv: missing column 'mode_gmacs'. Run `search` again.",
         ),
         (
             "train/s.csv",
             "",
-            "results/train/s.csv: no CSV table (No columns to parse from file)."
-            " Delete s.csv and run `dvc repro`.",
+            "results/train/s.csv: is empty. Run `train@s` again.",
         ),
         (
             "evaluate/s.json",
             '{"net": "s"}',
-            "results/evaluate/s.json: missing key 'split'. Delete s.json and run `dvc repro`.",
+            "results/evaluate/s.json: missing 'per_class'. Run `evaluate@s` again.",
         ),
         (
             "data.json",
             "[]",
-            "results/data.json: no JSON object. Delete data.json and run `dvc repro`.",
+            "results/data.json: not a JSON object. Run `index` again.",
         ),
         (
             "search/alpha.json",
-            '{"choices": [{"group": 1, "column": "kernel", "candidates": []}]}',
-            "results/search/alpha.json: choice 1 lacks 'probabilities'."
-            " Delete the file and run `dvc repro`.",
+            '{"space": "demo", "choices":'
+            ' [{"group": 1, "column": "kernel", "candidates": [], "logits": []}]}',
+            "results/search/alpha.json: missing 'choices', row 1, 'probabilities'."
+            " Run `search` again.",
         ),
     ],
 )
@@ -317,12 +318,35 @@ def test_a_garbled_file_is_one_line(tmp_path: Path, name: str, content: str, lin
     assert str(refused.value) == line
 
 
+def test_a_metric_that_its_task_has_is_not_left_out(tmp_path: Path) -> None:
+    """A misspelt metric is a metric of no task: the one that is missing is named."""
+    results_folder.make(tmp_path)
+    path = tmp_path / "results/evaluate/s.json"
+    path.write_text(path.read_text().replace('"top5"', '"top_5"'))
+    with pytest.raises(Refused) as refused:
+        shown(tmp_path)
+
+    line = "results/evaluate/s.json: missing metric 'top5'. Run `evaluate@s` again."
+    assert str(refused.value) == line
+
+
+def test_sections_of_what_nobody_asked_for_are_left_out(tmp_path: Path) -> None:
+    """No heat maps where the settings name no network for them; no studies without results."""
+    results_folder.make(tmp_path)
+    shutil.rmtree(tmp_path / "results/explain")
+    with (tmp_path / "params.yaml").open("a") as settings:
+        settings.write("explain: {networks: []}\n")
+    page = shown(tmp_path)
+
+    assert re.findall(r"<h2>(.*?)</h2>", page) == [t for t in TITLES if t != "Where it looked"]
+
+
 def test_a_refusal_leaves_no_page(tmp_path: Path) -> None:
     """The program says its line and ends with 1."""
     results_folder.make(tmp_path)
     (tmp_path / "results/explain/s.json").write_text("{}")
     done = report(tmp_path)
-    line = "results/explain/s.json: missing key 'right'. Delete s.json and run `dvc repro`.\n"
+    line = "results/explain/s.json: missing 'net'. Run `explain@s` again.\n"
     assert (done.returncode, done.stderr) == (1, line)
     assert not (tmp_path / "results/report.html").exists()
 
@@ -330,7 +354,7 @@ def test_a_refusal_leaves_no_page(tmp_path: Path) -> None:
 def test_found_networks_come_first(made: Path) -> None:
     """In the order of params.yaml, then the baselines, then what params.yaml does not name."""
     results = read(made / "results", parse(made / "params.yaml"))
-    assert [(n.name, n.found) for n in results.networks] == [
+    assert [(n.name, n.searched) for n in results.networks] == [
         ("s", True),
         ("m", True),
         ("l", True),
@@ -362,17 +386,16 @@ def test_the_table_is_whole_in_markdown(made: Path) -> None:
     """A bar in a name does not open a cell."""
     results = read(made / "results", parse(made / "params.yaml"))
     odd = [network._replace(name="a|b") for network in results.networks]
-    for line in markdown(odd).splitlines():
+    for line in markdown(odd, results.task.shown).splitlines():
         assert len(re.split(r"(?<!\\)\|", line)) == 11
 
 
 def test_the_confusion_counts_are_the_files(made: Path, page: str) -> None:
     """The matrix of s_t1 shows each count of its file."""
-    table = pd.read_csv(made / "results/evaluate/s_t1_confusion.csv")
-    counts = table.value_counts(["actual", "predicted"])
+    counts = Counter(read_confusion(made / "results/evaluate/s_t1_confusion.csv"))
     svg = next(svg for svg in figures(page) if "Confusion of s_t1" in svg)
     shown = [int(text) for text in re.findall(r"<text[^>]*>(\d+)</text>", svg)]
-    assert sorted(shown) == sorted(counts.tolist())
+    assert sorted(shown) == sorted(counts.values())
 
 
 def test_readme_shows_the_published_results(tmp_path: Path) -> None:
@@ -386,8 +409,9 @@ def test_readme_shows_the_published_results(tmp_path: Path) -> None:
             (tmp_path / name).write_bytes(
                 subprocess.run(blob, capture_output=True, check=True).stdout
             )
-    networks = read(tmp_path / "results", parse(tmp_path / "params.yaml")).networks
-    evaluated = [network for network in networks if network.evaluation]
+    results = read(tmp_path / "results", parse(tmp_path / "params.yaml"))
+    evaluated = [network for network in results.networks if network.evaluation]
+    table = markdown(evaluated, results.task.shown) if evaluated else ""
 
     readme = (ROOT / "README.md").read_text()
-    assert with_table(readme, markdown(evaluated) if evaluated else "") == readme
+    assert with_table(readme, table) == readme

@@ -13,6 +13,7 @@ import yaml
 from support import ARCHITECTURES
 
 from autox3d.core.errors import Refused
+from autox3d.core.records import Evaluation, Provenance, Score
 from autox3d.core.values import ClipSpec
 from autox3d.sizing.scaling import thinned
 from autox3d.vision.arch.genotype import Genotype
@@ -115,13 +116,29 @@ def test_fine_tuning_with_as_many_classes_starts_from_everything(folder, genotyp
     assert weights.initialise(net, folder) == []
 
 
-MADE = {"commit": "0123456789", "device": "one GPU", "hours": 1.5, "processes": 1, "seed": 1}
-TESTED = {
-    "split": "test",
-    "videos": 128,
-    "center": {"views": 10, "top1": 0.5, "top5": 0.9, "mean": 0.7},
-    "lcr": {"views": 30, "top1": 0.625, "top5": 1.0, "mean": 0.8125},
-}
+MADE = Provenance(
+    commit="0123456789",
+    device="one GPU",
+    processes=1,
+    hours=1.5,
+    torch="2.13.0",
+    python="3.11.7",
+    seed=1,
+)
+TESTED = Evaluation(
+    k_clips=(),
+    center=Score(views=10, metrics={"top1": 0.5, "top5": 0.9, "mean": 0.7}),
+    per_class={},
+    lcr=Score(views=30, metrics={"top1": 0.625, "top5": 1.0, "mean": 0.8125}),
+    net="s",
+    split="test",
+    rule="ends",
+    videos=128,
+    labelled=128,
+    params=1,
+    gmacs_center=0.1,
+    gmacs_lcr=0.1,
+)
 
 
 def front(folder: Path) -> dict:
@@ -158,7 +175,7 @@ def test_a_completed_card_tells_test_and_training(folder, tmp_path):
     weights.complete(folder, tmp_path / "shipped", MADE, TESTED)
 
     found = front(tmp_path / "shipped")
-    assert found["how"] == {"seed": 1, "made": MADE}
+    assert found["how"] == {"seed": 1, "made": MADE.content()}
     assert found["metrics"]["test"]["lcr"] == {"views": 30, "top1": 0.625, "top5": 1.0}
     page = (tmp_path / "shipped/README.md").read_text()
     assert (

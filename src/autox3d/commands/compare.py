@@ -1,19 +1,22 @@
-"""Two runs of the pipeline: what was changed between them, and what it did."""
+"""The command that compares two runs of the pipeline."""
 
 from __future__ import annotations
 
 import argparse
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from autox3d.commands.parser import Commands
 from autox3d.core import atomic, schema
 from autox3d.core.errors import Refused
-from autox3d.reporting.differences import Run
+
+if TYPE_CHECKING:  # torch takes its time
+    from autox3d.reporting.differences import PipelineRun
 
 
 def add_to(commands: Commands) -> None:
-    """compare."""
+    """Adds compare."""
     one = commands.add("compare", compare)
     what = "a folder with params.yaml and results/, or a git revision of the one here"
     one.add_argument("before", metavar="A", help=what)
@@ -31,11 +34,11 @@ def compare(args: argparse.Namespace) -> None:
         atomic.write_text(args.html, differences_page.page(*runs))
 
 
-def load(name: str) -> Run:
-    """A folder's run, or a git revision's.
+def load(name: str) -> PipelineRun:
+    """The run of a folder or of a git revision.
 
     Raises:
-        Refused: it is neither, or one of its files is garbled.
+        Refused: it is neither, or one of its files is damaged.
     """
     from autox3d.pipeline import revision
 
@@ -43,7 +46,7 @@ def load(name: str) -> Run:
         return _read(Path(name), name)
     if Path(name).is_dir():
         raise Refused(f"{name}: no params.yaml in it. Name a folder in which `dvc repro` has run.")
-    commit = revision.commit(name)
+    commit = revision.resolve(name)
     if commit is None:
         raise Refused(f"{name}: neither a folder nor a git revision here. Look at `git log`.")
     with tempfile.TemporaryDirectory(prefix="autox3d-") as scratch:
@@ -58,9 +61,10 @@ def load(name: str) -> Run:
             raise Refused(str(error).replace(scratch, f"{name} ({commit})")) from error
 
 
-def _read(folder: Path, name: str) -> Run:
+def _read(folder: Path, name: str) -> PipelineRun:
+    from autox3d.reporting.differences import PipelineRun
     from autox3d.reporting.results import read, settings_of
 
     results = read(folder / "results", settings_of(folder / "params.yaml"))
     lock = folder / "dvc.lock"
-    return Run(name, results, schema.parse(lock) if lock.is_file() else {})
+    return PipelineRun(name, results, schema.parse(lock) if lock.is_file() else {})

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from autox3d.commands.parser import Commands, positive
 from autox3d.core.errors import Refused
+from autox3d.core.records import Evaluation, Provenance
 
 if TYPE_CHECKING:
     from autox3d.inference.network import Prediction
@@ -205,14 +206,6 @@ def pack(args: argparse.Namespace) -> None:
     """Copy a folder of weights, its card completed with what training and test found out."""
     from autox3d.vision.models import weights
 
-    weights.complete(args.weights, args.out, record(args.made), record(args.tested))
-
-
-def record(path: Path | None) -> dict[str, Any] | None:
-    """The content of a stage's JSON file."""
-    if path is None:
-        return None
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise Refused(f"{path}: no JSON ({error}). Delete it and run `dvc repro`.") from error
+    made = Provenance.read(args.made) if args.made else None
+    tested = Evaluation.read(args.tested) if args.tested else None
+    weights.complete(args.weights, args.out, made, tested)

@@ -61,10 +61,14 @@ class Account:
     by_class: dict[str, Counts]
     refused_videos: tuple[RefusedVideo, ...]
 
-    def write(self, path: Path) -> None:
+    def content(self) -> Content:
+        """What the file holds."""
         content = asdict(self)
         rows = [{"class": name, **counts} for name, counts in content["by_class"].items()]
-        atomic.write_json(path, content.pop("total") | content | {"by_class": rows})
+        return content.pop("total") | content | {"by_class": rows}
+
+    def write(self, path: Path) -> None:
+        atomic.write_json(path, self.content())
 
     @classmethod
     def read(cls, path: Path) -> Account:
@@ -92,8 +96,12 @@ class Provenance:
     python: str
     seed: int | None = None
 
+    def content(self) -> Content:
+        """What the file holds."""
+        return without(asdict(self), "seed", None)
+
     def write(self, path: Path) -> None:
-        atomic.write_json(path, without(asdict(self), "seed", None))
+        atomic.write_json(path, self.content())
 
     @classmethod
     def read(cls, path: Path) -> Provenance:
@@ -159,11 +167,15 @@ class Derived:
     found: DerivedNetwork
     runners_up: tuple[DerivedNetwork, ...]  # the best first
 
-    def write(self, path: Path) -> None:
+    def content(self) -> Content:
+        """What the file holds."""
         content = asdict(self)
         content["found"] = _flat_supernet(content["found"])
         content["runners_up"] = [_flat_supernet(one) for one in content["runners_up"]]
-        atomic.write_json(path, content)
+        return content
+
+    def write(self, path: Path) -> None:
+        atomic.write_json(path, self.content())
 
     @classmethod
     def read(cls, path: Path) -> Derived:
@@ -212,7 +224,7 @@ class Evaluation:
     gmacs_center: float
     gmacs_lcr: float
     task: str = CLASSIFY
-    class_metric: str = "top1"
+    class_metric: str = ""  # none where there is no class
 
     def score(self, crops: Crops) -> Score:
         """The metrics with one or with three crops a clip."""
@@ -222,14 +234,18 @@ class Evaluation:
         """The cost of one view."""
         return self.gmacs_center if crops == "center" else self.gmacs_lcr
 
-    def write(self, path: Path) -> None:
+    def content(self) -> Content:
+        """What the file holds."""
         content = asdict(self)
         metric = content.pop("class_metric")
         content["k_clips"] = [_flat(row) for row in content["k_clips"]]
         content |= {crops: _flat(content[crops]) for crops in ("center", "lcr")}
         rows = content["per_class"].items()
         content["per_class"] = [{"class": name, metric: value} for name, value in rows]
-        atomic.write_json(path, without(content, "task", CLASSIFY))
+        return without(content, "task", CLASSIFY)
+
+    def write(self, path: Path) -> None:
+        atomic.write_json(path, self.content())
 
     @classmethod
     def read(cls, path: Path) -> Evaluation:
@@ -240,7 +256,7 @@ class Evaluation:
 def _nested_evaluation(content: Content) -> Content:
     rows = content["per_class"]
     names = [key for row in rows[:1] for key in row if key != "class"]
-    metric = names[0] if names else "top1"
+    metric = names[0] if names else ""
     return content | {
         "k_clips": [_nested(row, ("clips", "crops", "views")) for row in content["k_clips"]],
         "center": _nested(content["center"], ("views",)),
@@ -274,9 +290,13 @@ class Latency:
     one_by_one: Seconds
     peak_mb: float  # MB
 
-    def write(self, path: Path) -> None:
+    def content(self) -> Content:
+        """What the file holds."""
         content = asdict(self)
-        atomic.write_json(path, without(content.pop("made"), "seed", None) | content)
+        return without(content.pop("made"), "seed", None) | content
+
+    def write(self, path: Path) -> None:
+        atomic.write_json(path, self.content())
 
     @classmethod
     def read(cls, path: Path) -> Latency:

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from autox3d.vision.kernels import backend
+from autox3d.vision.kernels.reference import ACTIVATIONS
 from autox3d.vision.models.attention import NonLocal
 from autox3d.vision.models.blocks import ResidualBlock
 from autox3d.vision.models.layers import ConvNorm, Dense, Depthwise, Pointwise
@@ -19,7 +21,6 @@ from autox3d.vision.models.network import StemLayer, VideoNet
 from autox3d.vision.models.norm import BatchNorm
 
 Convolution = Pointwise | Depthwise | Dense
-AFTER = {"none": lambda y: y, "relu": F.relu, "swish": F.silu}  # by oneDNN's names
 NAMES = {F.relu_: "relu", F.silu: "swish"}
 
 
@@ -30,22 +31,16 @@ class Folded(nn.Module):
         super().__init__()
         scale, shift = norm.affine()
         bias = getattr(conv, "bias", None)
-        self.stride, self.then = (1, conv.stride, conv.stride), then
+        self.stride, self.then = conv.stride, then
         self.groups = len(conv.weight) if isinstance(conv, Depthwise) else 1
-        self.padding = [size // 2 for size in conv.weight.shape[2:]]
         self.weight = nn.Parameter(conv.weight * scale.view(-1, 1, 1, 1, 1))
         self.bias = nn.Parameter(shift if bias is None else shift + bias * scale)
 
     def forward(self, x: Tensor, plus: Tensor | None = None) -> Tensor:
         """(B, C, T, H, W) -> the activation of the convolution `plus` a tensor of its shape."""
-        parts = (self.weight, self.bias, self.padding, self.stride, (1, 1, 1), self.groups)
-        if not _onednn(x):
-            y = F.conv3d(x, self.weight, self.bias, self.stride, self.padding, 1, self.groups)
-            return AFTER[self.then](y if plus is None else y + plus)
-        fused = torch.ops.mkldnn._convolution_pointwise
-        if plus is None:
-            return fused(x, *parts, self.then, [], None)
-        return fused.binary(x, plus, *parts, "add", 1.0, self.then, [], None)
+        return backend(x).fused(
+            x, self.weight, self.bias, self.stride, self.groups, self.then, plus
+        )
 
 
 class FoldedBlock(nn.Module):
@@ -57,7 +52,7 @@ class FoldedBlock(nn.Module):
         first, second = NAMES[block.first], NAMES[block.second]
         self.expand = _folded(block.expand, first)
         self.depthwise = _folded(block.depthwise, "none" if gated else second)
-        self.gate, self.second = block.gate, AFTER[second if gated else "none"]
+        self.gate, self.second = block.gate, ACTIVATIONS[second if gated else "none"]
         self.project = _folded(block.project, "relu")
         self.shortcut = (
             _folded(block.shortcut) if isinstance(block.shortcut, ConvNorm) else nn.Identity()
@@ -93,12 +88,3 @@ def _fold(layer: StemLayer | NonLocal, before: str) -> None:
     """Its norm, which stands beside the convolution `before`."""
     setattr(layer, before, Folded(getattr(layer, before), layer.norm))
     layer.register_module("norm", nn.Identity())
-
-
-def _onednn(x: Tensor) -> bool:
-    """Whether oneDNN computes it; an exporter, and autograd, want PyTorch's own operators."""
-    if x.device.type != "cpu" or torch.compiler.is_compiling() or torch.is_grad_enabled():
-        return False
-    if x.dtype == torch.bfloat16:
-        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return x.dtype == torch.float32 and torch.backends.mkldnn.is_available()

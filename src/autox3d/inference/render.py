@@ -50,7 +50,7 @@ def render(prediction: Prediction, out: Path) -> None:
         fonts = Path(matplotlib.get_data_path()) / "fonts/ttf"
         shutil.copyfile(fonts / FONT, Path(scratch) / FONT)
         (Path(scratch) / "words.ass").write_text(subtitles(prediction), encoding="utf-8")
-        guards = {"protocol_whitelist": source.PROTOCOLS, "format_whitelist": source.FORMATS}
+        guards = {"protocol_whitelist": source.PROTOCOLS, "format_whitelist": source.CONTAINERS}
         given = ffmpeg.input(source.address(video), **guards)
         drawn = given.video.filter("ass", "words.ass", fontsdir=".")
         even = drawn.filter("pad", "ceil(iw/2)*2", "ceil(ih/2)*2")

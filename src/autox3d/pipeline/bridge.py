@@ -32,6 +32,7 @@ from dvc.stage.cache import RunCacheNotFoundError
 from dvc.stage.run import _make_cmd, get_executable, prepare_kwargs
 from snakemake_interface_common.exceptions import WorkflowError
 
+from autox3d.core import environment
 from autox3d.core.errors import Refused
 from autox3d.pipeline import subprocesses
 from autox3d.runtime import slurm
@@ -42,7 +43,6 @@ T = TypeVar("T")
 FOLDER = Path(".pipeline")  # stamps and logs; nothing in it is worth keeping
 WHOLE = FOLDER / "snakemake.claim"  # of the one Snakemake that works here
 LOCKS = Path(".snakemake/locks")
-PATIENCE = float(os.environ.get("AUTOX3D_PATIENCE", "3600"))  # s to wait for another DVC process
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +305,8 @@ def patiently(name: str, action: Callable[[], T]) -> T:
     Raises:
         Refused: one is for too long, or DVC has an error to tell.
     """
-    until, told = time.monotonic() + PATIENCE, False
+    patience = environment.patience()
+    until, told = time.monotonic() + patience, False
     while True:
         try:
             with _one_line(name):
@@ -316,7 +317,7 @@ def patiently(name: str, action: Callable[[], T]) -> T:
                 told = True
             if time.monotonic() > until:
                 raise Refused(
-                    f"{name}: DVC is locked for {PATIENCE:.0f} s. Find the dvc process at work "
+                    f"{name}: DVC is locked for {patience:.0f} s. Find the dvc process at work "
                     "here; where there is none, delete .dvc/tmp/rwlock."
                 ) from error
             time.sleep(0.2)

@@ -1,6 +1,6 @@
-"""The record of a git revision: its settings, its dvc.lock, and the results of that time.
+"""The settings, dvc.lock and results of a git revision.
 
-What git has comes from git, what DVC tracks from DVC's cache, where it still is.
+Files in git come from git, files that DVC tracks from DVC's cache if they are still there.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ RESULTS = "results"
 TABLES = (".json", ".csv", ".yaml")
 
 
-def commit(name: str) -> str | None:
-    """The short hash of what the repository here calls so; None where it knows no such thing."""
+def resolve(name: str) -> str | None:
+    """The short hash of a branch, tag or commit of this repository; None if there is none."""
     command = ["git", "rev-parse", "--verify", "--quiet", "--short", f"{name}^{{commit}}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else None
@@ -27,7 +27,7 @@ def export(revision: str, into: Path) -> list[str]:
     """Writes params.yaml, dvc.lock and the tables under results/ as the revision has them.
 
     Returns:
-        the files that it records and that are in no cache any more.
+        The files of the revision that are in no cache any more.
     """
     from dvc.api import DVCFileSystem  # takes its time
 

@@ -1,18 +1,19 @@
-"""What the page says of the classes, and of what the networks saw in them."""
+"""The report's sections about classes: accuracy by class, confusions, and heat maps."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
-import pandas as pd
 
+from autox3d.core.curves import Pair
+from autox3d.core.records import ConfusedPair, ExplainedClip
 from autox3d.reporting import class_figures as figures
 from autox3d.reporting.class_figures import FEW
 from autox3d.reporting.layout import (
+    Element,
     Figure,
-    Part,
     Picture,
     Section,
     Source,
@@ -20,119 +21,120 @@ from autox3d.reporting.layout import (
     source_of,
     sources_of,
 )
-from autox3d.reporting.results import Network, Results
+from autox3d.reporting.results import Network, Results, Tested
+from autox3d.vision.tasks.metric import Metric
 
 PAIRS = 20  # of confused classes that are listed
 
 
 def classes(results: Results) -> Section:
+    """Accuracy by class, gains over the baselines, and confusions."""
     section = Section("classes", "Class by class")
-    tested = [n for n in results.networks if n.evaluation and n.evaluation["labelled"]]
+    tested = results.tested
     if not tested:
         section.missing.append(f"{results.folder}/evaluate/*.json")
         return section
-    shares = {
-        n.name: {row["class"]: row["top1"] for row in n.evaluation["per_class"]}
-        for n in tested
-        if n.evaluation
-    }
-    first = shares[tested[0].name]
+    metric, names = results.task.headline, [n.name for n in tested]
+    shares = {n.name: n.evaluation.per_class for n in tested}
+    first = shares[names[0]]
     order = sorted(first, key=lambda name: (-(first[name] or 0), name))
-    shown = {"Top-1 of each class": order}
+    shown = {f"{metric.title} of each class": order}
     if len(order) > 2 * FEW:
         shown = {f"The {FEW} best of {len(first)} classes": order[:FEW]}
         shown[f"The {FEW} worst of {len(first)} classes"] = order[-FEW:]
-    source = sources_of(results.folder, "evaluate", [n.name for n in tested], ".json")
-    caption = f"In the order of {tested[0].name}, all views together."
-    for title, names in shown.items():
-        section.parts.append(Figure(title, figures.per_class(shares, names), caption, source))
-    baselines = [n.name for n in tested if not n.found and n is not tested[0]]
-    for name in baselines:
-        source = sources_of(results.folder, "evaluate", [tested[0].name, name], ".json")
-        section.parts.append(gain(shares, tested[0].name, name, source))
-    section.parts += _confused(results, tested)
+    source = sources_of(results.folder, "evaluate", names, ".json")
+    caption = f"In the order of {names[0]}, all views together."
+    for title, some in shown.items():
+        svg = figures.per_class(shares, some, metric)
+        section.elements.append(Figure(title, svg, caption, source))
+    for name in [n.name for n in tested[1:] if not n.network.searched]:
+        source = sources_of(results.folder, "evaluate", [names[0], name], ".json")
+        section.elements.append(gain(shares, names[0], name, metric, source))
+    section.elements += _confused(results, tested)
     return section
 
 
-def gain(shares: Mapping[str, figures.Shares], ours: str, theirs: str, source: Source) -> Figure:
-    """Which classes one network tells better than another; of many, those that differ most."""
-    found = figures.gained(shares[ours], shares[theirs])
-    ahead, behind = (sum(sign * x > 0 for x in found.values()) for sign in (1, -1))
+def gain(
+    shares: Mapping[str, figures.Shares], ours: str, theirs: str, metric: Metric, source: Source
+) -> Figure:
+    """The classes in which one network is better than another; of many, the extremes."""
+    by_class = figures.gained(shares[ours], shares[theirs])
+    ahead, behind = (sum(sign * x > 0 for x in by_class.values()) for sign in (1, -1))
     caption = (
         f"{ours} is ahead in {ahead} classes, behind in {behind}, level in "
-        f"{len(found) - ahead - behind}."
+        f"{len(by_class) - ahead - behind}."
     )
-    shown, said = figures.extremes(found)
-    svg = figures.gains(shown, ours, theirs)
-    return Figure(f"{ours} over {theirs}", svg, f"{caption}{said}", source)
+    shown, note = figures.extremes(by_class)
+    svg = figures.gains(shown, ours, theirs, metric)
+    return Figure(f"{ours} over {theirs}", svg, f"{caption}{note}", source)
 
 
-def _confused(results: Results, tested: Sequence[Network]) -> list[Part]:
-    """A matrix each where it can be read, and the pairs that are confused most."""
-    parts: list[Part] = []
-    pairs: list[list[str]] = []
-    there = [n for n in tested if n.confusion is not None]
-    for network in there:
-        assert network.confusion is not None
-        assert network.evaluation
-        names = [row["class"] for row in network.evaluation["per_class"]]
-        if len(names) <= FEW:
-            counts = pd.crosstab(network.confusion["actual"], network.confusion["predicted"])
-            counts = counts.reindex(index=names, columns=names, fill_value=0)
+def _confused(results: Results, tested: Sequence[Tested]) -> list[Element]:
+    """A matrix for each network if it is small enough to read, and the most confused pairs."""
+    elements: list[Element] = []
+    rows: list[list[str]] = []
+    names: list[str] = []
+    for network, evaluation, _ in tested:
+        if network.confusion is None:
+            continue
+        names.append(network.name)
+        if len(evaluation.per_class) <= FEW:
             source = source_of(results.folder, "evaluate", f"evaluate/{network.name}_confusion.csv")
             caption = "Videos; shaded by the share of their class."
-            svg = figures.confusion(counts, network.name)
-            parts.append(Figure(f"Confusion of {network.name}", svg, caption, source))
-        pairs += [[network.name, *row] for row in confused_pairs(network.confusion)]
-    if pairs:
-        ends = sources_of(results.folder, "evaluate", [n.name for n in there], "_confusion.csv")
+            svg = figures.confusion(network.confusion, list(evaluation.per_class), network.name)
+            elements.append(Figure(f"Confusion of {network.name}", svg, caption, source))
+        rows += [[network.name, *row] for row in confused_pairs(network.confusion)]
+    if rows:
+        source = sources_of(results.folder, "evaluate", names, "_confusion.csv")
         head = ("network", "actual", "predicted", "videos", "of")
-        parts.append(Table("Most confused", head, pairs, ends, folded=bool(parts)))
-    return parts
+        elements.append(Table("Most confused", head, rows, source, folded=bool(elements)))
+    return elements
 
 
-def confused_pairs(confusion: pd.DataFrame) -> list[list[str]]:
+def confused_pairs(pairs: Sequence[Pair]) -> list[list[str]]:
     """Actual, predicted, videos, and how many the actual class has; most videos first."""
-    totals = confusion["actual"].value_counts()
-    wrong = confusion[confusion["actual"] != confusion["predicted"]]
-    counts = wrong.value_counts(["actual", "predicted"], sort=False).reset_index(name="videos")
-    order = counts.sort_values("videos", ascending=False, kind="stable").head(PAIRS)
+    totals = Counter(pair.actual for pair in pairs)
+    counts = Counter(pair for pair in pairs if pair.actual != pair.predicted)
+    most = sorted(counts.items(), key=lambda row: (-row[1], row[0]))[:PAIRS]
     return [
-        [str(actual), str(predicted), str(videos), str(totals[actual])]
-        for actual, predicted, videos in order.itertuples(index=False)
+        [pair.actual, pair.predicted, str(videos), str(totals[pair.actual])]
+        for pair, videos in most
     ]
 
 
-def looked(results: Results) -> Section:
+def heat_maps(results: Results) -> Section:
+    """What the networks saw in a few clips; nothing if the settings ask for no network."""
     section = Section("looked", "Where it looked")
     explained = [n for n in results.networks if n.explained]
     if not explained:
-        section.missing.append(f"{results.folder}/explain/*.json")
+        if results.settings.get("explain", {}).get("networks") != []:
+            section.missing.append(f"{results.folder}/explain/*.json")
         return section
     section.lead = (
         "Centre clips of test videos, first frame to last, and below them the same frames lit "
         "where Grad-CAM finds what speaks for a class behind the last group: evidence, not "
         "attention, and as coarse as that group's cells."
     )
-    section.parts += _when(results, explained)
+    section.elements += _when(results, explained)
     for network in explained:
-        found = network.explained or {}
+        assert network.explained
         source = source_of(
             results.folder, f"explain@{network.name}", f"explain/{network.name}.json"
         )
-        section.parts += _row(_seen(network.name, clip, source) for clip in found["right"])
-        for pair in found["confused"]:
-            section.parts += _row(_mistaken(network.name, pair, source))
+        clips = network.explained.right
+        section.elements += _row(_clip(network.name, clip, source) for clip in clips)
+        for pair in network.explained.confused:
+            section.elements += _row(_mistake(network.name, pair, source))
     return section
 
 
-def _when(results: Results, explained: Sequence[Network]) -> list[Part]:
-    """The evidence by frame, mean over the clips that are told rightly."""
-    found = {n.name: (n.explained or {})["right"] for n in explained}
+def _when(results: Results, explained: Sequence[Network]) -> list[Element]:
+    """The evidence by frame, mean over the clips that are classified correctly."""
+    clips = {n.name: n.explained.right for n in explained if n.explained}
     means = {
-        name: np.mean([clip["by_frame"] for clip in clips], axis=0).tolist()
-        for name, clips in found.items()
-        if clips
+        name: np.mean([clip.by_frame for clip in right], axis=0).tolist()
+        for name, right in clips.items()
+        if right
     }
     if not means:
         return []
@@ -141,31 +143,29 @@ def _when(results: Results, explained: Sequence[Network]) -> list[Part]:
     return [Figure("When", figures.when(means), caption, source)]
 
 
-def _seen(name: str, clip: dict[str, Any], source: Source, title: str = "") -> Picture:
-    """A clip with what it was taken for."""
-    peak = 1 + max(range(len(clip["by_frame"])), key=clip["by_frame"].__getitem__)
-    lit = " and, below, for ".join(clip["lit"])
-    wrong = clip["actual"] not in (None, clip["predicted"])
-    said = clip["predicted"] + (f", but is {clip['actual']}" if wrong else "")
+def _clip(name: str, clip: ExplainedClip, source: Source, title: str = "") -> Picture:
+    """A clip with its heat maps, and the class that was predicted."""
+    peak = 1 + max(range(len(clip.by_frame)), key=clip.by_frame.__getitem__)
+    lit = " and, below, for ".join(clip.lit)
+    wrong = clip.actual not in (None, clip.predicted)
+    answer = clip.predicted + (f", but is {clip.actual}" if wrong else "")
     alt = (
-        f"{len(clip['shown'])} frames of {clip['key']}, which {name} says is {said}; lit where "
-        f"it saw what speaks for {lit}, most in frame {peak} of {len(clip['by_frame'])}."
+        f"{len(clip.shown)} frames of {clip.key}, which {name} says is {answer}; lit where "
+        f"it saw what speaks for {lit}, most in frame {peak} of {len(clip.by_frame)}."
     )
-    caption = f"{clip['key']}; score {clip['score']:.2f}. Lit for {lit}."
-    title = title or f"{name} sees {clip['predicted']}"
-    return Picture(title, clip["picture"], alt, caption, source)
+    caption = f"{clip.key}; score {clip.score:.2f}. Lit for {lit}."
+    title = title or f"{name} sees {clip.predicted}"
+    return Picture(title, clip.picture, alt, caption, source)
 
 
-def _mistaken(name: str, pair: dict[str, Any], source: Source) -> Iterator[Picture]:
-    """A mistake, and a right answer of the class that it was taken for, if there is one."""
-    title = (
-        f"{name} takes {pair['actual']} for {pair['predicted']}, {pair['videos']} of {pair['of']}"
-    )
-    titles = (title, f"{name} sees {pair['predicted']} rightly")
-    for title, clip in zip(titles, pair["clips"], strict=False):
-        yield _seen(name, clip, source, title)
+def _mistake(name: str, pair: ConfusedPair, source: Source) -> Iterator[Picture]:
+    """A mistake, and if there is one, a correct example of the class that was predicted."""
+    title = f"{name} takes {pair.actual} for {pair.predicted}, {pair.videos} of {pair.of}"
+    titles = (title, f"{name} sees {pair.predicted} rightly")
+    for title, clip in zip(titles, pair.clips, strict=False):
+        yield _clip(name, clip, source, title)
 
 
 def _row(pictures: Iterable[Picture]) -> list[Picture]:
-    """The first one begins a row."""
+    """The pictures; the first one begins a row."""
     return [picture._replace(first=number == 0) for number, picture in enumerate(pictures)]

@@ -1,4 +1,4 @@
-"""What a page is made of."""
+"""The elements of a page."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import NamedTuple
 
 
 class Source(NamedTuple):
-    """Where a figure's data stands, and what makes it."""
+    """The files that hold an element's data, and the command that makes them."""
 
     files: str
     command: str = ""
 
 
 def source_of(folder: Path, stage: str, name: str) -> Source:
-    """A file under results/ that a stage makes."""
+    """A file under results/ and the stage that makes it."""
     return Source(f"{folder}/{name}", f"dvc repro {stage}")
 
 
 def sources_of(folder: Path, stage: str, names: Sequence[str], end: str) -> Source:
-    """results/train/{s,m,l}.csv, a file a network."""
+    """One file a network: results/train/{s,m,l}.csv."""
     middle = names[0] if len(names) == 1 else f"{{{','.join(names)}}}"
     return source_of(folder, stage, f"{stage}/{middle}{end}")
 
 
 class Figure(NamedTuple):
-    """A drawing with its words."""
+    """A drawing with a title and a caption."""
 
     title: str
     svg: str
@@ -37,7 +37,7 @@ class Figure(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """Pixels with their words."""
+    """An image with a title, a caption and a text for those who do not see it."""
 
     title: str
     jpeg: str  # base64
@@ -58,22 +58,27 @@ class Table(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """A file as it is, shown on demand."""
+    """The text of a file, shown on demand."""
 
     title: str
     text: str
     source: Source
 
 
-Part = Figure | Picture | Table | Listing
+Element = Figure | Picture | Table | Listing
 
 
 @dataclass
 class Section:
-    """A heading, a sentence, and what there is to see."""
+    """A heading, a lead sentence, and the elements below it."""
 
     id: str
     title: str
     lead: str = ""
-    parts: list[Part] = field(default_factory=list)
+    elements: list[Element] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)  # files that are not there yet
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to show, not even what is missing."""
+        return not (self.lead or self.elements or self.missing)

@@ -1,4 +1,4 @@
-"""report.html: one file that loads nothing from outside."""
+"""report.html: a page in one file, which loads nothing from outside."""
 
 from __future__ import annotations
 
@@ -7,22 +7,25 @@ from collections.abc import Sequence
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from autox3d.core.records import Evaluation
 from autox3d.reporting.layout import Section
 from autox3d.reporting.results import Results
 from autox3d.reporting.sections import sections
-from autox3d.reporting.table import percent
+from autox3d.vision.tasks.metric import Metric
 
 NUMBER = re.compile(r"[-+]?[\d,]*\.?\d+(e[-+]?\d+)?|-|")
 TITLE = "Small video networks, searched and tested"
 
 
 def page(results: Results) -> str:
-    """The whole page of one run."""
+    """The report of one run of the pipeline."""
     return render(TITLE, summary(results), key_figures(results), sections(results))
 
 
-def render(title: str, said: str, key: Sequence[tuple[str, str]], parts: Sequence[Section]) -> str:
-    """A page; every name and label in it is escaped."""
+def render(
+    title: str, summary: str, key: Sequence[tuple[str, str]], content: Sequence[Section]
+) -> str:
+    """A page with its sections; names and labels are escaped, empty sections left out."""
     environment = Environment(
         loader=PackageLoader("autox3d.reporting", ""),
         autoescape=True,
@@ -32,32 +35,34 @@ def render(title: str, said: str, key: Sequence[tuple[str, str]], parts: Sequenc
     )
     environment.filters["numeric"] = numeric
     template = environment.get_template("page.html.j2")
-    return template.render(title=title, summary=said, key=key, sections=parts)
+    shown = [section for section in content if not section.is_empty]
+    return template.render(title=title, summary=summary, key=key, sections=shown)
 
 
 def numeric(rows: Sequence[Sequence[str]]) -> set[int]:
-    """The columns that hold nothing but numbers: they are set to the right."""
+    """The columns that hold nothing but numbers, which are aligned to the right."""
     columns = list(zip(*rows, strict=True))
     return {i for i, column in enumerate(columns) if all(map(NUMBER.fullmatch, column))}
 
 
 def summary(results: Results) -> str:
-    """What was done, in a sentence."""
+    """The data set and the network that was found, in a sentence each."""
     dataset = results.settings.get("annotate", {}).get("dataset", "the videos given")
-    usable = f", {results.data['usable']} usable videos" if results.data else ""
-    found = f" The search found {results.found.name}." if results.found else ""
-    return f"Data: {dataset}{usable}.{found}"
+    usable = f", {results.data.total.usable} usable videos" if results.data else ""
+    network = f" The search found {results.genotype.name}." if results.genotype else ""
+    return f"Data: {dataset}{usable}.{network}"
 
 
 def key_figures(results: Results) -> list[tuple[str, str]]:
-    """The tested networks with their top-1."""
+    """The evaluated networks with the headline of their task."""
+    metric = results.task.headline
     return [
-        (f"{n.name}, top-1, {n.evaluation['lcr']['views']} views", _percent(n.evaluation))
+        (f"{n.name}, {metric.label}, {n.evaluation.lcr.views} views", _value(n.evaluation, metric))
         for n in results.networks
         if n.evaluation
     ]
 
 
-def _percent(evaluation: dict) -> str:
-    share = evaluation["lcr"]["top1"]
-    return "no labels" if share is None else f"{percent(share)} %"
+def _value(evaluation: Evaluation, metric: Metric) -> str:
+    value = evaluation.lcr.metrics.get(metric.name)
+    return "no labels" if value is None else metric.text(value)

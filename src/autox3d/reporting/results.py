@@ -1,28 +1,42 @@
-"""What the stages left under results/, read as it is: a missing file is None, a wrong one refused.
+"""The files under results/ as typed records: a missing file is None, a damaged one is refused.
 
 Accuracies are shares in [0, 1]; costs are G multiply-adds of one view.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import pandas as pd
+from typing import Any, NamedTuple, TypeVar
 
 from autox3d.core import schema
+from autox3d.core.curves import Curve, Pair, read_confusion
 from autox3d.core.errors import Refused
-from autox3d.core.schema import table as checked
+from autox3d.core.origin import run_again
+from autox3d.core.records import (
+    CLASSIFY,
+    Account,
+    Alpha,
+    Derived,
+    Evaluation,
+    Explanation,
+    Latency,
+    Provenance,
+    StudyRecord,
+)
 from autox3d.vision.arch.genotype import Genotype
+from autox3d.vision.tasks import task as tasks
+from autox3d.vision.tasks.task import Task
 
-EVALUATION = ("net", "split", "rule", "videos", "params", "gmacs_center", "gmacs_lcr")
-EVALUATION += ("center", "lcr", "k_clips", "per_class")
+T = TypeVar("T")
 PUBLISHED = Path(__file__).with_name("published.yaml")
+# Columns that the report needs of each curve
+TRAINING, WARMUP = ("epoch", "loss"), ("epoch", "loss")
+SEARCH, CONTROL = ("epoch", "entropy", "mode_gmacs"), ("epoch", "entropy")
 
 
-@checked
+@schema.table
 class Published:
     """One network as a paper prints it, Kinetics-400."""
 
@@ -34,25 +48,42 @@ class Published:
     source: str
 
 
-@checked
+@schema.table
 class PublishedTable:
-    """The file of them."""
+    """The content of published.yaml."""
 
     networks: tuple[Published, ...]
 
 
 class Network(NamedTuple):
-    """One network and what is known of it."""
+    """One network and everything that the stages recorded about it."""
 
     name: str  # of its files
-    found: bool  # by the search; else a baseline
+    searched: bool  # found by the search; otherwise a baseline
     genotype: Genotype | None
-    curve: pd.DataFrame | None  # epoch, lr, loss, top1, perhaps val_top1
-    made: dict[str, Any] | None  # commit, device, hours of its training
-    evaluation: dict[str, Any] | None
-    confusion: pd.DataFrame | None  # actual, predicted: a row a video
-    latency: dict[str, Any] | None = None  # seconds of a video's views: batched, one_by_one
-    explained: dict[str, Any] | None = None  # clips, lit where it looked
+    curve: Curve | None  # epoch, lr, loss, the headline, perhaps `val_` of it
+    made: Provenance | None  # of its training
+    evaluation: Evaluation | None
+    confusion: list[Pair] | None  # one a video
+    latency: Latency | None = None
+    explained: Explanation | None = None
+
+
+class Tested(NamedTuple):
+    """A network whose test videos have labels, so that its metrics are known."""
+
+    network: Network
+    evaluation: Evaluation
+    task: Task
+
+    @property
+    def name(self) -> str:
+        return self.network.name
+
+    @property
+    def headline(self) -> float:
+        """The task's first metric, of all views with three crops a clip."""
+        return self.evaluation.lcr.metrics[self.task.headline.name] or 0.0
 
 
 class Results(NamedTuple):
@@ -60,107 +91,91 @@ class Results(NamedTuple):
 
     folder: Path
     settings: Mapping[str, Any]  # params.yaml
-    data: dict[str, Any] | None
-    warmup: pd.DataFrame | None
-    trace: pd.DataFrame | None
-    alpha: dict[str, Any] | None
-    found: Genotype | None
-    derived: dict[str, Any] | None
-    control: pd.DataFrame | None  # the trace of a search on shuffled labels
-    control_alpha: dict[str, Any] | None
-    searched: dict[str, dict[str, Any]]  # commit, device, hours of warm-up and search
+    data: Account | None
+    warmup: Curve | None
+    trace: Curve | None
+    alpha: Alpha | None
+    genotype: Genotype | None  # that the search found
+    derived: Derived | None
+    control: Curve | None  # the trace of a search on shuffled labels
+    control_alpha: Alpha | None
+    searches: dict[str, Provenance]  # of warm-up, search and null control
     networks: list[Network]
+    studies: dict[str, StudyRecord]  # by name
+
+    @property
+    def task(self) -> Task:
+        """The task of the first network that was evaluated; classification before there is one."""
+        evaluated = [n.evaluation for n in self.networks if n.evaluation]
+        return tasks.named(evaluated[0].task if evaluated else CLASSIFY)
+
+    @property
+    def tested(self) -> list[Tested]:
+        """The networks with known metrics of that task."""
+        task = self.task
+        return [
+            Tested(n, n.evaluation, task)
+            for n in self.networks
+            if n.evaluation and n.evaluation.labelled and n.evaluation.task == task.name
+        ]
 
 
 def settings_of(path: Path) -> Mapping[str, Any]:
-    """params.yaml as it is, of whatever time.
+    """The content of a params.yaml, which may be of an older version.
 
     Raises:
-        Refused: no such file, no YAML, or no sections.
+        Refused: there is no such file, it is not YAML, or it has no sections.
     """
-    found = schema.parse(path)
-    if not isinstance(found, Mapping):
-        raise Refused(f"{path}: no sections in it. Bring back the committed one.")
-    return found
+    content = schema.parse(path)
+    if not isinstance(content, Mapping):
+        raise Refused(f"{path}: has no sections. Restore the committed file.")
+    return content
 
 
 def read(folder: Path, settings: Mapping[str, Any]) -> Results:
-    """Reads what is there.
+    """Reads the files that are there.
 
     Raises:
-        Refused: a file is garbled or lacks a column; one line names it.
+        Refused: a file is damaged; the message names it, the field, and the stage to run again.
     """
-    made = ("commit", "device", "hours")
-    searched = {
-        "warm-up": record(folder / "warmup_made.json", made),
-        "search": record(folder / "search/search_made.json", made),
-        "null control": record(folder / "control/control_made.json", made),
+    searches = {
+        "warm-up": if_there(Provenance.read, folder / "warmup_made.json"),
+        "search": if_there(Provenance.read, folder / "search/search_made.json"),
+        "null control": if_there(Provenance.read, folder / "control/control_made.json"),
     }
     return Results(
         folder=folder,
         settings=settings,
-        data=record(
-            folder / "data.json", ("listed", "usable", "by_split", "by_class", "refused_by_reason")
-        ),
-        warmup=table(folder / "warmup.csv", ("epoch", "loss")),
-        trace=table(folder / "search/trace.csv", ("epoch", "entropy", "mode_gmacs")),
-        alpha=record(folder / "search/alpha.json", ("choices",)),
-        found=genotype(folder / "derive/genotype.yaml"),
-        derived=record(folder / "derive/derive.json", ("found", "runners_up")),
-        control=table(folder / "control/trace.csv", ("epoch", "entropy")),
-        control_alpha=record(folder / "control/alpha.json", ("choices",)),
-        searched={name: of for name, of in searched.items() if of},
+        data=if_there(Account.read, folder / "data.json"),
+        warmup=if_there(partial(Curve.read, wanted=WARMUP), folder / "warmup.csv"),
+        trace=if_there(partial(Curve.read, wanted=SEARCH), folder / "search/trace.csv"),
+        alpha=if_there(Alpha.read, folder / "search/alpha.json"),
+        genotype=if_there(Genotype.load, folder / "derive/genotype.yaml"),
+        derived=if_there(Derived.read, folder / "derive/derive.json"),
+        control=if_there(partial(Curve.read, wanted=CONTROL), folder / "control/trace.csv"),
+        control_alpha=if_there(Alpha.read, folder / "control/alpha.json"),
+        searches={name: made for name, made in searches.items() if made},
         networks=[_network(folder, name, settings) for name in _names(folder, settings)],
+        studies={
+            path.stem: StudyRecord.read(path)
+            for path in sorted(folder.glob("studies/*.json"))
+            if not path.stem.endswith("_made")
+        },
     )
 
 
 def published() -> list[Published]:
-    """The papers' figures."""
+    """The networks of the papers, as these print them."""
     return list(schema.load(PUBLISHED, PublishedTable).networks)
 
 
-def table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame | None:
-    """A CSV file that has at least these columns."""
-    if not path.exists():
-        return None
-    try:
-        found = pd.read_csv(path)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise Refused(f"{path}: no CSV table ({error}). {_again(path)}") from error
-    _check(path, set(found.columns), columns, "column")
-    return found
-
-
-def record(path: Path, keys: tuple[str, ...]) -> dict[str, Any] | None:
-    """A JSON object that has at least these keys."""
-    if not path.exists():
-        return None
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise Refused(f"{path}: no JSON ({error}). {_again(path)}") from error
-    if not isinstance(found, dict):
-        raise Refused(f"{path}: no JSON object. {_again(path)}")
-    _check(path, set(found), keys, "key")
-    return found
-
-
-def genotype(path: Path) -> Genotype | None:
-    return Genotype.load(path) if path.exists() else None
-
-
-def _check(path: Path, found: set[str], wanted: tuple[str, ...], what: str) -> None:
-    for name in wanted:
-        if name not in found:
-            raise Refused(f"{path}: missing {what} '{name}'. {_again(path)}")
-
-
-def _again(path: Path) -> str:
-    return f"Delete {path.name} and run `dvc repro`."
+def if_there(read_file: Callable[[Path], T], path: Path) -> T | None:
+    """The file's content; None if there is no such file."""
+    return read_file(path) if path.exists() else None
 
 
 def _names(folder: Path, settings: Mapping[str, Any]) -> list[str]:
-    """Found networks first, in the order of params.yaml; then the rest that has results."""
+    """Searched networks first, in the order of params.yaml; then all others that have results."""
     there = {path.stem for path in folder.glob("genotypes/*.yaml")}
     there |= {path.stem for path in folder.glob("evaluate/*.json")}
     there |= {path.stem for path in folder.glob("train/*.csv")}
@@ -171,12 +186,26 @@ def _names(folder: Path, settings: Mapping[str, Any]) -> list[str]:
 def _network(folder: Path, name: str, settings: Mapping[str, Any]) -> Network:
     return Network(
         name=name,
-        found=name in (settings.get("scale") or {}),
-        genotype=genotype(folder / f"genotypes/{name}.yaml"),
-        curve=table(folder / f"train/{name}.csv", ("epoch", "loss", "top1")),
-        made=record(folder / f"train/{name}_made.json", ("commit", "device", "hours")),
-        evaluation=record(folder / f"evaluate/{name}.json", EVALUATION),
-        confusion=table(folder / f"evaluate/{name}_confusion.csv", ("actual", "predicted")),
-        latency=record(folder / f"latency/{name}.json", ("device", "dtype", "views", "batched")),
-        explained=record(folder / f"explain/{name}.json", ("right", "confused")),
+        searched=name in (settings.get("scale") or {}),
+        genotype=if_there(Genotype.load, folder / f"genotypes/{name}.yaml"),
+        curve=if_there(partial(Curve.read, wanted=TRAINING), folder / f"train/{name}.csv"),
+        made=if_there(Provenance.read, folder / f"train/{name}_made.json"),
+        evaluation=if_there(_evaluation, folder / f"evaluate/{name}.json"),
+        confusion=if_there(read_confusion, folder / f"evaluate/{name}_confusion.csv"),
+        latency=if_there(Latency.read, folder / f"latency/{name}.json"),
+        explained=if_there(Explanation.read, folder / f"explain/{name}.json"),
     )
+
+
+def _evaluation(path: Path) -> Evaluation:
+    """A record that has all metrics of its task."""
+    evaluation = Evaluation.read(path)
+    try:
+        task = tasks.named(evaluation.task)
+    except Refused as error:
+        raise Refused(f"{path}: {error}") from error
+    names: Sequence[str] = [metric.name for metric in task.metrics]
+    for row in (evaluation.center, evaluation.lcr, *evaluation.k_clips):
+        if missing := [name for name in names if name not in row.metrics]:
+            raise Refused(f"{path}: missing metric '{missing[0]}'. {run_again(path)}")
+    return evaluation

@@ -1,19 +1,12 @@
-"""What the page says of the search and of the network that it found."""
+"""The report's sections about the search, and about the network that it found."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-
-import pandas as pd
-
-from autox3d.reporting import decisions, figures
-from autox3d.reporting.layout import Figure, Section, Source, Table, source_of
-from autox3d.reporting.layout import Part as Piece
+from autox3d.core.curves import Curve
+from autox3d.reporting import choices, figures, layer_table
+from autox3d.reporting.layout import Element, Figure, Section, Source, Table, source_of
 from autox3d.reporting.results import Results
-from autox3d.reporting.table import percent
-from autox3d.vision.arch.cost import Cost, Part, cost
-from autox3d.vision.arch.genotype import Genotype
+from autox3d.vision.arch.cost import cost
 
 TRACED = (  # columns of the trace and their names, title, label, end of the axis, what to know
     (
@@ -43,56 +36,33 @@ TIMES = "\N{MULTIPLICATION SIGN}"
 
 
 def architecture(results: Results) -> Section:
+    """The network that the search found, block by block."""
     section = Section("architecture", "The network found")
     source = source_of(results.folder, "derive", "derive/genotype.yaml")
-    if results.found is None:
+    if (genotype := results.genotype) is None:
         section.missing.append(source.files)
         return section
-    classes = results.data["classes"] if results.data else 1
-    account = cost(results.found, classes)
+    classes = results.data.classes if results.data else 1
+    account = cost(genotype, classes)
     section.lead = (
-        f"{results.found.name}: {sum(group.blocks for group in results.found.groups)} blocks, "
+        f"{genotype.name}: {sum(group.blocks for group in genotype.groups)} blocks, "
         f"{account.params:,} parameters, {account.gmacs:.3g} G multiply-adds for a clip of "
         f"{account.frames} frames of {account.crop}{TIMES}{account.crop} px, {classes} classes."
     )
-    svg = figures.architecture(results.found, account)
+    svg = figures.architecture(genotype, account)
     caption = "Height: channels. Paler, the inner channels, which the expansion sets."
-    section.parts.append(Figure("Block by block", svg, caption, source, wide=True))
-    section.parts.append(Table("Layer by layer", *layers(results.found, account), source))
+    section.elements.append(Figure("Block by block", svg, caption, source, wide=True))
+    head = ("group", *layer_table.HEAD[1:])
+    rows = [[cell.replace("x", TIMES) if cell[:1].isdigit() else cell for cell in row]
+            for row in layer_table.rows(genotype, account)]  # fmt: skip
+    for row, part in zip(rows, account.parts, strict=True):
+        row[-1] = f"{part.macs / 1e6:.3g}"  # small networks need more digits than `autox3d show`
+    section.elements.append(Table("Layer by layer", head, rows, source))
     return section
 
 
-def layers(genotype: Genotype, account: Cost) -> tuple[Sequence[str], list[list[str]]]:
-    """Head and rows of the paper's Table 2, and what each row costs."""
-    stem, *groups, head = account.parts
-    stems = f"1{TIMES}3²"
-    if genotype.stem.temporal_kernel > 1:
-        stems += f", {genotype.stem.temporal_kernel}{TIMES}1²"
-    rows = [["stem", stems, "", str(genotype.stem.channels), "1", "2", "", *_costs(stem, account)]]
-    rows += [
-        [
-            str(number),
-            group.kernel,
-            f"{group.expansion:g}",
-            str(group.channels),
-            str(group.blocks),
-            str(group.stride),
-            "" if group.attention == "none" else group.attention,
-            *_costs(part, account),
-        ]
-        for number, (group, part) in enumerate(zip(genotype.groups, groups, strict=True), 1)
-    ]
-    rows.append(["head", "", "", str(genotype.head.channels), "", "", "", *_costs(head, account)])
-    names = ("group", "block", "expansion", "channels", "blocks", "stride", "attention")
-    return (*names, "output", "M multiply-adds", "parameters"), rows
-
-
-def _costs(part: Part, account: Cost) -> list[str]:
-    frames = f"{account.frames}{TIMES}" if part.side > 1 else ""
-    return [f"{frames}{part.side}²", f"{part.macs / 1e6:.3g}", f"{part.params:,}"]
-
-
 def search(results: Results) -> Section:
+    """How the search went, beside its null control, and what it decided."""
     section = Section("search", "How it was found")
     source = source_of(results.folder, "search", "search/trace.csv")
     if (trace := results.trace) is None:
@@ -100,89 +70,93 @@ def search(results: Results) -> Section:
     else:
         section.lead = (
             f"{len(trace)} epochs; the most probable network costs "
-            f"{trace['mode_gmacs'].iloc[-1]:.3g} G multiply-adds."
+            f"{trace['mode_gmacs'][-1]:.3g} G multiply-adds."
         )
         target = results.settings.get("search", {}).get("target")
         svg = figures.search_cost(trace, target)
         caption = "The paper's Figure 4: a fair search comes to rest at the target."
-        section.parts.append(Figure("Cost", svg, caption, source))
+        section.elements.append(Figure("Cost", svg, caption, source))
         for columns, title, label, top, caption in TRACED:
             if not columns.keys().isdisjoint(trace.columns):
                 svg = figures.by_epoch(trace, columns, label, top)
-                section.parts.append(Figure(title, svg, caption, source))
-        section.parts += _beside_control(results, trace)
-    section.parts += _decided(results, section)
-    section.parts += _runners_up(results, section)
+                section.elements.append(Figure(title, svg, caption, source))
+        section.elements += _beside_control(results, trace)
+    section.elements += _decided(results, section)
+    section.elements += _runners_up(results, section)
     return section
 
 
-def _beside_control(results: Results, trace: pd.DataFrame) -> list[Piece]:
-    """What the same search does with shuffled labels, where it was asked for."""
-    if results.control is None or results.control.empty:
+def _beside_control(results: Results, trace: Curve) -> list[Element]:
+    """The same search on shuffled labels, if it was run."""
+    if not results.control:
         return []
     folder = results.folder
     files = f"{folder}/{{search,control}}/trace.csv"
-    svg = figures.beside(
+    svg = figures.side_by_side(
         {"search": trace, "null control": results.control}, "entropy", "entropy, share of uniform"
     )
     caption = "The control learns from shuffled labels: what its entropy loses, noise has taken."
     both = Source(files, "dvc repro search control")
-    parts: list[Piece] = [Figure("Entropy beside the null control", svg, caption, both)]
+    elements: list[Element] = [Figure("Entropy beside the null control", svg, caption, both)]
     source = source_of(folder, "control", "control/alpha.json")
     if results.control_alpha is not None:
-        found = decisions.decisions(results.control_alpha, Path(source.files))
-        rows = decisions.temporal(found)
-        if rows and len(found[0].history) > 1:
-            epochs = results.control["epoch"].tolist()[-len(found[0].history) :]
+        decided = results.control_alpha.choices
+        rows = choices.temporal(decided)
+        if rows and (count := len(decided[0].probabilities)) > 1:
+            epochs = results.control["epoch"][-count:]
             svg = figures.lines(epochs, rows, TEMPORAL)
             caption = "From labels that say nothing. Compare with the search's own, below."
-            parts.append(Figure("Temporal kernels, null control", svg, caption, source))
-    return parts
+            elements.append(Figure("Temporal kernels, null control", svg, caption, source))
+    return elements
 
 
-def _decided(results: Results, section: Section) -> list[Piece]:
+def _decided(results: Results, section: Section) -> list[Element]:
+    """The probabilities of the candidates, epoch by epoch and at the end."""
     source = source_of(results.folder, "search", "search/alpha.json")
     if results.alpha is None:
         section.missing.append(source.files)
         return []
-    found = decisions.decisions(results.alpha, Path(source.files))
-    parts: list[Piece] = []
-    if found and len(found[0].history) > 1:
-        epochs = _epochs(results, len(found[0].history))
-        svg = figures.lines(epochs, decisions.temporal(found), TEMPORAL)
+    decided = results.alpha.choices
+    elements: list[Element] = []
+    if decided and len(decided[0].probabilities) > 1:
+        epochs = _epochs(results, len(decided[0].probabilities))
+        svg = figures.lines(epochs, choices.temporal(decided), TEMPORAL)
         caption = "Whether a group looks at time: the probability of all such kernels together."
-        parts.append(Figure("Temporal kernels", svg, caption, source))
-        svg = figures.lines(epochs, decisions.entropy(found), "entropy, share of uniform")
+        elements.append(Figure("Temporal kernels", svg, caption, source))
+        svg = figures.lines(epochs, choices.entropy(decided), "entropy, share of uniform")
         caption = "By what is chosen. Falling entropy alone proves nothing."
-        parts.append(Figure("Entropy", svg, caption, source))
-    parts.append(Table("Most probable candidates", *decisions.table(found), source))
-    return parts
+        elements.append(Figure("Entropy", svg, caption, source))
+    elements.append(Table("Most probable candidates", *choices.most_probable(decided), source))
+    return elements
 
 
-def _runners_up(results: Results, section: Section) -> list[Piece]:
-    """The found network among the next probable ones that meet the target."""
+def _runners_up(results: Results, section: Section) -> list[Element]:
+    """The network that was found, and the next probable ones under the target."""
     source = source_of(results.folder, "derive", "derive/derive.json")
     if results.derived is None:
         section.missing.append(source.files)
         return []
-    networks = [("found", results.derived["found"])]
-    networks += [(str(n), row) for n, row in enumerate(results.derived["runners_up"], 1)]
+    metric = results.task.headline
+    networks = [("found", results.derived.found)]
+    networks += [(str(n), network) for n, network in enumerate(results.derived.runners_up, 1)]
     rows = [
         [
             name,
-            f"{row['gmacs']:.3g}",
-            f"{row['probability']:.2g}",
-            percent(row["supernet_top1"]),
-            " / ".join(row["groups"]),
+            f"{network.gmacs:.3g}",
+            f"{network.probability:.2g}",
+            metric.cell(network.supernet.get(metric.name)),
+            " / ".join(network.groups),
         ]
-        for name, row in networks
+        for name, network in networks
     ]
-    head = ("network", "GMACs", "probability", "top-1 as a supernet's path, %", "groups")
+    unit = ", %" if metric.percent else ""
+    measured = f"{metric.label} as a supernet's path{unit}"
+    head = ("network", "GMACs", "probability", measured, "groups")
     return [Table("Runners-up under the target", head, rows, source, folded=True)]
 
 
-def _epochs(results: Results, count: int) -> list[int]:
-    """As the trace counts them: from the end of the warm-up on."""
+def _epochs(results: Results, count: int) -> list[float]:
+    """The numbers of the last `count` epochs; the trace counts on from the warm-up."""
     if results.trace is None or len(results.trace) != count:
-        return list(range(1, count + 1))
-    return results.trace["epoch"].tolist()
+        return [float(epoch) for epoch in range(1, count + 1)]
+    return results.trace["epoch"]

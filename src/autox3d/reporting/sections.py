@@ -1,104 +1,112 @@
-"""What the page says, part by part. What is not there yet is named, not an error."""
+"""The sections of the report; a file that is missing is named, and is no error."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from autox3d.core import schema
-from autox3d.reporting import figures, table
-from autox3d.reporting.classes import classes, looked
+from autox3d.core.records import Counts, Crops
+from autox3d.reporting import figures, results_table
+from autox3d.reporting.classes import classes, heat_maps
 from autox3d.reporting.layout import (
+    Element,
     Figure,
     Listing,
-    Part,
     Section,
     Source,
     Table,
     source_of,
     sources_of,
 )
-from autox3d.reporting.results import Network, Published, Results, published
+from autox3d.reporting.results import Network, Published, Results, Tested, published
 from autox3d.reporting.search import architecture, search
+from autox3d.vision.tasks import task as tasks
+
+KINETICS = tasks.named("classify").headline  # what the papers print
+CLIPS: tuple[tuple[Crops, str], ...] = (("center", "centre crop"), ("lcr", "three crops"))
 
 
 def sections(results: Results) -> list[Section]:
-    """The whole page."""
+    """All sections of the page, in their order."""
     return [
         accuracy(results),
         architecture(results),
         search(results),
         training(results),
         classes(results),
-        looked(results),
+        heat_maps(results),
+        studies(results),
         data(results),
         origins(results),
     ]
 
 
 def accuracy(results: Results) -> Section:
+    """What the networks of this project and those of the papers reach, and at what cost."""
     section = Section("accuracy", "Accuracy and cost")
-    tested = [n for n in results.networks if n.evaluation]
-    source = sources_of(results.folder, "evaluate", [n.name for n in tested], ".json")
+    evaluated = [n for n in results.networks if n.evaluation]
+    source = sources_of(results.folder, "evaluate", [n.name for n in evaluated], ".json")
     section.missing = _missing(
-        results, "evaluate", ".json", [n for n in results.networks if n not in tested]
+        results, "evaluate", ".json", [n for n in results.networks if not n.evaluation]
     )
-    labelled = [n for n in tested if n.evaluation and n.evaluation["labelled"]]
-    if labelled:
-        first = labelled[0].evaluation or {}
-        section.lead = (
-            f"{first['labelled']} {first['split']} videos, {first['lcr']['views']} views each "
-            f"({first['lcr']['views'] // 3} clips by the rule '{first['rule']}', three crops each)."
-        )
-        section.parts += _over_cost(results, labelled, 1 / len(first["per_class"]), source)
-    rows = published()
-    section.parts.append(_papers(rows))
+    tested = results.tested
     if tested:
-        both = table.rows(tested, ("lcr", "center"))
-        section.parts.append(Table("Results", table.HEAD, both, source))
-    if any(len(n.evaluation["k_clips"]) > 2 for n in labelled if n.evaluation):
+        first = tested[0].evaluation
+        section.lead = (
+            f"{first.labelled} {first.split} videos, {first.lcr.views} views each "
+            f"({first.lcr.views // 3} clips by the rule '{first.rule}', three crops each)."
+        )
+        section.elements += _over_cost(results, tested, source)
+    rows = published()
+    section.elements.append(_papers(rows))
+    if evaluated:
+        shown = results.task.shown
+        both = results_table.rows(evaluated, shown, ("lcr", "center"))
+        section.elements.append(Table("Results", results_table.head(shown), both, source))
+    if any(len(n.evaluation.k_clips) > 2 for n in tested):
         caption = (
             "A point for each number of clips (X3D, Figures 3 and A.4): left over a linear axis, "
-            f"right over a logarithmic one. Numbers: clips of {labelled[0].name}."
+            f"right over a logarithmic one. Numbers: clips of {tested[0].name}."
         )
-        for crops, what in (("center", "centre crop"), ("lcr", "three crops")):
-            svg = figures.clips_over_cost(labelled, crops)
-            section.parts.append(Figure(f"More clips, {what}", svg, caption, source, wide=True))
-    section.parts.append(_printed(rows))
+        for crops, what in CLIPS:
+            svg = figures.clips_over_cost(tested, crops)
+            section.elements.append(Figure(f"More clips, {what}", svg, caption, source, wide=True))
+    section.elements.append(_printed(rows))
     return section
 
 
-def _over_cost(
-    results: Results, labelled: Sequence[Network], chance: float, source: Source
-) -> list[Part]:
-    """Over multiply-adds, and over the time that was measured."""
-    tests = {n.name: n.evaluation for n in labelled if n.evaluation}
+def _over_cost(results: Results, tested: Sequence[Tested], source: Source) -> list[Element]:
+    """The headline over multiply-adds, and over latency if it was measured."""
     points = [
-        figures.Point(n.name, n.found, tests[n.name]["gmacs_lcr"], tests[n.name]["lcr"]["top1"])
-        for n in labelled
+        figures.Point(n.name, n.network.searched, n.evaluation.gmacs_lcr, n.headline)
+        for n in tested
     ]
+    chance = 1 / len(tested[0].evaluation.per_class)
     label = "G multiply-adds a view (left, centre, right crops)"
     caption = "Above and to the left is better. Chance is the share of one class."
-    parts: list[Part] = [
-        Figure("This project", figures.accuracy_over(points, chance, label), caption, source)
-    ]
-    if timed := [n for n in labelled if n.latency]:
-        parts.append(_over_time(results, timed, chance))
-    return parts
+    svg = figures.accuracy_over(points, results.task.headline, chance, label)
+    elements: list[Element] = [Figure("This project", svg, caption, source)]
+    if any(n.network.latency for n in tested):
+        elements.append(_over_time(results, tested, chance))
+    return elements
 
 
-def _over_time(results: Results, timed: Sequence[Network], chance: float) -> Figure:
-    points, devices, views = [], set(), set()
-    for network in timed:
-        tests, latency = network.evaluation or {}, network.latency or {}
-        median, low, high = (1e3 * latency["batched"][key] for key in ("median", "low", "high"))
-        point = figures.Point(network.name, network.found, median, tests["lcr"]["top1"])
-        points.append(point._replace(spread=(low, high)))
-        devices.add(f"{latency['device']} in {latency['dtype']}")
-        views.add(str(latency["views"]))
+def _over_time(results: Results, tested: Sequence[Tested], chance: float) -> Figure:
+    """The headline over the latency of a video's views."""
+    points, names, devices, views = [], [], set(), set()
+    for n in tested:
+        if (latency := n.network.latency) is None:
+            continue
+        seconds = latency.batched
+        median, low, high = (1e3 * s for s in (seconds.median, seconds.low, seconds.high))
+        points.append(figures.Point(n.name, n.network.searched, median, n.headline, (low, high)))
+        names.append(n.name)
+        devices.add(f"{latency.made.device} in {latency.dtype}")
+        views.add(str(latency.views))
     label = f"ms for the {' or '.join(sorted(views))} views of a video, in batches"
     caption = f"Medians and quartiles, without decoding. Measured on {'; '.join(sorted(devices))}."
-    source = sources_of(results.folder, "latency", [n.name for n in timed], ".json")
-    svg = figures.accuracy_over(points, chance, label)
+    source = sources_of(results.folder, "latency", names, ".json")
+    svg = figures.accuracy_over(points, results.task.headline, chance, label)
     return Figure("This project, by the clock", svg, caption, source)
 
 
@@ -110,7 +118,7 @@ def _papers(rows: Sequence[Published]) -> Figure:
         "Published on Kinetics-400, 30 views: other data and other training, so not to be compared "
         "with the figure of this project. Costs as the papers print them."
     )
-    svg = figures.published_over_cost(rows)
+    svg = figures.published_over_cost(rows, KINETICS)
     return Figure("The papers, on Kinetics-400", svg, caption, ORIGIN)
 
 
@@ -119,71 +127,84 @@ def _printed(rows: Sequence[Published]) -> Table:
         [r.network, str(r.views), f"{r.top1:.1f}", f"{r.gmacs:g}", f"{r.params_m:g}", r.source]
         for r in rows
     ]
-    head = ("network", "views", "top-1, %", "GMACs a view", "parameters, M", "source")
+    head = ("network", "views", KINETICS.head, "GMACs a view", "parameters, M", "source")
     return Table("Published on Kinetics-400", head, cells, ORIGIN, folded=True)
 
 
 def training(results: Results) -> Section:
+    """The curves of training and of the supernet's warm-up."""
     section = Section("training", "Training")
-    trained = [n for n in results.networks if n.curve is not None]
-    source = sources_of(results.folder, "train", [n.name for n in trained], ".csv")
+    curves = {n.name: n.curve for n in results.networks if n.curve is not None}
     section.missing = _missing(
-        results, "train", ".csv", [n for n in results.networks if n not in trained]
+        results, "train", ".csv", [n for n in results.networks if n.curve is None]
     )
-    if trained:
-        svg = figures.training(trained, "loss", "loss, nats a clip")
-        section.parts.append(Figure("Loss", svg, "On the training clips.", source))
-        svg = figures.training(trained, "top1", "top-1")
+    if not results.networks:
+        section.missing.append(f"{results.folder}/train/*.csv")
+    if curves:
+        source = sources_of(results.folder, "train", list(curves), ".csv")
+        svg = figures.training(curves, "loss", "loss, nats a clip", percent=False)
+        section.elements.append(Figure("Loss", svg, "On the training clips.", source))
+    metric = results.task.headline
+    if judged := {name: curve for name, curve in curves.items() if metric.name in curve}:
+        source = sources_of(results.folder, "train", list(judged), ".csv")
+        svg = figures.training(judged, metric.name, metric.label, percent=metric.percent)
         caption = "On the training clips; dashed, on the validation videos from one view."
-        section.parts.append(Figure("Accuracy", svg, caption, source))
-    if results.warmup is not None and not results.warmup.empty:
+        section.elements.append(Figure("Accuracy", svg, caption, source))
+    if results.warmup:
         svg = figures.by_epoch(results.warmup, {"loss": "loss"}, "loss, nats a clip", None)
         source = source_of(results.folder, "warmup", "warmup.csv")
-        section.parts.append(Figure("Warm-up of the supernet", svg, "Mean over its draws.", source))
+        caption = "Mean over its draws."
+        section.elements.append(Figure("Warm-up of the supernet", svg, caption, source))
     return section
+
+
+def studies(results: Results) -> Section:
+    """What the studies of the search have found; no section as long as there is none."""
+    return Section("studies", "Studies of the search")
 
 
 def data(results: Results) -> Section:
+    """How many videos are used, and why the others are not."""
     section = Section("data", "The videos")
     source = source_of(results.folder, "index", "data.json")
-    if (found := results.data) is None:
+    if (account := results.data) is None:
         section.missing.append(source.files)
         return section
+    total = account.total
     section.lead = (
-        "{usable} of {listed} videos are usable; {missing} missing, {refused} refused.".format(
-            **found
-        )
+        f"{total.usable} of {total.listed} videos are usable; {total.missing} missing, "
+        f"{total.refused} refused."
     )
-    head = ("split", "listed", "usable", "missing", "refused")
-    rows = [_counts(name, of) for name, of in found["by_split"].items()]
-    section.parts.append(Table("By split", head, rows, source))
-    reasons = [[name, str(count)] for name, count in found["refused_by_reason"].items()]
+    counts = ("listed", "usable", "missing", "refused")
+    rows = [_counts(name, of) for name, of in account.by_split.items()]
+    section.elements.append(Table("By split", ("split", *counts), rows, source))
+    reasons = [[name, str(count)] for name, count in account.refused_by_reason.items()]
     if reasons:
-        section.parts.append(Table("Refused, by reason", ("reason", "videos"), reasons, source))
-        refused = [[v["path"], v["reason"], v["message"]] for v in found["refused_videos"]]
+        section.elements.append(Table("Refused, by reason", ("reason", "videos"), reasons, source))
+        refused = [[video.path, video.reason, video.message] for video in account.refused_videos]
         head = ("video", "reason", "what was found")
-        section.parts.append(Table("Every refused video", head, refused, source, folded=True))
-    rows = [_counts(of["class"], of) for of in found["by_class"]]
-    head = ("class", "listed", "usable", "missing", "refused")
-    section.parts.append(Table("By class", head, rows, source, folded=True))
+        section.elements.append(Table("Every refused video", head, refused, source, folded=True))
+    rows = [_counts(name, of) for name, of in account.by_class.items()]
+    section.elements.append(Table("By class", ("class", *counts), rows, source, folded=True))
     return section
 
 
-def _counts(name: str, of: dict[str, int]) -> list[str]:
-    return [name, *(f"{of[key]:,}" for key in ("listed", "usable", "missing", "refused"))]
+def _counts(name: str, of: Counts) -> list[str]:
+    return [name, *(f"{count:,}" for count in (of.listed, of.usable, of.missing, of.refused))]
 
 
 def origins(results: Results) -> Section:
-    """Settings and versions."""
+    """Provenance of the results, and all settings."""
     section = Section("origins", "How it was made")
-    made = results.searched | {n.name: n.made for n in results.networks if n.made}
+    runs = results.searches | {n.name: n.made for n in results.networks if n.made}
+    made = {name: provenance.content() for name, provenance in runs.items()}
     if made:
         keys = list(dict.fromkeys(key for of in made.values() for key in of))
         rows = [[name, *(str(of.get(key, "")) for key in keys)] for name, of in made.items()]
         source = Source(f"{results.folder}/**/*_made.json", "dvc repro")
-        section.parts.append(Table("Training", ("run", *keys), rows, source))
+        section.elements.append(Table("Training", ("run", *keys), rows, source))
     text = schema.dump(dict(results.settings))
-    section.parts.append(Listing("All settings", text, Source("params.yaml")))
+    section.elements.append(Listing("All settings", text, Source("params.yaml")))
     return section
 
 

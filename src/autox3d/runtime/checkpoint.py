@@ -27,13 +27,12 @@ from typing import Any, Self
 
 import torch
 
-from autox3d.core import names, schema
+from autox3d.core import environment, names, schema
 from autox3d.core.errors import Refused
 from autox3d.runtime.git import head
 from autox3d.runtime.lock import Claim
 from autox3d.runtime.program import RESUME as RESUME
 
-ROOT = "AUTOX3D_CHECKPOINTS"  # the folder of all checkpoints; default: checkpoints
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 _stop = False
@@ -68,7 +67,7 @@ def fingerprint(**parts: Any) -> str:
 
 def folder(stage: str, **parts: Any) -> Path:
     """`checkpoints/train-0123456789abcdef`: the same under every engine and in every process."""
-    return Path(os.environ.get(ROOT, "checkpoints")) / f"{stage}-{fingerprint(**parts)}"
+    return environment.checkpoints() / f"{stage}-{fingerprint(**parts)}"
 
 
 class Checkpoints:

@@ -19,10 +19,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from autox3d.core import environment
 from autox3d.core.errors import Refused
 
 T = TypeVar("T")
-TIMEOUT = float(os.environ.get("AUTOX3D_TIMEOUT", "1800"))  # s that a rank waits for the others
 
 
 class Lost(Refused):
@@ -122,7 +122,7 @@ def join() -> Iterator[World]:
     with world._naming("join"):  # a rank may die before all have met
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
-            timeout=timedelta(seconds=TIMEOUT),
+            timeout=timedelta(seconds=environment.timeout()),
             device_id=device if device.type == "cuda" else None,
         )
     try:

@@ -19,6 +19,7 @@ from typing import NoReturn
 
 import torch
 
+from autox3d.core import environment
 from autox3d.core.errors import Refused
 from autox3d.runtime import slurm
 from autox3d.runtime.program import RESUME, run
@@ -51,14 +52,10 @@ def _stage() -> tuple[str, list[str]]:
 
 def _processes() -> int:
     """Processes of this node; their threads share its cores."""
-    forced = os.environ.get("AUTOX3D_PROCESSES")
-    if forced is None:
-        processes = torch.cuda.device_count() or 1
-    elif forced.isdecimal() and int(forced) > 0:
-        processes = int(forced)
+    forced = environment.processes()
+    if forced:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    else:
-        raise Refused(f"AUTOX3D_PROCESSES: must be a number from 1 on, not '{forced}'.")
+    processes = forced or torch.cuda.device_count() or 1
     if "OMP_NUM_THREADS" not in os.environ:
         cores = min(torch.get_num_threads(), int(os.environ.get("SLURM_CPUS_ON_NODE", "65536")))
         threads = max(1, cores // processes - 1)  # a core of each process is the loader's

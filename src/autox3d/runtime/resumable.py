@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -11,14 +10,12 @@ from typing import Any, NoReturn, Protocol, TypeVar
 
 from torch import nn
 
-from autox3d.core import atomic
+from autox3d.core import atomic, environment
 from autox3d.core.errors import Refused
 from autox3d.runtime.checkpoint import RESUME, Checkpoints, stop_requested
 from autox3d.runtime.distributed import World
 from autox3d.runtime.progress import progress
 
-# s between checkpoints within an epoch; each epoch ends with one
-SAVE_EVERY = float(os.environ.get("AUTOX3D_SAVE_EVERY", "600"))
 NAMED = 8  # clips that a message names; the file beside the checkpoints has all
 
 T = TypeVar("T")
@@ -79,13 +76,13 @@ def resumable(
         SystemExit: a rank was told to stop; the state is saved, and the status says "run again".
         Refused: a loss, a gradient or a weight is not finite; the last checkpoint stands.
     """
-    last = time.monotonic()
+    last, save_every = time.monotonic(), environment.save_every()
     try:
         for step in progress(steps, left, what, "steps"):
             yield step
             if work.world.any(stop_requested()):
                 leave(work, kept)
-            if work.ends_epoch() or time.monotonic() - last > SAVE_EVERY:
+            if work.ends_epoch() or time.monotonic() - last > save_every:
                 save(work, kept)
                 last = time.monotonic()
     except FloatingPointError as error:

@@ -14,10 +14,10 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
+from autox3d.core.environment import MEETING
 from autox3d.core.errors import Refused
 from autox3d.runtime.program import die_with_parent
 
-MEETING = "AUTOX3D_MEETING"  # set for the launchers of a job's nodes: job/node/host:port
 STEP = ("SLURM_", "SRUN_", "SBATCH_")  # of the step of one node that we are in
 
 

@@ -29,6 +29,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from autox3d.core import environment
 from autox3d.runtime.git import head
 
 SPOOL = Path(".mlflow-spool")
@@ -108,8 +109,8 @@ def run(
         resume: small file that keeps the run's key; a stage that resumes goes on in the same run.
         enabled: false writes nothing.
     """
-    off = not enabled or os.environ.get("AUTOX3D_TRACKING") == "off"
-    if off or os.environ.get("RANK", "0") != "0":
+    wanted = enabled and environment.tracking()
+    if not wanted or os.environ.get("RANK", "0") != "0":
         yield Run(None)
         return
     key = _key(resume)

@@ -1,4 +1,4 @@
-r"""Stage `report`: one page and one table of all results that are there.
+r"""Stage `report`: one page and one table of all results.
 
 python -m autox3d.stages.report --results results --page results/report.html \
     --table results/table.md
@@ -11,7 +11,7 @@ from pathlib import Path
 from autox3d.core import atomic
 from autox3d.reporting.page import page
 from autox3d.reporting.results import read, settings_of
-from autox3d.reporting.table import markdown
+from autox3d.reporting.results_table import markdown
 from autox3d.runtime.program import arguments, run
 
 SETTINGS = Path("params.yaml")
@@ -21,7 +21,7 @@ def main() -> None:
     files = arguments(__doc__, "results", "page", "table")
     results = read(files.results, settings_of(SETTINGS))
     atomic.write_text(files.page, page(results))
-    atomic.write_text(files.table, markdown(results.networks))
+    atomic.write_text(files.table, markdown(results.networks, results.task.shown))
 
 
 if __name__ == "__main__":

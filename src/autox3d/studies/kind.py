@@ -117,7 +117,7 @@ def record(
         kind=study.kind,
         space=lab.space.name,
         task=lab.task,
-        asked=asdict(study),
+        asked=asdict(study) | {"values": list(study.values)},
         numbers=dict(numbers),
         rows=tuple(rows),
     )

@@ -14,14 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from autox3d.core import tables
+from autox3d.core import environment, tables
 from autox3d.core.errors import Refused
 from autox3d.vision.clips.format.decode import IndexedVideo
 from autox3d.vision.tasks.task import Task, named
 
 COLUMNS = ("key", "split", "shard", "offset", "length", "frames")
 MOST_OPEN = 1024  # shards of a table that a process keeps open, and a quarter of its limit
-SHARDS = "data/shards"  # AUTOX3D_SHARDS names another folder
 
 
 class Clips:
@@ -78,7 +77,7 @@ class Clips:
             raise Refused(f"{path}: no clip of {which}. Look at results/data.json for the reason.")
         shard, names = rows["shard"].factorize(sort=True)
         return cls(
-            shards or Path(os.environ.get("AUTOX3D_SHARDS", SHARDS)),
+            shards or environment.shards(),
             tuple(names),
             shard.astype(np.int32),
             rows["offset"].to_numpy(np.int64),

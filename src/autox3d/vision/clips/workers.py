@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from torch.utils.data import DataLoader, Dataset
 
+from autox3d.core import environment
 from autox3d.core.errors import Refused
 
 GRACE = 30  # s that a worker goes on after a signal to end
@@ -69,7 +70,8 @@ def _quiet(_worker: int) -> None:
 
 def default_workers() -> int:
     """AUTOX3D_WORKERS, or a core for each but the one that trains, among the host's processes."""
-    if "AUTOX3D_WORKERS" in os.environ:
-        return int(os.environ["AUTOX3D_WORKERS"])
+    asked = environment.workers()
+    if asked is not None:
+        return asked
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return max(1, len(os.sched_getaffinity(0)) // here - 1)

@@ -5,13 +5,13 @@ B clips, C channels, T frames, H x W pixels, L = T*H*W positions
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from autox3d.vision.models import operations
 from autox3d.vision.models.layers import ConvNorm, Pointwise
 from autox3d.vision.models.norm import BatchNorm
-from autox3d.vision.models.operations import positions, volume
 
 
 class GloRe(nn.Module):
@@ -30,14 +30,22 @@ class GloRe(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T, H, W) -> the same."""
-        heard = operations.reason(
-            positions(self.states(x)),
-            positions(self.nodes(x)),
-            self.mix.weight,
-            self.mix.bias,
-            self.update.weight,
-        )
+        heard = self._reason(positions(self.states(x)), positions(self.nodes(x)))
         return x + self.extend(volume(heard, x.shape[2:]))
+
+    def _reason(self, states: Tensor, nodes: Tensor) -> Tensor:
+        """Positions to a graph, one graph convolution, back (arXiv:1811.12814).
+
+        Args:
+            states: (B, L, 2M), what each of L positions says
+            nodes: (B, L, M), how much of it each of M nodes hears
+        Returns:
+            (B, L, 2M), what each position hears back
+        """
+        graph = states.transpose(1, 2) @ nodes / states.shape[1]  # (B, 2M, M)
+        graph = F.relu(graph + self.mix(graph))
+        # contiguous: else matmul picks another order of sums where `update` requires no gradient
+        return nodes @ self.update(graph.transpose(1, 2).contiguous())
 
 
 class NonLocal(nn.Module):
@@ -57,3 +65,13 @@ class NonLocal(nn.Module):
         query, key, value = (positions(conv(x)) for conv in (self.theta, self.phi, self.g))
         seen = F.scaled_dot_product_attention(query, key, value)  # (B, L, C/2)
         return x + self.norm(self.out(volume(seen, x.shape[2:])))
+
+
+def positions(x: Tensor) -> Tensor:
+    """(B, C, T, H, W) -> (B, T*H*W, C), without a copy where memory is channels_last_3d."""
+    return x.flatten(2).transpose(1, 2)
+
+
+def volume(x: Tensor, size: Sequence[int]) -> Tensor:
+    """(B, T*H*W, C) -> (B, C, T, H, W) in channels_last_3d; the inverse of `positions`."""
+    return x.unflatten(1, size).permute(0, 4, 1, 2, 3)

@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from autox3d.vision.arch.genotype import Block, BlockStyle
-from autox3d.vision.models import operations
 from autox3d.vision.models.layers import ConvNorm, Dense, Depthwise, Pointwise
 from autox3d.vision.models.norm import BatchNorm
 
@@ -27,10 +26,10 @@ class SqueezeExcite(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T, H, W) -> the same."""
-        squeeze, excite = self.squeeze, self.excite
-        return operations.squeeze_excite(
-            x, squeeze.weight, squeeze.bias, excite.weight, excite.bias
-        )
+        squeeze, excite = self.squeeze, self.excite  # 1x1x1 behind a mean: matrices
+        hidden = F.linear(x.mean((2, 3, 4)), squeeze.weight.flatten(1), squeeze.bias).relu()
+        gate = F.linear(hidden, excite.weight.flatten(1), excite.bias).sigmoid()
+        return x * gate[:, :, None, None, None]
 
 
 class DropConnect(nn.Module):

@@ -1,6 +1,6 @@
-"""The card of a trained network: what it takes, tells and is worth, and how it was made.
+"""The card of a trained network: its input, classes and accuracy, and how it was made.
 
-Markdown whose front matter programs read; `model.json` says the same to programs without YAML.
+The card is Markdown with YAML front matter; `model.json` has the same content for programs.
 """
 
 from __future__ import annotations
@@ -10,14 +10,17 @@ from typing import Any
 
 import yaml
 
+from autox3d.core.records import CLASSIFY, Crops, Evaluation
+from autox3d.vision.tasks import task as tasks
+from autox3d.vision.tasks.task import Task
+
 LICENCE = "apache-2.0"  # of weights that this project trained, as its own code
 FOREIGN = "other"  # of imported ones: what their makers say holds
-MADE = ("commit", "device", "processes", "hours", "torch", "python", "seed")
-METRICS = {  # of model.json, and what they are called
-    "train_top1": "training clips of the last epoch",
-    "val_top1": "validation videos, one centre clip each",
+RUNNING = {  # metrics of training: the prefix of their names, and what they were measured on
+    "train": "training clips of the last epoch",
+    "val": "validation videos, one centre clip each",
 }
-TESTS = {"center": "centre crops", "lcr": "left, centre and right crops"}
+TESTS: dict[Crops, str] = {"center": "centre crops", "lcr": "left, centre and right crops"}
 
 
 def text(model: Mapping[str, Any]) -> str:
@@ -33,17 +36,20 @@ def text(model: Mapping[str, Any]) -> str:
         "how": model["how"],
     }
     head = yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=100)
-    parts = [_opening(model), _input(model["input"]), _accuracy(model["metrics"])]
+    task = tasks.named(model.get("task", CLASSIFY))
+    parts = [_opening(model), _input(model["input"]), _accuracy(model["metrics"], task)]
     parts += [_making(model["how"]), _classes(model["classes"])]
     return f"---\n{head}---\n\n" + "\n\n".join(part for part in parts if part) + "\n"
 
 
-def tested(result: Mapping[str, Any]) -> dict[str, Any]:
-    """The metrics of a card from what stage `evaluate` wrote."""
-    found = {
-        crops: {key: result[crops][key] for key in ("views", "top1", "top5")} for crops in TESTS
-    }
-    return {"test": {"split": result["split"], "videos": result["videos"], **found}}
+def tested(result: Evaluation) -> dict[str, Any]:
+    """The metrics of a card from the record of stage `evaluate`."""
+    names = [metric.name for metric in tasks.named(result.task).shown]
+    test: dict[str, Any] = {"split": result.split, "videos": result.videos}
+    for crops in TESTS:
+        score = result.score(crops)
+        test[crops] = {"views": score.views, **{name: score.metrics[name] for name in names}}
+    return {"test": test}
 
 
 def _opening(model: Mapping[str, Any]) -> str:
@@ -72,25 +78,31 @@ shorter side {takes["short"]} px, trained on crops of {takes["crop"]} px; \
 (x / 255 - {scale["mean"]}) / {scale["std"]}."""
 
 
-def _accuracy(metrics: Mapping[str, Any]) -> str:
-    known = [key for key in METRICS if metrics.get(key) is not None]
-    rows = [f"| {METRICS[key]} | {_percent(metrics[key])} | |" for key in known]
+def _accuracy(metrics: Mapping[str, Any], task: Task) -> str:
+    """A column for each metric that the task shows; training knows the headline alone."""
+    empty = " |" * (len(task.shown) - 1)
+    rows = []
+    for prefix, measured_on in RUNNING.items():
+        value = metrics.get(f"{prefix}_{task.headline.name}")
+        if value is not None:
+            rows.append(f"| {measured_on} | {task.headline.cell(value)} |{empty}")
     if test := metrics.get("test"):
         for crops, called in TESTS.items():
-            of = test[crops]
-            on = f"{test['videos']} videos of `{test['split']}`, {of['views']} views ({called})"
-            rows.append(f"| {on} | {_percent(of['top1'])} | {_percent(of['top5'])} |")
-    head = "## Accuracy\n\n| on | top-1, % | top-5, % |\n|---|---:|---:|\n"
+            score = test[crops]
+            on = f"{test['videos']} videos of `{test['split']}`, {score['views']} views ({called})"
+            values = [score[metric.name] for metric in task.shown]
+            cells = [
+                "" if x is None else m.cell(x) for m, x in zip(task.shown, values, strict=True)
+            ]
+            rows.append(f"| {on} | {' | '.join(cells)} |")
+    heads = " | ".join(metric.head for metric in task.shown)
+    head = f"## Accuracy\n\n| on | {heads} |\n|---|{'---:|' * len(task.shown)}\n"
     return head + "\n".join(rows) if rows else ""
-
-
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{100 * share:.1f}"
 
 
 def _making(how: Mapping[str, Any]) -> str:
     rows = [f"- {key}: {how[key]}" for key in how if key not in ("params", "made")]
-    rows += [f"- {key}: {how['made'][key]}" for key in MADE if key in how.get("made", {})]
+    rows += [f"- {key}: {value}" for key, value in how.get("made", {}).items()]
     rows += [f"- {key}: {value}" for key, value in how.get("params", {}).items()]
     return "## How it was made\n\n" + "\n".join(rows) if rows else ""
 

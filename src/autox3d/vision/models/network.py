@@ -16,7 +16,6 @@ from autox3d.vision.models.attention import GloRe, NonLocal
 from autox3d.vision.models.blocks import DropConnect, ResidualBlock
 from autox3d.vision.models.layers import ConvNorm, Dense, Depthwise, Pointwise
 from autox3d.vision.models.norm import BatchNorm
-from autox3d.vision.models.operations import window_mean
 
 
 class StemLayer(nn.Module):
@@ -60,6 +59,13 @@ class HeadLayer(nn.Module):
             )
         x = window_mean(x, self.window).flatten(2).transpose(1, 2)  # (B, P, C)
         return self.classify(self.dropout(F.relu(self.hidden(x))))
+
+
+def window_mean(x: Tensor, window: tuple[int, int, int]) -> Tensor:
+    """(B, C, T, H, W) -> the mean at each place of a window of T x H x W cells."""
+    if x.device.type == "cpu" and x.dtype == torch.bfloat16:  # for which a CPU has no kernel
+        return F.avg_pool3d(x.float(), window, stride=1).to(x.dtype)
+    return F.avg_pool3d(x, window, stride=1)
 
 
 class VideoNet(nn.Module):

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from autox3d.core import names
 from autox3d.core.errors import Refused
+from autox3d.core.records import Evaluation, Provenance
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.models import card
 from autox3d.vision.models.network import VideoNet
@@ -71,24 +72,22 @@ def save(
         _describe(part, model)
 
 
-def complete(
-    folder: Path, out: Path, made: Mapping[str, Any] | None, test: Mapping[str, Any] | None
-) -> None:
-    """A copy of the folder whose card also says what was found out after it was written.
+def complete(folder: Path, out: Path, made: Provenance | None, test: Evaluation | None) -> None:
+    """Copies the folder and adds to its card what is known only after training.
 
-    Training leaves these out, so that its output has the same bits on every machine and is no
-    output of its own evaluation.
+    Training leaves these facts out, so that its output has the same bits on every machine and
+    does not depend on an evaluation.
 
     Args:
-        made: what stage `train` wrote beside the weights: commit, device, hours
-        test: what stage `evaluate` wrote
+        made: the record of stage `train` beside the weights: commit, device, hours
+        test: the record of stage `evaluate`
 
     Raises:
         Refused: a file is missing or garbled.
     """
     model = _model(folder / MODEL)
     if made:
-        model["how"] = {**model["how"], "made": dict(made)}
+        model["how"] = {**model["how"], "made": made.content()}
     if test:
         model["metrics"] = {**model["metrics"], **card.tested(test)}
     load(folder)

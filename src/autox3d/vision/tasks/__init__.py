@@ -1,1 +1,1 @@
-"""What networks are trained for: a file a task. `metric` needs no torch."""
+"""What networks are trained for, a file for each task."""

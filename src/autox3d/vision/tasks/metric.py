@@ -1,4 +1,4 @@
-"""What a task measures, by name and as people read it. No torch: the report reads this, too."""
+"""What a task measures: the name in files, and the label that people read."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ class Metric:
     name: str  # in files: "top1"
     label: str  # in tables and figures: "top-1"
     percent: bool  # a share in [0, 1], shown as a percentage
+    shown: bool = True  # in tables; the others are in the files alone
 
     @property
     def title(self) -> str:
@@ -24,7 +25,7 @@ class Metric:
         return f"{self.label}, %" if self.percent else self.label
 
     def cell(self, value: float | None) -> str:
-        """0.9612 -> "96.1", as stands under `head`; "-" where nothing was measured."""
+        """0.9612 -> "96.1", the value under `head`; "-" if there was no label to measure by."""
         if value is None:
             return "-"
         return f"{100 * value:.1f}" if self.percent else f"{value:.4g}"
@@ -32,7 +33,3 @@ class Metric:
     def text(self, value: float) -> str:
         """0.9612 -> "96.1 %"."""
         return f"{self.cell(value)} %" if self.percent else self.cell(value)
-
-
-CLASSIFY_METRICS = (Metric("top1", "top-1", True), Metric("top5", "top-5", True))
-METRICS = {"classify": CLASSIFY_METRICS}  # by the task's name; the first one is the headline

@@ -58,6 +58,11 @@ class Task:
         """The metric that networks are compared by."""
         return self.metrics[0]
 
+    @property
+    def shown(self) -> tuple[Metric, ...]:
+        """The metrics that tables have a column for."""
+        return tuple(metric for metric in self.metrics if metric.shown)
+
 
 def named(name: str) -> Task:
     """The task of a file beside this one, such as `classify`.

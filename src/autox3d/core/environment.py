@@ -1,0 +1,141 @@
+"""The environment variables of this project: what each means, and what it says now.
+
+They say where things are and how a machine is used, and change no result. Each is read when it is
+asked for, so that one process can set it for another. docs/OPERATIONS.md lists them.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from autox3d.core.errors import Refused
+
+
+class Variable(NamedTuple):
+    """One row of the table in docs/OPERATIONS.md."""
+
+    name: str
+    default: str  # a value, or in words where it depends on the machine
+    meaning: str
+
+
+RAW = Variable("AUTOX3D_RAW", "data/raw", "the raw videos and annotations")
+SHARDS = Variable(
+    "AUTOX3D_SHARDS",
+    "data/shards",
+    "where stages read the transcoded shards; a copy on a faster disk, for example",
+)
+PROCESSES = Variable(
+    "AUTOX3D_PROCESSES",
+    "one for each GPU, else one",
+    "CPU processes on each node, in place of the GPUs",
+)
+WORKERS = Variable("AUTOX3D_WORKERS", "from the cores of the job", "loader processes of each rank")
+CHECKPOINTS = Variable(
+    "AUTOX3D_CHECKPOINTS",
+    "checkpoints",
+    "the folder of all checkpoints; on a file system that all nodes see",
+)
+SAVE_EVERY = Variable(
+    "AUTOX3D_SAVE_EVERY", "600", "s between checkpoints within an epoch; each epoch ends with one"
+)
+TIMEOUT = Variable(
+    "AUTOX3D_TIMEOUT", "1800", "s that a rank waits for the others before it gives up"
+)
+PATIENCE = Variable("AUTOX3D_PATIENCE", "3600", "s that a job waits for DVC's lock")
+TRACKING = Variable("AUTOX3D_TRACKING", "on", "`off` writes no metrics to MLflow")
+ALL = (RAW, SHARDS, PROCESSES, WORKERS, CHECKPOINTS, SAVE_EVERY, TIMEOUT, PATIENCE, TRACKING)
+
+MEETING = "AUTOX3D_MEETING"  # of our own: job/node/host:port, for the launchers of a job's nodes
+
+
+def raw() -> Path:
+    """The folder that the paths of raw videos and of annotation files start from."""
+    return Path(_text(RAW))
+
+
+def shards() -> Path:
+    """The folder of the transcoded shards."""
+    return Path(_text(SHARDS))
+
+
+def checkpoints() -> Path:
+    """The folder of all checkpoints."""
+    return Path(_text(CHECKPOINTS))
+
+
+def processes() -> int | None:
+    """Processes of a node without its GPUs; None where nobody said how many.
+
+    Raises:
+        Refused: no whole number from 1 on.
+    """
+    return _whole(PROCESSES, 1)
+
+
+def workers() -> int | None:
+    """Loader processes of a rank; None where nobody said how many.
+
+    Raises:
+        Refused: no whole number from 0 on.
+    """
+    return _whole(WORKERS, 0)
+
+
+def save_every() -> float:
+    """Seconds between checkpoints within an epoch.
+
+    Raises:
+        Refused: no number of seconds.
+    """
+    return _seconds(SAVE_EVERY)
+
+
+def timeout() -> float:
+    """Seconds that a rank waits for the others.
+
+    Raises:
+        Refused: no number of seconds.
+    """
+    return _seconds(TIMEOUT)
+
+
+def patience() -> float:
+    """Seconds that a job waits for DVC's lock.
+
+    Raises:
+        Refused: no number of seconds.
+    """
+    return _seconds(PATIENCE)
+
+
+def tracking() -> bool:
+    """Whether metrics go to MLflow."""
+    return _text(TRACKING) != "off"
+
+
+def _text(variable: Variable) -> str:
+    return os.environ.get(variable.name, variable.default)
+
+
+def _whole(variable: Variable, least: int) -> int | None:
+    text = os.environ.get(variable.name)
+    if text is None:
+        return None
+    if not text.isdecimal() or int(text) < least:
+        raise Refused(f"{variable.name}: must be a number from {least} on, not '{text}'.")
+    return int(text)
+
+
+def _seconds(variable: Variable) -> float:
+    text = _text(variable)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise Refused(f"{variable.name}: must be a number of seconds from 0 on, not '{text}'.")
+    return seconds

@@ -1,0 +1,549 @@
+"""The studies of the search: entries of params.yaml, each a stage that goes on where it stood."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from support import ROOT, killing
+
+from autox3d.core import settings
+from autox3d.core.errors import Refused
+from autox3d.core.records import StudyProvenance, StudyRecord, StudyRow
+from autox3d.runtime.checkpoint import RESUME
+from autox3d.search.run import SearchRecipe
+from autox3d.search.space import Space, SpaceCosts
+from autox3d.studies import attention, kind, lab, random_networks, seeds
+from autox3d.studies.kind import kind_of
+from autox3d.studies.lab import Lab, Ready
+from autox3d.vision.models import weights
+
+SPACES = {path.stem: Space.load(path) for path in (ROOT / "architectures").glob("space_*.yaml")}
+BIN = Path(sys.executable).parent
+STAGES = [  # of the pipeline as committed: `dvc stage list --name-only`
+    "annotate", "control", "derive", "index", "report", "search", "subset", "warmup",
+    *(f"baseline@{name}" for name in ("s_t1", "x3d_s")),
+    *(f"explain@{name}" for name in ("s", "x3d_s")),
+    *(f"scale@{name}" for name in ("l", "m", "s")),
+    *(f"transcode@{shard}" for shard in range(4)),
+    *(f"{stage}@{name}" for stage in ("evaluate", "latency", "train")
+      for name in ("l", "m", "s", "s_t1", "x3d_s")),
+]  # fmt: skip
+
+
+def entry(of: str, **more: Any) -> dict[str, Any]:
+    """A study as params.yaml has it, of the kind `of`."""
+    study = {"kind": of, "space": "space.yaml", "values": [], "networks": 0, "train": None}
+    return study | {"overrides": {}} | more
+
+
+SMALL = {  # one of each kind, at the size of a test
+    "beta": entry("beta", values=[0.0, 0.5]),
+    "targets": entry("targets", values=[0.5]),
+    "channels": entry("channels", train="s"),
+    "attention": entry("attention", train="s"),
+    "seeds": entry("seeds", values=[1, 2]),
+    "random_networks": entry("random_networks", values=[0.0001, 1], networks=3, train="s"),
+}
+
+
+def lay_out(clips: Path, folder: Path, studies: dict[str, Any]) -> Path:
+    """Clips, space and settings where the pipeline leaves them; an epoch or two of everything."""
+    killing.lay_out(clips, folder)
+    for table in ("subset", "clips"):
+        (folder / f"data/{table}.parquet").symlink_to(clips / "clips.parquet")
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    params["supernet"]["space"] = "space.yaml"
+    params["warmup"]["epochs"] = params["train"]["s"]["epochs"] = 1
+    params["train"]["s"] |= {"warmup": 0}
+    params["search"]["epochs"], params["control"]["epochs"] = 1, 1
+    params["derive"]["calibration"] = 4
+    (folder / "params.yaml").write_text(yaml.safe_dump(params | {"studies": studies}))
+    return folder
+
+
+@pytest.fixture
+def workspace(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """One study of each kind, none of which has run; the working directory."""
+    for name, value in killing.ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(lay_out(clips, tmp_path, SMALL))
+    return tmp_path
+
+
+def open_lab(name: str) -> Lab:
+    """As the stage does it, in the working directory."""
+    params = settings.for_study(settings.load(), name)
+    space, clips = Space.load(Path("space.yaml")), Path("clips.parquet")
+    return Lab(name, params, space, clips, clips, Path("out") / name)
+
+
+def study(name: str) -> tuple[Lab, StudyRecord]:
+    """The study of that name, from a notebook's point of view."""
+    found = open_lab(name)
+    return found, kind_of(found.params, name).run(found, found.params.studies[name])
+
+
+def number(found: StudyRow | StudyRecord, name: str) -> float:
+    """A number of a row or of a whole study, which must be there."""
+    value = found.numbers[name]
+    assert value is not None
+    return value
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_the_weight_of_the_cost_is_one_warm_up_and_a_search_for_each(workspace):
+    """And what the record says of a search is what its files say."""
+    found, record = study("beta")
+
+    assert [row.name for row in record.rows] == ["beta 0", "beta 0.5"]
+    assert list(found.made) == ["warmup", "beta0", "beta0.5"]
+    assert record.rows[1].series["gmacs by epoch"][-1] == record.rows[1].numbers["gmacs"]
+    trace = (workspace / "out/beta/beta0.5/trace.csv").read_text().splitlines()
+    last = dict(zip(trace[0].split(","), trace[-1].split(","), strict=True))
+    assert float(last["mode_gmacs"]) == record.rows[1].numbers["gmacs"]
+    assert float(last["loss"]) == record.rows[1].numbers["loss"]
+    assert record.rows[0].numbers != record.rows[1].numbers
+
+
+def test_a_finished_part_is_taken_from_its_last_checkpoint(workspace, monkeypatch):
+    """Its files and its numbers are the same bytes, and no step is done again."""
+    _, first = study("beta")
+    made = digests(workspace / "out")
+    shutil.rmtree(workspace / "out")  # as DVC does before it runs a stage again
+
+    def no_step(*_: object, **__: object) -> None:
+        raise AssertionError("a step was done again")
+
+    monkeypatch.setattr("autox3d.search.loop.alpha_step", no_step, raising=True)
+    _, again = study("beta")
+
+    assert again == first
+    assert digests(workspace / "out") == made
+
+
+def test_another_setting_or_input_is_another_run(workspace):
+    """What has changed is made anew, what has not is kept: by fingerprint, not by name."""
+    study("beta")
+    before = {path.name for path in Path("checkpoints").iterdir()}
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    params["studies"]["beta"]["values"] = [0.5, 0.25]
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+    study("beta")
+    more = {path.name for path in Path("checkpoints").iterdir()} - before
+    assert len(more) == 1  # beta 0.25; the warm-up and beta 0.5 were there
+
+    params["studies"]["beta"]["overrides"] = {"supernet": {"lr": 0.5}}
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+    study("beta")
+    assert len(list(Path("checkpoints").iterdir())) == len(before) + 1 + 3
+
+
+def test_the_pipelines_warm_up_is_taken_where_its_settings_are_the_same(workspace):
+    """And nowhere else: other epochs of the search bend the cosine that both share."""
+    found = open_lab("beta")
+    own = SearchRecipe.of(found.params)
+    given = replace(found, ready=Ready(Path("ready.safetensors"), own), made={})
+
+    assert given.warm_up("warmup", given.recipe(search={"beta": 9.0})) == Path("ready.safetensors")
+    assert given.warm_up("warmup", given.recipe(search={"epochs": 2})).is_file()
+    assert list(given.made) == ["warmup"]
+
+
+def test_targets_are_asked_for_in_three_forms(workspace):
+    """Half-way from the cheapest to the median: a range of a twentieth, and two hinges."""
+    _, record = study("targets")
+    least, median = number(record, "cheapest_gmacs"), number(record, "median_gmacs")
+
+    assert [row.name for row in record.rows] == ["range 0.5", "hinge 0.5", "plain 0.5"]
+    assert least < median
+    for row in record.rows:
+        target = number(row, "target_gmacs")
+        assert target == pytest.approx((least + median) / 2, abs=1e-6)
+        assert row.numbers["off_target"] == pytest.approx(number(row, "gmacs") / target - 1)
+
+
+def test_naive_and_fair_have_a_warm_up_each_and_share_a_target(workspace):
+    """A curve an epoch, how often parts are used, and each network trained."""
+    found, record = study("channels")
+    rows = {row.name: row for row in record.rows}
+
+    assert list(rows) == ["naive", "fair"]
+    assert all(len(row.series["gmacs by epoch"]) == 1 for row in record.rows)
+    # 8 and 16 of 16 channels: by prefixes the first part serves both; taken fairly, so it must, too
+    assert rows["naive"].series["uses of channels, group 1"] == (2, 1)
+    assert {"naive_warmup", "fair_warmup", "train_naive", "train_fair"} <= set(found.made)
+    for row in record.rows:
+        assert 0 <= number(row, "top1") <= 1
+
+
+def test_attention_stands_beside_none_and_beside_units_by_hand(workspace):
+    """Six networks, each trained; of the searched one the probability of each block's unit."""
+    _, record = study("attention")
+
+    assert [row.name for row in record.rows] == ["without", *attention.MANUAL, "searched"]
+    assert record.rows[-1].series["block"][0] == 1
+    costs = [number(row, "gmacs") for row in record.rows]
+    assert costs[1] > costs[0]  # stage 1 has a unit that can be set
+    assert all("top1" in row.numbers for row in record.rows)
+    trained = weights.load(Path("out/attention/train_stage_1/weights"))
+    assert trained.genotype.groups[0].attention == "glore"
+
+
+def test_seeds_stand_beside_their_controls(workspace):
+    """Two rows a seed, and how far the seeds agree."""
+    _, record = study("seeds")
+
+    assert [row.name for row in record.rows] == [
+        f"seed {seed}, {what}" for seed in (1, 2) for what in ("search", "null control")
+    ]
+    assert 0 <= number(record, "agreement") <= 1
+    chances = [chance for row in record.rows[1:] for chance in row.series["P(temporal)"]]
+    assert all(0 < chance < 1 for chance in chances)
+
+
+def test_the_searched_network_stands_beside_random_ones(workspace):
+    """Three others, each as a path of the supernet and trained for an epoch."""
+    _, record = study("random_networks")
+
+    assert [row.name for row in record.rows] == ["searched", "random_1", "random_2", "random_3"]
+    assert all({"gmacs", "supernet_top1", "top1"} <= set(row.numbers) for row in record.rows)
+    assert -1 <= number(record, "kendall_tau") <= 1
+    assert record.numbers["beaten"] in range(4)
+    genotypes = {weights.load(path).genotype.groups for path in Path("out").rglob("weights")}
+    assert len(genotypes) == 4
+
+
+def test_units_by_hand_stand_behind_the_first_blocks_of_a_stage():
+    """X3D-S has 3, 5, 11 and 7 blocks; A3D's Table 3 sets 2 units, or 2 and 3."""
+    space = SPACES["space_x3d_s_attention"]
+    placed = {}
+    for name, units in attention.MANUAL.items():
+        groups = space.genotype(attention.by_hand(space, units), name).groups
+        placed[name] = [row for row, group in enumerate(groups) if group.attention == "glore"]
+
+    assert placed == {
+        "stage 1": [0, 1],
+        "stage 2": [3, 4],
+        "stage 3": [8, 9],
+        "stages 3, 4": [8, 9, 19, 20, 21],
+    }
+
+
+def test_a_stage_of_one_block_takes_one_unit():
+    """The demo's X3D-S begins with a stage of a single block."""
+    assert sum(attention.by_hand(SPACES["space_demo_attention"], {1: 2})) == 1
+
+
+def test_targets_lie_between_the_cheapest_network_and_the_median():
+    """Of a space small enough to count."""
+    space = SPACES["space_demo"]
+    costs = SpaceCosts(space, 8)
+    least, median = lab.spread(space, costs)
+
+    assert least == costs.of((0,) * len(space.choices))
+    assert least < median
+
+
+def test_agreement_is_over_choices_that_are_open():
+    """Two seeds that differ in one open choice of `demo`, which has 10 of 16."""
+    space = SPACES["space_demo"]
+    one = (0,) * len(space.choices)
+    other = (1, *one[1:])
+
+    assert seeds.agreement(space, [one, one]) == 1
+    assert seeds.agreement(space, [one, other]) == pytest.approx(0.9)
+    assert seeds.agreement(space, [one, one, other]) == pytest.approx((1 + 0.9 + 0.9) / 3)
+
+
+def test_kendalls_tau_is_the_textbooks():
+    """1 in the same order, -1 in the other; ties as tau-b discounts them."""
+    kendall = random_networks.kendall
+
+    assert kendall([1, 2, 3, 4], [10, 20, 30, 40]) == pytest.approx(1)
+    assert kendall([1, 2, 3, 4], [4, 3, 2, 1]) == pytest.approx(-1)
+    assert kendall([1, 2, 3], [1, 3, 2]) == pytest.approx(1 / 3)
+    assert kendall([1, 2, 2], [1, 2, 3]) == pytest.approx(2 / 6**0.5)
+    assert kendall([1, 1, 1], [1, 2, 3]) == 0
+
+
+TRAIN = {"train": {"s": {"init": "w"}}}
+REFUSED = {
+    "unknown kind": (
+        entry("betas", values=[1.0]),
+        "'studies.x.kind' is 'betas'. Known: attention, beta, channels, random_networks, seeds, "
+        "targets.",
+    ),
+    "no values": (
+        entry("beta"),
+        "'studies.x.values' must be one or more weights of the cost, not [] (kind 'beta').",
+    ),
+    "values twice": (
+        entry("seeds", values=[1, 1]),
+        "'studies.x.values' names a number twice: [1.0, 1.0] (kind 'seeds').",
+    ),
+    "values for nothing": (
+        entry("channels", values=[1.0]),
+        "'studies.x.values' must be empty, not [1.0] (kind 'channels').",
+    ),
+    "networks for nothing": (
+        entry("beta", values=[1.0], networks=3),
+        "'studies.x.networks' must be 0, not 3: this kind draws none (kind 'beta').",
+    ),
+    "one network": (
+        entry("random_networks", networks=1, train="s"),
+        "'studies.x.networks' must be 2 or more, not 1 (kind 'random_networks').",
+    ),
+    "no training": (
+        entry("random_networks", networks=2),
+        "'studies.x.train' must name an entry of 'train', not null (kind 'random_networks').",
+    ),
+    "training for nothing": (
+        entry("beta", values=[1.0], train="s"),
+        "'studies.x.train' must be null, not 's': this kind trains no network alone (kind 'beta').",
+    ),
+    "no such training": (entry("channels", train="t"), "missing section 'train.t'."),
+    "weights to start from": (
+        entry("channels", train="s", overrides=TRAIN),
+        "'train.s.init' is w, but a study trains from scratch. Set it to params/scratch in "
+        "'studies.x.overrides'.",
+    ),
+    "unknown section": (
+        entry("channels", overrides={"subset": {"seed": 2}}),
+        "unknown 'studies.x.overrides.subset'. A study can change: supernet, warmup, search, "
+        "control, derive, train.",
+    ),
+    "unknown key": (
+        entry("channels", overrides={"search": {"epoch": 1}}),
+        "unknown 'studies.x.overrides.search.epoch'. Did you mean 'epochs'?",
+    ),
+    "ill-typed value": (
+        entry("channels", overrides={"search": {"epochs": "many"}}),
+        "'studies.x.overrides.search.epochs' must be int, not 'many'.",
+    ),
+    "the space twice": (
+        entry("channels", overrides={"supernet": {"space": "other.yaml"}}),
+        "'studies.x.overrides.supernet.space' is another setting. Use 'studies.x.space'.",
+    ),
+    "not a seed": (
+        entry("seeds", values=[1.5]),
+        "'studies.x.values' must be seeds, whole numbers: [1.5].",
+    ),
+    "a control longer than the search": (
+        entry("seeds", values=[1], overrides={"search": {"epochs": 1}, "control": {"epochs": 2}}),
+        "'studies.x': 'control.epochs' is 2, but the search has 1. Ask for as many or fewer, in "
+        "its overrides.",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_mistake_in_a_study_is_one_line_before_any_work(workspace, name):
+    """It names the setting and the way out; the control is every other test of this file."""
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    params["studies"] = {"x": REFUSED[name][0]}
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+
+    with pytest.raises(Refused) as refused:
+        study("x")
+
+    assert str(refused.value) == f"params.yaml: {REFUSED[name][1]}"
+    assert not Path("checkpoints").exists()
+
+
+def test_overrides_are_for_one_study_alone(workspace):
+    """Nested as in the file, down to a single key; all else is the file's."""
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    overrides = {"search": {"epochs": 7}, "train": {"s": {"sampling": {"flip": True}}}}
+    params["studies"]["channels"]["overrides"] = overrides
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+    whole = settings.load()
+    changed = settings.for_study(whole, "channels")
+
+    assert (changed.search.epochs, whole.search.epochs) == (7, 1)
+    assert changed.train["s"].sampling.flip
+    assert changed.train["s"].sampling.jitter == whole.train["s"].sampling.jitter
+    assert changed.warmup == whole.warmup
+    assert settings.for_study(whole, "beta").search == whole.search
+
+
+def test_told_to_stop_between_two_runs_a_study_stops(workspace, monkeypatch):
+    """A signal after the last step of a run is not lost with that run."""
+
+    def told(*args: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        write(*args)
+
+    write = lab.write_curve
+    monkeypatch.setattr(lab, "write_curve", told)
+    with pytest.raises(SystemExit) as stopped:
+        study("beta")
+    assert stopped.value.code == RESUME
+    assert len(list(Path("checkpoints").iterdir())) == 1  # the warm-up's
+
+    monkeypatch.setattr(lab, "write_curve", write)
+    assert study("beta")[1].rows
+
+
+def test_records_are_read_as_they_were_written(workspace):
+    """The file of numbers has no provenance in it: that stands beside it."""
+    found, record = study("targets")
+    record.write(Path("targets.json"))
+    made = StudyProvenance(runs=found.made)
+    made.write(Path("targets_made.json"))
+
+    assert StudyRecord.read(Path("targets.json")) == record
+    assert StudyProvenance.read(Path("targets_made.json")) == made
+    assert "hours" not in Path("targets.json").read_text()
+    assert kind.names() == {study["kind"] for study in SMALL.values()}
+
+
+def dvc(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """DVC in a folder, as a user types it."""
+    path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | killing.ENVIRONMENT | {"PATH": path, "DVC_NO_ANALYTICS": "1"}
+    environment["PYTHONPATH"] = str(ROOT / "src")
+    command = [BIN / "dvc", *words]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def repository(folder: Path) -> Path:
+    """A git and DVC repository with the pipeline as committed, and links to its code."""
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    assert dvc(folder, "init", "-q").returncode == 0
+    shutil.copy(ROOT / "dvc.yaml", folder)
+    shutil.copytree(ROOT / "architectures", folder / "architectures")
+    shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("params", "results/genotypes"):
+        (folder / name).mkdir(parents=True)
+    shutil.copy(ROOT / "params/scratch", folder / "params")
+    return folder
+
+
+def listed(folder: Path) -> list[str]:
+    """The stages that DVC finds."""
+    found = dvc(folder, "stage", "list", "--name-only")
+    assert found.returncode == 0, found.stderr
+    return sorted(found.stdout.split())
+
+
+def test_as_shipped_there_is_no_study_and_every_stage_of_before(tmp_path):
+    """Also where params.yaml has no section `studies`; with one study there is one stage more."""
+    folder = repository(tmp_path)
+    shipped = (ROOT / "params.yaml").read_text()
+    (folder / "params.yaml").write_text(shipped)
+    assert listed(folder) == sorted(STAGES)
+
+    params = yaml.safe_load(shipped)
+    assert not params.get("studies")
+    params.pop("studies", None)
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    assert settings.load(folder / "params.yaml").studies == {}
+    assert listed(folder) == sorted(STAGES)
+
+    params["studies"] = {"beta": SMALL["beta"]}
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    assert listed(folder) == sorted([*STAGES, "study@beta"])
+
+
+def test_snakemake_plans_the_studies_that_there_are(tmp_path):
+    """Empty as shipped; filled, a job each, and no other rule has changed."""
+    folder = repository(tmp_path)
+    shutil.copy(ROOT / "Snakefile", folder)
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+
+    def planned(studies: dict[str, Any]) -> list[str]:
+        (folder / "params.yaml").write_text(yaml.safe_dump(params | {"studies": studies}))
+        command = [BIN / "snakemake", "--dry-run", "--cores", "1", "--quiet", "rules"]
+        path = {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT / "src")}
+        done = subprocess.run(
+            command[:-2], cwd=folder, env=os.environ | path, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return sorted(set(re.findall(r"\.pipeline/(\S+)\.done", done.stdout)))
+
+    assert planned({}) == sorted(STAGES)
+    both = {"beta": SMALL["beta"], "other": SMALL["seeds"]}
+    assert planned(both) == sorted([*STAGES, "study@beta", "study@other"])
+
+
+def ready(clips: Path, folder: Path) -> Path:
+    """A repository in which the stages before the study of `beta` have left their files."""
+    folder.mkdir()
+    repository(lay_out(clips, folder, {"beta": SMALL["beta"]}))
+    (folder / "data/supernet").mkdir()
+    (folder / "data/supernet/warmup.safetensors").write_bytes(b"of another space, so not taken")
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    params["supernet"]["space"] = "architectures/space_demo.yaml"
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    return folder
+
+
+@pytest.mark.timeout(300)
+def test_a_killed_study_goes_on_under_dvc_and_leaves_the_same_bytes(clips, tmp_path):
+    """kill -9 of the engine and of the stage in the second search; then the same command again."""
+    whole, killed = ready(clips, tmp_path / "whole"), ready(clips, tmp_path / "killed")
+    command = ("repro", "--single-item", "study@beta")
+    done = dvc(whole, *command)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    environment = os.environ | killing.ENVIRONMENT | {"PYTHONPATH": str(ROOT / "src")}
+    environment |= {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    process = subprocess.Popen(
+        [BIN / "dvc", *command], cwd=killed, env=environment, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while len(list(killed.glob("checkpoints/study-*/step-*.ckpt"))) < 5:  # 2 + 2 of two runs
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (killed / "results/studies/beta.json").exists()
+
+    done = dvc(killed, *command)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert digests(killed / "data/studies") == digests(whole / "data/studies")
+    record = "results/studies/beta.json"
+    assert (killed / record).read_bytes() == (whole / record).read_bytes()
+    assert "up to date" in dvc(killed, *command).stdout
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_two_processes_share_one_world_from_run_to_run(clips, tmp_path):
+    """All runs of a study are those of the same ranks, which find the same."""
+    folder = lay_out(clips, tmp_path, SMALL)
+    words = "study --name seeds --space space.yaml --subset clips.parquet --clips clips.parquet"
+    words += " --init none --out out --record seeds.json --made seeds_made.json"
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    params["supernet"]["seed"] = 9  # so that no warm-up is that of the pipeline, which is not there
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    done = subprocess.run(
+        [sys.executable, "-m", "autox3d.runtime.launch", *words.split()],
+        cwd=folder, env=os.environ | killing.ENVIRONMENT | {"AUTOX3D_PROCESSES": "2"},
+        capture_output=True, text=True,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    made = StudyProvenance.read(folder / "seeds_made.json").runs
+    assert {one.processes for one in made.values()} == {2}
+    assert len(StudyRecord.read(folder / "seeds.json").rows) == 4
