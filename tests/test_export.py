@@ -17,7 +17,7 @@ from support.trained import CLASSES, ready, trained
 
 from autox3d.core.errors import Refused
 from autox3d.inference import export
-from autox3d.inference.compare import compare, table
+from autox3d.inference.compare import compare, markdown
 from autox3d.inference.fast import plain
 from autox3d.inference.fold import folded
 from autox3d.vision.models import weights
@@ -192,4 +192,4 @@ def test_networks_are_timed_side_by_side(glore, tmp_path):
     for row in rows:
         assert 0 < row["batched"]["low"] <= row["batched"]["median"]
         assert row["peak_mb"] > 50
-    assert len(table(rows).splitlines()) == 4 + len(rows)
+    assert len(markdown(rows).splitlines()) == 4 + len(rows)

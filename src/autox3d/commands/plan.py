@@ -15,7 +15,7 @@ from autox3d.core import atomic, schema, settings
 from autox3d.core.errors import Refused
 
 if TYPE_CHECKING:  # torch takes its time
-    from autox3d.planning.plan import Rates, Work
+    from autox3d.planning.plan import Rates, StageCost
 
 HEAD = ("stage", "P multiply-adds", "device-hours", "core-hours", "GB", "files")
 SPLITS = ("train", "val", "test")
@@ -43,7 +43,7 @@ def whole(text: str) -> int:
 
 def plan(args: argparse.Namespace) -> None:
     """Print device-hours, core-hours, disk and files of each stage, from measured rates."""
-    from autox3d.planning.plan import Rates, Videos, work
+    from autox3d.planning.plan import Rates, Videos, stage_costs
 
     params = settings.load(args.params)
     videos = Videos(args.train, args.val, args.test, args.classes, args.seconds)
@@ -57,14 +57,14 @@ def plan(args: argparse.Namespace) -> None:
             args.rates, yaml.safe_dump(asdict(rates.measure(params)), sort_keys=False)
         )
     rates = schema.load(args.rates, Rates)
-    found = rows(work(params, videos, rates), rates)
+    found = rows(stage_costs(params, videos, rates), rates)
     if args.json:
         print(json.dumps({"rates": asdict(rates), "videos": videos._asdict(), "stages": found}))
     else:
         print(page(found, rates))
 
 
-def rows(found: list[Work], rates: Rates) -> list[dict]:
+def rows(found: list[StageCost], rates: Rates) -> list[dict]:
     """One a stage, and their sum."""
     made = [
         {

@@ -199,7 +199,7 @@ def bench(args: argparse.Namespace) -> None:
         device=args.device,
         classes=args.classes,
     )
-    print(json.dumps(rows, indent=2) if args.json else compare.table(rows))
+    print(json.dumps(rows, indent=2) if args.json else compare.markdown(rows))
 
 
 def pack(args: argparse.Namespace) -> None:
