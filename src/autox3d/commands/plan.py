@@ -15,7 +15,7 @@ from autox3d.core import atomic, schema, settings
 from autox3d.core.errors import Refused
 
 if TYPE_CHECKING:  # torch takes its time
-    from autox3d.planning.plan import Rates, Work
+    from autox3d.planning.plan import Rates, StageCost
 
 HEAD = ("stage", "P multiply-adds", "device-hours", "core-hours", "GB", "files")
 SPLITS = ("train", "val", "test")
@@ -45,7 +45,7 @@ def whole(text: str) -> int:
 
 def plan(args: argparse.Namespace) -> None:
     """Print device-hours, core-hours, disk and files of each stage, from measured rates."""
-    from autox3d.planning.plan import Rates, Videos, work
+    from autox3d.planning.plan import Rates, Videos, stage_costs
 
     params = settings.load(args.params)
     videos = Videos(args.train, args.val, args.test, args.classes, args.seconds)
