@@ -123,8 +123,7 @@ class Supernet(nn.Module):
         """(B, 3, T, H, W) -> logits (B, P, classes), by the batch's own statistics."""
         genotype = self.space.genotype(draw, self.space.name)
         sets = block_sets(genotype, self.axes)
-        (x,) = of_streams(clips)
-        x = self.widest.stem(x)
+        (x,) = map(self.widest.stem, of_streams(clips, self.widest.streams))
         drop_connect = self.drop_connect if self.training else 0.0
         for number, row in enumerate(genotype.blocks()):
             own, unit = wiring(wired(row), genotype.block, self.bn_clips, drop_connect)
