@@ -15,7 +15,7 @@ from autox3d.core import atomic, schema, settings
 from autox3d.core.errors import Refused
 
 if TYPE_CHECKING:  # torch takes its time
-    from autox3d.planning.plan import Rates, StageCost
+    from autox3d.planning.plan import Rates
 
 HEAD = ("stage", "P multiply-adds", "device-hours", "core-hours", "GB", "files")
 SPLITS = ("train", "val", "test")
@@ -45,7 +45,7 @@ def whole(text: str) -> int:
 
 def plan(args: argparse.Namespace) -> None:
     """Print device-hours, core-hours, disk and files of each stage, from measured rates."""
-    from autox3d.planning.plan import Rates, Videos, stage_costs
+    from autox3d.planning.plan import Rates, Videos
 
     params = settings.load(args.params)
     videos = Videos(args.train, args.val, args.test, args.classes, args.seconds)
@@ -59,14 +59,14 @@ def plan(args: argparse.Namespace) -> None:
             args.rates, yaml.safe_dump(asdict(rates.measure(params)), sort_keys=False)
         )
     rates = schema.load(args.rates, Rates)
-    stages = rows(work(params, videos, rates), rates)
+    stages = rows(stage_costs(params, videos, rates), rates)
     if args.json:
         print(json.dumps({"rates": asdict(rates), "videos": videos._asdict(), "stages": stages}))
     else:
         print(text(stages, rates))
 
 
-def rows(works: list[Work], rates: Rates) -> list[dict[str, Any]]:
+def rows(costs: list[StageCost], rates: Rates) -> list[dict[str, Any]]:
     """One row a stage, and their sum."""
     stages = [
         {
@@ -77,7 +77,7 @@ def rows(works: list[Work], rates: Rates) -> list[dict[str, Any]]:
             "gigabytes": one.gigabytes,
             "files": one.files,
         }
-        for one in works
+        for one in costs
     ]
     total = {key: sum(row[key] for row in stages) for key in stages[0] if key != "stage"}
     return [*stages, {"stage": "total", **total}]
