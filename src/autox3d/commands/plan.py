@@ -15,7 +15,7 @@ from autox3d.core import atomic, schema, settings
 from autox3d.core.errors import Refused
 
 if TYPE_CHECKING:  # torch takes its time
-    from autox3d.planning.plan import Rates
+    from autox3d.planning.plan import Rates, StageCost
 
 HEAD = ("stage", "P multiply-adds", "device-hours", "core-hours", "GB", "files")
 SPLITS = ("train", "val", "test")
@@ -45,7 +45,7 @@ def whole(text: str) -> int:
 
 def plan(args: argparse.Namespace) -> None:
     """Print device-hours, core-hours, disk and files of each stage, from measured rates."""
-    from autox3d.planning.plan import Rates, Videos
+    from autox3d.planning.plan import Rates, Videos, stage_costs
 
     params = settings.load(args.params)
     videos = Videos(args.train, args.val, args.test, args.classes, args.seconds)
@@ -53,11 +53,10 @@ def plan(args: argparse.Namespace) -> None:
     if missing := [split for split in SPLITS if split in needed and not getattr(videos, split)]:
         raise Refused(f"plan: no videos of split '{missing[0]}'. Say how many: --{missing[0]} 1000")
     if args.measure:
-        from autox3d.planning import rates
+        from autox3d.planning import rates as machine
 
-        atomic.write_text(
-            args.rates, yaml.safe_dump(asdict(rates.measure(params)), sort_keys=False)
-        )
+        measured = asdict(machine.measure(params))
+        atomic.write_text(args.rates, yaml.safe_dump(measured, sort_keys=False))
     rates = schema.load(args.rates, Rates)
     stages = rows(stage_costs(params, videos, rates), rates)
     if args.json:
