@@ -100,5 +100,6 @@ def text(stages: list[dict[str, Any]], rates: Rates) -> str:
     )
     about += "A core transcodes {transcode:g} s of video or cuts {clips:g} clips in a second;\n"
     about += "a second of clip has {megabytes:g} MB.\n"
-    about += "Stages that are not listed take minutes. Raw videos are not counted."
-    return "\n".join([*lines, "", about.format(**measured)])
+    about += "Stages that are not listed take minutes. Raw videos and studies are not counted."
+    return "
+".join([*lines, "", about.format(**measured)])
