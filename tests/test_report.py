@@ -1,4 +1,4 @@
-"""The report shows what is there, names what is not, and escapes what it shows."""
+"""The report shows all results, names missing files, and escapes every label."""
 
 import base64
 import contextlib
@@ -309,7 +309,7 @@ def test_a_test_without_labels_has_no_accuracy(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_garbled_file_is_one_line(tmp_path: Path, name: str, content: str, line: str) -> None:
+def test_a_damaged_file_is_one_line(tmp_path: Path, name: str, content: str, line: str) -> None:
     """File, place and way out."""
     results_folder.make(tmp_path)
     (tmp_path / "results" / name).write_text(content)

@@ -11,6 +11,7 @@ from torch.multiprocessing.spawn import start_processes
 
 from autox3d.runtime.distributed import join
 from autox3d.search.constraint import Constraint
+from autox3d.search.likelihood import Likelihood
 from autox3d.search.loop import (
     Costs,
     SearchSchedule,
@@ -19,8 +20,8 @@ from autox3d.search.loop import (
     search_steps,
     seed_of,
 )
-from autox3d.search.parsec import Likelihood
 from autox3d.search.prior import Prior
+from autox3d.search.strategies.parsec import STRATEGY
 from autox3d.search.trace import pack, unpack
 from autox3d.vision.tasks.classify import TASK
 
@@ -61,6 +62,7 @@ def schedule(until, **changes):
         draws=2,
         alpha_draws=4,
         shared=False,
+        strategy=STRATEGY,
         likelihood=Likelihood("sum", 1.0),
         constraint=Constraint("log", 0.2, None, 1.4),
         costs=Costs(cost, expected),

@@ -21,6 +21,10 @@ from support import ROOT, killing
 from autox3d.core import settings
 from autox3d.core.errors import Refused
 from autox3d.core.records import StudyProvenance, StudyRecord, StudyRow
+from autox3d.reporting.layout import Figure, Table
+from autox3d.reporting.page import page
+from autox3d.reporting.results import read
+from autox3d.reporting.studies import studies
 from autox3d.runtime.checkpoint import RESUME
 from autox3d.search.run import SearchRecipe
 from autox3d.search.space import Space, SpaceCosts
@@ -547,3 +551,54 @@ def test_two_processes_share_one_world_from_run_to_run(clips, tmp_path):
     made = StudyProvenance.read(folder / "seeds_made.json").runs
     assert {one.processes for one in made.values()} == {2}
     assert len(StudyRecord.read(folder / "seeds.json").rows) == 4
+
+
+def test_the_report_has_a_section_of_what_the_studies_found(workspace):
+    """A figure or a table a kind, the papers' numbers beside them; no section without a study."""
+    results = Path("results")
+    (results / "studies").mkdir(parents=True)
+    assert studies(read(results, {})).is_empty
+    for name in SMALL:
+        found, record = study(name)
+        record.write(results / f"studies/{name}.json")
+        StudyProvenance(runs=found.made).write(results / f"studies/{name}_made.json")
+    shown = read(results, {})
+    elements = {element.title: element for element in studies(shown).elements}
+
+    figures = {title for title, element in elements.items() if isinstance(element, Figure)}
+    assert figures == {
+        "Beta: the weight of the cost",
+        "Channels: fair against naive channels",
+        "Random networks: random networks of the same cost",
+        "Targets: the cost that was asked for",
+    }
+    beta = elements["Beta, in numbers"]
+    assert isinstance(beta, Table)
+    assert beta.head[-1] == "published: G"
+    assert [row[-1] for row in beta.rows] == ["2.76", "-"]  # the papers have no beta of 0.5
+    by_hand = elements["Attention: attention alone"]
+    assert isinstance(by_hand, Table)
+    assert by_hand.rows[-1][0] == "searched"
+    assert by_hand.rows[-1][-1] == "73.3"
+    assert "study@beta/beta0" in page(shown)
+    path = results / "studies/random_networks.json"
+    path.write_text(path.read_text().replace("kendall_tau", "kendalls_tau"))
+    with pytest.raises(Refused) as refused:
+        studies(read(results, {}))
+    line = f"{path}: missing number 'kendall_tau'. Run `study@random_networks` again."
+    assert str(refused.value) == line
+
+
+@pytest.mark.parametrize("name", ["demo", "kinetics400"])
+def test_the_sections_that_are_shipped_fit_behind_their_settings(name, tmp_path):
+    """`cat params/studies/demo.yaml >> params.yaml` is all: one study of each kind."""
+    whole = ROOT / ("params.yaml" if name == "demo" else f"params/{name}.yaml")
+    section = ROOT / f"params/studies/{name}.yaml"
+    path = tmp_path / "params.yaml"
+    path.write_text(whole.read_text() + section.read_text())
+    params = settings.load(path)
+
+    assert {study.kind for study in params.studies.values()} == kind.names()
+    for one, asked in params.studies.items():
+        kind_of(settings.for_study(params, one, path), one, path)
+        assert (ROOT / asked.space).is_file()

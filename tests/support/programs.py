@@ -26,11 +26,13 @@ LIBRARIES = {
     "data": DATA,
     "report": (*DATA, *FIGURES),
     "networks": (*DATA, "torch", "safetensors.torch"),
+    "tracking": ("mlflow", "mlflow.store.artifact.mlflow_artifacts_repo"),
     "engines": (
         *("dvc.cli", "dvc.repo", "dvc.repo.metrics.show", "dvc.repo.plots", "dvc.dependency"),
         *("snakemake.cli", "snakemake.workflow", "snakemake.dag"),
     ),
 }
+QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true"}  # it would start a thread when it is imported
 
 
 def run(
@@ -70,7 +72,7 @@ class _Server:
     def __init__(self, libraries: tuple[str, ...]) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "support.programs", *libraries],
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+            env=os.environ | QUIET | {"PYTHONPATH": os.pathsep.join(sys.path)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,

@@ -105,6 +105,7 @@ class Warmup:
 class Search:
     """Weights and alpha in turn."""
 
+    strategy: Annotated[str, Added("parsec")]  # a file of search/strategies
     epochs: Count
     draws: Count  # K for the weights
     alpha_draws: Annotated[int, Field(ge=2)]  # K for alpha; one draw alone teaches it nothing

@@ -35,9 +35,10 @@ from autox3d.inference.fold import folded
 from autox3d.inference.network import cropped
 from autox3d.inference.stream import windows
 from autox3d.ingest.source import BadVideo
+from autox3d.vision.arch.normalisation import NORMALISATION
 from autox3d.vision.clips.normalise import normalise
 from autox3d.vision.clips.views import Crops
-from autox3d.vision.models.weights import NORMALISATION, Trained
+from autox3d.vision.models.weights import Trained
 
 TOLERANCE = 1e-4  # largest difference of a score from the network's
 OPSET = 25  # of ONNX: the newest that both exporter and runtime support

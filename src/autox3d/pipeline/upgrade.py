@@ -186,8 +186,9 @@ def _reasons(stage: PipelineStage, entry: Entry, params: dict[str, Any]) -> Iter
         if isinstance(dep, ParamsDependency):
             old = entry.get("params", {}).get(dep.def_path, {})
             yield from _other_params(old, dep.params or list(params), params)
-        elif dep.def_path == str(PARAMS):  # that commit's report depended on the whole file
-            yield from _other_params(entry["params"][str(PARAMS)], list(params), params)
+        elif dep.def_path == str(PARAMS):  # the report once depended on every setting by name
+            old = entry.get("params", {}).get(str(PARAMS), {})
+            yield from _other_params(old, list(params), params)
         elif dep.def_path not in recorded["deps"]:
             if not _is_empty(dep):
                 yield f"{dep.def_path} is a new input"

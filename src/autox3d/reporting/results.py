@@ -23,6 +23,7 @@ from autox3d.core.records import (
     Explanation,
     Latency,
     Provenance,
+    StudyProvenance,
     StudyRecord,
 )
 from autox3d.vision.arch.genotype import Genotype
@@ -30,6 +31,7 @@ from autox3d.vision.tasks import task as tasks
 from autox3d.vision.tasks.task import Task
 
 T = TypeVar("T")
+MADE = "_made"  # end of the name of a file of provenance
 PUBLISHED = Path(__file__).with_name("published.yaml")
 # Columns that the report needs of each curve
 TRAINING, WARMUP = ("epoch", "loss"), ("epoch", "loss")
@@ -49,10 +51,22 @@ class Published:
 
 
 @schema.table
+class PublishedStudy:
+    """One search or network of a study as a paper prints it."""
+
+    kind: str  # of study
+    name: str  # of the row of ours beside which it stands
+    gmacs: float | None
+    top1: float | None  # percent
+    source: str
+
+
+@schema.table
 class PublishedTable:
     """The content of published.yaml."""
 
     networks: tuple[Published, ...]
+    studies: tuple[PublishedStudy, ...]
 
 
 class Network(NamedTuple):
@@ -102,6 +116,7 @@ class Results(NamedTuple):
     searches: dict[str, Provenance]  # of warm-up, search and null control
     networks: list[Network]
     studies: dict[str, StudyRecord]  # by name
+    study_runs: dict[str, Provenance]  # of each search and training of a study: `study@beta/beta0`
 
     @property
     def task(self) -> Task:
@@ -159,7 +174,12 @@ def read(folder: Path, settings: Mapping[str, Any]) -> Results:
         studies={
             path.stem: StudyRecord.read(path)
             for path in sorted(folder.glob("studies/*.json"))
-            if not path.stem.endswith("_made")
+            if not path.stem.endswith(MADE)
+        },
+        study_runs={
+            f"study@{path.stem.removesuffix(MADE)}/{name}": made
+            for path in sorted(folder.glob(f"studies/*{MADE}.json"))
+            for name, made in StudyProvenance.read(path).runs.items()
         },
     )
 
@@ -167,6 +187,11 @@ def read(folder: Path, settings: Mapping[str, Any]) -> Results:
 def published() -> list[Published]:
     """The networks of the papers, as these print them."""
     return list(schema.load(PUBLISHED, PublishedTable).networks)
+
+
+def published_studies() -> list[PublishedStudy]:
+    """The studies of the papers, as these print them."""
+    return list(schema.load(PUBLISHED, PublishedTable).studies)
 
 
 def if_there(read_file: Callable[[Path], T], path: Path) -> T | None:

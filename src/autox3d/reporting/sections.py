@@ -20,6 +20,7 @@ from autox3d.reporting.layout import (
 )
 from autox3d.reporting.results import Network, Published, Results, Tested, published
 from autox3d.reporting.search import architecture, search
+from autox3d.reporting.studies import studies
 from autox3d.vision.tasks import task as tasks
 
 KINETICS = tasks.named("classify").headline  # what the papers print
@@ -158,11 +159,6 @@ def training(results: Results) -> Section:
     return section
 
 
-def studies(results: Results) -> Section:
-    """What the studies of the search have found; no section as long as there is none."""
-    return Section("studies", "Studies of the search")
-
-
 def data(results: Results) -> Section:
     """How many videos are used, and why the others are not."""
     section = Section("data", "The videos")
@@ -197,6 +193,7 @@ def origins(results: Results) -> Section:
     """Provenance of the results, and all settings."""
     section = Section("origins", "How it was made")
     runs = results.searches | {n.name: n.made for n in results.networks if n.made}
+    runs |= results.study_runs
     made = {name: provenance.content() for name, provenance in runs.items()}
     if made:
         keys = list(dict.fromkeys(key for of in made.values() for key in of))

@@ -23,9 +23,9 @@ FIXES = {
     errno.EROFS: "Choose a place that can be written.",
     errno.ENOSPC: "Free some space and run again.",
     errno.EDQUOT: "Free some space and run again.",
-    errno.ENOENT: "Run the stage that makes it (dvc repro), or correct the path.",
-    errno.ENOTDIR: "Correct the path: a part of it is a file.",
-    errno.EISDIR: "Correct the path: it is a folder.",
+    errno.ENOENT: "Run the stage that makes it (dvc repro), or fix the path.",
+    errno.ENOTDIR: "Fix the path: a part of it is a file.",
+    errno.EISDIR: "Fix the path: it is a folder.",
 }
 RESUME = 75  # exit status of a stage that saved and stopped (EX_TEMPFAIL): run it again
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None

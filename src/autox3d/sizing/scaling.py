@@ -6,7 +6,8 @@ import math
 from dataclasses import replace
 
 from autox3d.core.values import ClipSpec
-from autox3d.vision.arch.genotype import Genotype, Group, round_to_8
+from autox3d.vision.arch.blocks import Group, round_to_8
+from autox3d.vision.arch.genotype import Genotype
 
 
 def scaled(genotype: Genotype, name: str, clip: ClipSpec, depth: float) -> Genotype:

@@ -1,4 +1,4 @@
-"""Compares networks, each in one or more forms: latency, memory, size."""
+"""Benchmarks of networks side by side, each in several forms: latency, memory, size."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from autox3d.vision.models.weights import Trained
 COLUMNS = ("network", "form", "type", "G MACs a view", "batched, s", "one by one, s", "peak, MB")
 
 
-def compare(
+def benchmark(
     networks: Sequence[Path],
     forms: Sequence[str],
     *,
@@ -38,10 +38,10 @@ def compare(
     device: str | None,
     classes: int,
 ) -> list[dict[str, Any]]:
-    """A row for each network in each form, with the seconds for `views` left-centre-right crops.
+    """One row a network and form: the time for all `views` left-centre-right crops.
 
-    The forms are `plain`, as the network was trained; `folded`, without batch norms; `bfloat16`,
-    folded and in bfloat16; `fast`, the form that prediction uses; `pt2` and `onnx`, exported.
+    The forms: `plain`, as it was trained; `folded`, without batch norms; `bfloat16`, folded;
+    `fast`, whichever of the last two prediction uses; `pt2` and `onnx`, exported.
 
     Raises:
         Refused: a network cannot be loaded, or the device cannot run a form.
@@ -57,7 +57,7 @@ def compare(
         for form in forms:
             run, dtype = FORMS[form](trained, place)
             with torch.no_grad():
-                result = measure(run, clips.to(dtype), size, repeats, warmup)
+                measured = measure(run, clips.to(dtype), size, repeats, warmup)
             rows.append(
                 {
                     "network": trained.genotype.name,
@@ -70,9 +70,9 @@ def compare(
                     "repeats": repeats,
                     "gmacs_lcr": account.gmacs,
                     "params": account.params,
-                    "batched": asdict(result.batched),
-                    "one_by_one": asdict(result.one_by_one),
-                    "peak_mb": round(result.peak_mb, 1),
+                    "batched": asdict(measured.batched),
+                    "one_by_one": asdict(measured.one_by_one),
+                    "peak_mb": round(measured.peak_mb, 1),
                 }
             )
     return rows
@@ -88,7 +88,7 @@ def opened(path: Path, classes: int) -> Trained:
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
-    """The rows as a table in Markdown, with medians and quartiles."""
+    """A table in Markdown: medians with quartiles."""
     first = rows[0]
     lines = [
         f"{first['device']}; {first['views']} views, {first['batch']} at once; "
