@@ -59,14 +59,14 @@ def plan(args: argparse.Namespace) -> None:
             args.rates, yaml.safe_dump(asdict(rates.measure(params)), sort_keys=False)
         )
     rates = schema.load(args.rates, Rates)
-    stages = rows(work(params, videos, rates), rates)
+    stages = rows(stage_costs(params, videos, rates), rates)
     if args.json:
         print(json.dumps({"rates": asdict(rates), "videos": videos._asdict(), "stages": stages}))
     else:
         print(text(stages, rates))
 
 
-def rows(works: list[Work], rates: Rates) -> list[dict[str, Any]]:
+def rows(costs: list[StageCost], rates: Rates) -> list[dict[str, Any]]:
     """One row a stage, and their sum."""
     stages = [
         {
@@ -77,7 +77,7 @@ def rows(works: list[Work], rates: Rates) -> list[dict[str, Any]]:
             "gigabytes": one.gigabytes,
             "files": one.files,
         }
-        for one in works
+        for one in costs
     ]
     total = {key: sum(row[key] for row in stages) for key in stages[0] if key != "stage"}
     return [*stages, {"stage": "total", **total}]
