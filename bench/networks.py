@@ -25,7 +25,8 @@ import torch.nn.functional as F
 from bench import peers
 from torch import Tensor, nn
 
-from autox3d.vision.arch.genotype import Genotype, kernel_size
+from autox3d.vision.arch.blocks import kernel_size
+from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.kernels import backend
 from autox3d.vision.models.network import VideoNet, set_training
 

@@ -20,6 +20,7 @@ from autox3d.inference import export
 from autox3d.inference.benchmark import benchmark, markdown
 from autox3d.inference.fast import plain
 from autox3d.inference.fold import folded
+from autox3d.vision.arch.normalisation import NORMALISATION
 from autox3d.vision.models import weights
 from autox3d.vision.models.norm import BatchNorm
 from autox3d.vision.models.weights import Trained
@@ -122,7 +123,7 @@ def test_the_files_say_how_to_use_them(files):
     card = json.loads(extra[export.CARD])
 
     assert json.loads(told["classes"]) == card["classes"] == CLASSES
-    assert json.loads(told["normalisation"]) == card["normalisation"] == weights.NORMALISATION
+    assert json.loads(told["normalisation"]) == card["normalisation"] == NORMALISATION
     assert (told["name"], json.loads(told["frames"]), json.loads(told["side"])) == ("tiny", 4, 40)
 
 

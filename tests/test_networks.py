@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from autox3d.core.values import ClipSpec
 from autox3d.inference.fold import folded
 from autox3d.sizing.scaling import thinned
-from autox3d.vision.arch.genotype import Block, Genotype
+from autox3d.vision.arch.blocks import Block
+from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.kernels import Backend, backend, cpu, reference, using
 from autox3d.vision.models.attention import GloRe, NonLocal
 from autox3d.vision.models.blocks import DropConnect, ResidualBlock

@@ -24,7 +24,7 @@ from autox3d.vision.models import weights
 from autox3d.vision.models.network import VideoNet
 from autox3d.vision.models.weights import Trained
 
-HEAD = ("network", "form", "type", "G MACs a view", "batched, s", "one by one, s", "peak, MB")
+COLUMNS = ("network", "form", "type", "G MACs a view", "batched, s", "one by one, s", "peak, MB")
 
 
 def benchmark(
@@ -44,7 +44,7 @@ def benchmark(
     `fast`, whichever of the last two prediction uses; `pt2` and `onnx`, exported.
 
     Raises:
-        Refused: a network that cannot be loaded, or a form that the device does not run.
+        Refused: a network cannot be loaded, or the device cannot run a form.
     """
     place = default_device(device)
     size = batch or (views if place.type == "cuda" else CPU_BATCH)
@@ -93,7 +93,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     lines = [
         f"{first['device']}; {first['views']} views, {first['batch']} at once; "
         f"{first['repeats']} repeats: median (quartiles)\n",
-        f"| {' | '.join(HEAD)} |",
+        f"| {' | '.join(COLUMNS)} |",
         f"|{'---|' * 3}{'---:|' * 4}",
     ]
     for row in rows:
@@ -103,8 +103,9 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def spread(of: Seconds) -> str:
-    return f"{of.median:.3f} ({of.low:.3f} to {of.high:.3f})"
+def spread(seconds: Seconds) -> str:
+    """The median and the quartiles, as in `1.204 (1.198 to 1.220)`."""
+    return f"{seconds.median:.3f} ({seconds.low:.3f} to {seconds.high:.3f})"
 
 
 Form = tuple[Callable[[Tensor], Tensor], torch.dtype]
@@ -127,16 +128,16 @@ def _fast(trained: Trained, device: torch.device) -> Form:
     return fast(trained, device, dtype), dtype
 
 
-def _exported(suffix: str, load: Callable[[Path], export.Run]) -> Callable[..., Form]:
-    def made(trained: Trained, device: torch.device) -> Form:
+def _exported(suffix: str, load: Callable[[Path], export.Exported]) -> Callable[..., Form]:
+    def form(trained: Trained, device: torch.device) -> Form:
         if device.type != "cpu":
-            raise Refused(f"--forms {suffix[1:]}: runs on the CPU here. Add --device cpu.")
+            raise Refused(f"--forms {suffix[1:]}: runs on the CPU only. Add --device cpu.")
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch) / f"net{suffix}"
             export.export(trained, path, trained.genotype.input.short)
             return load(path), torch.float32
 
-    return made
+    return form
 
 
 FORMS: dict[str, Callable[[Trained, torch.device], Form]] = {

@@ -9,26 +9,24 @@ from __future__ import annotations
 import copy
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from autox3d.vision.kernels import backend
 from autox3d.vision.kernels.reference import ACTIVATIONS
-from autox3d.vision.models.attention import NonLocal
 from autox3d.vision.models.blocks import ResidualBlock
 from autox3d.vision.models.layers import ConvNorm, Dense, Depthwise, Pointwise
-from autox3d.vision.models.network import StemLayer, VideoNet
+from autox3d.vision.models.network import VideoNet
 from autox3d.vision.models.norm import BatchNorm
 
 Convolution = Pointwise | Depthwise | Dense
-NAMES = {F.relu_: "relu", F.silu: "swish"}
 
 
 class Folded(nn.Module):
     """A convolution and the batch norm that followed it as one, then perhaps an activation."""
 
-    def __init__(self, conv: Convolution, norm: BatchNorm, then: str = "none") -> None:
+    def __init__(self, conv: Convolution, norm: nn.Module, then: str = "none") -> None:
         super().__init__()
+        assert isinstance(norm, BatchNorm)
         scale, shift = norm.affine()
         bias = getattr(conv, "bias", None)
         self.stride, self.then = conv.stride, then
@@ -49,7 +47,7 @@ class FoldedBlock(nn.Module):
     def __init__(self, block: ResidualBlock) -> None:
         super().__init__()
         gated = not isinstance(block.gate, nn.Identity)
-        first, second = NAMES[block.first], NAMES[block.second]
+        first, second = block.style.first, block.style.second
         self.expand = _folded(block.expand, first)
         self.depthwise = _folded(block.depthwise, "none" if gated else second)
         self.gate, self.second = block.gate, ACTIVATIONS[second if gated else "none"]
@@ -68,15 +66,14 @@ class FoldedBlock(nn.Module):
 def folded(net: VideoNet) -> VideoNet:
     """A copy in evaluation mode, without any batch norm; `net` stays as it is."""
     net = copy.deepcopy(net).eval()
-    net.blocks = nn.ModuleList(FoldedBlock(block) for block in net.blocks)  # pyright: ignore[reportArgumentType]
+    net.blocks = nn.ModuleList(map(_folded_block, net.blocks))
     for layer in list(net.modules()):
         for name, part in list(layer.named_children()):
             if isinstance(part, ConvNorm):
                 setattr(layer, name, _folded(part))
-        if isinstance(layer, StemLayer):
-            _fold(layer, "time" if isinstance(layer.time, Depthwise) else "space")
-        if isinstance(layer, NonLocal):
-            _fold(layer, "out")
+        if isinstance(before := getattr(layer, "before_norm", None), str):
+            setattr(layer, before, Folded(getattr(layer, before), layer.get_submodule("norm")))
+            layer.register_module("norm", nn.Identity())
     return net.requires_grad_(False)
 
 
@@ -84,7 +81,6 @@ def _folded(part: ConvNorm, then: str = "none") -> Folded:
     return Folded(part.conv, part.norm, then)
 
 
-def _fold(layer: StemLayer | NonLocal, before: str) -> None:
-    """Its norm, which stands beside the convolution `before`."""
-    setattr(layer, before, Folded(getattr(layer, before), layer.norm))
-    layer.register_module("norm", nn.Identity())
+def _folded_block(block: nn.Module) -> nn.Module:
+    """Of another type than X3D's, the layers are folded one by one."""
+    return FoldedBlock(block) if isinstance(block, ResidualBlock) else block

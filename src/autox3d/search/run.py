@@ -139,7 +139,7 @@ def search(
 
 
 class Phase:
-    """The parts of a warm-up or search, and its straight line: `autox3d.runtime.resumable.Work`."""
+    """One warm-up or search run, from its parts to its last step (see `runtime.resumable`)."""
 
     def __init__(
         self, space: Space, clips: SearchClips, recipe: SearchRecipe, session: Session

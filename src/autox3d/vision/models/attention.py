@@ -1,15 +1,18 @@
 """Attention after a block or group: a unit that relates positions of the clip to each other.
 
+What a kind costs, and how the supernet cuts it, is its row in `vision.arch.units`.
+
 B clips, C channels, T frames, H x W pixels, L = T*H*W positions
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from autox3d.vision.arch.units import node_count, unit
 from autox3d.vision.models.layers import ConvNorm, Pointwise
 from autox3d.vision.models.norm import BatchNorm
 
@@ -51,6 +54,8 @@ class GloRe(nn.Module):
 class NonLocal(nn.Module):
     """Self-attention at half the channels, softmax over positions (arXiv:1711.07971)."""
 
+    before_norm = "out"  # the convolution that `norm` follows
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         inner = channels // 2
@@ -65,6 +70,23 @@ class NonLocal(nn.Module):
         query, key, value = (positions(conv(x)) for conv in (self.theta, self.phi, self.g))
         seen = F.scaled_dot_product_attention(query, key, value)  # (B, L, C/2)
         return x + self.norm(self.out(volume(seen, x.shape[2:])))
+
+
+UNITS: dict[str, Callable[[int, float], nn.Module]] = {  # by the kinds of `vision.arch.units`
+    "none": lambda channels, nodes: nn.Identity(),
+    "glore": lambda channels, nodes: GloRe(channels, node_count(channels, nodes)),
+    "nonlocal": lambda channels, nodes: NonLocal(channels),
+}
+
+
+def attention(kind: str, channels: int, nodes: float) -> nn.Module:
+    """The unit of a kind, the identity for "none".
+
+    Raises:
+        ValueError: there is no such kind.
+    """
+    unit(kind)
+    return UNITS[kind](channels, nodes)
 
 
 def positions(x: Tensor) -> Tensor:
