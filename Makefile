@@ -4,12 +4,15 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 READY := .venv/.ready
+QUICK := architecture settings genotype cost space prior parsec constraint training views dataset weights
 
-.PHONY: help setup demo test test-system test-slurm test-long check format deps lock readme rescan ui clean
+.PHONY: help setup demo test test-quick test-system test-slurm test-long check format deps lock readme rescan ui clean
 
 help:
 	@echo "make demo         set up, then the whole pipeline on generated videos -> results/report.html"
-	@echo "make test         set up, then the tests that need no system packages"
+	@echo "make test         set up, then the tests that need no system packages;"
+	@echo "                  some of them: make test ARGS='tests/test_space.py -k ring'"
+	@echo "make test-quick   the files of tests that say most in half a minute"
 	@echo "make test-system  the tests with SLURM, PostgreSQL and Chromium (apt-get installs them, as root)"
 	@echo "make test-slurm   those with SLURM alone"
 	@echo "make test-long    kills at random points, requeues, time-outs: an hour, and the system packages"
@@ -44,11 +47,14 @@ demo: $(READY)
 	@echo "The report: $(CURDIR)/results/report.html"
 
 test: .peers/.ready
-	pytest -n auto -m "not system and not long"
+	pytest $(if $(ARGS),,-n auto --dist loadgroup) -m "not system and not long" $(ARGS)
+
+test-quick: $(READY)
+	pytest -m "not system and not long" $(QUICK:%=tests/test_%.py) $(ARGS)
 
 test-system: $(READY)
 	tests/install-system
-	pytest -m "system and not long" --timeout 900
+	pytest -m "system and not long" --timeout 900 $(ARGS)
 
 test-slurm: $(READY)
 	tests/install-system
@@ -56,7 +62,7 @@ test-slurm: $(READY)
 
 test-long: .peers/.ready
 	tests/install-system
-	pytest -m long --timeout 7200
+	pytest -m long --timeout 7200 $(ARGS)
 
 check: $(READY)
 	ruff format --check .

@@ -2,7 +2,7 @@
 
 from autox3d.pipeline import bridge
 
-ENTRIES = bridge.plan(
+ENTRIES = bridge.rules(
     main=workflow.is_main_process, dry=workflow.output_settings.dryrun
 )
 

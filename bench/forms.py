@@ -65,7 +65,7 @@ def main() -> None:
         print(f"| {name} | {top1:.1f} | {moved:.4f} | {' | '.join(times)} |")
 
 
-def mean(run: export.Run, views: Tensor, dtype: torch.dtype) -> Tensor:
+def mean(run: export.Exported, views: Tensor, dtype: torch.dtype) -> Tensor:
     """uint8 (V, T, S, S, 3) -> float32 (C,)."""
     pieces = normalise(views).to(dtype).split(CPU_BATCH)
     return torch.cat([run(piece).float() for piece in pieces]).mean(0)
@@ -73,7 +73,7 @@ def mean(run: export.Run, views: Tensor, dtype: torch.dtype) -> Tensor:
 
 def runs(
     trained: weights.Trained, typical: Tensor, scratch: Path, side: int
-) -> dict[str, tuple[export.Run, torch.dtype]]:
+) -> dict[str, tuple[export.Exported, torch.dtype]]:
     """Each form and the type of its input; the first is what the others are held against."""
     export.export(trained, scratch / "float32.onnx", side)
     export.export(trained, scratch / "int8.onnx", side, typical)

@@ -23,7 +23,7 @@ import torch
 from bench import footage, peers
 from torch import Tensor
 
-from autox3d.inference.compare import opened
+from autox3d.inference.benchmark import opened
 from autox3d.inference.network import CPU_BATCH, Network
 from autox3d.runtime import provenance
 from autox3d.vision.models.weights import Trained

@@ -53,7 +53,7 @@ assert order.reshape(len(order), -1, 8)[:, 63::64].size
 JOB = """
 from dvc.repo import Repo
 from autox3d.pipeline import bridge as pipeline
-assert pipeline._begin("transcode@7") is None
+assert pipeline._prepare("transcode@7") is None
 stage = Repo(".").stage.load_one(name="transcode@7")
 stage.save_deps()
 before = pipeline._inputs(stage)

@@ -15,9 +15,9 @@ from pathlib import Path
 import torch
 
 from autox3d.runtime.program import run
-from autox3d.search.parsec import alpha_gradient, importance
 from autox3d.search.prior import Prior
 from autox3d.search.space import Space
+from autox3d.search.strategies.parsec import alpha_gradient, importance
 
 
 def main() -> None:

@@ -20,6 +20,22 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("AUTOX3D_TRACKING", "off")  # tests of the mirror turn it on
 
 
+# Files whose tests share what takes seconds to make: under pytest-xdist one process runs them all.
+TOGETHER = {
+    "tracking": ("test_tracking", "test_tracking_models", "test_tracking_outages"),
+    "stages": ("test_resume", "test_resume_failures", "test_resume_signals", "test_search_stages"),
+    "engines": ("test_pipeline", "test_pipeline_failures", "test_metrics", "test_compare"),
+}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of one file, or of one group of files, stay in one process (--dist loadgroup)."""
+    groups = {file: group for group, files in TOGETHER.items() for file in files}
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(groups.get(item.path.stem, item.path.stem)))
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A real MLflow server."""

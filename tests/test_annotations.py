@@ -1,14 +1,16 @@
-"""Each data set's own files give the same table, and a row that cannot be right is named."""
+"""Each data set's own files give the same table; a row that cannot be right is refused by line."""
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from autox3d.core.errors import Refused
-from autox3d.datasets import annotations
+from autox3d.datasets import adapters, annotations
 from autox3d.datasets.annotations import Annotations
 
 HEADER = "label,youtube_id,time_start,time_end,split\n"
@@ -17,7 +19,7 @@ VAL = HEADER + '"abseiling",BBBBBBBBBBB,3,13,validate\n'
 
 
 def write(root: Path, **files: str) -> dict[str, str]:
-    """Files under `root` by the names of `annotate.files`, and the setting that names them."""
+    """Writes files under `root`, and returns the setting `annotate.files` that names them."""
     for name, text in files.items():
         (root / name).write_text(text, encoding="utf-8")
     return {name: name for name in files}
@@ -29,8 +31,8 @@ def touch(root: Path, *paths: str) -> None:
         (root / path).write_bytes(b"video")
 
 
-def rows(found: Annotations) -> list[tuple[str, str, str | None, str]]:
-    return [(video.id, video.path, video.label, video.split) for video in found.videos]
+def rows(annotated: Annotations) -> list[tuple[str, str, str | None, str]]:
+    return [(video.id, video.path, video.label, video.split) for video in annotated.videos]
 
 
 def refusal(root: Path, dataset: str, files: dict[str, str], videos: str = "v") -> str:
@@ -43,56 +45,56 @@ def refusal(root: Path, dataset: str, files: dict[str, str], videos: str = "v") 
 
 
 def test_kinetics_reads_the_official_rows(tmp_path):
-    """Quoted labels, ids that begin with "-", `validate` for val, and test rows without labels."""
+    """Labels may be quoted, ids begin with "-", val be `validate`, and test rows lack labels."""
     test = "youtube_id,time_start,time_end,split\nCCCCCCCCCCC,1,11,test\n"
     files = write(tmp_path, train=TRAIN, val=VAL, test=test)
 
-    found = annotations.read("kinetics", tmp_path, "v", files)
+    annotated = annotations.read("kinetics", tmp_path, "v", files)
 
-    assert found.classes == ("abseiling", "zumba")
-    assert rows(found) == [
+    assert annotated.classes == ("abseiling", "zumba")
+    assert rows(annotated) == [
         ("-abcdefghij_000012_000022", "v/-abcdefghij_000012_000022.mp4", "abseiling", "train"),
         ("AAAAAAAAAAA_000000_000010", "v/AAAAAAAAAAA_000000_000010.mp4", "zumba", "train"),
         ("BBBBBBBBBBB_000003_000013", "v/BBBBBBBBBBB_000003_000013.mp4", "abseiling", "val"),
         ("CCCCCCCCCCC_000001_000011", "v/CCCCCCCCCCC_000001_000011.mp4", None, "test"),
     ]
-    assert found.videos[0].source == "-abcdefghij"
+    assert annotated.videos[0].source == "-abcdefghij"
 
 
 @pytest.mark.parametrize(
     "folder", ["", "train/", "playing squash/", "playing_squash/", "train/playing_squash/"]
 )
 def test_kinetics_finds_files_flat_and_in_folders(tmp_path, folder):
-    """All the layouts in which copies of Kinetics are handed on, and not only MP4."""
+    """Copies of Kinetics have various layouts and containers; a video is found in all of them."""
     files = write(tmp_path, train=HEADER + "playing squash,AAAAAAAAAAA,0,10,train\n", val=HEADER)
     touch(tmp_path, f"v/{folder}AAAAAAAAAAA_000000_000010.mkv")
 
-    found = annotations.read("kinetics", tmp_path, "v", files)
+    annotated = annotations.read("kinetics", tmp_path, "v", files)
 
-    assert found.videos[0].path == f"v/{folder}AAAAAAAAAAA_000000_000010.mkv"
+    assert annotated.videos[0].path == f"v/{folder}AAAAAAAAAAA_000000_000010.mkv"
 
 
 def test_kinetics_follows_links_to_folders(tmp_path):
-    """Large copies are spread over disks; a link that goes round is not followed for ever."""
+    """Large copies are spread over disks; a circle of links is not followed for ever."""
     files = write(tmp_path, train=TRAIN, val=VAL)
     touch(tmp_path, "disk2/AAAAAAAAAAA_000000_000010.mp4")
     (tmp_path / "v").mkdir()
     (tmp_path / "v/zumba").symlink_to(tmp_path / "disk2")
     (tmp_path / "v/round").symlink_to(tmp_path / "v")
 
-    found = annotations.read("kinetics", tmp_path, "v", files)
+    annotated = annotations.read("kinetics", tmp_path, "v", files)
 
-    assert found.videos[1].path == "v/zumba/AAAAAAAAAAA_000000_000010.mp4"
+    assert annotated.videos[1].path == "v/zumba/AAAAAAAAAAA_000000_000010.mp4"
 
 
 def test_kinetics_takes_no_file_from_another_class(tmp_path):
-    """A file in the folder of another class is not this row's video."""
+    """A file in the folder of another class is not the video of this row."""
     files = write(tmp_path, train=TRAIN, val=VAL)
     touch(tmp_path, "v/abseiling/AAAAAAAAAAA_000000_000010.mp4")
 
-    found = annotations.read("kinetics", tmp_path, "v", files)
+    annotated = annotations.read("kinetics", tmp_path, "v", files)
 
-    assert found.videos[1].path == "v/AAAAAAAAAAA_000000_000010.mp4"
+    assert annotated.videos[1].path == "v/AAAAAAAAAAA_000000_000010.mp4"
 
 
 KINETICS_FAULTS = [
@@ -102,11 +104,11 @@ KINETICS_FAULTS = [
     ),
     ("zumba,DDDDDDDDDDD,0.5,10,train", "line 4: 'time_start' must be whole seconds, not '0.5'."),
     ("zumba,DDDDDDDDDDD,10,10,train", "line 4: 'time_end' 10 is not after 'time_start' 10."),
-    (",DDDDDDDDDDD,0,10,train", "line 4: no label. Only videos of split 'test' may go without."),
+    (",DDDDDDDDDDD,0,10,train", "line 4: no label. Only videos of split 'test' may lack one."),
     (
         "zumba,DDDDDDDDDDD,0,10,val",
-        "line 4: split 'val' in a file given as annotate.files.train. "
-        "Mend the row, or the file's name in params.yaml.",
+        "line 4: split 'val' in the file of annotate.files.train. "
+        "Fix the row, or the file's name in params.yaml.",
     ),
     (
         "a, b,DDDDDDDDDDD,0,10,train",
@@ -114,7 +116,7 @@ KINETICS_FAULTS = [
     ),
     (
         "zumba,AAAAAAAAAAA,0,10,train",
-        "line 4: video 'AAAAAAAAAAA_000000_000010' stands twice (first: raw/train line 3). "
+        "line 4: video 'AAAAAAAAAAA_000000_000010' is listed twice (first: raw/train line 3). "
         "Delete one of the two.",
     ),
 ]
@@ -122,14 +124,14 @@ KINETICS_FAULTS = [
 
 @pytest.mark.parametrize(("row", "message"), KINETICS_FAULTS)
 def test_kinetics_names_a_wrong_row(tmp_path, row, message):
-    """By file and line, with what is wrong and what to do."""
+    """The refusal has the file, the line, the problem and the fix."""
     files = write(tmp_path, train=f"{TRAIN}{row}\n", val=VAL)
 
     assert refusal(tmp_path, "kinetics", files) == f"raw/train {message}"
 
 
 def test_a_video_in_two_splits_is_refused(tmp_path):
-    """Other seconds of a training video are no held-out video."""
+    """Other seconds of a training video do not count as a held-out video."""
     files = write(tmp_path, train=TRAIN, val=VAL + "zumba,AAAAAAAAAAA,50,60,val\n")
 
     assert refusal(tmp_path, "kinetics", files) == (
@@ -139,7 +141,7 @@ def test_a_video_in_two_splits_is_refused(tmp_path):
 
 
 def test_an_unknown_class_is_refused(tmp_path):
-    """A class that no training video has; the likely one is proposed."""
+    """A class without a training video is refused, and the closest class is proposed."""
     files = write(tmp_path, train=TRAIN, val=VAL + "abseilling,DDDDDDDDDDD,0,10,val\n")
 
     assert refusal(tmp_path, "kinetics", files) == (
@@ -160,15 +162,15 @@ def test_a_missing_column_is_refused(tmp_path):
 
 
 def test_a_missing_annotation_file_is_refused(tmp_path):
-    """With the place where its name stands."""
+    """The refusal says where the file is named."""
     assert refusal(tmp_path, "kinetics", {"train": "train.csv", "val": "val.csv"}) == (
         "raw/train.csv: cannot be read (No such file or directory). "
-        "Mend annotate.files in params.yaml: its paths are under the data root."
+        "Fix annotate.files in params.yaml: its paths are relative to the data root."
     )
 
 
 def test_a_file_in_another_encoding_is_refused(tmp_path):
-    """Classes with accents would be torn otherwise."""
+    """Class names with accents would be garbled otherwise."""
     files = write(tmp_path, train=TRAIN, val=VAL)
     (tmp_path / "train").write_bytes(b"label,youtube_id\ncaf\xe9,")
 
@@ -177,14 +179,56 @@ def test_a_file_in_another_encoding_is_refused(tmp_path):
     )
 
 
-def test_files_are_asked_for_by_name(tmp_path):
-    """A data set says which files it needs, and takes no other."""
+def test_a_data_set_takes_the_files_that_it_names(tmp_path):
+    """A missing file is refused, and so is one that the data set does not know."""
     assert refusal(tmp_path, "ucf101", {"classes": "classInd.txt", "train": "t"}) == (
-        "params.yaml: missing 'annotate.files.test'. Data set ucf101 asks for classes, train, test."
+        "params.yaml: missing 'annotate.files.test'. Data set ucf101 needs classes, train, test."
     )
     assert refusal(tmp_path, "csv", {"lists": "a.csv"}) == (
         "params.yaml: unknown 'annotate.files.lists'. Known: list."
     )
+
+
+def test_the_data_sets_are_the_files_of_a_folder(tmp_path, monkeypatch):
+    """A new adapter is one new file; no other file has to name it."""
+    shipped = ["csv", "demo", "folder", "kinetics", "somethingv2", "ucf101"]
+    assert annotations.names() == shipped
+    (tmp_path / "hmdb51.py").write_text(
+        "from autox3d.datasets.annotations import Annotations, Video\n"
+        "REQUIRED, OPTIONAL = ('list',), ()\n"
+        "def read(root, videos, files):\n"
+        "    names = files['list'].read_text().split()\n"
+        "    rows = [Video(n, n, f'{videos}/{n}', 'cat', 'train', n) for n in names]\n"
+        "    return Annotations(rows, ('cat',))\n"
+    )
+    monkeypatch.setattr(adapters, "__path__", [*adapters.__path__, str(tmp_path)])
+
+    assert annotations.names() == sorted([*shipped, "hmdb51"])
+    annotated = annotations.read("hmdb51", tmp_path, "v", write(tmp_path, list="a.avi b.avi"))
+    assert [video.path for video in annotated.videos] == ["v/a.avi", "v/b.avi"]
+    assert refusal(tmp_path, "hmdb51", {}) == (
+        "params.yaml: missing 'annotate.files.list'. Data set hmdb51 needs list."
+    )
+
+
+def test_an_unknown_data_set_is_refused(tmp_path):
+    """The refusal lists the known data sets, and proposes the closest one."""
+    assert refusal(tmp_path, "kinetcs", {}) == (
+        "params.yaml: 'annotate.dataset' must be one of 'csv', 'demo', 'folder', 'kinetics', "
+        "'somethingv2' or 'ucf101', not 'kinetcs'. Did you mean 'kinetics'?"
+    )
+    assert refusal(tmp_path, "../folder", {}).endswith("not '../folder'. Did you mean 'folder'?")
+
+
+def test_data_sets_are_listed_without_torch():
+    """Neither the list nor an adapter imports torch, which takes seconds."""
+    code = (
+        "import sys; from autox3d.datasets import annotations\n"
+        "[annotations.adapter(name) for name in annotations.names() if name != 'demo']\n"
+        "assert 'autox3d.datasets.adapters.folder' in sys.modules\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 # ---- UCF101
@@ -193,7 +237,7 @@ CLASSES = "1 ApplyEyeMakeup\r\n2 YoYo\r\n"
 
 
 def test_ucf101_reads_the_official_lists(tmp_path):
-    """Lists with the class number (train) and without (test)."""
+    """Lists may have the number of the class (train) or lack it (test)."""
     files = write(
         tmp_path,
         classes=CLASSES,
@@ -201,10 +245,10 @@ def test_ucf101_reads_the_official_lists(tmp_path):
         test="YoYo/v_YoYo_g01_c01.avi\n",
     )
 
-    found = annotations.read("ucf101", tmp_path, "ucf", files)
+    annotated = annotations.read("ucf101", tmp_path, "ucf", files)
 
-    assert found.classes == ("ApplyEyeMakeup", "YoYo")
-    assert rows(found) == [
+    assert annotated.classes == ("ApplyEyeMakeup", "YoYo")
+    assert rows(annotated) == [
         (
             "v_ApplyEyeMakeup_g08_c01",
             "ucf/ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi",
@@ -229,7 +273,7 @@ UCF101_FAULTS = [
 
 @pytest.mark.parametrize(("row", "message"), UCF101_FAULTS)
 def test_ucf101_checks_the_number_against_the_folder(tmp_path, row, message):
-    """A list of another order of classes would shift every label."""
+    """A list that numbers the classes in another order would shift every label."""
     files = write(tmp_path, classes=CLASSES, train=row, test="YoYo/b.avi")
 
     assert refusal(tmp_path, "ucf101", files) == message
@@ -251,17 +295,17 @@ def test_somethingv2_reads_the_official_lists(tmp_path):
     entry = {"id": "74225", "label": "moving a pen up", "template": "Moving [something] up"}
     files = something(tmp_path, [entry], [{"id": "1420"}])
 
-    found = annotations.read("somethingv2", tmp_path, "ssv2", files)
+    annotated = annotations.read("somethingv2", tmp_path, "ssv2", files)
 
-    assert found.classes == ("Holding something", "Moving something up")
-    assert rows(found) == [
+    assert annotated.classes == ("Holding something", "Moving something up")
+    assert rows(annotated) == [
         ("74225", "ssv2/74225.webm", "Moving something up", "train"),
         ("1420", "ssv2/1420.webm", None, "test"),
     ]
 
 
 def test_somethingv2_names_a_wrong_entry(tmp_path):
-    """JSON has no lines to speak of: by file and entry."""
+    """The refusal has the file and the number of the entry, or the line where JSON is broken."""
     good = {"id": "1", "template": "Holding [something]"}
     files = something(tmp_path, [good, {"id": "2", "template": "Holding [something] up"}], [])
     assert refusal(tmp_path, "somethingv2", files) == (
@@ -272,23 +316,23 @@ def test_somethingv2_names_a_wrong_entry(tmp_path):
         "raw/train entry 2: no 'id'. Each entry is a table with id and template."
     )
     (tmp_path / "train").write_text('[{"id": "1",\n]')
-    assert refusal(tmp_path, "somethingv2", files).startswith("raw/train line 2: no JSON:")
+    assert refusal(tmp_path, "somethingv2", files).startswith("raw/train line 2: not JSON:")
 
 
 # ---- a folder, a CSV
 
 
 def test_folders_are_classes(tmp_path):
-    """SPLIT/CLASS/.../VIDEO, and unlabelled videos in test; hidden files are not videos."""
+    """SPLIT/CLASS/.../VIDEO is read, and unlabelled videos in test; hidden files are not."""
     touch(
         tmp_path, "v/train/b c/x.mp4", "v/train/a/sub/y.avi", "v/val/a/z.webm", "v/test/q.mp4",
         "v/train/a/.DS_Store",
     )  # fmt: skip
 
-    found = annotations.read("folder", tmp_path, "v", {})
+    annotated = annotations.read("folder", tmp_path, "v", {})
 
-    assert found.classes == ("a", "b c")
-    assert rows(found) == [
+    assert annotated.classes == ("a", "b c")
+    assert rows(annotated) == [
         ("train/a/sub/y.avi", "v/train/a/sub/y.avi", "a", "train"),
         ("train/b c/x.mp4", "v/train/b c/x.mp4", "b c", "train"),
         ("val/a/z.webm", "v/val/a/z.webm", "a", "val"),
@@ -297,7 +341,7 @@ def test_folders_are_classes(tmp_path):
 
 
 def test_a_folder_in_another_shape_is_refused(tmp_path):
-    """No split folder, a video outside any class, a class of val alone, a link to a folder."""
+    """So are a video outside any class, a class of val alone, and a link to a folder."""
     touch(tmp_path, "v/a/x.mp4")
     assert refusal(tmp_path, "folder", {}) == (
         "raw/v: no folder 'train'. Put the videos into v/SPLIT/CLASS/."
@@ -308,7 +352,7 @@ def test_a_folder_in_another_shape_is_refused(tmp_path):
     )
     touch(tmp_path, "u/train/a/x.mp4", "u/val/cat/y.mp4")
     assert refusal(tmp_path, "folder", {}, "u") == (
-        "raw/u/val/cat/y.mp4: unknown class 'cat'. No training video has it. Mend the row."
+        "raw/u/val/cat/y.mp4: unknown class 'cat'. No training video has it. Fix the row."
     )
     (tmp_path / "u/train/b").symlink_to(tmp_path / "v/a")
     assert refusal(tmp_path, "folder", {}, "u") == (
@@ -317,7 +361,7 @@ def test_a_folder_in_another_shape_is_refused(tmp_path):
 
 
 def test_a_name_in_another_encoding_is_refused(tmp_path):
-    """No table could hold it; its bytes are shown."""
+    """No table can store such a name; the refusal shows its bytes."""
     touch(tmp_path, "v/train/a/x.mp4", "v/train/a/caf\udce9.mp4")
 
     assert refusal(tmp_path, "folder", {}) == (
@@ -326,11 +370,11 @@ def test_a_name_in_another_encoding_is_refused(tmp_path):
 
 
 def test_a_csv_lists_paths(tmp_path):
-    """A mark at the start of the file, as spreadsheets write it, is no part of a column's name."""
+    """The byte order mark that spreadsheets write is not part of the first column's name."""
     text = '\ufeffpath,label,split\n./a/x.mp4,cat,train\n"b, c.mp4",cat,val\nd.mp4,,test\n'
-    found = annotations.read("csv", tmp_path, "v", write(tmp_path, list=text))
+    annotated = annotations.read("csv", tmp_path, "v", write(tmp_path, list=text))
 
-    assert rows(found) == [
+    assert rows(annotated) == [
         ("a/x.mp4", "v/a/x.mp4", "cat", "train"),
         ("b, c.mp4", "v/b, c.mp4", "cat", "val"),
         ("d.mp4", "v/d.mp4", None, "test"),
@@ -341,13 +385,13 @@ CSV_FAULTS = [
     ("x.mp4,cat,training", "unknown split 'training'. Known: train, val, test."),
     ("/etc/passwd,cat,train", "path '/etc/passwd' is not a path below the folder of the videos."),
     (",cat,train", "path '' is not a path below the folder of the videos."),
-    ("y.mp4,dog,val", "unknown class 'dog'. No training video has it. Mend the row."),
+    ("y.mp4,dog,val", "unknown class 'dog'. No training video has it. Fix the row."),
 ]
 
 
 @pytest.mark.parametrize(("row", "message"), CSV_FAULTS)
 def test_a_csv_names_a_wrong_row(tmp_path, row, message):
-    """By file and line."""
+    """The refusal has the file and the line."""
     files = write(tmp_path, list=f"path,label,split\nz.mp4,cat,train\n{row}\n")
 
     assert refusal(tmp_path, "csv", files) == f"raw/list line 3: {message}"

@@ -1,4 +1,4 @@
-"""Nothing gets past `transcode`: each kind of video in `corpus.KINDS` is used or refused."""
+"""Each kind of good and bad video in `corpus.KINDS` is used, or refused for its reason."""
 
 import hashlib
 import os
@@ -21,7 +21,7 @@ from autox3d.core.errors import Refused
 from autox3d.datasets import catalogue
 from autox3d.inference.files import at_rate, open_video, pixels, timed
 from autox3d.ingest import encode, source
-from autox3d.ingest.isolate import Lost, run_isolated
+from autox3d.ingest.isolate import WorkerFailure, run_isolated
 from autox3d.vision.clips.format.decode import IndexedVideo
 
 GOOD = [name for name, (verdict, _) in corpus.KINDS.items() if verdict == "ok"]
@@ -29,7 +29,7 @@ GOOD = [name for name, (verdict, _) in corpus.KINDS.items() if verdict == "ok"]
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory):
-    """The folder of all kinds."""
+    """The folder with a video of each kind."""
     root = tmp_path_factory.mktemp("raw")
     corpus.make(root)
     return root
@@ -37,7 +37,7 @@ def videos(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shard(videos, tmp_path_factory):
-    """The shard of all kinds: its folder, and its index."""
+    """The shard with all kinds: its folder and its index."""
     out = tmp_path_factory.mktemp("out")
     return out, shards.any_files(videos, list(corpus.KINDS), out)
 
@@ -60,7 +60,7 @@ def test_each_kind_is_used_or_refused_for_its_reason(shard, name):
 
 @pytest.mark.parametrize("name", GOOD)
 def test_what_the_index_says_is_in_the_shard(shard, name):
-    """Offset, length, sum and numbers fit the clip; all its frames decode."""
+    """Offset, length, hash, size and number of frames fit the clip; all its frames decode."""
     data, row = clip(shard, name)
     video = IndexedVideo(data)
     assert hashlib.sha256(data).hexdigest() == row["sha256"]
@@ -71,7 +71,7 @@ def test_what_the_index_says_is_in_the_shard(shard, name):
 
 @pytest.mark.parametrize("name", [name for name in GOOD if name != "size_changes.ts"])
 def test_a_clip_shows_the_frames_of_its_source(videos, shard, name):
-    """Of all frames of the source, the one at the clip's time is the nearest."""
+    """Of all frames of the source, the one at the same time is nearest to the clip's frame."""
     data, row = clip(shard, name)
     ours, raw = IndexedVideo(data), open_video(videos / name)
     assert ours.count == raw.count
@@ -85,14 +85,14 @@ def test_a_clip_shows_the_frames_of_its_source(videos, shard, name):
 
 
 def test_a_change_of_size_costs_two_frames_at_most(videos, shard):
-    """ffmpeg starts its filters anew there; the second half has the size of the first."""
+    """ffmpeg restarts its filters there; the second half has the size of the first."""
     assert shard[1].loc["size_changes.ts", "frames"] >= 58
     assert open_video(videos / "size_changes.ts").count == 60
 
 
 @pytest.mark.parametrize("name", GOOD)
 def test_chosen_frames_are_those_of_a_decode_from_end_to_end(videos, name):
-    """No mismatch over all good kinds, whether the file's time stamps are of use or not."""
+    """They are equal for all good kinds, whether or not the file's time stamps are usable."""
     video = open_video(videos / name)
     with source.opened(videos / name) as (container, stream):
         shown = list(timed(container, stream, 30))
@@ -107,7 +107,7 @@ def test_chosen_frames_are_those_of_a_decode_from_end_to_end(videos, name):
 
 
 def test_rotation_is_applied(shard):
-    """A picture turned by 90 or 270 degrees is upright: higher than wide."""
+    """A picture that is turned by 90 or 270 degrees becomes upright: higher than wide."""
     sizes = {n: tuple(shard[1].loc[n, ["height", "width"]]) for n in GOOD if "rotated" in n}
     assert sizes == {
         "rotated_90.mp4": (86, 64),
@@ -117,7 +117,7 @@ def test_rotation_is_applied(shard):
 
 
 def test_pixels_are_square_whatever_the_source_says(shard, tmp_path):
-    """16:11 of 128 x 96 would be 186 wide; the shape of pixels is ignored on purpose."""
+    """128 x 96 at 16:11 would be 186 wide; the pixel aspect ratio is ignored on purpose."""
     data, row = clip(shard, "wide_pixels.mp4")
     assert (row["height"], row["width"]) == (64, 86)
     (tmp_path / "clip.mp4").write_bytes(data)
@@ -145,8 +145,8 @@ def test_times_below_zero_are_below_zero(videos):
         assert [frame.pts for frame in container.decode(video=0)][:2] == [-500, -433]  # ms
 
 
-def test_the_same_content_twice_is_seen_by_its_sum(shard):
-    """Whoever compares splits can tell."""
+def test_the_same_content_twice_has_the_same_hash(shard):
+    """So copies across splits can be found."""
     assert shard[1].loc["plain.mp4", "sha256"] == shard[1].loc["again.mp4", "sha256"]
 
 
@@ -170,24 +170,24 @@ def test_a_bomb_costs_no_memory(videos, name, frames):
         "print(status.split('VmHWM:')[1].split()[0])\n"
     )
     command = [sys.executable, "-c", code, str(videos / name)]
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    assert int(told[0]) in (frames - 1, frames)
-    assert int(told[1]) < 100_000  # kB
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert int(printed[0]) in (frames - 1, frames)
+    assert int(printed[1]) < 100_000  # kB
 
 
-def test_a_slow_video_costs_its_time_out(videos, tmp_path):
+def test_a_slow_video_is_refused_at_its_timeout(videos, tmp_path):
     with pytest.raises(source.BadVideo) as caught:
         encode.encode(videos / "plain.mp4", shards.encoding(timeout=0.001), tmp_path / "x.mp4")
     assert caught.value.reason == "timeout"
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_lost_worker_costs_its_own_video_alone():
-    """One that hangs, crashes or wants too much memory; the others' results keep their order."""
+def test_a_failed_worker_costs_its_own_video_alone():
+    """One may hang, crash or use too much memory; the other results keep their order."""
     jobs = ["a", "hang", "b", "crash", "c", "eat", "d"]
-    found = run_isolated(corpus.misbehave, jobs, workers=2, timeout=1.0, memory_mb=2048)
-    crashed = Lost("crashed")
-    assert list(found) == ["a", Lost("timeout"), "b", crashed, "c", crashed, "d"]
+    results = run_isolated(corpus.misbehave, jobs, workers=2, timeout=1.0, memory_mb=2048)
+    crashed = WorkerFailure("crashed")
+    assert list(results) == ["a", WorkerFailure("timeout"), "b", crashed, "c", crashed, "d"]
 
 
 ISOLATES = """
@@ -201,7 +201,7 @@ if __name__ == "__main__":
 
 
 def test_workers_that_hang_die_with_a_parent_that_is_killed(tmp_path):
-    """And with them what they started."""
+    """The processes that they have started die, too."""
     (tmp_path / "program.py").write_text(ISOLATES)
     paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
     command = [sys.executable, str(tmp_path / "program.py"), str(tmp_path)]
@@ -220,15 +220,15 @@ def test_workers_that_hang_die_with_a_parent_that_is_killed(tmp_path):
 
 
 def runs(pid):
-    """Whether there is such a process that has not ended."""
+    """Whether a process exists and has not ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
 
 
-def test_too_many_losses_stop_the_stage(videos, tmp_path):
-    """Nothing is written then."""
+def test_too_many_refused_videos_stop_the_stage(videos, tmp_path):
+    """Nothing is written in that case."""
     names = ["plain.mp4", "empty.mp4", "text.mp4"]
     with pytest.raises(Refused) as caught:
         shards.any_files(videos, names, tmp_path, max_lost=0.5)
@@ -245,14 +245,14 @@ def test_too_many_losses_stop_the_stage(videos, tmp_path):
 
 
 def test_one_bad_video_shifts_no_other(videos, shard, tmp_path):
-    """The clips of the good ones are the same bytes without the bad ones."""
+    """Without the bad videos, the clips of the good ones have the same bytes."""
     alone = shards.any_files(videos, GOOD[:6], tmp_path)
     together = shard[1].loc[GOOD[:6]]
     assert alone.loc[GOOD[:6], "sha256"].tolist() == together["sha256"].tolist()
 
 
 def test_bad_videos_move_no_label(shard):
-    """Each good video of all kinds keeps the label that follows from its id, whatever is lost."""
+    """Each good video keeps the label that follows from its id, whichever others are refused."""
     out, _ = shard
     label = {name: f"class {int(shards.key(name), 16) % 5}" for name in corpus.KINDS}
     listed = pd.DataFrame({"video": [*label], "path": [*label], "label": [*label.values()]})
@@ -260,17 +260,17 @@ def test_bad_videos_move_no_label(shard):
     listed = listed.assign(status="listed", reason="", message="")
     classes = sorted(set(label.values()))
     clips = catalogue.clips(catalogue.join(listed, out), classes, Path("list"))
-    found = {k: classes[n] for k, n in zip(clips["key"], clips["label"], strict=True)}
-    assert found == {shards.key(name): label[name] for name in GOOD}
+    labels = {k: classes[n] for k, n in zip(clips["key"], clips["label"], strict=True)}
+    assert labels == {shards.key(name): label[name] for name in GOOD}
 
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_frames_at_a_rate_follow_their_times(count):
-    """A frame is shown from the tick nearest to its time until the next frame's."""
+    """A frame is shown from the tick nearest to its time until that of the next frame."""
     times = [Fraction(i, 10) for i in range(count)]
     assert at_rate(times, Fraction(1, 10), 30).tolist() == [i // 3 for i in range(3 * count)]
 
 
-def test_work_of_a_partial_is_isolated_too():
-    found = run_isolated(partial(max, 3), [1, 5], workers=1, timeout=30.0, memory_mb=2048)
-    assert list(found) == [3, 5]
+def test_a_partial_is_isolated_too():
+    results = run_isolated(partial(max, 3), [1, 5], workers=1, timeout=30.0, memory_mb=2048)
+    assert list(results) == [3, 5]

@@ -28,7 +28,7 @@ from autox3d.core.errors import Refused
 from autox3d.core.schema import Added
 from autox3d.runtime import checkpoint, lock
 from autox3d.runtime.checkpoint import Checkpoints, fingerprint, folder, stop_requested
-from autox3d.runtime.lock import Taken
+from autox3d.runtime.lock import Locked
 
 
 def state(step: int) -> dict[str, object]:
@@ -112,7 +112,7 @@ def test_every_flipped_bit_and_every_cut_is_noticed_and_the_one_before_is_taken(
         assert found[0] == 1
         assert same(found[1], 1)
         assert capsys.readouterr().err == (
-            f"{newest}: damaged: its SHA-256 does not fit. Taking the one before.\n"
+            f"{newest}: damaged: its SHA-256 does not match. Using the one before.\n"
         )
 
 
@@ -282,7 +282,7 @@ def test_a_kill_inside_the_writing_loses_nothing(tmp_path: Path) -> None:
 
 
 def test_two_jobs_never_write_one_run(kept: Checkpoints) -> None:
-    """The second one is told who is at work; when that one is gone, it goes on."""
+    """The second job's message names the first one; when that has ended, the second works."""
     second = textwrap.dedent(
         f"""
         from pathlib import Path
@@ -300,30 +300,30 @@ def test_two_jobs_never_write_one_run(kept: Checkpoints) -> None:
     assert subprocess.run([sys.executable, "-c", second]).returncode == 0
 
 
-def test_a_claim_of_another_machine_is_taken_over_once_its_heart_stands_still(
+def test_a_lock_of_another_machine_is_taken_over_once_its_heartbeat_stops(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It is watched, so no clocks are compared; a beating one is respected."""
+    """The lock is watched, so no clocks are compared; one with a heartbeat is respected."""
     monkeypatch.setattr(lock, "LIMIT", 0.5)
     path = tmp_path / "claim.json"
     path.write_text(json.dumps({"token": "x", "host": "n7", "pid": 1, "started": "1"}))
     os.utime(path, (0, 0))
-    ours = lock.Claim(path)
-    assert ours.take()
-    assert capsys.readouterr().err == f"{path}: waiting 0 s for a beat of process 1 on n7\n"
-    ours.must_be_ours()
+    ours = lock.Lock(path)
+    assert ours.acquire()
+    assert capsys.readouterr().err == f"{path}: waiting 0 s for a heartbeat of process 1 on n7\n"
+    ours.check_held()
 
     path.write_text(json.dumps({"token": "y", "host": "n7", "pid": 1, "started": "1"}))
-    with pytest.raises(Taken, match="process 1 on n7 has taken over"):
-        ours.must_be_ours()
+    with pytest.raises(Locked, match="process 1 on n7 has taken over"):
+        ours.check_held()
     monkeypatch.setattr(lock, "BEAT", 0.05)
     monkeypatch.setattr(lock.socket, "gethostname", lambda: "n8")
-    theirs = lock.Claim(tmp_path / "beating.json")
-    theirs.take()
+    theirs = lock.Lock(tmp_path / "beating.json")
+    theirs.acquire()
     monkeypatch.setattr(lock.socket, "gethostname", lambda: "n9")
-    with pytest.raises(Taken, match="on n8 is at work"):
-        lock.Claim(tmp_path / "beating.json").take()
-    theirs.give_back()
+    with pytest.raises(Locked, match="on n8 is at work"):
+        lock.Lock(tmp_path / "beating.json").acquire()
+    theirs.release()
 
 
 def test_only_the_first_rank_writes_and_all_hear_sigterm(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Two runs differ in what was changed, and in what that did; in nothing else."""
+"""The comparison of two runs lists what was changed and the effects, and nothing else."""
 
 from __future__ import annotations
 

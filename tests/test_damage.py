@@ -1,4 +1,4 @@
-"""A file that lost a part is found out in every container; one that only looks odd is taken."""
+"""A file with a lost part is detected in every container; one that only looks odd is accepted."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ CONTAINERS = {
     "mpg": ("-c:v", "mpeg2video"),
     "ogv": ("-c:v", "libtheora"),
 }
-UNBOUND = {"ts", "mpg", "ogv"}  # these do not say how long they are: half of one is a shorter one
+UNBOUND = {"ts", "mpg", "ogv"}  # these declare no duration: half of one is a shorter video
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Path:
-    """A good file of each container."""
+    """The folder with a good file in each container."""
     folder = tmp_path_factory.mktemp("whole")
     for kind, codec in CONTAINERS.items():
         corpus.ffmpeg(*PICTURE, *codec, seconds=SECONDS, to=folder / f"film.{kind}")
@@ -60,48 +60,48 @@ def half(data: bytes) -> bytes:
 
 
 def hole(data: bytes) -> bytes:
-    """Zeros from 30 to 80 %: a download that was put together from parts, and one never came."""
+    """Zeros from 30 to 80 %, as in a download whose parts have not all arrived."""
     begin, end = int(0.3 * len(data)), int(0.8 * len(data))
     return data[:begin] + bytes(end - begin) + data[end:]
 
 
 @pytest.mark.parametrize("kind", CONTAINERS)
 def test_a_good_file_has_all_its_frames(whole, kind):
-    """Four seconds, with no pause between frames."""
-    found = source.probe(whole / f"film.{kind}")
+    """It is four seconds long, without a gap between frames."""
+    probe = source.probe(whole / f"film.{kind}")
 
-    assert found.seconds == pytest.approx(SECONDS, abs=0.05)
-    assert found.gaps == 0
+    assert probe.seconds == pytest.approx(SECONDS, abs=0.05)
+    assert probe.gaps == 0
     assert encoded(whole / f"film.{kind}").frames == pytest.approx(30 * SECONDS, abs=2)
 
 
 @pytest.mark.parametrize("kind", sorted(set(CONTAINERS) - UNBOUND))
 def test_half_a_file_is_truncated(whole, tmp_path, kind):
-    """Also where libav believes what is left (AVI), or nothing any more (Windows Media)."""
-    found = refusal(harmed(whole / f"film.{kind}", tmp_path / f"half.{kind}", half))
+    """Also where libav reports the length of the rest (AVI), or none (Windows Media)."""
+    error = refusal(harmed(whole / f"film.{kind}", tmp_path / f"half.{kind}", half))
 
-    assert found.reason == "truncated"
-    assert str(found).endswith(f"s of {SECONDS}.00 s that it declares")
+    assert error.reason == "truncated"
+    assert str(error).endswith(f"s of {SECONDS}.00 s that it declares")
 
 
 @pytest.mark.parametrize("kind", CONTAINERS)
 def test_a_hole_is_not_filled_with_a_still_picture(whole, tmp_path, kind):
-    """ffmpeg repeats the last frame before it and ends with status 0."""
-    found = refusal(harmed(whole / f"film.{kind}", tmp_path / f"hole.{kind}", hole))
+    """ffmpeg repeats the last frame before the hole and exits with status 0."""
+    error = refusal(harmed(whole / f"film.{kind}", tmp_path / f"hole.{kind}", hole))
 
-    assert found.reason in ("corrupt", "truncated")
-
-
-def test_a_hole_is_told_with_what_ffmpeg_says(whole, tmp_path):
-    """Seconds, and its first failure."""
-    found = refusal(harmed(whole / "film.ogv", tmp_path / "hole.ogv", hole))
-
-    assert (found.reason, str(found).split(" for ")[0]) == ("corrupt", "no frames")
-    assert str(found).endswith("s of 4.00 s, and: CRC mismatch!")
+    assert error.reason in ("corrupt", "truncated")
 
 
-def test_pauses_in_a_healthy_file_are_meant(tmp_path):
-    """A screen that changes now and then: two seconds of four without a new frame."""
+def test_the_refusal_of_a_hole_quotes_ffmpeg(whole, tmp_path):
+    """It has the seconds without frames, and ffmpeg's first error."""
+    error = refusal(harmed(whole / "film.ogv", tmp_path / "hole.ogv", hole))
+
+    assert (error.reason, str(error).split(" for ")[0]) == ("corrupt", "no frames")
+    assert str(error).endswith("s of 4.00 s, and: CRC mismatch!")
+
+
+def test_gaps_in_a_file_without_errors_are_accepted(tmp_path):
+    """As in a recorded screen that rarely changes: two of four seconds have no new frame."""
     path = tmp_path / "screen.mkv"
     still = "select='lt(t,1)+gt(t,3)'"
     corpus.ffmpeg(*PICTURE, "-vf", still, "-fps_mode", "vfr", seconds=SECONDS, to=path)
@@ -112,7 +112,7 @@ def test_pauses_in_a_healthy_file_are_meant(tmp_path):
 
 @pytest.mark.parametrize("name", ["film.mkv", "film.webm", "film.flv", "film.mp4"])
 def test_sound_may_last_longer_than_the_picture(tmp_path, name):
-    """The file's own length is then the sound's; nothing is missing."""
+    """The declared length is then that of the sound; no frame is missing."""
     sound = ("-f", "lavfi", "-i", f"sine=d={SECONDS + 2}")
     codec = {"film.webm": ("-c:v", "libvpx", "-c:a", "libopus")}.get(name, ("-ar", "44100"))
     picture = ("-f", "lavfi", "-i", f"testsrc2=s=128x96:r=30:d={SECONDS}")
@@ -123,7 +123,7 @@ def test_sound_may_last_longer_than_the_picture(tmp_path, name):
 
 
 def test_a_video_may_last_just_as_long_as_the_longest(whole):
-    """`max_seconds` itself is not over it."""
+    """A video of exactly `max_seconds` is accepted."""
     settings = shards.encoding(max_seconds=float(SECONDS))
     path = whole / "film.mkv"
 
@@ -144,8 +144,8 @@ TURNS = {
 
 
 @pytest.mark.parametrize("name", TURNS)
-def test_raw_and_encoded_frames_stand_alike(tmp_path, name):
-    """However a file asks for its frames to be turned or mirrored, as ffmpeg does it."""
+def test_raw_and_encoded_frames_have_the_same_orientation(tmp_path, name):
+    """FileVideo turns and mirrors frames as ffmpeg does, whatever the file asks for."""
     plain, turned = tmp_path / "plain.mp4", tmp_path / "turned.mp4"
     corpus.ffmpeg(*PICTURE, "-c:v", "libx264", "-crf", "10", seconds=1, to=plain)
     corpus.ffmpeg(*TURNS[name], "-i", plain, "-c", "copy", to=turned)
@@ -161,7 +161,7 @@ def test_raw_and_encoded_frames_stand_alike(tmp_path, name):
 
 
 def test_the_shorter_side_of_a_turned_video_is_scaled(tmp_path):
-    """Sizes are those of the upright picture."""
+    """Sizes refer to the upright picture."""
     plain, turned = tmp_path / "plain.mp4", tmp_path / "turned.mp4"
     corpus.ffmpeg(*PICTURE, "-c:v", "libx264", seconds=1, to=plain)
     corpus.ffmpeg(*TURNS["mirrored_left"], "-i", plain, "-c", "copy", to=turned)

@@ -1,4 +1,4 @@
-"""annotate, transcode, index and subset as programs: real files in, tables and one line out."""
+"""The stages annotate, transcode, index and subset, run as programs on real files."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ import imageio_ffmpeg
 import pandas as pd
 import pytest
 import yaml
-from support import ROOT, corpus
+from support import ROOT, corpus, programs
 
 from autox3d.core import settings, tables
+from autox3d.core.reasons import REASONS
 from autox3d.core.tables import read_classes, read_table
 from autox3d.datasets import annotations, catalogue, demo
-from autox3d.ingest import encode, source
+from autox3d.ingest import encode
 
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 FLAGS = {
@@ -35,13 +36,15 @@ FLAGS = {
 
 
 def stage(name: str, folder: Path, *before: str) -> subprocess.CompletedProcess[str]:
-    """Runs a stage's program in `folder`; `before` stands before its command."""
+    """Runs a stage's program in `folder`; `before` is put before its command."""
     command = [*before, sys.executable, "-m", f"autox3d.stages.{name}", *FLAGS[name].split()]
+    if not before:
+        return programs.run("data", command, folder)
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
 
 def write_settings(folder: Path, **annotate: object) -> None:
-    """params.yaml: one shard, the classes that there are, and `annotate` as given."""
+    """Writes params.yaml with one shard, small data settings, and `annotate` as given."""
     content = PARAMS | {"annotate": PARAMS["annotate"] | {"shards": [0]} | annotate}
     content["subset"] = PARAMS["subset"] | {"train": 2, "val": 1}
     content["transcode"] = PARAMS["transcode"] | {"max_lost": 0.5}
@@ -49,7 +52,7 @@ def write_settings(folder: Path, **annotate: object) -> None:
 
 
 def refused(result: subprocess.CompletedProcess[str]) -> str:
-    """The one line, below what progress has told, of a program that ended as it should."""
+    """The last line on stderr (below the progress) of a program that refused its input."""
     assert result.returncode == 1, result.stderr
     assert "Traceback" not in result.stderr
     return result.stderr.splitlines()[-1]
@@ -57,7 +60,7 @@ def refused(result: subprocess.CompletedProcess[str]) -> str:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
-    """The demo's data stages, run whole on 8 x (2 + 1 + 1) videos and the bad ones."""
+    """All data stages of the demo, run on 8 x (2 + 1 + 1) videos and the bad ones."""
     folder = tmp_path_factory.mktemp("made")
     write_settings(folder, demo=PARAMS["annotate"]["demo"] | {"train": 2, "val": 1, "test": 1})
     for name in FLAGS:
@@ -67,18 +70,18 @@ def made(tmp_path_factory) -> Path:
 
 
 def test_every_video_is_accounted_for(made):
-    """32 good ones are clips; the bad ones are named with their reasons, the missing counted."""
-    found = json.loads((made / "results/data.json").read_text())
+    """32 good ones are clips; the refused are named with their reasons, the missing counted."""
+    data = json.loads((made / "results/data.json").read_text())
 
-    assert {name: found[name] for name in ("listed", "usable", "missing", "refused")} == {
+    assert {name: data[name] for name in ("listed", "usable", "missing", "refused")} == {
         "listed": 32 + len(demo.BAD), "usable": 32, "missing": 2, "refused": 5,
     }  # fmt: skip
-    assert found["encoders"] == [encode.version()]
-    assert found["refused_by_reason"] == {"empty": 1, "not_a_video": 3, "truncated": 1}
-    assert found["by_split"]["val"] == {"listed": 8, "usable": 8, "missing": 0, "refused": 0}
+    assert data["encoders"] == [encode.version()]
+    assert data["refused_by_reason"] == {"empty": 1, "not_a_video": 3, "truncated": 1}
+    assert data["by_split"]["val"] == {"listed": 8, "usable": 8, "missing": 0, "refused": 0}
     counts = {"listed": 5, "usable": 4, "missing": 0, "refused": 1}
-    assert {"class": "zoom_in", **counts} in found["by_class"]
-    assert found["refused_videos"][-1] == {
+    assert {"class": "zoom_in", **counts} in data["by_class"]
+    assert data["refused_videos"][-1] == {
         "key": "train-zoom_in-empty",
         "path": "demo/train/zoom_in/empty.mp4",
         "reason": "empty",
@@ -87,13 +90,13 @@ def test_every_video_is_accounted_for(made):
 
 
 def test_the_table_of_clips_is_sorted_and_labelled(made):
-    """By split and key; a label is the place of its class in the alphabet."""
+    """It is sorted by split and key; a label is the index of its class in alphabetical order."""
     rows, classes = (
         read_table(made / "data/clips.parquet"),
         read_classes(made / "data/clips.parquet"),
     )
 
-    assert list(rows.columns) == catalogue.CLIPS
+    assert list(rows.columns) == catalogue.CLIP_COLUMNS
     assert list(classes) == sorted(classes)
     assert rows[["split", "key"]].apply(tuple, axis=1).is_monotonic_increasing
     assert [classes[label] for label in rows["label"]] == [key.split("-")[1] for key in rows["key"]]
@@ -113,7 +116,7 @@ def test_the_subset_has_both_halves(made):
 
 
 def test_a_second_run_gives_the_same_bytes(made, tmp_path, monkeypatch):
-    """In another folder, with the data root elsewhere."""
+    """Even in another folder, with the data root elsewhere."""
     monkeypatch.setenv("AUTOX3D_RAW", str(made / "data/raw"))
     shutil.copy(made / "params.yaml", tmp_path)
     assert stage("annotate", tmp_path).returncode == 0
@@ -126,13 +129,13 @@ def test_a_second_run_gives_the_same_bytes(made, tmp_path, monkeypatch):
 
 
 def test_metrics_are_as_dvc_wants_them(made):
-    """Numbers in tables; the lists, of classes and names, are left out by `dvc metrics`."""
+    """`dvc metrics` shows the numbers, and leaves out the lists of classes and names."""
     dvc = [sys.executable, "-m", "dvc"]
     subprocess.run([*dvc, "init", "-q", "--no-scm"], cwd=made, check=True)
     show = [*dvc, "metrics", "show", "results/data.json", "--json"]
-    told = json.loads(subprocess.run(show, cwd=made, capture_output=True, check=True).stdout)
+    shown = json.loads(subprocess.run(show, cwd=made, capture_output=True, check=True).stdout)
 
-    data = told[""]["data"]["results/data.json"]["data"]
+    data = shown[""]["data"]["results/data.json"]["data"]
     assert data["usable"] == 32
     assert data["by_split"].keys() == {"train", "val", "test"}
     assert data.keys().isdisjoint({"by_class", "encoders", "refused_videos"})
@@ -148,7 +151,7 @@ def folders(root: Path, *paths: str) -> None:
 
 
 def test_a_class_without_a_usable_video_is_refused(tmp_path):
-    """The files are there, but not one can be used: one line, and no table."""
+    """Its files exist, but none can be used: the stage refuses in one line, and writes nothing."""
     write_settings(tmp_path, dataset="folder", videos="v")
     folders(tmp_path, "train/cat/a.mp4", "train/dog/b.mp4", "val/dog/c.mp4")
     assert stage("annotate", tmp_path).returncode == 0
@@ -158,19 +161,19 @@ def test_a_class_without_a_usable_video_is_refused(tmp_path):
     assert stage("transcode", tmp_path).returncode == 0
 
     assert refused(stage("index", tmp_path)).startswith(
-        "data/videos.parquet: no usable training video of class 'cat' is left of 1. "
-        "Mend its videos (the first: v/train/cat/a.mp4: no video container"
+        "data/videos.parquet: class 'cat' has no usable training video (of 1 listed). "
+        "Fix its videos (first: v/train/cat/a.mp4: no video container"
     )
     assert not (tmp_path / "data/clips.parquet").exists()
     assert not (tmp_path / "results/data.json").exists()
 
 
 def test_mistakes_in_annotations_end_in_one_line(tmp_path):
-    """A missing file and an unknown class, as the user sees them; nothing is written."""
+    """So do a missing file and an unknown class; nothing is written."""
     write_settings(tmp_path, dataset="csv", videos="v", files={"list": "list.csv"})
     assert refused(stage("annotate", tmp_path)) == (
         "data/raw/list.csv: cannot be read (No such file or directory). "
-        "Mend annotate.files in params.yaml: its paths are under the data root."
+        "Fix annotate.files in params.yaml: its paths are relative to the data root."
     )
     folders(tmp_path, "a.mp4")
     (tmp_path / "data/raw/list.csv").write_text(
@@ -183,11 +186,17 @@ def test_mistakes_in_annotations_end_in_one_line(tmp_path):
 
 
 def test_mistakes_in_settings_end_in_one_line(tmp_path):
-    """An unknown key, and no shard at all."""
+    """So do an unknown key, an unknown data set and an empty list of shards."""
     write_settings(tmp_path, video="v")
     assert refused(stage("annotate", tmp_path)) == (
         "params.yaml: unknown 'annotate.video'. Did you mean 'videos'?"
     )
+    write_settings(tmp_path, dataset="ufc101")
+    assert refused(stage("annotate", tmp_path)) == (
+        "params.yaml: 'annotate.dataset' must be one of 'csv', 'demo', 'folder', 'kinetics', "
+        "'somethingv2' or 'ucf101', not 'ufc101'. Did you mean 'ucf101'?"
+    )
+    assert list(tmp_path.iterdir()) == [tmp_path / "params.yaml"]
     write_settings(tmp_path, shards=[])
     assert refused(stage("annotate", tmp_path)).startswith(
         "params.yaml: 'annotate.shards' must be "
@@ -201,14 +210,14 @@ case "$*" in
   *) exec "{ffmpeg}" "$@" ;;
 esac
 """
-SOON = (  # the stage, whose workers have a second beyond ffmpeg's time-out
-    "from autox3d.runtime.program import run; from autox3d.video import transcode; "
-    "transcode.GRACE = 1.0; from autox3d.stages.transcode import main; run(main)"
+SOON = (  # the stage, whose workers have one second in addition to ffmpeg's timeout
+    "from autox3d.runtime.program import run; from autox3d.ingest import transcode; "
+    "transcode.WORKER_MARGIN = 1.0; from autox3d.stages.transcode import main; run(main)"
 )
 
 
 def test_a_worker_that_does_not_come_back_is_a_line_in_the_report(tmp_path):
-    """One stops for ever, one is killed at ffmpeg: the third video is used, both are named."""
+    """One hangs, one is killed in ffmpeg: both are named, and the third video is used."""
     write_settings(tmp_path, dataset="folder", videos="v")
     names = [f"train/cat/{name}.mp4" for name in ("dies", "good", "stuck")]
     folders(tmp_path, *names)
@@ -228,29 +237,29 @@ def test_a_worker_that_does_not_come_back_is_a_line_in_the_report(tmp_path):
     assert ended.returncode == 0, ended.stderr
     assert stage("index", tmp_path).returncode == 0
 
-    found = json.loads((tmp_path / "results/data.json").read_text())
-    assert found["usable"] == 1
-    assert [(Path(row["path"]).stem, row["reason"]) for row in found["refused_videos"]] == [
+    data = json.loads((tmp_path / "results/data.json").read_text())
+    assert data["usable"] == 1
+    assert [(Path(row["path"]).stem, row["reason"]) for row in data["refused_videos"]] == [
         ("dies", "crashed"), ("stuck", "timeout"),
     ]  # fmt: skip
-    assert {row["message"] for row in found["refused_videos"]} == {
-        source.REASONS["crashed"], source.REASONS["timeout"],
+    assert {row["message"] for row in data["refused_videos"]} == {
+        REASONS["crashed"], REASONS["timeout"],
     }  # fmt: skip
 
 
 @pytest.fixture
 def public_folder() -> Iterator[Path]:
-    """A folder that any user may enter (pytest's own are for their owner alone)."""
+    """A folder that every user may enter (pytest's own are open to their owner alone)."""
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)
         yield Path(name)
 
 
-RIGHTS = "-dac_override,-dac_read_search"  # root's, to read and write what it must not
+RIGHTS = "-dac_override,-dac_read_search"  # takes root's right to ignore permissions
 
 
 def test_an_unreadable_video_is_refused(tmp_path):
-    """For a user without root's rights; the other video is used."""
+    """This holds for a user without root's rights; the other video is used."""
     rights = ["--inh-caps", RIGHTS, "--bounding-set", RIGHTS]
     drop = ["setpriv", *rights] if os.geteuid() == 0 else []
     write_settings(tmp_path, dataset="folder", videos="v")
@@ -264,15 +273,15 @@ def test_an_unreadable_video_is_refused(tmp_path):
         result = stage(name, tmp_path, *drop)
         assert result.returncode == 0, result.stderr
 
-    found = json.loads((tmp_path / "results/data.json").read_text())
-    assert found["usable"] == 1
-    assert [(row["path"], row["reason"], row["message"]) for row in found["refused_videos"]] == [
+    data = json.loads((tmp_path / "results/data.json").read_text())
+    assert data["usable"] == 1
+    assert [(row["path"], row["reason"], row["message"]) for row in data["refused_videos"]] == [
         ("v/train/cat/b.mp4", "unreadable", "cannot be opened (Permission denied)")
     ]
 
 
 def test_addresses_in_annotations_open_nothing(tmp_path):
-    """They are names of files, which are not there; the host is not called."""
+    """They are taken for names of files, which do not exist; the host is not contacted."""
     write_settings(tmp_path, dataset="csv", videos="v", files={"list": "list.csv"})
     (tmp_path / "data/raw/v").mkdir(parents=True)
     for name, seconds in {"a": 0.3, "b": 0.6}.items():
@@ -290,14 +299,14 @@ def test_addresses_in_annotations_open_nothing(tmp_path):
         with pytest.raises(BlockingIOError):
             server.accept()
 
-    found = json.loads((tmp_path / "results/data.json").read_text())
-    assert {name: found[name] for name in ("listed", "usable", "missing", "refused")} == {
+    data = json.loads((tmp_path / "results/data.json").read_text())
+    assert {name: data[name] for name in ("listed", "usable", "missing", "refused")} == {
         "listed": 5, "usable": 2, "missing": 3, "refused": 0,
     }  # fmt: skip
 
 
 def test_an_unwritable_folder_is_one_line(public_folder):
-    """For a user without root's rights: named, with the fix, and nothing half-written."""
+    """The line names the folder and the fix, and nothing is half-written."""
     write_settings(public_folder, dataset="folder", videos="v")
     folders(public_folder, "train/cat/a.mp4")
     (public_folder / "data").chmod(0o555)
@@ -314,13 +323,14 @@ def test_an_unwritable_folder_is_one_line(public_folder):
     "path", [ROOT / "params.yaml", *sorted((ROOT / "params").glob("*.yaml"))], ids=lambda p: p.stem
 )
 def test_shipped_settings_are_complete(path):
-    """The data sections of every file that may be copied over params.yaml."""
+    """The data sections are complete in each file that may be copied over params.yaml."""
     listing = settings.load(path).annotate
 
     assert listing.shards == tuple(range(len(listing.shards)))
-    if listing.dataset != "demo":
-        _, required, optional = annotations.ADAPTERS[listing.dataset]
-        assert set(required) <= set(listing.files) <= set(required + optional)
+    if listing.dataset != annotations.DEMO:
+        adapter = annotations.adapter(listing.dataset)
+        known = {*adapter.REQUIRED, *adapter.OPTIONAL}
+        assert set(adapter.REQUIRED) <= set(listing.files) <= known
 
 
 # ---- joining the shards' indexes
@@ -342,19 +352,19 @@ def indexed(folder: Path, *rows: tuple[str, str]) -> Path:
 
 
 def test_a_training_copy_of_a_held_out_clip_is_refused(tmp_path):
-    """The same bytes in training and test would be a test of memory."""
+    """With the same bytes in training and test, the test would measure memory."""
     listed = videos(("a", "cat", "train"), ("b", "cat", "train"), ("c", "cat", "test"))
     rows = catalogue.join(listed, indexed(tmp_path, ("a", "1"), ("b", "2"), ("c", "2")))
     rows = catalogue.refuse_copies(rows).set_index("key")
 
     assert rows["status"].to_dict() == {"a": "ok", "b": "refused", "c": "ok"}
     assert rows["reason"]["b"] == "copy"
-    assert "copy" in source.REASONS
+    assert "copy" in REASONS
     assert rows["message"]["b"] == "the same content as c, which is held out"
 
 
 def test_an_index_of_other_videos_is_refused(tmp_path):
-    """A list that has changed since, a shard that is not there: no label moves to another clip."""
+    """The list has changed since, or a shard is missing: no label may move to another clip."""
     folder = indexed(tmp_path, ("a", "1"), ("b", "2"))
     for listed in (
         videos(("a", "cat", "train")),

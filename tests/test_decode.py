@@ -1,4 +1,4 @@
-"""The frames that the readers give are those of a decoder that is given everything."""
+"""The readers return the same frames as a decoder that is given every packet."""
 
 import resource
 import struct
@@ -20,7 +20,7 @@ from autox3d.vision.clips.store import Clips
 
 PICTURE = corpus.pictures("160x120", 30)
 X264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-threads", "1")
-FILES = {  # ways to encode H.264 whose dropped packets, or order, could go wrong
+FILES = {  # encodings of H.264 in which dropped packets or the order of frames could go wrong
     "default": (*X264,),
     "ultrafast": (*X264, "-preset", "ultrafast"),
     "pyramid": (*X264, "-x264-params", "keyint=25:bframes=8:b-pyramid=normal:b-adapt=2"),
@@ -45,7 +45,7 @@ def files(tmp_path_factory):
 
 
 def everything(path: Path) -> np.ndarray:
-    """(N, H, W, 3): every frame, decoded and converted by PyAV in its plainest way."""
+    """Decodes all frames by PyAV in its simplest way: (N, H, W, 3)."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         return np.stack([f.reformat(format="rgb24").to_ndarray() for f in container.decode(stream)])
@@ -53,7 +53,7 @@ def everything(path: Path) -> np.ndarray:
 
 @pytest.mark.parametrize("name", [*FILES, "ours"])
 def test_chosen_frames_equal_a_full_decode_bit_for_bit(files, name):
-    """Forty random choices: clips, single frames, any order, repeated."""
+    """This holds for forty random choices, in any order and with repeated frames."""
     data = (files / f"{name}.mp4").read_bytes()
     video, expected = IndexedVideo(data), everything(files / f"{name}.mp4")
     assert (video.count, video.height, video.width) == expected.shape[:3]
@@ -65,7 +65,7 @@ def test_chosen_frames_equal_a_full_decode_bit_for_bit(files, name):
 
 
 def test_only_what_is_needed_is_decoded(files):
-    """The last frame before a key frame, in ours: a key frame and the references after it."""
+    """The last frame of a group in our clips needs its key frame and the references after it."""
     video = IndexedVideo((files / "ours.mp4").read_bytes())
     assert len(video.packets([0])) == 1
     assert len(video.packets([48])) == 1
@@ -75,8 +75,8 @@ def test_only_what_is_needed_is_decoded(files):
     assert len(full.packets([24])) < 25
 
 
-def test_one_video_does_not_colour_the_next(files):
-    """A decoder of its own for each call: colour tags of another file leave no trace."""
+def test_the_colours_of_one_video_do_not_affect_the_next(files):
+    """Each call has a decoder of its own, so the colour tags of another file are not kept."""
     plain, tagged = (
         IndexedVideo((files / f"{n}.mp4").read_bytes()) for n in ("ours", "bt709_full")
     )
@@ -94,7 +94,7 @@ def test_frames_outside_the_video_are_an_error(files, indices):
 
 
 def test_broken_tables_are_an_error_and_nothing_worse(files):
-    """Cut anywhere, or with any box overwritten, the parser raises ValueError."""
+    """Of a file that is cut anywhere, or has any box overwritten, the parser raises ValueError."""
     data = (files / "ours.mp4").read_bytes()
     moov = data.index(b"mdat")
     for length in [0, 1, 7, 8, 9, *range(10, moov, 13), len(data) - 1]:
@@ -114,8 +114,8 @@ def test_broken_tables_are_an_error_and_nothing_worse(files):
     assert survived < 500
 
 
-def test_a_count_that_the_file_cannot_hold_costs_no_memory(files):
-    """Four thousand million samples of one size, which the table need not list."""
+def test_an_impossible_number_of_samples_costs_no_memory(files):
+    """It is 2**32 - 1 samples of one size, for which the table has no rows."""
     data = bytearray((files / "ours.mp4").read_bytes())
     table = data.index(b"stsz") + 8  # size of all, count
     data[table : table + 8] = struct.pack(">II", 1 << 20, 0xFFFFFFFF)
@@ -131,7 +131,7 @@ def test_a_count_that_the_file_cannot_hold_costs_no_memory(files):
 
 @pytest.mark.parametrize("name", [*FILES, "ours"])
 def test_seeking_and_skipping_change_no_bit(files, name):
-    """Of any file: twenty random choices, against a decoder that is given everything."""
+    """Twenty random choices of frames equal those of a decoder that is given every packet."""
     video, expected = open_video(files / f"{name}.mp4"), everything(files / f"{name}.mp4")
     assert (video.count, video.height, video.width) == expected.shape[:3]
     rng = np.random.default_rng(0)
@@ -141,7 +141,7 @@ def test_seeking_and_skipping_change_no_bit(files, name):
 
 
 def test_a_late_frame_costs_no_more_than_an_early_one(files, monkeypatch):
-    """Opening decodes up to the first frame; then one group of pictures, from its key frame on."""
+    """Opening decodes up to the first frame; a late frame decodes its group of pictures alone."""
     path = files / "pyramid.mp4"  # a key frame every 25
     given = []
     plain = source.decoded
@@ -155,7 +155,7 @@ def test_a_late_frame_costs_no_more_than_an_early_one(files, monkeypatch):
 
 @pytest.mark.parametrize("first", [20, 30, 40, 89])
 def test_a_frame_that_does_not_decode_has_the_file_read_to_the_end(files, tmp_path, first):
-    """Its packets promise 90 frames. The one before is on display then, whoever asks first."""
+    """The frame before it is shown in its place, whichever frame is requested first."""
     data = bytearray((files / "all_intra.mp4").read_bytes())
     tables = mp4.parse(bytes(data))
     lost = tables.order[[30, 89]]  # in the middle, and the last
@@ -180,7 +180,7 @@ RATES = {"10": 10, "25": 25, "30": 30, "50": 50}
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("rate", RATES.values())
 def test_any_file_shows_what_ffmpeg_shows_at_the_same_time(tmp_path, codec, rate):
-    """Against ffmpeg's own decoder, constant rate and colour conversion: no bit differs."""
+    """No bit differs from ffmpeg's own decoder, constant rate and colour conversion."""
     path = tmp_path / codec
     corpus.ffmpeg(*corpus.pictures("96x64", rate), *CODECS[codec], seconds=1.3, to=path)
     expected = by_ffmpeg(path, "fps=30", 64, 96)
@@ -191,7 +191,7 @@ def test_any_file_shows_what_ffmpeg_shows_at_the_same_time(tmp_path, codec, rate
 
 
 def test_variable_rates_are_followed(tmp_path):
-    """Frames dropped unevenly at the source: each is on display until the next one."""
+    """Where frames are dropped unevenly at the source, each is shown until the next one."""
     path = tmp_path / "variable.mp4"
     keep = "select=not(mod(n\\,7))+lt(n\\,10)"
     corpus.ffmpeg(
@@ -204,13 +204,13 @@ def test_variable_rates_are_followed(tmp_path):
 def by_ffmpeg(path: Path, filters: str, height: int, width: int) -> np.ndarray:
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(path), "-vf", filters]
     command += ["-sws_flags", "bilinear", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
-    told = subprocess.run(command, capture_output=True, check=True).stdout
-    return np.frombuffer(told, np.uint8).reshape(-1, height, width, 3)
+    pixels = subprocess.run(command, capture_output=True, check=True).stdout
+    return np.frombuffer(pixels, np.uint8).reshape(-1, height, width, 3)
 
 
 @pytest.fixture(scope="module")
 def readers(files, tmp_path_factory):
-    """Makes a reader of the same video anew: out of a shard by its table, or out of a file."""
+    """Functions that open the same video: in a shard by its table, or in a file."""
     root = tmp_path_factory.mktemp("readers")
     (root / "0.mp4").write_bytes((files / "default.mp4").read_bytes())
     rows = shards.shard(root, root, 0, ["0.mp4"]).assign(label=0, split="train")
@@ -228,7 +228,7 @@ def readers(files, tmp_path_factory):
     ],
 )
 def test_thousands_of_clips_cost_no_memory_and_no_files(readers, reader, clips):
-    """At most 5 % more memory than after the first 200, no file more."""
+    """Memory grows by at most 5 % after the first 200 clips, and no file stays open."""
 
     def decode(times: int) -> tuple[int, int]:
         for start in range(times):

@@ -1,4 +1,4 @@
-"""The demo's classes differ in time alone, and its files are real, varied and reproducible."""
+"""The demo's classes differ in motion alone; its files are real, varied and reproducible."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Movie = np.ndarray  # (T, H, W) float32, luma
 
 
 def movie(motion: str, seed: int, count: int, tiles: np.ndarray) -> Movie:
-    """Frames as they go to the encoder."""
+    """Renders a video's frames as they go to the encoder."""
     rng = np.random.default_rng([seed, sorted(scene.MOTIONS).index(motion)])
     frames = scene.frames(scene.MOTIONS[motion], SIZE, RATE, count, tiles, rng)
     width, height = SIZE
@@ -37,9 +37,9 @@ def tiles() -> np.ndarray:
 
 
 def seen_motion(frames: Movie, rate: float) -> str:
-    """The motion by name, from the brightness alone: dI/dt = -u . grad I, least squares.
+    """Estimates the motion from brightness alone: least squares of dI/dt = -u . grad I.
 
-    u is a shift, a turn and a stretch about the middle (Lucas and Kanade 1981, with 4 unknowns).
+    u has 4 unknowns, a shift, a turn and a stretch about the middle (Lucas and Kanade 1981).
     """
     frames = smooth(frames)
     dt = (frames[2:] - frames[:-2]) / 2
@@ -49,8 +49,8 @@ def seen_motion(frames: Movie, rate: float) -> str:
     middle = (abs(x) < width / 5) & (abs(y) < height / 5)
     columns = [dx, dy, -dx * y + dy * x, dx * x + dy * y]
     design = np.stack([column[:, middle].ravel() for column in columns], 1)
-    found = np.linalg.lstsq(design, -dt[:, middle].ravel(), rcond=None)[0] * rate
-    right, down, turn, stretch = found / (min(SIZE), min(SIZE), 1, 1)
+    flow = np.linalg.lstsq(design, -dt[:, middle].ravel(), rcond=None)[0] * rate
+    right, down, turn, stretch = flow / (min(SIZE), min(SIZE), 1, 1)
     if abs(turn) > 0.4:  # the picture turns against the camera
         return "roll_counterclockwise" if turn > 0 else "roll_clockwise"
     if abs(stretch) > 0.3:
@@ -61,14 +61,14 @@ def seen_motion(frames: Movie, rate: float) -> str:
 
 
 def smooth(frames: Movie) -> Movie:
-    """Means of 5x5: sensor noise goes, motion stays."""
+    """Averages over 5x5 pixels, which removes sensor noise and keeps the motion."""
     for axis in (1, 2):
         frames = np.mean([np.roll(frames, step, axis) for step in range(-2, 3)], axis=0)
     return frames
 
 
 def test_a_label_names_the_motion(tiles):
-    """Seen by optical flow: 40 videos, 5 of each class, every one as it is called."""
+    """Optical flow gives the right class for each of 40 videos, 5 of each class."""
     for motion in scene.MOTIONS:
         assert [seen_motion(movie(motion, seed, 12, tiles), RATE) for seed in range(5)] == (
             [motion] * 5
@@ -76,7 +76,7 @@ def test_a_label_names_the_motion(tiles):
 
 
 def test_a_motion_played_backwards_is_its_opposite(tiles):
-    """So nothing but the order of frames tells the two apart."""
+    """So only the order of frames distinguishes the two."""
     opposite = {"left": "right", "up": "down", "in": "out", "clockwise": "counterclockwise"}
     opposite |= {right: left for left, right in opposite.items()}
     for motion in scene.MOTIONS:
@@ -84,8 +84,8 @@ def test_a_motion_played_backwards_is_its_opposite(tiles):
         assert seen_motion(movie(motion, 7, 12, tiles)[::-1], RATE) == f"{kind}_{opposite[way]}"
 
 
-def look(frames: Movie) -> np.ndarray:
-    """What single frames show, averaged: brightness, contrast and edges by place, and spectrum."""
+def appearance(frames: Movie) -> np.ndarray:
+    """Features of single frames, averaged: brightness, contrast, edges by place, and spectrum."""
     blocks = frames.reshape(len(frames), 6, 12, 8, 12)
     edges = [abs(np.diff(frames, axis=axis)).mean((1, 2)) for axis in (1, 2)]
     spectrum = abs(np.fft.rfft2(frames - frames.mean((1, 2), keepdims=True)))[:, :6, 1:7]
@@ -94,7 +94,7 @@ def look(frames: Movie) -> np.ndarray:
 
 
 def changes(frames: Movie) -> np.ndarray:
-    """What the order of frames shows: products of the change in time and the slopes, by place."""
+    """Features of the order of frames: products of temporal and spatial gradients, by place."""
     frames = smooth(frames)
     dt = frames[1:] - frames[:-1]
     dy, dx = np.gradient((frames[1:] + frames[:-1]) / 2, axis=(1, 2))
@@ -104,7 +104,7 @@ def changes(frames: Movie) -> np.ndarray:
 
 
 def accuracy(tiles: np.ndarray, features: Callable[[Movie], np.ndarray]) -> float:
-    """Of a ridge regression on 60 videos a class, on 20 others a class."""
+    """Accuracy on 20 videos a class of a ridge regression that is trained on 60 others a class."""
     kinds = [(label, seed) for seed in range(80) for label in range(8)]
     names = list(scene.MOTIONS)
     x = np.stack([features(movie(names[label], seed, 6, tiles)) for label, seed in kinds])
@@ -114,13 +114,13 @@ def accuracy(tiles: np.ndarray, features: Callable[[Movie], np.ndarray]) -> floa
     return float(((x[480:] @ weights).argmax(1) == y[480:].argmax(1)).mean())
 
 
-def test_frames_without_their_order_tell_nothing(tiles):
-    """Near chance, 12.5 % (25 % is 4.8 standard errors above it on 160 videos)."""
-    assert accuracy(tiles, look) < 0.25
+def test_frames_without_their_order_do_not_reveal_the_class(tiles):
+    """Accuracy is near chance, 12.5 % (25 % is 4.8 standard errors above it on 160 videos)."""
+    assert accuracy(tiles, appearance) < 0.25
 
 
-def test_the_order_of_frames_tells_the_class(tiles):
-    """The same little classifier on the same videos, shown the changes: no weakness of its own."""
+def test_the_order_of_frames_reveals_the_class(tiles):
+    """The control of the test above: the same classifier on the same videos, given the changes."""
     assert accuracy(tiles, changes) > 0.75
 
 
@@ -145,25 +145,25 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 def test_files_are_of_many_kinds(folder):
-    """Three codecs in three containers, sizes, rates and lengths; all as long as they say."""
-    found = []
+    """Codecs, containers, sizes, rates and lengths differ; no file is cut short."""
+    kinds = []
     for task in demo.tasks(folder, COUNTS, 1):
         with av.open(str(task.path)) as container:
             video = container.streams.video[0]
             assert video.average_rate is not None
             count = sum(1 for _ in container.decode(video))
-            found.append((video.codec.name, (video.width, video.height), video.average_rate, count))
+            kinds.append((video.codec.name, (video.width, video.height), video.average_rate, count))
 
-    assert len(found) == 8 * 7
-    codecs, sizes, rates, _ = zip(*found, strict=True)
+    assert len(kinds) == 8 * 7
+    codecs, sizes, rates, _ = zip(*kinds, strict=True)
     assert set(codecs) == {"h264", "mpeg4", "vp9"}
     assert len(set(sizes)) >= 8
     assert {min(rates), max(rates)} == {10, 30}
-    assert all(0.9 <= count / rate <= 4.1 for *_, rate, count in found)
+    assert all(0.9 <= count / rate <= 4.1 for *_, rate, count in kinds)
 
 
 def test_decoded_files_show_their_motion(folder):
-    """Encoding has not turned, mirrored or reordered anything."""
+    """Encoding does not turn, mirror or reorder the frames."""
     for task in demo.tasks(folder, {"train": 2}, 1):
         with av.open(str(task.path)) as container:
             video = container.streams.video[0]
@@ -173,21 +173,22 @@ def test_decoded_files_show_their_motion(folder):
 
 
 def test_a_few_are_bad_on_purpose(folder):
-    """On top of the good ones, spread over classes, and listed like them."""
+    """They are added to the good ones, spread over classes, and listed like them."""
     listed = demo.describe("demo", COUNTS)
-    there = {path for path in contents(folder) if path != demo.SPEC}
+    on_disk = {path for path in contents(folder) if path != demo.SPEC}
     paths = {video.path.removeprefix("demo/") for video in listed.videos}
 
     assert len(paths) == 8 * 7 + len(demo.BAD)
-    assert paths - there == {"train/zoom_out/missing.mp4", "test/roll_counterclockwise/missing.mp4"}
-    assert there <= paths
+    missing = {"train/zoom_out/missing.mp4", "test/roll_counterclockwise/missing.mp4"}
+    assert paths - on_disk == missing
+    assert on_disk <= paths
     assert (folder / "train/zoom_in/empty.mp4").stat().st_size == 0
     with pytest.raises(InvalidDataError):
         av.open(str(folder / "train/pan_left/cut.mp4"))
 
 
 def test_the_same_seed_gives_the_same_files(folder, tmp_path):
-    """For any number of processes and other counts; another seed gives others."""
+    """Whatever the number of processes and of videos; another seed gives other files."""
     some = {"train": 2, "val": 0, "test": 0}
     demo.render(tmp_path / "again", some, seed=1, processes=1)
     demo.render(tmp_path / "other", some, seed=2, processes=2)
@@ -200,8 +201,8 @@ def test_the_same_seed_gives_the_same_files(folder, tmp_path):
     assert all(other[name] != first[name] for name in names)
 
 
-def test_a_second_call_makes_what_is_missing_and_no_more(tmp_path):
-    """An interrupted file is made again; finished ones stay untouched, with a fixed time."""
+def test_a_second_call_renders_the_missing_files_alone(tmp_path):
+    """An interrupted file is rendered again; finished ones stay, with their fixed time."""
     folder, some = tmp_path / "demo", {"train": 1, "val": 0, "test": 0}
     demo.render(folder, some, seed=1, processes=2)
     before = contents(folder)
@@ -219,7 +220,7 @@ def test_a_second_call_makes_what_is_missing_and_no_more(tmp_path):
 
 
 def test_each_motion_may_be_several_classes_by_its_pace():
-    """The paces of a motion share its range of speeds in equal ratios, end to end."""
+    """The paces of a motion divide its range of speeds in equal ratios, without a gap."""
     kinds = scene.motions(paces=3, speed=0.5)
 
     assert len(kinds) == 3 * len(scene.MOTIONS)
@@ -233,7 +234,7 @@ def test_each_motion_may_be_several_classes_by_its_pace():
 
 
 def test_the_harder_setting_is_the_demo_on_harder_clips():
-    """Its file differs from params.yaml in what is rendered and taken, and in longer training."""
+    """Its file differs from params.yaml in the rendered videos, the subset and the epochs."""
     usual, harder = (yaml.safe_load((ROOT / at).read_text()) for at in SETTINGS)
 
     assert harder["annotate"].pop("demo") != usual["annotate"].pop("demo")
@@ -242,8 +243,8 @@ def test_the_harder_setting_is_the_demo_on_harder_clips():
     assert harder == usual
 
 
-def test_videos_of_other_paces_replace_those_that_are_there(tmp_path):
-    """The folder then holds the new classes alone, bad videos and all."""
+def test_videos_of_other_paces_replace_the_old_ones(tmp_path):
+    """The folder then holds the new classes alone, with their bad videos."""
     some, kinds = {"train": 1}, scene.motions(paces=2, speed=0.5)
     demo.render(tmp_path / "demo", some, seed=1, processes=2)
     demo.render(tmp_path / "demo", some, seed=1, processes=2, kinds=kinds)
@@ -256,7 +257,7 @@ def test_videos_of_other_paces_replace_those_that_are_there(tmp_path):
 
 
 def test_the_files_of_others_are_not_overwritten(tmp_path):
-    """`annotate.videos` may name the wrong folder."""
+    """A folder with files of others is refused: `annotate.videos` may be wrong."""
     (tmp_path / "holiday.mp4").write_bytes(b"dear")
 
     with pytest.raises(Refused) as error:

@@ -108,7 +108,7 @@ def test_a_long_clip_is_shown_from_first_to_last() -> None:
 
 
 def test_a_jpeg_is_what_was_encoded() -> None:
-    """Read by another library; the same bytes each time."""
+    """Another library reads it, and encoding gives the same bytes each time."""
     ramp = np.linspace(0, 255, 90).astype(np.uint8)
     pixels = np.broadcast_to(ramp[None, :, None], (34, 90, 3)).copy()
     pixels[:, :, 2] = 60
@@ -118,26 +118,29 @@ def test_a_jpeg_is_what_was_encoded() -> None:
     assert written == jpeg(pixels)
 
 
-def said(labels: list[int], predicted: list[int], sureness: list[float]) -> explain.Answers:
+def predictions(
+    labels: list[int], predicted: list[int], confidence: list[float]
+) -> explain.Predictions:
+    """The predictions for videos v0, v1, ..."""
     keys = [f"v{n}" for n in range(len(labels))]
-    return explain.Answers(keys, np.array(labels), np.array(predicted), np.array(sureness))
+    return explain.Predictions(keys, *map(np.array, (labels, predicted, confidence)))
 
 
-def test_the_clips_shown_are_the_surest() -> None:
-    """Of each class the surest right answer; a class without one is left out."""
-    found = said([0, 0, 1, 1, 2], [0, 0, 1, 0, 0], [0.5, 0.9, 0.6, 0.99, 0.7])
-    assert explain.typical(found, 9) == [1, 2]
-    assert explain.typical(found, 1) == [1]
-    assert explain.typical(found, 0) == []
+def test_the_most_confident_clips_are_shown() -> None:
+    """Of each class, the most confident correct video; a class without one is left out."""
+    given = predictions([0, 0, 1, 1, 2], [0, 0, 1, 0, 0], [0.5, 0.9, 0.6, 0.99, 0.7])
+    assert explain.typical(given, 9) == [1, 2]
+    assert explain.typical(given, 1) == [1]
+    assert explain.typical(given, 0) == []
 
 
 def test_confused_pairs_are_counted() -> None:
-    """Most videos first; unlabelled ones are never wrong."""
-    found = said([0, 0, 0, 1, 2, -1], [1, 1, 0, 1, 0, 1], [0.5, 0.9, 0.6, 0.8, 0.7, 0.95])
-    pairs = explain.confused(found, 9)
+    """The most frequent pair comes first; a video without a label is never a mistake."""
+    given = predictions([0, 0, 0, 1, 2, -1], [1, 1, 0, 1, 0, 1], [0.5, 0.9, 0.6, 0.8, 0.7, 0.95])
+    pairs = explain.confused(given, 9)
     assert pairs == [(0, 1, 2), (2, 0, 1)]
-    assert explain.confused(found, 1) == pairs[:1]
-    assert explain.example(found, pairs[0]) == [1, 3]
+    assert explain.confused(given, 1) == pairs[:1]
+    assert explain.example(given, pairs[0]) == [1, 3]
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +190,7 @@ def picture(clip: dict[str, Any]) -> Image.Image:
 
 
 def test_the_stage_shows_answers_and_mistakes(made: Path) -> None:
-    """From the saved scores: as many mistakes as the confusion has, pictures of the right size."""
+    """They match the saved scores: as many mistakes as in the confusion, pictures of the size."""
     done = program(made, "explain", "--out", "explain.json")
     assert done.returncode == 0, done.stderr
     found = json.loads((made / "explain.json").read_text())
@@ -206,7 +209,7 @@ def test_the_stage_shows_answers_and_mistakes(made: Path) -> None:
 
 
 def test_scores_of_other_videos_are_refused(made: Path) -> None:
-    """In one line; no file is left."""
+    """The program ends with one line and leaves no file."""
     rows = tables.read_table(made / "scores.parquet")
     tables.write_table(rows[rows["key"] != rows["key"].iloc[0]], made / "few.parquet")
     done = program(made, "explain", "--scores", "few.parquet", "--out", "few.json")

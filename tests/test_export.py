@@ -17,9 +17,10 @@ from support.trained import CLASSES, ready, trained
 
 from autox3d.core.errors import Refused
 from autox3d.inference import export
-from autox3d.inference.compare import compare, table
+from autox3d.inference.benchmark import benchmark, markdown
 from autox3d.inference.fast import plain
 from autox3d.inference.fold import folded
+from autox3d.vision.arch.normalisation import NORMALISATION
 from autox3d.vision.models import weights
 from autox3d.vision.models.norm import BatchNorm
 from autox3d.vision.models.weights import Trained
@@ -122,7 +123,7 @@ def test_the_files_say_how_to_use_them(files):
     card = json.loads(extra[export.CARD])
 
     assert json.loads(told["classes"]) == card["classes"] == CLASSES
-    assert json.loads(told["normalisation"]) == card["normalisation"] == weights.NORMALISATION
+    assert json.loads(told["normalisation"]) == card["normalisation"] == NORMALISATION
     assert (told["name"], json.loads(told["frames"]), json.loads(told["side"])) == ("tiny", 4, 40)
 
 
@@ -184,12 +185,12 @@ def test_networks_are_timed_side_by_side(glore, tmp_path):
     glore.genotype.save(tmp_path / "bare.yaml")
     forms = ["fast", "folded", "plain", "bfloat16", "pt2"]
     few = {"views": 4, "batch": 3, "repeats": 2, "warmup": 1, "device": "cpu", "classes": 9}
-    rows = compare([tmp_path / "net"], forms, **few)
-    rows += compare([tmp_path / "bare.yaml"], ["fast"], **few)
+    rows = benchmark([tmp_path / "net"], forms, **few)
+    rows += benchmark([tmp_path / "bare.yaml"], ["fast"], **few)
 
     assert [row["form"] for row in rows] == [*forms, "fast"]
     assert rows[0]["gmacs_lcr"] < rows[-1]["gmacs_lcr"]  # six classes, and nine
     for row in rows:
         assert 0 < row["batched"]["low"] <= row["batched"]["median"]
         assert row["peak_mb"] > 50
-    assert len(table(rows).splitlines()) == 4 + len(rows)
+    assert len(markdown(rows).splitlines()) == 4 + len(rows)

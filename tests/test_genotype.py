@@ -9,7 +9,8 @@ import pytest
 from support import ARCHITECTURES
 
 from autox3d.core.errors import Refused
-from autox3d.vision.arch.genotype import Genotype, gate_width
+from autox3d.vision.arch.blocks import gate_width
+from autox3d.vision.arch.genotype import Genotype
 
 SHIPPED = sorted(p for p in ARCHITECTURES.glob("*.yaml") if not p.name.startswith("space_"))
 

@@ -153,7 +153,9 @@ def test_ranks_that_come_to_other_values_stop(launch: Launch) -> None:
         r"rank 0 of 2 \(\S+, pid \d+\): alpha of rank 1 differs from rank 0's. Report this error.",
         first,
     )
-    assert re.fullmatch(r"launch: rank 0 .* ended with status 1. Its reason stands above.", last)
+    assert re.fullmatch(
+        r"launch: rank 0 .* ended with status 1. The reason is printed above.", last
+    )
 
 
 def test_a_mistake_of_the_user_is_told_once(launch: Launch) -> None:

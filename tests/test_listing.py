@@ -1,4 +1,4 @@
-"""The table says of each video whether it is there; one more of them touches one list."""
+"""The table of videos records which exist; adding a video changes the list of one shard."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def annotated(*names: str, split: str = "train") -> Annotations:
     return Annotations(videos, ("cat",))
 
 
-def test_the_table_says_what_is_there(tmp_path):
-    """Missing is counted, what is no file of ours is refused; nothing is opened."""
+def test_the_table_records_what_exists(tmp_path):
+    """Missing videos are counted, and files outside the root or not regular are refused."""
     touch(tmp_path, "root/v/good.mp4", "elsewhere.mp4")
     root = tmp_path / "root"
     os.utime(root / "v/good.mp4", ns=(5, 7))
@@ -35,9 +35,9 @@ def test_the_table_says_what_is_there(tmp_path):
     (root / "v/folder.mp4").mkdir()
     os.mkfifo(root / "v/pipe.mp4")
     names = ["good", "linked", "out", "loop", "folder", "pipe", "gone"]
-    found = annotated(*(f"{name}.mp4" for name in names), "concat:good.mp4|good.mp4")
+    videos = annotated(*(f"{name}.mp4" for name in names), "concat:good.mp4|good.mp4")
 
-    table = listing.videos(found, root, "v", [0]).set_index("video")
+    table = listing.list_videos(videos, root, "v", [0]).set_index("video")
 
     assert table["status"].to_dict() == {
         "good.mp4": "listed", "linked.mp4": "listed", "out.mp4": "refused", "loop.mp4": "refused",
@@ -48,33 +48,33 @@ def test_the_table_says_what_is_there(tmp_path):
     assert (table["size"]["good.mp4"], table["mtime_ns"]["good.mp4"]) == (5, 7)
 
 
-def test_nothing_there_is_refused(tmp_path):
-    """A wrong folder is not a data set of which everything is missing."""
+def test_a_folder_without_any_video_is_refused(tmp_path):
+    """It is taken for a wrong path, and not for a data set whose videos are all missing."""
     with pytest.raises(Refused) as error:
-        listing.videos(annotated("a.mp4", "b.mp4"), tmp_path, "v", [0])
+        listing.list_videos(annotated("a.mp4", "b.mp4"), tmp_path, "v", [0])
 
     assert str(error.value) == (
-        f"{tmp_path}/v: none of the 2 videos is there (v/a.mp4: there is no such file). "
+        f"{tmp_path}/v: none of the 2 videos exists (v/a.mp4: there is no such file). "
         "Set annotate.videos in params.yaml, or the data root AUTOX3D_RAW."
     )
 
 
 def test_a_class_without_videos_is_refused(tmp_path):
-    """Its label could not be learnt."""
+    """Nothing could be learnt about its label."""
     touch(tmp_path, "v/a.mp4")
-    found = annotated("a.mp4")._replace(classes=("cat", "dog"))
+    videos = annotated("a.mp4")._replace(classes=("cat", "dog"))
 
     with pytest.raises(Refused) as error:
-        listing.videos(found, tmp_path, "v", [0])
+        listing.list_videos(videos, tmp_path, "v", [0])
 
     assert str(error.value) == (
-        f"{tmp_path}/v: no training video of class 'dog' is there. "
+        f"{tmp_path}/v: no training video of class 'dog' exists. "
         "Add one, or take the class out of the annotations."
     )
 
 
 def test_keys_are_names_for_the_members_of_a_tar():
-    """An id that is one already stays; others are told apart by a hash."""
+    """An id that is such a name stays as it is; a hash keeps the others distinct."""
     assert listing.key("-abcdefghij_000012_000022") == "-abcdefghij_000012_000022"
     odd = ["a/b.mp4", "a b.mp4", "a\nb.mp4", "../b.mp4", "'.mp4", "ü.mp4", "x" * 300, "\udcff.mp4"]
     keys = [listing.key(name) for name in odd]
@@ -82,14 +82,14 @@ def test_keys_are_names_for_the_members_of_a_tar():
     assert all(key.isascii() and len(key) <= 100 and not set(key) & set("./ \n'") for key in keys)
 
 
-def lists(folder: Path, found: Annotations, root: Path, shards: list[int]) -> dict[str, bytes]:
-    rows = listing.videos(found, root, "v", shards)
-    listing.write(rows, found.classes, folder / "videos.parquet", folder / "lists", shards)
+def lists(folder: Path, videos: Annotations, root: Path, shards: list[int]) -> dict[str, bytes]:
+    rows = listing.list_videos(videos, root, "v", shards)
+    listing.write(rows, videos.classes, folder / "videos.parquet", folder / "lists", shards)
     return {path.name: path.read_bytes() for path in sorted((folder / "lists").iterdir())}
 
 
-def test_one_more_video_touches_one_list(tmp_path):
-    """And a corrected label or split none; the order of the annotations does not matter."""
+def test_one_more_video_changes_one_list(tmp_path):
+    """A corrected label or split changes none; the order of the annotations does not matter."""
     names = [f"{number}.mp4" for number in range(60)]
     touch(tmp_path, *(f"v/{name}" for name in names))
     for name in names:
@@ -110,7 +110,7 @@ def test_one_more_video_touches_one_list(tmp_path):
 
 
 def test_fewer_shards_leave_no_old_list(tmp_path):
-    """A list of a shard that is no more would be transcoded by nobody, and joined by `index`."""
+    """No job would transcode the list of a shard that no longer exists."""
     touch(tmp_path, "v/a.mp4")
     lists(tmp_path, annotated("a.mp4"), tmp_path, [0, 1, 2])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import partial
+from typing import cast
 
 import pytest
 import torch
@@ -13,13 +14,15 @@ from support import ARCHITECTURES
 from torch import Tensor, nn
 
 from autox3d.core.values import ClipSpec
+from autox3d.inference.fold import folded
 from autox3d.sizing.scaling import thinned
-from autox3d.vision.arch.genotype import Block, Genotype
-from autox3d.vision.kernels.convolution import convolve
+from autox3d.vision.arch.blocks import Block
+from autox3d.vision.arch.genotype import Genotype
+from autox3d.vision.kernels import Backend, backend, cpu, reference, using
 from autox3d.vision.models.attention import GloRe, NonLocal
 from autox3d.vision.models.blocks import DropConnect, ResidualBlock
 from autox3d.vision.models.layers import ConvNorm, Depthwise, Pointwise
-from autox3d.vision.models.network import VideoNet, initialise_layer, set_training
+from autox3d.vision.models.network import VideoNet, initialise_layer, open_branches, set_training
 from autox3d.vision.models.norm import BatchNorm
 from autox3d.vision.tasks import classify
 
@@ -81,7 +84,7 @@ def test_convolutions_are_conv3d_with_its_gradients(case, size):
     for threads in (1, 2):
         torch.set_num_threads(threads)
         mine = [leaf.clone().requires_grad_() for leaf in leaves]
-        found = convolve(*mine, stride=stride, groups=groups)
+        found = cpu.convolve(*mine, stride=stride, groups=groups)
         gradients = torch.autograd.grad(found, mine, weights.float())
 
         assert found.is_contiguous(memory_format=torch.channels_last_3d)
@@ -125,8 +128,42 @@ def test_convolutions_pass_gradcheck(case):
     weight = torch.randn(shape, dtype=torch.float64, requires_grad=True)
 
     assert torch.autograd.gradcheck(
-        lambda x, w: convolve(x, w, None, stride, groups), (x, weight), fast_mode=True
+        lambda x, w: cpu.convolve(x, w, None, stride, groups), (x, weight), fast_mode=True
     )
+
+
+def test_one_switch_chooses_the_backend():
+    """By device, and PyTorch's own where autocast watches; a test may force one."""
+    here, nowhere = torch.empty(1), torch.empty(1, device="meta")
+
+    assert (backend(here), backend(nowhere)) == (cpu, reference)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert backend(here) is reference
+    with using(reference), using(cpu):
+        assert backend(nowhere) is cpu
+    assert (backend(here), backend(nowhere)) == (cpu, reference)
+
+
+def test_either_backend_computes_the_same_network():
+    """Logits, gradients and what a folded network gives: nearly, and by another way."""
+    net = VideoNet(tiny("autox3d_s"), 5)
+    open_branches(net, 0.5)
+    nn.init.normal_(net.head.classify.weight)
+    quick, clips = folded(net), torch.randn(4, 3, 4, 32, 32)
+    by: list[tuple[Tensor, ...]] = []
+    for forced in (cast("Backend", reference), cast("Backend", cpu)):
+        with using(forced):
+            logits = net.train()(clips)
+            gradients = torch.autograd.grad(logits.sum(), list(net.parameters()))
+            with torch.inference_mode():
+                by.append((quick(clips), logits.detach(), *gradients))
+
+    whole = torch.stack([gradient.norm() for gradient in by[0][2:]]).norm()
+    for one, other in zip(by[0][:2], by[1][:2], strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
+    for one, other in zip(by[0][2:], by[1][2:], strict=True):
+        assert (one - other).norm() < 1e-3 * whole
+    assert not torch.equal(by[0][0], by[1][0])
 
 
 def test_a_training_step_repeats_to_the_last_bit():

@@ -152,5 +152,5 @@ def test_no_folder_to_start_from_is_one_line(tmp_path):
         given(replace(params, init=str(tmp_path / "gone")))
 
     assert str(caught.value) == (
-        f"params.yaml: no folder of weights: {tmp_path}/gone. Make it, or name params/scratch."
+        f"params.yaml: no folder of weights: {tmp_path}/gone. Make it, or use params/scratch."
     )

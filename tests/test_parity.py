@@ -62,14 +62,15 @@ def ours(net: nn.Module, of: Genotype, folder: Path) -> VideoNet:
     return weights.load(folder / "ours").net
 
 
-@pytest.mark.parametrize("crops", [(64, 64), (64, 73)], ids=["center", "left-center-right"])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_evaluation_gives_equal_logits(name, crops, tmp_path):
+def test_evaluation_gives_equal_logits(name, tmp_path):
     """float64 to 1e-10, float32 to 1e-4; the larger crop has several positions of the window."""
-    train_crop, crop = crops
-    net = peer(name, train_crop).double().eval()
-    mine = ours(net, genotype(name, train_crop), tmp_path)
-    for dtype, tolerance in ((torch.float64, 1e-10), (torch.float32, 1e-4)):
+    net = peer(name, 64).double().eval()
+    mine = ours(net, genotype(name, 64), tmp_path)
+    for dtype, tolerance, crop in (
+        *((torch.float64, 1e-10, crop) for crop in (64, 73)),
+        *((torch.float32, 1e-4, crop) for crop in (64, 73)),
+    ):
         clips = torch.randn(1, 3, NETWORKS[name][0], crop, crop, dtype=dtype)
         with torch.inference_mode():
             expected = net.to(dtype)(clips)
@@ -79,7 +80,7 @@ def test_evaluation_gives_equal_logits(name, crops, tmp_path):
         torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ["x3d_xs", "x3d_s", "x3d_l"])  # M is S with three more frames
 def test_training_gives_equal_logits_and_gradients(name, tmp_path):
     """Batch statistics, in float64 to 1e-10; the one norm that PyTorchVideo leaves out left out."""
     net = peer(name, 64).double().train()
@@ -148,5 +149,5 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path):
 def test_a_checkpoint_that_runs_code_is_refused(tmp_path):
     """Only plain tensors are read: a pickle with anything else in it is not opened."""
     torch.save({"model_state": {}, "path": Path("/")}, tmp_path / "odd.pyth")
-    with pytest.raises(Refused, match=r"odd\.pyth: no checkpoint of plain tensors"):
+    with pytest.raises(Refused, match=r"odd\.pyth: not a checkpoint of plain tensors"):
         published.read(tmp_path / "odd.pyth")

@@ -12,14 +12,9 @@ import pytest
 import torch
 
 from autox3d.search.constraint import Constraint
-from autox3d.search.parsec import (
-    Likelihood,
-    alpha_gradient,
-    effective_draws,
-    importance,
-    weight_gradient,
-)
+from autox3d.search.likelihood import Likelihood, effective_draws
 from autox3d.search.prior import Prior
+from autox3d.search.strategies.parsec import alpha_gradient, importance, weight_gradient
 from autox3d.vision.tasks.classify import TASK
 
 CANDIDATES = (2, 3)

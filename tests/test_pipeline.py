@@ -117,7 +117,7 @@ def test_frozen_stages_stay_as_they_are(toy: Toy) -> None:
     assert sorted(toy.ran()) == ["shard@0", "shard@1", "test"]
     (toy.root / "data/model.json").unlink()
     assert toy.job("train", status=1) == (
-        "train: frozen, but not as dvc.lock has it. Type: dvc unfreeze train\n"
+        "train: frozen, but changed since dvc.lock was written. Run: dvc unfreeze train\n"
     )
 
 

@@ -144,8 +144,8 @@ def test_a_job_waits_for_dvc_and_says_so(toy: Toy) -> None:
     said = toy.job("train", status=1, AUTOX3D_PATIENCE="1")
     assert said.splitlines() == [
         "train: waiting for another DVC process",
-        "train: DVC is locked for 1 s. Find the dvc process at work here; where there is none, "
-        "delete .dvc/tmp/rwlock.",
+        "train: DVC has been locked for 1 s. Find the dvc process that works here; "
+        "if there is none, delete .dvc/tmp/rwlock.",
     ]
 
     work = toy.start(*JOB, "train")

@@ -14,7 +14,7 @@ from support import ROOT
 from autox3d import cli
 from autox3d.commands.plan import rows
 from autox3d.core import schema, settings
-from autox3d.planning.plan import Rates, Videos, nearest, work
+from autox3d.planning.plan import Rates, Videos, nearest, stage_costs
 from autox3d.search.space import Space, SpaceCosts
 from autox3d.vision.arch.cost import cost
 
@@ -53,7 +53,7 @@ def kinetics() -> dict[str, dict[str, float]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
         params = settings.load(Path("params/kinetics400.yaml"))
-        found = rows(work(params, Videos(240_000, 20_000, 0, 400, 10), rates), rates)
+        found = rows(stage_costs(params, Videos(240_000, 20_000, 0, 400, 10), rates), rates)
     return {row["stage"]: {key: row[key] for key in row if key != "stage"} for row in found}
 
 

@@ -1,4 +1,4 @@
-"""Nothing that a file or an annotation names is opened but the file itself."""
+"""Only the video file itself is opened, whatever other files or hosts it names."""
 
 import base64
 import contextlib
@@ -22,7 +22,7 @@ def videos(tmp_path_factory):
 
 
 def test_a_playlist_opens_nothing(videos):
-    """The files that it names would play, if they were opened."""
+    """The files that it names could be decoded, if they were opened."""
     for name in ("concat.mp4", "hls.mp4", "hls.m3u8"):
         with pytest.raises(source.BadVideo, match="no video container"):
             source.probe(videos / name)
@@ -38,7 +38,7 @@ DISGUISES = {
 @pytest.mark.parametrize("kind", DISGUISES)
 @pytest.mark.parametrize("target", ["file", "host"])
 def test_neither_pyav_nor_ffmpeg_follows_a_playlist(videos, tmp_path, kind, target):
-    """ffmpeg by itself, too: with the arguments that it would get had the probe let it through."""
+    """ffmpeg is run with the arguments that it would get if the probe had accepted the file."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.setblocking(False)
         host = f"http://127.0.0.1:{server.getsockname()[1]}/x.ts"
@@ -46,15 +46,15 @@ def test_neither_pyav_nor_ffmpeg_follows_a_playlist(videos, tmp_path, kind, targ
         path.write_text(DISGUISES[kind].format(videos / "plain.mp4" if target == "file" else host))
         with pytest.raises(source.BadVideo):
             source.probe(path)
-        found = source.Probe(stream=0, height=96, width=128, seconds=2.0, rate=15.0)
-        command = encode.arguments(path, tmp_path / "out.mp4", found, shards.encoding())
+        probe = source.Probe(stream=0, height=96, width=128, seconds=2.0, rate=15.0)
+        command = encode.arguments(path, tmp_path / "out.mp4", probe, shards.encoding())
         assert subprocess.run(command, capture_output=True, timeout=30).returncode != 0
         assert [file.name for file in tmp_path.iterdir()] == ["playlist.mp4"]
         with pytest.raises(BlockingIOError):
-            server.accept()  # nobody called
+            server.accept()  # nobody has connected
 
 
-ADDRESSES = {  # in a playlist, by the protocols that following them needs
+ADDRESSES = {  # entries of a playlist, by the protocols that are needed to follow them
     "data": "data:video/mp2t;base64,{content}",
     "subfile": "subfile,,start,0,end,0,,:{file}",
     "concat": "concat:{file}",
@@ -64,14 +64,14 @@ ADDRESSES = {  # in a playlist, by the protocols that following them needs
 
 @pytest.mark.parametrize("protocols", ADDRESSES)
 def test_the_list_of_protocols_holds_alone(tmp_path, monkeypatch, protocols):
-    """With playlists let through and called safe, nothing but the protocol keeps them shut."""
+    """Even with playlists allowed and declared safe, the protocols alone keep them from opening."""
     corpus.ffmpeg(*corpus.SOURCE, *corpus.H264, seconds=0.3, to=tmp_path / "plain.ts")
     with socket.create_server(("127.0.0.1", 0)) as server:
         content = base64.b64encode((tmp_path / "plain.ts").read_bytes()).decode()
         port = server.getsockname()[1]
         entry = ADDRESSES[protocols].format(content=content, file=tmp_path / "plain.ts", port=port)
         (tmp_path / "list.mp4").write_text(f"ffconcat version 1.0\nfile '{entry}'\n")
-        monkeypatch.setattr(source, "FORMATS", f"{source.FORMATS},concat")
+        monkeypatch.setattr(source, "CONTAINERS", f"{source.CONTAINERS},concat")
         plain = av.open
         monkeypatch.setattr(
             av, "open", lambda path, options, **more: plain(path, options=options | SAFE, **more)
@@ -85,7 +85,7 @@ SAFE = {"safe": "0"}
 
 
 def readers_that_follow(path, server):
-    """Those that decode what the playlist names, or call the server."""
+    """The readers that decode what the playlist names, or connect to the server."""
     calls = []
 
     def answer():
@@ -96,8 +96,8 @@ def readers_that_follow(path, server):
         source.probe(path)
 
     def by_ffmpeg():
-        found = source.Probe(stream=0, height=96, width=128, seconds=0.3, rate=15.0)
-        command = encode.arguments(path, path.with_name("out.mp4"), found, shards.encoding())
+        probe = source.Probe(stream=0, height=96, width=128, seconds=0.3, rate=15.0)
+        command = encode.arguments(path, path.with_name("out.mp4"), probe, shards.encoding())
         command[command.index("-i") : command.index("-i")] = ["-safe", "0"]
         subprocess.run(command, capture_output=True, timeout=30, check=True)
 
@@ -116,7 +116,7 @@ def readers_that_follow(path, server):
 
 
 def test_a_movie_whose_frames_lie_elsewhere_opens_nothing_else(videos):
-    """They would be found if it were allowed: libavformat can follow such a reference."""
+    """libavformat can follow such a reference, and would find the frames if it were allowed to."""
     path = videos / "referring.mov"
     with pytest.raises(source.BadVideo, match="not one frame decodes"):
         source.probe(path)
@@ -127,7 +127,7 @@ def test_a_movie_whose_frames_lie_elsewhere_opens_nothing_else(videos):
 
 
 def test_paths_with_a_protocol_are_names_of_files(videos, tmp_path):
-    """No such file lies under the root, whatever libav would make of it."""
+    """No such file lies under the root, however libav would read the path."""
     for path in ("http://127.0.0.1:9/x.mp4", "subfile,,start,0,end,0,,:plain.mp4", "data:,x"):
         with pytest.raises(source.BadVideo) as caught:
             source.locate(videos, path)

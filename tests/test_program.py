@@ -76,7 +76,7 @@ def test_a_mistake_of_the_user_is_one_line(program: list[str], tmp_path: Path) -
     assert ended([*program, "--clips", "gone", "--out-dir", "x"]) == (
         1,
         "gone: no such file or directory. Run the stage that makes it (dvc repro), "
-        "or mend the path.\n",
+        "or fix the path.\n",
     )
 
 

@@ -34,7 +34,7 @@ def test_a_nan_in_one_process_stops_all_at_the_same_step(clips, runner, tmp_path
     line = (
         rf"{kept}/not-finite.txt: the loss of step 6 is nan, from (v\d\d), (v\d\d); "
         "step 6 is kept, and the run resumes there. "
-        "Run again; if it comes back, look at these clips or lower the rate."
+        "Run again; if it happens again, look at these clips or lower the learning rate."
     )
     (first,) = re.findall(f"(?m)^{line}$", said)
     (second,) = re.findall(f"(?m)^rank 1: {line}$", said)
@@ -168,8 +168,8 @@ def test_any_damage_of_the_newest_checkpoint_is_noticed(clips, runner, tmp_path)
         (folder / "log").unlink()
         assert runner.finish("train", folder) == wanted
         said = (folder / "log").read_text()
-        line = f"{newest.relative_to(folder)}: damaged: its SHA-256 does not fit. "
-        assert f"{line}Taking the one before.\n" in said
+        line = f"{newest.relative_to(folder)}: damaged: its SHA-256 does not match. "
+        assert f"{line}Using the one before.\n" in said
     for path in kept.glob("step-*.ckpt"):
         path.write_bytes(b"")
     assert runner.run("train", folder) == 1

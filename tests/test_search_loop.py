@@ -7,10 +7,11 @@ from collections import Counter
 
 import pytest
 import torch
-from torch.multiprocessing.spawn import spawn
+from torch.multiprocessing.spawn import start_processes
 
 from autox3d.runtime.distributed import join
 from autox3d.search.constraint import Constraint
+from autox3d.search.likelihood import Likelihood
 from autox3d.search.loop import (
     Costs,
     SearchSchedule,
@@ -19,8 +20,8 @@ from autox3d.search.loop import (
     search_steps,
     seed_of,
 )
-from autox3d.search.parsec import Likelihood
 from autox3d.search.prior import Prior
+from autox3d.search.strategies.parsec import STRATEGY
 from autox3d.search.trace import pack, unpack
 from autox3d.vision.tasks.classify import TASK
 
@@ -61,6 +62,7 @@ def schedule(until, **changes):
         draws=2,
         alpha_draws=4,
         shared=False,
+        strategy=STRATEGY,
         likelihood=Likelihood("sum", 1.0),
         constraint=Constraint("log", 0.2, None, 1.4),
         costs=Costs(cost, expected),
@@ -352,14 +354,15 @@ def process(rank, size, port, folder):
 
 
 @pytest.mark.timeout(120)
-def test_two_processes_are_one_search(tmp_path):
+def test_two_processes_are_one_search(runner, tmp_path):
     """Both end with the same bits, and with what one process finds, up to the order of sums."""
     import socket
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    spawn(process, (2, port, tmp_path), nprocs=2)
+    # `runner` has started the fork server, with torch in it
+    start_processes(process, (2, port, tmp_path), nprocs=2, start_method="forkserver")
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     one = fresh()
     list(search(one, 1, 3))

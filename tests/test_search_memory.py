@@ -11,6 +11,7 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from autox3d.search.constraint import Constraint
+from autox3d.search.likelihood import Likelihood
 from autox3d.search.loop import (
     WEIGHTS,
     Costs,
@@ -20,9 +21,9 @@ from autox3d.search.loop import (
     seed_of,
     weight_step,
 )
-from autox3d.search.parsec import Likelihood
 from autox3d.search.prior import Prior
 from autox3d.search.space import Draw, Space, SpaceCosts
+from autox3d.search.strategies.parsec import STRATEGY
 from autox3d.search.supernet import Supernet
 from autox3d.vision.models.network import VideoNet, set_training
 from autox3d.vision.tasks.classify import TASK
@@ -74,6 +75,7 @@ def search(space: Space, costs: SpaceCosts) -> tuple[int, int, Draw]:
         draws=K,
         alpha_draws=K,
         shared=False,
+        strategy=STRATEGY,
         likelihood=Likelihood("sum", 1.0),
         constraint=Constraint("log", 0.2, None, 1.0),
         costs=Costs(costs.of, costs.expected),

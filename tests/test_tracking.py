@@ -88,7 +88,7 @@ def test_a_disk_that_fills_up_stops_nothing(tracked: Path) -> None:
 
     assert work.returncode == 0, work.stderr
     (line,) = work.stderr.splitlines()
-    assert line.endswith(": No space left on device. No more is tracked.")
+    assert line.endswith(": No space left on device. Tracking stopped.")
 
 
 @pytest.mark.parametrize(("name", "value"), [("AUTOX3D_TRACKING", "off"), ("RANK", "1")])

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from support import programs
 from support.mlflow_server import Server, replay
 from support.spaces import PLAIN
 
@@ -35,7 +35,8 @@ def fetched(model: str, folder: Path) -> dict[str, bytes]:
     """By MLflow's own command, as one types it."""
     command = [sys.executable, "-m", "mlflow", "artifacts", "download"]
     place = ["--artifact-uri", f"models:/{model}", "--dst-path", str(folder)]
-    subprocess.run([*command, *place], check=True, capture_output=True)
+    done = programs.run("tracking", [*command, *place], Path.cwd())
+    assert done.returncode == 0, done.stderr
     return contents(folder)
 
 

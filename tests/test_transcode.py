@@ -1,4 +1,4 @@
-"""A shard's bytes depend on its list and settings alone, and are made for few packets a clip."""
+"""A shard's bytes depend on its list and settings alone, and a clip needs few of its packets."""
 
 import json
 import os
@@ -26,7 +26,7 @@ NAMES = ["a.mp4", "b.avi", "c.webm"]
 
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory):
-    """Three codecs, three containers."""
+    """Three videos, each in another codec and container."""
     root = tmp_path_factory.mktemp("raw")
     codecs = (corpus.H264, ("-c:v", "mpeg4"), ("-c:v", "libvpx", "-deadline", "realtime"))
     for name, codec in zip(NAMES, codecs, strict=True):
@@ -42,7 +42,7 @@ AT_SCALE = {
 
 @pytest.fixture(scope="module", params=[*AT_SCALE.values()], ids=[*AT_SCALE])
 def ten_seconds(tmp_path_factory, request):
-    """A video as Kinetics has them, by the settings of the demo at its size, and by its own."""
+    """A video like Kinetics', encoded by the demo's settings at its size, and by its own."""
     folder = tmp_path_factory.mktemp("long")
     corpus.ffmpeg(*corpus.pictures("340x256", 25), *corpus.H264, seconds=10, to=folder / "long.mp4")
     return encode.encode(folder / "long.mp4", request.param, folder / "out.mp4")
@@ -59,9 +59,9 @@ def test_the_bytes_do_not_depend_on_processes_or_time(raw, tmp_path):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_bytes_do_not_depend_on_the_processor(raw, tmp_path, name):
-    """x264 is told to go no further than AVX2; what decodes and scales is exact on any."""
-    found = source.probe(raw / name)
-    program, *rest = encode.arguments(raw / name, tmp_path / "x.mp4", found, shards.encoding())
+    """x264 is limited to AVX2; the decoders and the scaler are exact on every processor."""
+    probe = source.probe(raw / name)
+    program, *rest = encode.arguments(raw / name, tmp_path / "x.mp4", probe, shards.encoding())
     made = set()
     for flags in ((), ("-cpuflags", "-avx512-avx512icl"), ("-cpuflags", "sse2")):
         subprocess.run([program, *flags, *rest], check=True, capture_output=True)
@@ -77,7 +77,7 @@ def test_the_order_of_the_list_does_not_matter(raw, tmp_path):
 
 
 def test_the_tar_is_in_webdatasets_naming(raw, tmp_path):
-    """KEY.mp4, KEY.json side by side, sorted by key, owned by nobody, of no time."""
+    """KEY.mp4 and KEY.json follow each other, sorted by key, with fixed owner, mode and time."""
     index = shards.shard(raw, tmp_path, 0, NAMES)
     with tarfile.open(tmp_path / "shards/0.tar") as tar:
         members = tar.getmembers()
@@ -92,7 +92,7 @@ def test_the_tar_is_in_webdatasets_naming(raw, tmp_path):
 
 
 def test_a_changed_file_is_refused(raw, tmp_path):
-    """Its list is what the pipeline knows of it; nothing is written."""
+    """Its list is all that the pipeline knows about it; nothing is written."""
     root = tmp_path / "raw"
     root.mkdir()
     (root / "a.mp4").write_bytes((raw / "a.mp4").read_bytes())
@@ -114,7 +114,7 @@ def test_a_changed_file_is_refused(raw, tmp_path):
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupted_run_leaves_nothing_under_a_final_name(raw, tmp_path, stop):
-    """And the next run makes the same shard, sweeping up what was left."""
+    """The next run makes the shard, and removes what was left."""
     root = tmp_path / "raw"
     root.mkdir()
     names = [f"{n}.mp4" for n in range(24)]
@@ -134,13 +134,13 @@ def test_an_interrupted_run_leaves_nothing_under_a_final_name(raw, tmp_path, sto
     assert started.wait() == (128 + stop if stop == signal.SIGTERM else -stop)
     assert [p.name for p in tmp_path.glob("out/*") if not p.name.startswith(".")] == []
     assert bool(list(tmp_path.glob("out/.*"))) == (stop == signal.SIGKILL)
-    (tmp_path / "out/.0.parquet.71.part").touch()  # had it been killed a little later
+    (tmp_path / "out/.0.parquet.71.part").touch()  # left by a run killed a little later
     subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0.parquet", "0.tar"]
 
 
-def test_a_full_disk_is_no_fault_of_the_video(raw, small_disk, tmp_path):
-    """The stage stops in one line, and leaves no half of a shard."""
+def test_a_full_disk_is_not_the_videos_fault(raw, small_disk, tmp_path):
+    """The stage stops with one line, and leaves no part of a shard."""
     disk = small_disk(20)
     shards.listing(raw, tmp_path / "list.parquet", NAMES)
     (tmp_path / "params.yaml").write_bytes(shards.PARAMS.read_bytes())
@@ -155,7 +155,7 @@ def test_a_full_disk_is_no_fault_of_the_video(raw, small_disk, tmp_path):
 
 
 def test_a_clip_needs_few_packets(ten_seconds):
-    """13 frames 6 apart out of 300: 32 packets at most on average, and 40 for any start."""
+    """13 frames, 6 apart, out of 300 need 32 packets on average, and never more than 40."""
     video = IndexedVideo(ten_seconds.data)
     assert video.count == 300
     used = [
@@ -166,7 +166,7 @@ def test_a_clip_needs_few_packets(ten_seconds):
     assert max(used) <= 40
 
 
-def test_the_encoding_is_as_asked(ten_seconds, tmp_path):
+def test_the_encoding_follows_the_settings(ten_seconds, tmp_path):
     """Key frames every 48, five disposable frames between references, BT.601 tags, no sound."""
     (tmp_path / "clip.mp4").write_bytes(ten_seconds.data)
     assert ten_seconds.data.index(b"moov") < ten_seconds.data.index(b"mdat")  # fast start
@@ -201,7 +201,7 @@ def test_sizes_are_even_and_keep_their_shape(height, width, short, expected):
 
 
 def test_names_reach_ffmpeg_as_single_arguments(tmp_path):
-    """Whatever a name holds, it stands alone, behind the only protocol there is."""
+    """Whatever a name contains, it is one argument, behind the only protocol allowed."""
     path = tmp_path / "-i http://x 'a' \"b\"\n$(c).mp4"
     probe = source.Probe(stream=0, height=96, width=128, seconds=1.0, rate=15.0)
     command = encode.arguments(path, tmp_path / "out.mp4", probe, shards.encoding())

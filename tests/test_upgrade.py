@@ -132,6 +132,36 @@ def test_after_an_upgrade_neither_engine_has_anything_to_do(workspace):
     assert upgraded(workspace) == []
 
 
+SEARCHED = {"warmup", "search", "control", "derive"}
+TRAINED, TESTED, TIMED = ({f"{stage}@{net}" for net in ("s", "x3d_s")} for stage in
+                          ("train", "evaluate", "latency"))  # fmt: skip
+ENCODED = {"transcode@0", "transcode@1"}
+FIXES = {
+    "training/loop.py": TRAINED,
+    "search/loop.py": SEARCHED,
+    "reporting/page.py": {"report"},
+    "evaluation/run.py": TESTED | {"explain@s"},
+    "vision/clips/loader.py": SEARCHED | TRAINED | TESTED | TIMED | {"explain@s", "report"},
+    "vision/clips/format/mp4.py": ENCODED
+    | SEARCHED | TRAINED | TESTED | TIMED | {"explain@s", "report"},
+    "ingest/encode.py": ENCODED,
+    "datasets/subset.py": {"annotate", "index", "subset"},
+    "runtime/checkpoint.py": set(),
+    "stages/train.py": set(),
+}  # fmt: skip
+
+
+def test_a_fix_makes_stale_what_its_room_says(workspace):
+    """By `dvc status`: the training loop searches nothing again, the loader decodes nothing."""
+    upgraded(workspace)
+    for name, wanted in FIXES.items():
+        path = workspace / "src/autox3d" / name
+        text = path.read_text()
+        path.write_text(f"{text}\n# A fix.\n")
+        assert stale(workspace) == wanted, name
+        path.write_text(text)
+
+
 def test_what_differs_is_left_to_run_and_said_in_a_line_each(workspace):
     """A setting, an input, an output, other code; what is in the cache alone is brought back."""
     edit(workspace / "params.yaml", "beta: 0.2", "beta: 0.3")
@@ -155,8 +185,8 @@ def test_what_differs_is_left_to_run_and_said_in_a_line_each(workspace):
         "evaluate@s: left to run: results/evaluate/s_confusion.csv is missing",
         "subset: left to run: other code than that of commit 486c83c made it. "
         "Where that changed no result: dvc commit --force subset",
-        f"report: left to run: results/evaluate is not the recorded one; "
-        f"results/latency is not the recorded one; {setting}",
+        f"report: left to run: {setting}; results/evaluate is not the recorded one; "
+        "results/latency is not the recorded one",
     }
     assert last == f"{STAGES - 7} of {STAGES} stages are recorded as done; none was run"
     assert (workspace / "data/scores/x3d_s.parquet").exists()

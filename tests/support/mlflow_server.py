@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from autox3d.runtime import tracking
+from support import programs
 
 # Steps first to last; with `wait`, a pause before each of them for as long as that file is there.
 STAGE = """
@@ -127,7 +128,7 @@ def stage(
 def replay() -> int:
     """The exit status of the command that one types."""
     command = [sys.executable, "-m", "autox3d.runtime.mirror", "replay"]
-    return subprocess.run(command, capture_output=True).returncode
+    return programs.run("tracking", command, Path.cwd()).returncode
 
 
 def until_spool_is_empty() -> None:

@@ -20,14 +20,19 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+DATA = ("pandas", "pyarrow.parquet", "av", "pydantic.dataclasses", "yaml")
+FIGURES = ("matplotlib.figure", "matplotlib.backends.backend_svg", "jinja2")
 LIBRARIES = {
-    "stages": ["torch", "pandas", "pyarrow.parquet", "av", "pydantic", "yaml", "safetensors.torch"],
-    "report": ["pandas", "pyarrow.parquet", "matplotlib.figure", "jinja2", "pydantic", "yaml"],
-    "engines": [
-        *("dvc.cli", "dvc.repo", "dvc.commands.repro", "dvc.commands.status", "dvc.dependency"),
-        *("snakemake.cli", "snakemake.workflow", "snakemake.dag", "pandas"),
-    ],
+    "data": DATA,
+    "report": (*DATA, *FIGURES),
+    "networks": (*DATA, "torch", "safetensors.torch"),
+    "tracking": ("mlflow", "mlflow.store.artifact.mlflow_artifacts_repo"),
+    "engines": (
+        *("dvc.cli", "dvc.repo", "dvc.repo.metrics.show", "dvc.repo.plots", "dvc.dependency"),
+        *("snakemake.cli", "snakemake.workflow", "snakemake.dag"),
+    ),
 }
+QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true"}  # it would start a thread when it is imported
 
 
 def run(
@@ -36,20 +41,23 @@ def run(
     cwd: Path,
     env: Mapping[str, str] | None = None,
     timeout: float = 200.0,
+    together: bool = False,
 ) -> subprocess.CompletedProcess[str]:
     """As subprocess.run() with its output captured as text.
 
     Args:
         libraries: which process to fork.
         command: [sys.executable, "-m", module, ...], or the path of a Python script and its words.
+        together: errors are part of the output, in order.
     """
     words = [str(word) for word in command]
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
+        errors = out if together else errors
         job = {"command": words, "cwd": str(cwd), "env": dict(os.environ if env is None else env)}
         status = _server(libraries).run(job, out.fileno(), errors.fileno(), timeout)
         out.seek(0)
         errors.seek(0)
-        said, told = out.read().decode(), errors.read().decode()
+        said, told = out.read().decode(), "" if together else errors.read().decode()
     return subprocess.CompletedProcess(words, status, said, told)
 
 
@@ -61,10 +69,10 @@ def _server(libraries: str) -> _Server:
 class _Server:
     """Of one set of libraries; it ends with this process."""
 
-    def __init__(self, libraries: list[str]) -> None:
+    def __init__(self, libraries: tuple[str, ...]) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "support.programs", *libraries],
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+            env=os.environ | QUIET | {"PYTHONPATH": os.pathsep.join(sys.path)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,

@@ -12,7 +12,8 @@ import pandas as pd
 
 from autox3d.core.values import ClipSpec
 from autox3d.explaining.sheet import jpeg
-from autox3d.vision.arch.genotype import Attention, BlockStyle, Genotype, Group, Head, Stem
+from autox3d.vision.arch.blocks import BlockStyle, Group
+from autox3d.vision.arch.genotype import Attention, Genotype, Head, Stem
 
 CLASSES = ("pan_left", "pan_right", "pan_up", "pan_down")
 CLASSES += ("roll_clockwise", "roll_counterclockwise", "zoom_in", "zoom_out")

@@ -1,4 +1,4 @@
-"""What all commands share."""
+"""The parser that all commands share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Commands:
-    """`add` one, with its function; the function's docstring is its help."""
+    """The subcommands of the program."""
 
     def __init__(self, subparsers: Subparsers) -> None:
         self._subparsers = subparsers
@@ -19,15 +19,15 @@ class Commands:
     def add(
         self, name: str, command: Callable[[argparse.Namespace], None]
     ) -> argparse.ArgumentParser:
-        """Its parser, to give it arguments."""
-        said = command.__doc__
-        made = self._subparsers.add_parser(name, help=said, description=said)
-        made.set_defaults(command=command)
-        return made
+        """Adds a command and returns its parser; the function's docstring is the help text."""
+        text = command.__doc__
+        parser = self._subparsers.add_parser(name, help=text, description=text)
+        parser.set_defaults(command=command)
+        return parser
 
 
 def positive(text: str) -> int:
-    """A whole number over 0."""
+    """Parses a whole number greater than 0."""
     if (number := int(text)) <= 0:
         raise ValueError
     return number

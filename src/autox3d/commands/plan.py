@@ -1,4 +1,4 @@
-"""What a pipeline will cost, before it runs."""
+"""The command that estimates the cost of a pipeline before it runs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import json
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -15,17 +15,19 @@ from autox3d.core import atomic, schema, settings
 from autox3d.core.errors import Refused
 
 if TYPE_CHECKING:  # torch takes its time
-    from autox3d.planning.plan import Rates, Work
+    from autox3d.planning.plan import Rates, StageCost
 
 HEAD = ("stage", "P multiply-adds", "device-hours", "core-hours", "GB", "files")
 SPLITS = ("train", "val", "test")
 
 
 def add_to(commands: Commands) -> None:
-    """plan."""
+    """Adds plan."""
     one = commands.add("plan", plan)
     one.add_argument("--params", type=Path, default=Path("params.yaml"), help="its settings")
-    one.add_argument("--rates", type=Path, required=True, help="what a device does; see --measure")
+    one.add_argument(
+        "--rates", type=Path, required=True, help="measured speeds of a device; see --measure"
+    )
     one.add_argument("--measure", action="store_true", help="measure here, and write --rates")
     for split in SPLITS:
         one.add_argument(f"--{split}", type=whole, default=0, help="videos of this split")
@@ -35,7 +37,7 @@ def add_to(commands: Commands) -> None:
 
 
 def whole(text: str) -> int:
-    """A number of videos."""
+    """Parses a number of videos, which may be 0."""
     if (number := int(text)) < 0:
         raise ValueError
     return number
@@ -43,7 +45,7 @@ def whole(text: str) -> int:
 
 def plan(args: argparse.Namespace) -> None:
     """Print device-hours, core-hours, disk and files of each stage, from measured rates."""
-    from autox3d.planning.plan import Rates, Videos, work
+    from autox3d.planning.plan import Rates, Videos, stage_costs
 
     params = settings.load(args.params)
     videos = Videos(args.train, args.val, args.test, args.classes, args.seconds)
@@ -57,16 +59,16 @@ def plan(args: argparse.Namespace) -> None:
             args.rates, yaml.safe_dump(asdict(rates.measure(params)), sort_keys=False)
         )
     rates = schema.load(args.rates, Rates)
-    found = rows(work(params, videos, rates), rates)
+    stages = rows(work(params, videos, rates), rates)
     if args.json:
-        print(json.dumps({"rates": asdict(rates), "videos": videos._asdict(), "stages": found}))
+        print(json.dumps({"rates": asdict(rates), "videos": videos._asdict(), "stages": stages}))
     else:
-        print(page(found, rates))
+        print(text(stages, rates))
 
 
-def rows(found: list[Work], rates: Rates) -> list[dict]:
-    """One a stage, and their sum."""
-    made = [
+def rows(works: list[Work], rates: Rates) -> list[dict[str, Any]]:
+    """One row a stage, and their sum."""
+    stages = [
         {
             "stage": one.stage,
             "petamacs": (one.trained + one.forward) / 1e6,
@@ -75,16 +77,16 @@ def rows(found: list[Work], rates: Rates) -> list[dict]:
             "gigabytes": one.gigabytes,
             "files": one.files,
         }
-        for one in found
+        for one in works
     ]
-    total = {key: sum(row[key] for row in made) for key in made[0] if key != "stage"}
-    return [*made, {"stage": "total", **total}]
+    total = {key: sum(row[key] for row in stages) for key in stages[0] if key != "stage"}
+    return [*stages, {"stage": "total", **total}]
 
 
-def page(found: list[dict], rates: Rates) -> str:
-    """What `plan` says to people."""
+def text(stages: list[dict[str, Any]], rates: Rates) -> str:
+    """The rows as a table in plain text, with the rates below it."""
     cells: list[tuple[str, ...]] = [HEAD]
-    for row in found:
+    for row in stages:
         stage, *amounts, files = row.values()
         cells.append((stage, *(f"{value:,.1f}" for value in amounts), f"{files:,}"))
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -92,7 +94,7 @@ def page(found: list[dict], rates: Rates) -> str:
     for row in cells:
         stage, *numbers = (f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))
         lines.append("  ".join([f"{stage.strip():<{widths[0]}}", *numbers]))
-    told = {field.name: getattr(rates, field.name) for field in fields(rates)}
+    measured = {field.name: getattr(rates, field.name) for field in fields(rates)}
     about = "A device: {device}, measured with {measured}.\n"
     about += (
         "It does {train:g} G multiply-adds a second in training, {forward:g} in forward passes.\n"
@@ -100,4 +102,4 @@ def page(found: list[dict], rates: Rates) -> str:
     about += "A core transcodes {transcode:g} s of video or cuts {clips:g} clips in a second;\n"
     about += "a second of clip has {megabytes:g} MB.\n"
     about += "Stages that are not listed take minutes. Raw videos and studies are not counted."
-    return "\n".join([*lines, "", about.format(**told)])
+    return "\n".join([*lines, "", about.format(**measured)])

@@ -1,4 +1,4 @@
-"""Spaces without data: how large one is, what its networks cost, some of them as files."""
+"""Commands on search spaces, without data: size, cost of the networks, random networks."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from autox3d.core import schema, settings
 from autox3d.core.errors import Refused
 from autox3d.search.space import Space, SpaceCosts, within
 
-DRAWN = 2000  # random networks that tell what a space's cost
+DRAWN = 2000  # random networks that estimate the costs of a space
 MARKS = {"cheapest": 0.0, "2 %": 0.02, "median": 0.5, "dearest": 1.0}
 
 
 def add_to(commands: Commands) -> None:
-    """space, random."""
+    """Adds space and random."""
     one = commands.add("space", show)
     one.add_argument("space", type=Path, help="architectures/space_autox3d.yaml, for example")
     one.add_argument("--classes", type=positive, default=400, help="400 by default")
@@ -37,7 +37,7 @@ def add_to(commands: Commands) -> None:
 
 
 def show(args: argparse.Namespace) -> None:
-    """Print how many networks a space has, what is decided, and what random ones cost."""
+    """Print the choices of a space, how many networks it has, and what random ones cost."""
     space = Space.load(args.space)
     for choice in space.choices:
         if len(choice.candidates) > 1:
@@ -48,12 +48,12 @@ def show(args: argparse.Namespace) -> None:
     costs = SpaceCosts(space, args.classes)
     drawn = sorted(map(costs.of, within(space, costs, 0.0, math.inf, min(DRAWN, space.size), 1)))
     marks = zip(MARKS, np.quantile(drawn, list(MARKS.values())), strict=True)
-    told = ", ".join(f"{name} {gmacs:.4g}" for name, gmacs in marks)
-    print(f"G multiply-adds of {len(drawn):,} random ones, {args.classes} classes: {told}")
+    quantiles = ", ".join(f"{name} {gmacs:.4g}" for name, gmacs in marks)
+    print(f"G multiply-adds of {len(drawn):,} random ones, {args.classes} classes: {quantiles}")
 
 
 def random(args: argparse.Namespace) -> None:
-    """Draw networks of a cost, to train beside the one that a search found."""
+    """Sample networks within a range of costs, to train beside the one that a search found."""
     space = Space.load(args.space)
     costs = SpaceCosts(space, args.classes)
     how = settings.named(settings.load(args.params).train, "train", "s", args.params)

@@ -1,4 +1,4 @@
-"""A trained network at work: predict, export, bench, pack."""
+"""Commands that use a trained network: predict, export, bench, pack."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ FORMS = ("fast", "folded", "plain", "bfloat16", "pt2", "onnx")
 
 
 def add_to(commands: Commands) -> None:
-    """predict, export, bench, pack."""
+    """Adds predict, export, bench and pack."""
     one = commands.add("predict", predict)
     one.add_argument("videos", nargs="+", metavar="VIDEO", help="a file, a folder or a pattern")
     one.add_argument("--weights", type=Path, required=True, help="a folder such as data/weights/s")
-    one.add_argument("--top", type=positive, default=5, help="classes to tell; 5 by default")
+    one.add_argument("--top", type=positive, default=5, help="classes to print; 5 by default")
     one.add_argument("--clips", type=positive, default=10, help="along a video; 10 by default")
     one.add_argument("--crops", choices=["lcr", "center"], default="lcr", help="lcr by default")
     one.add_argument("--over-time", action="store_true", help="what each clip shows, too")
@@ -69,22 +69,22 @@ def add_to(commands: Commands) -> None:
 
 
 def predict(args: argparse.Namespace) -> None:
-    """Tell what videos show: the best classes with their scores."""
+    """Classify videos: print the best classes with their scores."""
     from autox3d.inference.network import load
     from autox3d.inference.render import render
     from autox3d.ingest.source import BadVideo
 
-    paths = found(args.videos)
+    paths = video_files(args.videos)
     targets = rendered(paths, args.render) if args.render else {}
     network = load(args.weights)
     bad = False
-    for path, told in network.predict_all(paths, args.clips, args.crops):
+    for path, prediction in network.predict_all(paths, args.clips, args.crops):
         try:
-            if isinstance(told, BadVideo):
-                raise told
-            show(told, args)
+            if isinstance(prediction, BadVideo):
+                raise prediction
+            show(prediction, args)
             if path in targets:
-                render(told, targets[path])
+                render(prediction, targets[path])
         except BadVideo as error:
             bad = True
             line = f"{path}: {error}. Give another file, or leave it out."
@@ -93,11 +93,11 @@ def predict(args: argparse.Namespace) -> None:
         sys.exit(1)
 
 
-def found(videos: list[str]) -> list[Path]:
-    """The files that are meant, each once, in order of their names within a folder or pattern.
+def video_files(videos: list[str]) -> list[Path]:
+    """The files of all arguments, each once; those of a folder or pattern in order of their names.
 
     Raises:
-        Refused: a folder or pattern without a video.
+        Refused: a folder or pattern has no video.
     """
     return list(dict.fromkeys(path for given in videos for path in _files(given)))
 
@@ -116,18 +116,18 @@ def _files(given: str) -> Iterator[Path]:
     yield from sorted(there)
 
 
-def show(told: Prediction, args: argparse.Namespace) -> None:
-    """One video's classes, as text or as a line of JSON."""
+def show(prediction: Prediction, args: argparse.Namespace) -> None:
+    """Prints the classes of one video, as text or as a line of JSON."""
     from autox3d.inference.network import best
 
     moments = [
-        (moment.begin, moment.end, best(moment.scores, told.classes, args.top))
-        for moment in told.moments
+        (moment.begin, moment.end, best(moment.scores, prediction.classes, args.top))
+        for moment in prediction.moments
         if args.over_time
     ]
     if args.json:
-        record: dict[str, Any] = {"video": str(told.path), "clips": len(told.moments)}
-        record["top"] = named(told.top(args.top))
+        record: dict[str, Any] = {"video": str(prediction.path), "clips": len(prediction.moments)}
+        record["top"] = named(prediction.top(args.top))
         if args.over_time:
             record["over_time"] = [
                 {"begin": round(begin, 3), "end": round(end, 3), "top": named(top)}
@@ -135,8 +135,8 @@ def show(told: Prediction, args: argparse.Namespace) -> None:
             ]
         print(json.dumps(record, ensure_ascii=False), flush=True)
         return
-    print(told.path)
-    for name, score in told.top(args.top):
+    print(prediction.path)
+    for name, score in prediction.top(args.top):
         print(f"  {100 * score:5.1f} %  {name}")
     for begin, end, ((name, score), *_) in moments:
         print(f"  {begin:8.2f} to {end:8.2f} s  {100 * score:5.1f} %  {name}")
@@ -148,48 +148,48 @@ def named(top: list[tuple[str, float]]) -> list[dict[str, Any]]:
 
 
 def rendered(paths: list[Path], out: Path) -> dict[Path, Path]:
-    """Where each video's annotated one goes: `out`, or a file of its name in the folder `out`.
+    """The file for each annotated video: `out`, or a file of the same name in the folder `out`.
 
     Raises:
-        Refused: before any work, where one would overwrite another, or is no .mp4.
+        Refused: one would overwrite another, or is no .mp4; nothing has been done then.
     """
     if len(paths) == 1 and not out.is_dir():
         if out.suffix != ".mp4":
             raise Refused(f"{out}: only MP4 is written. Give a name that ends in .mp4.")
-        made = {paths[0]: out}
+        targets = {paths[0]: out}
     else:
-        made = {path: out / f"{path.stem}.mp4" for path in paths}
+        targets = {path: out / f"{path.stem}.mp4" for path in paths}
     names: dict[Path, Path] = {}
-    for path, target in made.items():
+    for path, target in targets.items():
         if target in names:
             raise Refused(f"{target}: of {names[target]} and of {path}. Render one at a time.")
         if target.exists() and path.exists() and target.samefile(path):
             raise Refused(f"{target}: is the video itself. Give another name.")
         names[target] = path
-    return made
+    return targets
 
 
 def export(args: argparse.Namespace) -> None:
-    """Write a network as one file for other programs, after a check of its scores."""
+    """Export a network to one file for other programs, and check its scores."""
     from autox3d.inference.export import calibration, export
     from autox3d.vision.clips.views import test_size
     from autox3d.vision.models import weights
 
     trained = weights.load(args.weights)
     side = test_size(args.crops, trained.genotype.input.short, trained.genotype.input.crop)
-    clips = calibration(trained, found(args.int8), args.crops) if args.int8 else None
-    made = export(trained, args.out, side, clips)
+    clips = calibration(trained, video_files(args.int8), args.crops) if args.int8 else None
+    exported = export(trained, args.out, side, clips)
     print(
-        f"{args.out}: {made.bytes / 1e6:.2f} MB for {side}x{side} px; scores within "
-        f"{made.difference:.1e} of the network's on random clips"
+        f"{args.out}: {exported.bytes / 1e6:.2f} MB for {side}x{side} px; scores within "
+        f"{exported.difference:.1e} of the network's on random clips"
     )
 
 
 def bench(args: argparse.Namespace) -> None:
-    """Time networks side by side on all views of one video, made up, as Auto-TSNet does."""
-    from autox3d.inference import compare
+    """Time networks side by side on all views of a video (synthetic input), as Auto-TSNet does."""
+    from autox3d.inference.benchmark import benchmark, markdown
 
-    rows = compare.compare(
+    rows = benchmark(
         args.networks,
         args.forms,
         views=args.views,
@@ -199,11 +199,11 @@ def bench(args: argparse.Namespace) -> None:
         device=args.device,
         classes=args.classes,
     )
-    print(json.dumps(rows, indent=2) if args.json else compare.table(rows))
+    print(json.dumps(rows, indent=2) if args.json else markdown(rows))
 
 
 def pack(args: argparse.Namespace) -> None:
-    """Copy a folder of weights, its card completed with what training and test found out."""
+    """Copy a folder of weights, and complete its card with the records of training and test."""
     from autox3d.vision.models import weights
 
     made = Provenance.read(args.made) if args.made else None

@@ -1,4 +1,4 @@
-"""Files that stand under their name whole or not at all."""
+"""Atomic file writes: a reader sees the whole new file or the old one, never a part."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`, which takes the name itself when the block ends well.
+    """Gives a temporary name beside `path`, and renames it to `path` when the block ends.
 
-    Folders above are made; after an error nothing is left.
+    Missing folders are created. After an error, `path` is unchanged and the temporary file removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -26,17 +26,21 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def sweep(path: Path) -> None:
-    """Removes what processes that were killed while they wrote `path` have left beside it."""
+    """Removes the temporary files of processes that were killed while they wrote `path`."""
     for part in path.parent.glob(f".{path.name}.*.part"):
         part.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
-    """UTF-8."""
+    """Writes text as UTF-8."""
     with replacing(path) as part:
         part.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Indented, keys in their order; not-a-number is refused, since JSON has none."""
+    """Writes indented JSON with the keys in their given order.
+
+    Raises:
+        ValueError: a number is infinite or not a number, which JSON cannot express.
+    """
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

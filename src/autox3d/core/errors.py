@@ -1,8 +1,8 @@
-"""The one error that is meant for the user."""
+"""The error for mistakes of the user."""
 
 
 class Refused(ValueError):
-    """Something the user can mend: one line that names the file, the thing and the fix.
+    """A user error: one line that names the file, the problem and the fix.
 
     Programs print it without a traceback and exit with status 1.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import re
 import types
 import typing
 from pathlib import Path
@@ -34,7 +35,15 @@ KINDS = {
     "dataclass": "a table",
     "finite_number": "finite",
 }
+EXPONENT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$")
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class Loader(yaml.SafeLoader):
+    """Reads 5e-5 as the number that it is in YAML 1.2, and to DVC, which writes it so."""
+
+
+Loader.add_implicit_resolver("tag:yaml.org,2002:float", EXPONENT, list("-+.0123456789"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +110,7 @@ def parse_text(text: str, path: Path) -> Any:
         Refused: the text is not YAML, or names a key twice.
     """
     try:
-        loader = yaml.SafeLoader(text)
+        loader = Loader(text)
     except yaml.reader.ReaderError as error:
         raise Refused(f"{path}: no YAML: {error.reason}. Is it a text file?") from error
     loader.name = str(path)
@@ -134,12 +143,12 @@ def _refuse_double_keys(node: yaml.Node | None, path: Path) -> None:
 def refuse_aliases(text: str, path: Path) -> None:
     """Every value must stand in its own place, for DVC to override one and no other.
 
-    DVC drops what is set below a merge key, and sets all that share an anchor.
+    Of a table that two sections share, DVC changes both, or keeps the value of the second.
 
     Raises:
         Refused: the file has an alias (`*s`) or a merge key (`<<:`).
     """
-    for token in yaml.scan(text, Loader=yaml.SafeLoader):
+    for token in yaml.scan(text, Loader=Loader):
         if isinstance(token, yaml.AliasToken):
             name, what = f"*{token.value}", "an alias"
         elif isinstance(token, yaml.ScalarToken) and token.value == "<<" and token.plain:
@@ -188,7 +197,7 @@ def _message(error: ValidationError, kind: Any, section: str) -> str:
         return f"missing {place}.{_value_of_before(kind, fault['loc'])}"
     if fault["type"] == "value_error":
         return f"{place}: {fault.get('ctx', {})['error']}"
-    return f"{place} must be {_wanted(fault)}, not {fault['input']!r}.{_hint(fault)}"
+    return f"{place} must be {_wanted(fault)}, not {fault['input']!r}."
 
 
 def _place(section: str, loc: tuple[int | str, ...]) -> str:
@@ -234,19 +243,6 @@ def _wanted(fault: Any) -> str:
     if name in BOUNDS:
         return f"{BOUNDS[name]} {next(iter(context.values()))}"
     return KINDS.get(name.removesuffix("_type")) or str(fault["msg"])
-
-
-def _hint(fault: Any) -> str:
-    """YAML 1.1 reads 5e-5 as text: the one trap that everybody falls into."""
-    if fault["type"] != "float_type" or not isinstance(fault["input"], str):
-        return ""
-    try:
-        number = float(fault["input"])
-    except ValueError:
-        return ""
-    mantissa, _, exponent = fault["input"].lower().partition("e")
-    fixed = f"{float(mantissa)}e{exponent}" if exponent else repr(number)
-    return f" (YAML reads {fault['input']} as text; write {fixed}.)"
 
 
 def dump(content: Any) -> str:

@@ -39,7 +39,7 @@ class Demo:
 class Annotate:
     """Which videos there are, with their classes and splits."""
 
-    dataset: Literal["demo", "kinetics", "ucf101", "somethingv2", "folder", "csv"]
+    dataset: str  # "demo", or a file of datasets/adapters; checked by the stage `annotate`
     videos: str  # folder of the videos, under the data root
     files: dict[str, str]  # the annotation files the data set asks for, under the data root
     shards: Annotated[tuple[int, ...], Field(min_length=1)]  # a list and a transcode job each
@@ -105,6 +105,7 @@ class Warmup:
 class Search:
     """Weights and alpha in turn."""
 
+    strategy: Annotated[str, Added("parsec")]  # a file of search/strategies
     epochs: Count
     draws: Count  # K for the weights
     alpha_draws: Annotated[int, Field(ge=2)]  # K for alpha; one draw alone teaches it nothing

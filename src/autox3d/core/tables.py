@@ -1,4 +1,4 @@
-"""Parquet tables with the same bytes for the same rows; the class names ride in the schema."""
+"""Parquet tables with the same bytes for the same rows, and the class names in their metadata."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from autox3d.core import atomic
 from autox3d.core.errors import Refused
 from autox3d.core.names import check_format
 
-HALVES = ("weights", "alpha")  # of the training clips of a search: what is learned on each
+HALVES = ("weights", "alpha")  # of the training clips of a search, by what is trained on each
 CLASSES = b"classes"  # schema metadata: JSON list of names, label index -> name
-TASK = b"task"  # schema metadata: what the labels are for; left out for the first task there was
-FORMAT = b"format"  # schema metadata: of the table's columns; left out for the first one
+TASK = b"task"  # schema metadata: the task that the labels are for; left out for CLASSIFY
+FORMAT = b"format"  # schema metadata: version of the table's columns; left out for version 1
 CLASSIFY = "classify"
 
 
 def write_table(
     frame: pd.DataFrame, path: Path, classes: Sequence[str] = (), task: str = CLASSIFY
 ) -> None:
-    """Writes the rows in their order, without the frame's index, under the final name at once."""
+    """Writes the rows in their order, without the frame's index, atomically."""
     metadata = {CLASSES: json.dumps(list(classes), ensure_ascii=False)} if classes else {}
     if task != CLASSIFY:
         metadata[TASK] = task
-    # pandas' own metadata goes: it holds versions, and with them the bytes would change
+    # pandas' own metadata is dropped: it names versions, on which the bytes would depend
     rows = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(
         metadata or None
     )
@@ -37,10 +37,10 @@ def write_table(
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """The rows of a table, or some of its columns.
+    """Reads all columns of a table, or the given ones.
 
     Raises:
-        Refused: the file is missing, no Parquet, or of a format that came later.
+        Refused: the file is missing, not Parquet, or of a newer format.
     """
     try:
         rows = pq.read_table(path, columns=list(columns) if columns else None)
@@ -51,33 +51,33 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
-    """Label index -> class name; empty where the table has no classes.
+    """Reads the class names, by label; empty where the table has none.
 
     Raises:
-        Refused: the file is missing, no Parquet, or of a format that came later.
+        Refused: the file is missing, not Parquet, or of a newer format.
     """
     return tuple(json.loads(_metadata(path).get(CLASSES, b"[]")))
 
 
 def read_task(path: Path) -> str:
-    """The name of the task that the table's labels are for.
+    """Reads the name of the task that the table's labels are for.
 
     Raises:
-        Refused: the file is missing, no Parquet, or of a format that came later.
+        Refused: the file is missing, not Parquet, or of a newer format.
     """
     return _metadata(path).get(TASK, CLASSIFY.encode()).decode()
 
 
 def _metadata(path: Path) -> dict[bytes, bytes]:
     try:
-        found = pq.read_schema(path).metadata or {}
+        metadata = pq.read_schema(path).metadata or {}
     except (OSError, pa.ArrowInvalid) as error:
         raise _unreadable(path, error) from error
-    return _known(path, found)
+    return _known(path, metadata)
 
 
 def _known(path: Path, metadata: dict[bytes, bytes]) -> dict[bytes, bytes]:
-    """The same, of a table that this version can read."""
+    """Returns the metadata of a table whose format this version can read; refuses others."""
     check_format(metadata.get(FORMAT, b"1").decode(), path, known=(1,))
     return metadata
 
@@ -86,4 +86,4 @@ def _unreadable(path: Path, error: Exception) -> Refused:
     if isinstance(error, FileNotFoundError):
         return Refused(f"{path}: there is no such file. Run the stage that makes it: `dvc repro`.")
     reason = str(error).splitlines()[0]
-    return Refused(f"{path}: no Parquet table ({reason}). Delete it and run `dvc repro`.")
+    return Refused(f"{path}: not a Parquet table ({reason}). Delete it and run `dvc repro`.")

@@ -1,1 +1,1 @@
-"""Which videos there are: annotations, lists, tables of clips, the generated demo."""
+"""Which videos a data set has: annotations, lists for transcoding, tables of clips, the demo."""

@@ -1,23 +1,45 @@
-"""The usable clips of all shards as one table, and an account of every video that is not in it."""
+"""The table of usable clips of all shards, and an account of every video that is not in it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
+from autox3d.core import reasons
 from autox3d.core.errors import Refused
 from autox3d.core.records import Account, Counts, RefusedVideo
-from autox3d.core.tables import read_table
+from autox3d.core.tables import read_classes, read_table
 
-CLIPS = ["key", "video", "label", "split", "shard", "offset", "length", "frames", "rate"]
-CLIPS += ["width", "height", "sha256"]
+CLIP_COLUMNS = ["key", "video", "label", "split", "shard", "offset", "length", "frames", "rate"]
+CLIP_COLUMNS += ["width", "height", "sha256"]
+INTEGER_COLUMNS = ["offset", "length", "frames", "rate", "width", "height"]
 HELD_OUT = ("val", "test")
 
 
+class Catalogue(NamedTuple):
+    """The usable clips, and what became of every video."""
+
+    clips: pd.DataFrame  # columns CLIP_COLUMNS, sorted by split and key
+    classes: tuple[str, ...]  # label -> name
+    account: Account
+
+
+def catalogue(videos: Path, indexes: Path) -> Catalogue:
+    """Joins the table of videos with the indexes of all its shards.
+
+    Raises:
+        Refused: an index is missing or of other videos, or a class has no usable training video.
+    """
+    classes = read_classes(videos)
+    rows = refuse_copies(join(read_table(videos), indexes))
+    return Catalogue(clips(rows, classes, videos), classes, account(rows, classes))
+
+
 def join(videos: pd.DataFrame, indexes: Path) -> pd.DataFrame:
-    """The videos, each with what its shard's index says; a video is in one shard or in none.
+    """Adds to each listed video its row of its shard's index; the other videos stay as they are.
 
     Raises:
         Refused: an index is missing, or not of these videos.
@@ -26,34 +48,36 @@ def join(videos: pd.DataFrame, indexes: Path) -> pd.DataFrame:
     shards = sorted(set(videos["shard"][listed]))  # the folder may hold those of other settings
     parts = [read_table(indexes / f"{shard}.parquet") for shard in shards]
     index = pd.concat(parts, ignore_index=True)
-    lost = sorted(set(index["key"]) ^ set(videos["key"][listed]))
-    if lost:
+    unmatched = sorted(set(index["key"]) ^ set(videos["key"][listed]))
+    if unmatched:
         raise Refused(
-            f"{indexes}: not of the videos now listed (first: {lost[0]}). "
+            f"{indexes}: not of the videos now listed (first: {unmatched[0]}). "
             "Run the stage `transcode`."
         )
-    told = videos[~listed].drop(columns="shard")
-    made = videos[listed].drop(columns=["shard", "status", "reason", "message"])
-    return pd.concat([made.merge(index, on="key", validate="1:1"), told], ignore_index=True)
+    unlisted = videos[~listed].drop(columns="shard")
+    indexed = videos[listed].drop(columns=["shard", "status", "reason", "message"])
+    indexed = indexed.merge(index, on="key", validate="1:1")
+    return pd.concat([indexed, unlisted], ignore_index=True)
 
 
 def refuse_copies(rows: pd.DataFrame) -> pd.DataFrame:
-    """Refuses training clips that are, bit for bit, clips of val or test too."""
+    """Refuses training clips that have the same bytes as a clip of val or test."""
     usable = rows[rows["status"] == "ok"]
     held_out = usable[usable["split"].isin(HELD_OUT)]
     twins = dict(zip(held_out["sha256"], held_out["key"], strict=True))
     copies = (rows["status"] == "ok") & (rows["split"] == "train") & rows["sha256"].isin(twins)
     rows = rows.copy()
-    rows.loc[copies, ["status", "reason"]] = ["refused", "copy"]
-    rows.loc[copies, "message"] = [
-        f"the same content as {twins[digest]}, which is held out"
-        for digest in rows["sha256"][copies]
-    ]
+    whys = [reasons.copy_of(twins[digest]) for digest in rows["sha256"][copies]]
+    rows.loc[copies, "status"] = "refused"
+    rows.loc[copies, "reason"] = [why.reason for why in whys]
+    rows.loc[copies, "message"] = [why.message for why in whys]
     return rows
 
 
 def clips(rows: pd.DataFrame, classes: Sequence[str], source: Path) -> pd.DataFrame:
-    """The usable ones, by split and key, labels as numbers (-1: none); columns CLIPS.
+    """Returns the usable clips, sorted by split and key, with labels as numbers (-1: none).
+
+    The columns are CLIP_COLUMNS; `source`, the table of videos, is for messages alone.
 
     Raises:
         Refused: a class has no usable training video left.
@@ -64,30 +88,29 @@ def clips(rows: pd.DataFrame, classes: Sequence[str], source: Path) -> pd.DataFr
         if name not in trained:
             lost = (rows["label"] == name) & (rows["split"] == "train")
             raise Refused(
-                f"{source}: no usable training video of class '{name}' is left of {lost.sum()}. "
-                f"Mend its videos (the first: {_why(rows[lost])}), or take the class out."
+                f"{source}: class '{name}' has no usable training video (of {lost.sum()} listed). "
+                f"Fix its videos (first: {_first_fault(rows[lost])}), or take the class out."
             )
     number = {name: label for label, name in enumerate(classes)}
     usable = usable.assign(label=usable["label"].map(number).fillna(-1).astype("int64"))
-    whole = ["offset", "length", "frames", "rate", "width", "height"]
-    usable = usable.astype(dict.fromkeys(whole, "int64"))
-    return usable.sort_values(["split", "key"], ignore_index=True)[CLIPS]
+    usable = usable.astype(dict.fromkeys(INTEGER_COLUMNS, "int64"))
+    return usable.sort_values(["split", "key"], ignore_index=True)[CLIP_COLUMNS]
 
 
-def _why(rows: pd.DataFrame) -> str:
+def _first_fault(rows: pd.DataFrame) -> str:
     first = rows.sort_values("key").iloc[0] if len(rows) else None
     return "none is listed" if first is None else f"{first['path']}: {first['message']}"
 
 
 def account(rows: pd.DataFrame, classes: Sequence[str]) -> Account:
-    """Counts of all that was listed, usable, missing and refused; and each refusal by name."""
+    """Counts the listed, usable, missing and refused videos, and names every refused one."""
     refused = rows[rows["status"] == "refused"]
-    reasons = refused.groupby("reason").size().items()
+    by_reason = refused.groupby("reason").size().items()
     return Account(
         total=_counts(rows),
         classes=len(classes),
         encoders=tuple(sorted(rows["encoder"].dropna().unique())),
-        refused_by_reason={str(reason): int(count) for reason, count in reasons},
+        refused_by_reason={str(reason): int(count) for reason, count in by_reason},
         by_split={str(split): _counts(part) for split, part in rows.groupby("split")},
         by_class={name: _counts(rows[rows["label"] == name]) for name in classes},
         refused_videos=tuple(

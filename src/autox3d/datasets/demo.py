@@ -1,8 +1,8 @@
-"""The demo's videos: camera motions (`scene`) as real files of many formats, a few bad on purpose.
+"""The demo's videos: camera motions (`scene`) in real files of many formats, some bad on purpose.
 
-Each video is a function of (seed, split, class, number). A finished file is known by its
-modification time, the first second of the year 2000, so that a second call renders nothing and
-a list of the files is the same on every machine.
+Each video is a function of (seed, split, class, number). A finished file is given a fixed
+modification time, the first second of the year 2000. So a second call recognises it and renders
+nothing, and the list of files is the same on every machine.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import ffmpeg
 import imageio_ffmpeg
@@ -28,12 +29,15 @@ from autox3d.datasets import scene
 from autox3d.datasets.annotations import Annotations, Video
 from autox3d.datasets.scene import MOTIONS, Motion
 
+if TYPE_CHECKING:
+    from autox3d.core.settings import Demo
+
 FINISHED = 946_684_800  # s since 1970: 2000-01-01
-SPEC = ".demo"  # names what the videos were rendered from
+SPEC = ".demo"  # file that says what the videos were rendered from
 SIZES = ((96, 72), (72, 96), (112, 84), (128, 96), (160, 90), (120, 120), (160, 120), (120, 160))
 LARGE = ((176, 144), (240, 136), (320, 240))
 RATES = (10, 12, 15, 24, 25, 30)
-BAD = {  # (split, motion) -> what is wrong with one more video there, of its first class
+BAD = {  # (split, motion) -> an extra video of its first class: the stem says what is wrong
     ("train", "pan_left"): "cut.mp4",
     ("train", "roll_clockwise"): "cut.webm",
     ("train", "zoom_in"): "empty.mp4",
@@ -43,8 +47,8 @@ BAD = {  # (split, motion) -> what is wrong with one more video there, of its fi
     ("test", "roll_counterclockwise"): "missing.mp4",
 }
 
-
 Kinds = Mapping[str, Motion]  # class -> what the camera does
+Progress = Callable[[Iterable["Task"], int], Iterable["Task"]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,12 +63,13 @@ class Task:
     seed: int
 
     def rng(self) -> np.random.Generator:
+        """Returns the generator of the video's random choices, seeded by the task alone."""
         name = f"{self.split}/{self.kind}/{self.number}".encode()
         return np.random.default_rng([self.seed, *hashlib.sha256(name).digest()])
 
 
 def tasks(folder: Path, counts: dict[str, int], seed: int, kinds: Kinds = MOTIONS) -> list[Task]:
-    """The good videos; `counts` are videos a class, by split."""
+    """Returns the tasks of all good videos: `counts[split]` of each class."""
     return [
         Task(split=split, kind=kind, motion=motion, number=number, path=path, seed=seed)
         for split, count in counts.items()
@@ -75,19 +80,34 @@ def tasks(folder: Path, counts: dict[str, int], seed: int, kinds: Kinds = MOTION
 
 
 def bad(folder: Path, counts: dict[str, int], seed: int, kinds: Kinds = MOTIONS) -> list[Task]:
-    """The bad ones, on top."""
-    found = []
+    """Returns the tasks of the videos that are bad on purpose, in addition to the good ones."""
+    extra = []
     for (split, motion), name in BAD.items():
         if counts.get(split):
             kind = next(kind for kind in kinds if kind.startswith(motion))
             path = folder / split / kind / name
-            one = Task(split=split, kind=kind, motion=kinds[kind], number=-1, path=path, seed=seed)
-            found.append(one)
-    return found
+            task = Task(split=split, kind=kind, motion=kinds[kind], number=-1, path=path, seed=seed)
+            extra.append(task)
+    return extra
+
+
+def prepare(root: Path, videos: str, settings: Demo, progress: Progress) -> Annotations:
+    """Renders the videos that do not exist yet, on all cores, and returns the annotations.
+
+    `root` is the data root, `videos` the folder under it.
+
+    Raises:
+        Refused: the folder holds files that the demo has not made.
+    """
+    counts = {"train": settings.train, "val": settings.val, "test": settings.test}
+    kinds = scene.motions(settings.paces, settings.speed)
+    processes = len(os.sched_getaffinity(0))
+    render(root / videos, counts, settings.seed, processes, kinds, progress)
+    return describe(videos, counts, kinds)
 
 
 def describe(videos: str, counts: dict[str, int], kinds: Kinds = MOTIONS) -> Annotations:
-    """What the demo says of its videos in the folder `videos` of the data root."""
+    """Returns the annotations of the demo's videos, in the folder `videos` of the data root."""
     folder = Path(videos)
     rows = []
     for task in [*tasks(folder, counts, 0, kinds), *bad(folder, counts, 0, kinds)]:
@@ -103,12 +123,14 @@ def render(
     seed: int,
     processes: int,
     kinds: Kinds = MOTIONS,
-    progress: Callable[[Iterable[Task], int], Iterable[Task]] = lambda done, _: done,
+    progress: Progress = lambda done, _: done,
 ) -> None:
-    """Makes the files that are not there yet; a folder of other videos or code is made anew.
+    """Renders the videos that do not exist yet.
+
+    Videos of another seed, of other classes or by other code are deleted first.
 
     Raises:
-        Refused: the folder holds something that the demo has not made.
+        Refused: the folder holds files that the demo has not made.
     """
     _open_folder(folder, seed, kinds)
     todo = [task for task in tasks(folder, counts, seed, kinds) if not _finished(task.path)]
@@ -133,7 +155,7 @@ def _open_folder(folder: Path, seed: int, kinds: Kinds) -> None:
                 "Set annotate.videos in params.yaml to another folder."
             )
         for old in folder.iterdir():
-            if old.is_dir():  # what was rendered; the mark stays until all of it is gone
+            if old.is_dir():  # rendered videos; SPEC stays until all of them are deleted
                 shutil.rmtree(old)
     folder.mkdir(parents=True, exist_ok=True)
     atomic.write_text(spec, made_from)
@@ -158,7 +180,7 @@ def _encode(task: Task, target: Path) -> None:
         "pipe:", format="rawvideo", pix_fmt="yuv420p", s="{}x{}".format(*size), framerate=rate
     )
     kind = task.path.suffix[1:]
-    options = FORMATS[kind](rng) | {"threads": 1, "fflags": "+bitexact", "format": kind}
+    options = ENCODERS[kind](rng) | {"threads": 1, "fflags": "+bitexact", "format": kind}
     command = source.output(str(target), g=int(rng.integers(8, 120)), **options)
     command = command.global_args("-v", "error", "-y", "-flags:v", "+bitexact")
     command.run(cmd=imageio_ffmpeg.get_ffmpeg_exe(), input=b"".join(pictures), quiet=True)
@@ -170,7 +192,7 @@ def _tiles(seed: int) -> NDArray[np.float32]:
 
 
 def _h264(rng: np.random.Generator) -> dict[str, str | int]:
-    extra = "threads=1:asm=avx2"  # other instructions, other bytes
+    extra = "threads=1:asm=avx2"  # other instruction sets give other bytes
     quality = int(rng.integers(12, 17))
     return {"vcodec": "libx264", "preset": "veryfast", "crf": quality, "x264-params": extra}
 
@@ -184,7 +206,7 @@ def _vp9(rng: np.random.Generator) -> dict[str, str | int]:
     return {"vcodec": "libvpx-vp9", "deadline": "realtime", "cpu-used": 8, "crf": quality, "b:v": 0}
 
 
-FORMATS = {"mp4": _h264, "avi": _mpeg4, "webm": _vp9}
+ENCODERS = {"mp4": _h264, "avi": _mpeg4, "webm": _vp9}
 
 
 def _suffix(number: int) -> str:
@@ -192,7 +214,7 @@ def _suffix(number: int) -> str:
 
 
 def _spoil(task: Task) -> None:
-    """Makes a bad file of the kind that its name says."""
+    """Makes a bad file: the stem of its name says what is wrong with it."""
     kind, path = task.path.stem, task.path
     if kind == "missing" or _finished(path):
         return

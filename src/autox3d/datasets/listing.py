@@ -1,7 +1,7 @@
-"""The table of videos, and for each shard the list of files that `transcode` works off.
+"""The table of videos, and for each shard the list of the files that `transcode` encodes.
 
-A shard's list holds no label and no split, and a video's shard follows from its key alone: a
-corrected label transcodes nothing again, and one more video touches one shard.
+A shard's list holds no label and no split, and a video's shard follows from its key alone. So a
+corrected label transcodes nothing again, and an added video changes one shard.
 """
 
 from __future__ import annotations
@@ -17,28 +17,34 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from autox3d.core import reasons
 from autox3d.core.errors import Refused
+from autox3d.core.reasons import Unusable
 from autox3d.core.tables import write_table
 from autox3d.datasets.annotations import Annotations, Video
 
-LIST = ["key", "path", "size", "mtime_ns"]  # what `transcode` needs, and no more
-TABLE = ["key", "video", "path", "label", "split", "shard", "status", "reason", "message"]
-TEXT = [column for column in TABLE if column != "shard"]
-WHOLE = ["shard", "size", "mtime_ns"]
+LIST_COLUMNS = ["key", "path", "size", "mtime_ns"]  # what `transcode` needs, and no more
+VIDEO_COLUMNS = ["key", "video", "path", "label", "split", "shard", "status", "reason", "message"]
+TEXT_COLUMNS = [column for column in VIDEO_COLUMNS if column != "shard"]
+INTEGER_COLUMNS = ["shard", "size", "mtime_ns"]
+Progress = Callable[[Sequence[Video], int], Iterable[Video]]
 
 
-class Found(NamedTuple):
-    """What a look at a file's entry in its folder tells."""
+class Entry(NamedTuple):
+    """What the file system says about a video, which is not opened."""
 
     status: str  # "listed", "missing" or "refused"
-    reason: str  # of a refusal: one of those that `transcode` gives
+    reason: str  # a key of `reasons.REASONS`; empty for a listed file
     message: str
     size: int  # bytes
-    mtime_ns: int  # since 1970
+    mtime_ns: int  # time of the last change, in ns since 1970
 
 
 def key(name: str) -> str:
-    """A name for the members of a tar: no dot, no slash; the id itself where it is such a name."""
+    """Makes a name for the members of a tar (no dot, no slash); most ids are such a name already.
+
+    An id that is none is shortened to its last 60 characters, and a hash of the whole is added.
+    """
     if re.fullmatch(r"[\w-]{1,100}", name, re.ASCII):
         return name
     plain = re.sub(r"[^A-Za-z0-9_-]+", "-", name)[-60:]
@@ -46,88 +52,96 @@ def key(name: str) -> str:
 
 
 def shard(name: str, shards: Sequence[int]) -> int:
-    """The shard of a key: a hash, so that other videos do not move it."""
+    """Returns the shard of a key by its hash, so that adding other videos does not move it."""
     digest = hashlib.sha256(name.encode()).digest()
     return shards[int.from_bytes(digest[:8], "big") % len(shards)]
 
 
-def look(root: Path) -> Callable[[str], Found]:
-    """A function from a path under `root` to what is there; it opens nothing.
+def entry_of(root: Path) -> Callable[[str], Entry]:
+    """Returns a function from a path under the data root to its entry; it opens no file.
 
-    A file counts when it is a regular file and, links followed, lies under the data root.
+    A file is listed when it is a regular file and, with links followed, lies under the data root.
     """
     top = root.resolve()
     # one answer for all the videos of a folder: a few system calls a video matter on a cluster
     within = functools.cache(lambda folder: Path(os.path.realpath(folder)).is_relative_to(top))
 
-    def at(path: str) -> Found:
+    def entry(path: str) -> Entry:
         file = root / path
         try:
-            entry = file.lstat()
-            if stat.S_ISLNK(entry.st_mode):
-                entry, inside = file.stat(), Path(os.path.realpath(file)).is_relative_to(top)
+            status = file.lstat()
+            if stat.S_ISLNK(status.st_mode):
+                status, inside = file.stat(), Path(os.path.realpath(file)).is_relative_to(top)
             else:
                 inside = within(file.parent)
         except (FileNotFoundError, NotADirectoryError):
-            return Found("missing", "missing", "there is no such file", 0, 0)
+            return _without_file("missing", reasons.MISSING)
         except OSError as error:
-            return Found("refused", "unreadable", f"cannot be opened ({error.strerror})", 0, 0)
+            return _without_file("refused", reasons.unreadable(str(error.strerror)))
         if not inside:
-            return Found("refused", "outside", "a link out of the data root", 0, 0)
-        if not stat.S_ISREG(entry.st_mode):
-            return Found("refused", "not_a_video", "no regular file", 0, 0)
-        return Found("listed", "", "", entry.st_size, entry.st_mtime_ns)
+            return _without_file("refused", reasons.OUTSIDE)
+        if not stat.S_ISREG(status.st_mode):
+            return _without_file("refused", reasons.NOT_A_FILE)
+        return Entry("listed", "", "", status.st_size, status.st_mtime_ns)
 
-    return at
+    return entry
 
 
-def videos(
-    found: Annotations,
+def _without_file(status: str, why: Unusable) -> Entry:
+    return Entry(status, *why, size=0, mtime_ns=0)
+
+
+def list_videos(
+    annotations: Annotations,
     root: Path,
     folder: str,
     shards: Sequence[int],
-    progress: Callable[[Sequence[Video], int], Iterable[Video]] = lambda rows, _: rows,
+    progress: Progress = lambda videos, _: videos,
 ) -> pd.DataFrame:
-    """One row a video, sorted by key: columns TABLE, and size and mtime_ns of the file.
+    """Looks up every annotated video under the data root; `folder` is for messages alone.
+
+    Returns one row a video, sorted by key: VIDEO_COLUMNS, and size and mtime_ns of the file.
 
     Raises:
-        Refused: none of the videos is there, or a class has lost all of its own.
+        Refused: none of the videos exists, or none of the training videos of some class.
     """
-    at = look(root)
-    keys = [key(video.id) for video in found.videos]
+    entry, videos = entry_of(root), annotations.videos
+    keys = [key(video.id) for video in videos]
     rows = pd.DataFrame(
         {
             "key": keys,
-            "video": [video.source for video in found.videos],
-            "path": [video.path for video in found.videos],
-            "label": [video.label for video in found.videos],
-            "split": [video.split for video in found.videos],
+            "video": [video.source for video in videos],
+            "path": [video.path for video in videos],
+            "label": [video.label for video in videos],
+            "split": [video.split for video in videos],
             "shard": [shard(name, shards) for name in keys],
         }
     )
-    looks = [at(video.path) for video in progress(found.videos, len(found.videos))]
-    rows = rows.join(pd.DataFrame(looks, columns=list(Found._fields)))
-    rows = rows.astype(dict.fromkeys(TEXT, "str")).astype(dict.fromkeys(WHOLE, "int64"))
-    _check(rows, found.classes, root / folder)
+    entries = [entry(video.path) for video in progress(videos, len(videos))]
+    rows = rows.join(pd.DataFrame(entries, columns=list(Entry._fields)))
+    rows = rows.astype(dict.fromkeys(TEXT_COLUMNS, "str"))
+    rows = rows.astype(dict.fromkeys(INTEGER_COLUMNS, "int64"))
+    _check(rows, annotations.classes, root / folder)
     return rows.sort_values("key", ignore_index=True)
 
 
 def _check(rows: pd.DataFrame, classes: Sequence[str], folder: Path) -> None:
-    twice = rows[rows["key"].duplicated()]
-    if len(twice):  # two ids with one key: 1 in 2**48, or made on purpose
-        raise Refused(f"{twice['path'].iloc[0]}: its name clashes with another's. Rename the file.")
-    there = rows[rows["status"] == "listed"]
-    if there.empty:
+    duplicates = rows[rows["key"].duplicated()]
+    if len(duplicates):  # two ids with one key: 1 in 2**48, or made on purpose
+        path = duplicates["path"].iloc[0]
+        raise Refused(f"{path}: its name clashes with another's. Rename the file.")
+    listed = rows[rows["status"] == "listed"]
+    if listed.empty:
         first = "".join(f" ({row.path}: {row.message})" for row in rows[:1].itertuples())
         raise Refused(
-            f"{folder}: none of the {len(rows)} videos is there{first}. "
+            f"{folder}: none of the {len(rows)} videos exists{first}. "
             "Set annotate.videos in params.yaml, or the data root AUTOX3D_RAW."
         )
-    trained = set(there.loc[there["split"] == "train", "label"])
+    trained = set(listed.loc[listed["split"] == "train", "label"])
     for name in classes:
         if name not in trained:
             raise Refused(
-                f"{folder}: no training video of class '{name}' is there. "
+                f"{folder}: no training video of class '{name}' exists. "
                 "Add one, or take the class out of the annotations."
             )
 
@@ -135,11 +149,14 @@ def _check(rows: pd.DataFrame, classes: Sequence[str], folder: Path) -> None:
 def write(
     rows: pd.DataFrame, classes: Sequence[str], table: Path, lists: Path, shards: Sequence[int]
 ) -> None:
-    """The table, and a list for each shard; lists of shards that are no more go."""
+    """Writes the table of videos, and one list a shard into the folder `lists`.
+
+    Lists of shards that no longer exist are deleted.
+    """
     for number in shards:
         listed = rows[(rows["shard"] == number) & (rows["status"] == "listed")]
-        write_table(listed[LIST], lists / f"{number}.parquet")
+        write_table(listed[LIST_COLUMNS], lists / f"{number}.parquet")
     for old in lists.glob("*.parquet"):
         if old.stem not in map(str, shards):
             old.unlink()
-    write_table(rows[TABLE], table, classes)
+    write_table(rows[VIDEO_COLUMNS], table, classes)

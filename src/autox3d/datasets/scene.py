@@ -1,17 +1,18 @@
-r"""Camera motions over random textures, such that a frame alone says nothing of the motion.
+r"""Camera motions over random textures, made so that a single frame does not reveal the motion.
 
-A frame is a sum of layers, each a tile of noise about one octave wide, an octave apart. The motion
-moves the coordinates at which the tiles are looked up. Played backwards, a motion is its opposite
-with another random origin, and every frame of every motion is a draw from one distribution:
+A frame is a sum of layers. Each layer is a tile of noise about one octave wide, and the layers are
+one octave apart. The motion moves the coordinates at which the tiles are looked up. Played
+backwards, a motion is its opposite with another random origin, and every frame of every motion is
+a sample of the same distribution:
 
-    offsets are uniform on tiles that repeat, so a pan is at no place in particular;
-    a zoom shifts all layers along the octaves, under an envelope that stays where it is (a layer
-    that leaves at the coarse end comes back at the fine end with no weight), so a zoom has no
-    beginning: Shepard's endless scale (J. Acoust. Soc. Am. 36, 2346, 1964);
-    the moving picture fades into a still one before the border, by random widths at each side:
-    at an edge where the new comes in, encoders lag, and would tell.
+    Offsets are uniform on tiles that repeat, so a pan has no preferred position.
+    A zoom shifts all layers along the octaves under a fixed envelope (a layer that leaves at the
+    coarse end returns at the fine end with weight zero), so a zoom has no beginning: Shepard's
+    endless scale (J. Acoust. Soc. Am. 36, 2346, 1964).
+    The moving picture fades into a still one before the border, over a random width at each side:
+    encoders lag at an edge where new content comes in, and that would reveal the direction.
 
-Coordinates are integers that wrap (2**32 is one tile), so that a seed gives the same pixels on
+Coordinates are integers that wrap around (2**32 is one tile), so a seed gives the same pixels on
 every machine.
 """
 
@@ -29,14 +30,14 @@ OCTAVES = 3  # layers, and octaves that the envelope spans
 FINEST = 0.10  # wavelength at the fine end of the envelope, in short sides of the frame
 TILE = 512  # px
 CYCLES = 12  # mean wavelengths in a tile
-TILES = 12  # tiles to draw from
+TILES = 12  # tiles to sample from
 HIGH = 2**32  # one tile in fixed point
 SHIFT = 32 - TILE.bit_length() + 1  # fixed point -> px
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Motion:
-    """What the camera does, a second, times the speed of the video (direction: +-1 or 0)."""
+    """What the camera does in a second: a direction (+1, -1 or 0) on each axis, times a speed."""
 
     right: int = 0  # short sides
     down: int = 0
@@ -60,33 +61,33 @@ MOTIONS = {
 
 
 def motions(paces: int, speed: float) -> dict[str, Motion]:
-    """The classes: each motion, at each of so many paces (`pan_up_1` is the slowest).
+    """Returns the classes: each motion at each of `paces` paces (`pan_up_1` is the slowest).
 
-    The ranges of speeds are times `speed`; paces share one in equal ratios.
+    All ranges of speeds are multiplied by `speed`; paces divide a range in equal ratios.
     """
-    found = {}
+    kinds = {}
     for name, motion in MOTIONS.items():
         bounds = np.geomspace(*motion.speed, paces + 1).tolist()
         for pace, (slowest, fastest) in enumerate(itertools.pairwise(bounds), 1):
             kind = f"{name}_{pace}" if paces > 1 else name
-            found[kind] = replace(motion, speed=(slowest * speed, fastest * speed))
-    return found
+            kinds[kind] = replace(motion, speed=(slowest * speed, fastest * speed))
+    return kinds
 
 
 def noise_tiles(seed: int) -> NDArray[np.float32]:
-    """(TILES, TILE, TILE): noise of wavelengths about TILE / CYCLES, mean 0, deviation 1."""
+    """Returns (TILES, TILE, TILE) noise of wavelength about TILE / CYCLES, mean 0, variance 1."""
     rng = np.random.default_rng([seed, 0])
     white = np.fft.rfft2(rng.standard_normal((TILES, TILE, TILE)))
     cycles = np.hypot(*np.meshgrid(np.fft.fftfreq(TILE), np.fft.rfftfreq(TILE), indexing="ij"))
     octaves = np.log2(np.maximum(cycles * TILE, 1e-9) / CYCLES)
     tiles = np.fft.irfft2(white * np.exp(-((octaves / 0.35) ** 2)), s=(TILE, TILE))
     tiles /= tiles.std(axis=(1, 2), keepdims=True)
-    return np.round(tiles * 64).astype(np.float32) / 64  # coarse steps hide the last bit's luck
+    return np.round(tiles * 64).astype(np.float32) / 64  # coarse steps: no rounding error
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One octave: a tile, stretched and turned by `matrix`, at an offset."""
+    """One octave of the texture: a tile, stretched and turned by `matrix`, at an offset."""
 
     tile: NDArray[np.float32]
     matrix: NDArray[np.float64]  # (2, 2), short sides -> wavelengths
@@ -96,7 +97,7 @@ class Layer:
 
 
 def draw_layers(tiles: NDArray[np.float32], rng: np.random.Generator) -> list[Layer]:
-    """Layers an octave apart; none is at a place, an angle or an octave in particular."""
+    """Samples OCTAVES layers one octave apart, at uniform offsets, angles and octaves."""
     start = rng.uniform(0, OCTAVES)
     return [
         Layer(
@@ -118,10 +119,14 @@ def frames(
     tiles: NDArray[np.float32],
     rng: np.random.Generator,
 ) -> Iterator[bytes]:
-    """`count` frames of `size` (width, height; even) at `rate` a second: planes Y, U, V, 4:2:0."""
+    """Yields `count` frames as the bytes of their planes Y, U, V (4:2:0).
+
+    `size` is (width, height) in px, both even; `rate` is in frames a second. `tiles` are those of
+    `noise_tiles`.
+    """
     width, height = size
     speed = rng.uniform(*motion.speed)
-    centre = rng.uniform(-0.15, 0.15, 2)  # of rolls and zooms, short sides from the middle
+    centre = rng.uniform(-0.15, 0.15, 2)  # of rolls and zooms, in short sides from the middle
     moving, still = draw_layers(tiles, rng), draw_layers(tiles, rng)
     window = _window(width, height, rng)
     light = rng.uniform((100, 112, 112), (150, 144, 144)).astype(np.float32)  # of Y, U, V
@@ -147,7 +152,7 @@ def _picture(
     centre: NDArray[np.float64],
     size: tuple[int, int],
 ) -> list[NDArray[np.float32]]:
-    """Y, U, V about 0, after `way` = speed x time."""
+    """Returns the planes Y, U, V with mean 0, after the motion has gone `way` = speed x time."""
     short = min(size)
     luma = np.zeros(size[::-1], np.float32)
     chroma = np.zeros((2, size[1] // 2, size[0] // 2), np.float32)
@@ -172,7 +177,7 @@ def _look_up(
     offset: NDArray[np.float64],
     size: tuple[int, int],
 ) -> NDArray[np.float32]:
-    """(H, W): the tile at `matrix @ (x, y) + offset`, with (x, y) in px from the middle."""
+    """Returns (H, W): the tile at `matrix @ (x, y) + offset`, (x, y) in px from the middle."""
     index = np.zeros((size[1], size[0]), np.intp)
     for row, start in zip(matrix, offset, strict=True):
         right, down = (round(float(step) * HIGH) for step in row)
@@ -187,7 +192,7 @@ def _look_up(
 
 
 def _window(width: int, height: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """(H, W): 1 where the picture moves, 0 at the border; each side fades by a width of its own."""
+    """Returns (H, W): 1 where the picture moves, 0 at the border; each side has its own width."""
     sides = []
     for length in (height, width):
         place = (np.arange(length) + 0.5) / length
@@ -207,5 +212,5 @@ def _planes(full: NDArray[np.float32]) -> list[NDArray[np.float32]]:
 
 
 def _turn(angle: float) -> NDArray[np.float64]:
-    """Clockwise on the screen, where y points down."""
+    """Returns the (2, 2) rotation that turns clockwise on the screen, where y points down."""
     return np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])

@@ -1,8 +1,9 @@
-"""Mini-Kinetics-200: from its official lists of ids, or by its rule on any data; and two halves.
+"""The clips of the search: Mini-Kinetics-200 or its rule on any data, in two halves.
 
-The rule: the classes with most training clips, so many training and validation clips of each,
-at random. A clip's place in the draw is a hash of (seed, class, clip), so that clips of other
-classes, or of its own, change nothing for it but where the line falls.
+Mini-Kinetics-200 is given by official lists of ids. Its rule keeps the classes with most training
+clips, and a fixed number of training and validation clips of each, sampled at random. A clip's
+rank in that sample is a hash of (seed, class, clip): it does not depend on the other clips, which
+only move the cut.
 """
 
 from __future__ import annotations
@@ -10,20 +11,45 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from autox3d.core.errors import Refused
 from autox3d.core.tables import HALVES
 
+if TYPE_CHECKING:
+    from autox3d.core.settings import Subset
+
+
+def choose(
+    clips: pd.DataFrame, classes: Sequence[str], settings: Subset, root: Path
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Returns the clips of the search with their column `half`, and the names of its classes.
+
+    The official lists, where the settings name some, are relative to the data root.
+
+    Raises:
+        Refused: there are fewer classes than asked for, or a list is not right.
+    """
+    if settings.ids is None:
+        counts = {"train": settings.train, "val": settings.val}
+        chosen = by_rule(clips, classes, settings.classes, counts, settings.seed)
+    else:
+        lists = {"train": root / settings.ids.train, "val": root / settings.ids.val}
+        chosen = by_ids(clips, lists)
+    return renumber(halve(chosen, classes, settings.seed), classes)
+
 
 def by_rule(
     clips: pd.DataFrame, classes: Sequence[str], keep: int, counts: dict[str, int], seed: int
 ) -> pd.DataFrame:
-    """`counts` clips a class by split (or all that there are) of the `keep` largest classes.
+    """Chooses the `keep` classes with most training clips, and `counts[split]` clips of each.
+
+    A class with fewer clips gives all that it has.
 
     Raises:
-        Refused: there are fewer classes.
+        Refused: there are fewer than `keep` classes.
     """
     train = clips[(clips["split"] == "train") & (clips["label"] >= 0)]
     sizes = train.groupby("label").size()
@@ -32,7 +58,7 @@ def by_rule(
             f"params.yaml: 'subset.classes' is {keep}, but only {len(sizes)} classes have "
             f"training clips. Ask for at most {len(sizes)}."
         )
-    # ties in alphabetical order, which is the order of labels
+    # ties are broken by alphabetical order, which is the order of labels
     kept = sorted(sizes.index, key=lambda label: (-sizes[label], label))[:keep]
     parts = []
     for label in kept:
@@ -45,10 +71,10 @@ def by_rule(
 
 
 def by_ids(clips: pd.DataFrame, lists: dict[str, Path]) -> pd.DataFrame:
-    """The labelled clips of the recordings that a list of their split names, one id a line.
+    """Chooses the labelled clips of the recordings in the list of their split, one id a line.
 
     Raises:
-        Refused: a list is missing, names an id twice, or none of its ids has a clip.
+        Refused: a list is missing, has an id twice, or none of its ids has a clip.
     """
     parts = []
     for split, path in lists.items():
@@ -68,33 +94,37 @@ def _ids(path: Path) -> set[str]:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise Refused(
-            f"{path}: cannot be read ({error.strerror}). Mend subset.ids in "
-            "params.yaml: its paths are under the data root."
+            f"{path}: cannot be read ({error.strerror}). Fix subset.ids in "
+            "params.yaml: its paths are relative to the data root."
         ) from error
     ids: set[str] = set()
     for number, line in enumerate(map(str.strip, lines), 1):
         if line in ids:
-            raise Refused(f"{path} line {number}: id '{line}' stands twice. Delete one of the two.")
+            raise Refused(
+                f"{path} line {number}: id '{line}' is listed twice. Delete one of the two."
+            )
         ids |= {line} - {""}
     return ids
 
 
 def halve(clips: pd.DataFrame, classes: Sequence[str], seed: int) -> pd.DataFrame:
-    """Adds the column `half`: each class's training recordings, cut in two; none for others."""
+    """Adds the column `half`: each class's training recordings are split into two equal halves.
+
+    One half trains the weights, the other alpha (`HALVES`). Clips of val and test have none.
+    """
     half = pd.Series(None, index=clips.index, dtype="str")
     train = clips[clips["split"] == "train"]
     for label, part in train.groupby("label"):
-        # ranks of recordings: clips of one recording share a place, and so a half
-        ranks = _places(part["video"], seed, f"half/{classes[int(str(label))]}").rank(
-            method="dense"
-        )
+        # recordings are ranked, not clips: all clips of a recording are in the same half
+        places = _places(part["video"], seed, f"half/{classes[int(str(label))]}")
+        ranks = places.rank(method="dense")
         first = ranks <= (ranks.max() + 1) // 2
         half[part.index] = first.map({True: HALVES[0], False: HALVES[1]})
     return clips.assign(half=half)
 
 
 def renumber(clips: pd.DataFrame, classes: Sequence[str]) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Labels among the classes that are kept, and the names of these."""
+    """Renumbers the labels 0, 1, ... over the classes with training clips; returns their names."""
     kept = sorted(set(clips.loc[clips["split"] == "train", "label"]))
     number = {old: new for new, old in enumerate(kept)}
     clips = clips[clips["label"].isin(kept)].reset_index(drop=True)
@@ -103,7 +133,7 @@ def renumber(clips: pd.DataFrame, classes: Sequence[str]) -> tuple[pd.DataFrame,
 
 
 def _places(names: pd.Series, seed: int, purpose: str) -> pd.Series:
-    """For each name a number in [0, 1) that depends on nothing else."""
+    """Hashes each name, with the seed and the purpose, to a number in [0, 1)."""
     prefix = f"{seed}/{purpose}/".encode()
     digests = (hashlib.sha256(prefix + name.encode()).digest() for name in names)
     values = [int.from_bytes(digest[:6], "big") / 2**48 for digest in digests]

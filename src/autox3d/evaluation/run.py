@@ -1,4 +1,4 @@
-"""Scores of every view of every video, and what the views of a video say together.
+"""Multi-view testing: scores of every view of every video, merged into scores of the videos.
 
 with join() as world:
     table = every_view(trained, clips, tests, world)
@@ -32,13 +32,13 @@ CROPS: tuple[Crops, ...] = ("center", "lcr")
 
 
 def every_view(trained: Trained, clips: Clips, tests: Evaluate, world: World) -> pd.DataFrame:
-    """One row a view of every video, by key; the same whatever the number of processes."""
+    """One row for each view of each video, sorted by key, for any number of processes."""
     parts = world.gather(_score(trained, clips, tests, world))
     return pd.DataFrame(sorted((row for part in parts for row in part), key=itemgetter("key")))
 
 
 def _score(trained: Trained, clips: Clips, tests: Evaluate, world: World) -> list[dict[str, Any]]:
-    """One row a view of this rank's videos."""
+    """One row for each view of the videos of this rank."""
     net = trained.net.to(world.device)
     loader = ViewLoader(
         clips=clips,
@@ -52,7 +52,7 @@ def _score(trained: Trained, clips: Clips, tests: Evaluate, world: World) -> lis
     total = len(CROPS) * len(loader)
     rows = []
     for video in progress(loader.videos(), total, f"evaluate {trained.genotype.name}", "videos"):
-        found = scores(net, clips.task, video.clips, tests.batch, world.device).numpy()
+        view_scores = scores(net, clips.task, video.clips, tests.batch, world.device).numpy()
         rows += [
             {
                 "key": clips.keys[video.row].decode(),
@@ -62,7 +62,7 @@ def _score(trained: Trained, clips: Clips, tests: Evaluate, world: World) -> lis
                 "side": view.side,
                 "scores": of_view,
             }
-            for view, of_view in zip(video.views, found, strict=True)
+            for view, of_view in zip(video.views, view_scores, strict=True)
         ]
     return rows
 
@@ -70,7 +70,7 @@ def _score(trained: Trained, clips: Clips, tests: Evaluate, world: World) -> lis
 def video_scores(
     table: pd.DataFrame, clips: Clips, crops: Crops, k: int, tests: Evaluate
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(N, C) scores of the videos from the views of K clips, and (N, ...) labels; by key."""
+    """(N, C) scores of the videos, merged from K clips each, and (N, ...) labels; by key."""
     places = {str(Fraction(place)) for place in test_places(k, tests.rule)}
     views = table[(table["crops"] == crops) & table["place"].isin(places)]
     videos = views.groupby("key", sort=True)["scores"]
@@ -79,7 +79,7 @@ def video_scores(
 
 
 def summarise(table: pd.DataFrame, trained: Trained, clips: Clips, tests: Evaluate) -> Evaluation:
-    """The task's numbers for the largest K by both crops, for every K and class; and the cost."""
+    """The metrics of the task for every K, and for every class at the largest K; and the cost."""
     genotype, task = trained.genotype, clips.task
     spec = genotype.input
     rows: list[ClipsScore] = []
@@ -116,7 +116,7 @@ def summarise(table: pd.DataFrame, trained: Trained, clips: Clips, tests: Evalua
 
 
 def logged(result: Evaluation) -> dict[str, float]:
-    """The metrics of the largest K as MLflow shows them: `lcr.top1`."""
+    """The metrics at the largest K under the names that MLflow gets, such as `lcr.top1`."""
     return {
         f"{crops}.{name}": value
         for crops in CROPS
@@ -126,11 +126,11 @@ def logged(result: Evaluation) -> dict[str, float]:
 
 
 def known(number: float) -> float | None:
-    """JSON has no not-a-number: what is measured of videos without labels is null."""
+    """The number, or None for not-a-number, which JSON does not have: no video had a label."""
     return None if np.isnan(number) else float(number)
 
 
 def outcome(table: pd.DataFrame, clips: Clips, tests: Evaluate) -> list[Pair]:
-    """What most views together say of each labelled video."""
+    """The predictions for each labelled video from the largest number of views."""
     scores, labels = video_scores(table, clips, "lcr", max(tests.clips), tests)
     return clips.task.outcome(scores, labels, clips.classes)

@@ -1,1 +1,1 @@
-"""Where and when a network saw the evidence for a class."""
+"""Heat maps: where and when a clip shows the evidence for a class."""

@@ -1,4 +1,4 @@
-"""Where and when a network saw what speaks for a class: Grad-CAM over time and space.
+"""Grad-CAM over space and time: where and when a clip shows the evidence for a class.
 
 A_c  channel c of a layer's output, (T, H, W)
 y    logit of the class
@@ -17,20 +17,21 @@ from torch import Tensor, nn
 def grad_cam(
     layer: nn.Module, logits: Callable[[Tensor], Tensor], clips: Tensor, classes: Tensor
 ) -> Tensor:
-    """What of the layer's output speaks for a class of each clip, in logits a cell.
+    """The evidence for a class of each clip in the output of a layer, in logits a cell.
 
     Args:
-        layer: a part of the network that runs once a clip
+        layer: a module of the network that runs once for a batch of clips
         logits: the network, (B, 3, T, H, W) -> (B, C)
         clips: (B, 3, T, H, W)
         classes: (B,), the class of each clip to explain
+
     Returns:
-        (B, T', H', W') of the layer's size, nowhere below 0
+        (B, T', H', W'), of the size of the layer's output, never below 0
     """
     seen: list[Tensor] = []
 
     def leaf(_layer: nn.Module, _inputs: object, output: Tensor) -> Tensor:
-        """What comes after is differentiated, what came before is not kept."""
+        """Makes the output a leaf, so that only the layers after it are differentiated."""
         seen.append(output.detach().requires_grad_())
         return seen[-1]
 

@@ -1,4 +1,4 @@
-"""Heat maps for a few clips: typical correct answers, and classes that are confused most.
+"""Heat maps for a few clips: typical correct answers, and the most confused classes.
 
 N videos, C classes, T frames, S x S pixels
 """
@@ -28,26 +28,26 @@ from autox3d.vision.models.weights import Trained
 CENTRE = Fraction(1, 2)  # the clip in the middle of the video
 
 
-class Answers(NamedTuple):
-    """What the network said of the videos of a split; N videos, C classes."""
+class Predictions(NamedTuple):
+    """The predictions of a network for the videos of a split; N videos."""
 
     keys: list[str]
-    labels: np.ndarray  # (N,), -1: none
+    labels: np.ndarray  # (N,), -1 where a video has no label
     predicted: np.ndarray  # (N,)
-    sureness: np.ndarray  # (N,), score of the predicted class
+    confidence: np.ndarray  # (N,), the score of the predicted class
 
     @property
-    def right(self) -> np.ndarray:
-        """(N,), true also where there is no label to be wrong about."""
+    def correct(self) -> np.ndarray:
+        """(N,), whether each prediction is correct; true also for a video without a label."""
         return (self.labels < 0) | (self.labels == self.predicted)
 
-    def surest(self, of: np.ndarray) -> int | None:
+    def most_confident(self, marked: np.ndarray) -> int | None:
         """The video with the highest score, of those marked; the first of equals."""
-        return int(np.where(of, self.sureness, -1.0).argmax()) if of.any() else None
+        return int(np.where(marked, self.confidence, -1.0).argmax()) if marked.any() else None
 
 
 class Pair(NamedTuple):
-    """Two classes, and how often one is taken for the other."""
+    """Two classes, and how many videos of one are predicted as the other."""
 
     actual: int
     predicted: int
@@ -57,83 +57,86 @@ class Pair(NamedTuple):
 def explanation(
     trained: Trained, clips: Clips, table: pd.DataFrame, tests: Evaluate, counts: Explain
 ) -> Explanation:
-    """Typical correct answers and the pairs of classes confused most, each with its heat maps.
+    """Heat maps of typical correct predictions, and of the pairs of classes confused most.
 
     Args:
-        table: scores of every view, as stage `evaluate` writes them
+        table: the scores of every view, as stage `evaluate` writes them
     """
     keys = sorted(set(table["key"]))
-    given = answers(*video_scores(table, clips, "lcr", max(tests.clips), tests), keys)
+    predictions = predict(*video_scores(table, clips, "lcr", max(tests.clips), tests), keys)
 
     def explained(videos: Sequence[int | None]) -> tuple[ExplainedClip, ...]:
         known = [video for video in videos if video is not None]
-        return tuple(explain(trained, clips, tests, given, video) for video in known)
+        return tuple(explain(trained, clips, tests, predictions, video) for video in known)
 
     return Explanation(
         net=trained.genotype.name,
         split=tests.split,
-        right=explained(typical(given, counts.videos)),
+        right=explained(typical(predictions, counts.videos)),
         confused=tuple(
             ConfusedPair(
                 actual=trained.classes[pair.actual],
                 predicted=trained.classes[pair.predicted],
                 videos=pair.videos,
-                of=int((given.labels == pair.actual).sum()),
-                clips=explained(example(given, pair)),
+                of=int((predictions.labels == pair.actual).sum()),
+                clips=explained(example(predictions, pair)),
             )
-            for pair in confused(given, counts.pairs)
+            for pair in confused(predictions, counts.pairs)
         ),
     )
 
 
-def answers(scores: np.ndarray, labels: np.ndarray, keys: list[str]) -> Answers:
-    """From (N, C) scores."""
-    return Answers(keys, labels, scores.argmax(1), scores.max(1))
+def predict(scores: np.ndarray, labels: np.ndarray, keys: list[str]) -> Predictions:
+    """The predictions from (N, C) scores and (N,) labels."""
+    return Predictions(keys, labels, scores.argmax(1), scores.max(1))
 
 
-def typical(given: Answers, count: int) -> list[int]:
-    """The surest right answer of each class; of many classes, some from first to last."""
-    good = [given.surest(given.right & (given.predicted == c)) for c in np.unique(given.predicted)]
-    found = [video for video in good if video is not None]
-    picked = np.linspace(0, len(found) - 1, min(count, len(found))).round().astype(int)
-    return [found[i] for i in picked]
+def typical(predictions: Predictions, count: int) -> list[int]:
+    """The most confident correct video of each of `count` classes, evenly spaced."""
+    best = [
+        predictions.most_confident(predictions.correct & (predictions.predicted == c))
+        for c in np.unique(predictions.predicted)
+    ]
+    videos = [video for video in best if video is not None]
+    picked = np.linspace(0, len(videos) - 1, min(count, len(videos))).round().astype(int)
+    return [videos[i] for i in picked]
 
 
-def confused(given: Answers, count: int) -> list[Pair]:
-    """The pairs with most videos, largest first."""
-    wrong = ~given.right
-    both = np.stack([given.labels[wrong], given.predicted[wrong]], 1)
+def confused(predictions: Predictions, count: int) -> list[Pair]:
+    """The pairs of classes with the most confused videos, largest first."""
+    wrong = ~predictions.correct
+    both = np.stack([predictions.labels[wrong], predictions.predicted[wrong]], 1)
     pairs, videos = np.unique(both, axis=0, return_counts=True)
     order = np.argsort(-videos, kind="stable")[:count]
     return [Pair(int(pairs[i, 0]), int(pairs[i, 1]), int(videos[i])) for i in order]
 
 
-def example(given: Answers, pair: Pair) -> list[int | None]:
-    """The surest mistake, and the surest right answer of the class that it was taken for."""
-    taken = given.predicted == pair.predicted
+def example(predictions: Predictions, pair: Pair) -> list[int | None]:
+    """The most confident mistake, and the most confident correct video of the predicted class."""
+    matching = predictions.predicted == pair.predicted
     return [
-        given.surest(taken & (given.labels == pair.actual)),
-        given.surest(taken & (given.labels == pair.predicted)),
+        predictions.most_confident(matching & (predictions.labels == pair.actual)),
+        predictions.most_confident(matching & (predictions.labels == pair.predicted)),
     ]
 
 
 def explain(
-    trained: Trained, clips: Clips, tests: Evaluate, given: Answers, video: int
+    trained: Trained, clips: Clips, tests: Evaluate, predictions: Predictions, video: int
 ) -> ExplainedClip:
-    """One video: its centre clip, lit for the answer and, where that is wrong, for the truth."""
-    row = int(np.flatnonzero(clips.keys == given.keys[video].encode())[0])
+    """Heat maps of the centre clip of a video: for the prediction, and for the label if wrong."""
+    row = int(np.flatnonzero(clips.keys == predictions.keys[video].encode())[0])
     clip = centre_clip(trained, clips, tests, row)
-    predicted, actual = int(given.predicted[video]), int(given.labels[video])
-    asked = [predicted] if given.right[video] else [predicted, actual]
-    maps = evidence(trained, clip, asked)
+    predicted, actual = int(predictions.predicted[video]), int(predictions.labels[video])
+    shown_classes = [predicted] if predictions.correct[video] else [predicted, actual]
+    maps = evidence(trained, clip, shown_classes)
     by_frame = maps[0].sum((1, 2))
     share = by_frame / by_frame.sum().clamp_min(torch.finfo(by_frame.dtype).tiny)
     return ExplainedClip(
-        key=given.keys[video],
+        key=predictions.keys[video],
         actual=trained.classes[actual] if actual >= 0 else None,
         predicted=trained.classes[predicted],
-        score=float(given.sureness[video]),
-        lit=tuple(trained.classes[c] for c in asked),
+        score=float(predictions.confidence[video]),
+        lit=tuple(trained.classes[c] for c in shown_classes),
         by_frame=tuple(round(part, 6) for part in share.tolist()),
         shown=tuple(shown(len(clip)).tolist()),
         picture=base64.b64encode(jpeg(sheet(clip, list(maps)))).decode(),
@@ -141,7 +144,7 @@ def explain(
 
 
 def centre_clip(trained: Trained, clips: Clips, tests: Evaluate, row: int) -> Tensor:
-    """uint8 (T, S, S, 3)."""
+    """The centre clip of the video in a row of the table, uint8 (T, S, S, 3)."""
     spec = trained.genotype.input
     times, frames = test_frames(clips.video(row), [CENTRE], spec, tests.sampling)
     views = VideoViews(row, "center", spec.crop, (CENTRE,), times, frames)
@@ -149,7 +152,7 @@ def centre_clip(trained: Trained, clips: Clips, tests: Evaluate, row: int) -> Te
 
 
 def evidence(trained: Trained, clip: Tensor, classes: list[int]) -> Tensor:
-    """(len(classes), T, H, W): what speaks for each class behind the network's last group."""
+    """The evidence for each class after the last group of blocks, (len(classes), T, H, W)."""
     net = trained.net
     views = normalise(clip.expand(len(classes), *clip.shape))
     return grad_cam(net.attention[-1], lambda x: net(x).mean(1), views, torch.tensor(classes))

@@ -1,4 +1,4 @@
-"""A contact sheet: frames of a clip in a row, and below them the same frames lit by maps.
+"""A contact sheet: frames of a clip in a row, and below them the same frames lit by heat maps.
 
 T frames, S x S pixels
 """
@@ -14,23 +14,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-FRAMES = 8  # at most, of a clip
-TILE, GAP = 112, 2  # px, of a frame and between two
-DARK = 0.2  # of a pixel's brightness is left where a map is 0
-QUALITY = 4  # MJPEG's quantiser, 2 (best) to 31
+FRAMES = 8  # frames of a clip on a sheet, at most
+TILE, GAP = 112, 2  # px of a frame, and between two frames
+DARK = 0.2  # share of its brightness that a pixel keeps where a map is 0
+QUALITY = 4  # the quantiser of MJPEG, 2 (best) to 31
 
 
 def shown(count: int) -> np.ndarray:
-    """The frames of a clip of `count` that a sheet has, first and last included."""
+    """The frames that a sheet shows of a clip with `count` frames, the first and last included."""
     return np.linspace(0, count - 1, min(count, FRAMES)).round().astype(int)
 
 
 def sheet(clip: Tensor, maps: Sequence[Tensor]) -> np.ndarray:
-    """uint8 (height, width, 3) on white; a row of frames, and one for each map.
+    """The sheet, uint8 (height, width, 3) on white: a row of frames, and a row for each map.
 
     Args:
         clip: uint8 (T, S, S, 3)
-        maps: (T, H, W) each, of any size; every one is lit by its own maximum
+        maps: (T, H, W) each, of any size; each is scaled by its own maximum
     """
     at = shown(len(clip))
     frames = _resized(clip[at].permute(0, 3, 1, 2).float())
@@ -49,7 +49,7 @@ def _resized(x: Tensor) -> Tensor:
 
 
 def jpeg(pixels: np.ndarray) -> bytes:
-    """uint8 (height, width, 3) as a JPEG file, the same bytes each time."""
+    """Encodes uint8 (height, width, 3) as a JPEG file, with the same bytes each time."""
     encoder = av.CodecContext.create("mjpeg", "w")
     encoder.height, encoder.width = pixels.shape[:2]
     encoder.pix_fmt, encoder.time_base = "yuvj444p", Fraction(1)

@@ -1,1 +1,1 @@
-"""A trained network in use: loaded, asked, exported, timed."""
+"""Use of a trained network: prediction, export, latency."""

@@ -1,4 +1,4 @@
-"""Items made in a thread before they are asked for."""
+"""Prefetching: a thread makes items before they are needed."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ T = TypeVar("T")
 
 
 def ahead(items: Iterable[T], count: int) -> Generator[T, None, None]:
-    """The items in their order, up to `count` of them made while the last one is in use.
+    """Yields the items in order, while a thread makes up to `count` of the next ones.
 
-    What goes wrong in making them is raised here. The thread ends with the generator.
+    An error in making an item is raised here. The thread ends with the generator.
     """
-    made: queue.Queue[tuple[bool, T | BaseException | None]] = queue.Queue(count)
+    ready: queue.Queue[tuple[bool, T | BaseException | None]] = queue.Queue(count)
     unwanted = threading.Event()
 
     def put(more: bool, item: T | BaseException | None) -> bool:
         while not unwanted.is_set():
             try:
-                made.put((more, item), timeout=0.1)
+                ready.put((more, item), timeout=0.1)
                 return True
             except queue.Full:
                 continue
@@ -40,7 +40,7 @@ def ahead(items: Iterable[T], count: int) -> Generator[T, None, None]:
     thread.start()
     try:
         while True:
-            more, item = made.get()
+            more, item = ready.get()
             if more:
                 yield item  # pyright: ignore[reportReturnType]
             elif item is None:

@@ -1,10 +1,10 @@
-"""A network as one file for other programs: PyTorch's .pt2, or ONNX, in float32 or int8.
+"""Exports a network as one file for other programs: .pt2 or ONNX, in float32 or int8.
 
     B clips, T frames, S x S pixels, C classes
 
-Either takes normalised clips (B, 3, T, S, S), any B, and gives scores (B, C). Classes, sizes and
-normalisation travel inside the file. A file takes its name only after it was loaded again and has
-given the network's scores.
+Both take normalised clips (B, 3, T, S, S) for any B and return scores (B, C). The file also holds
+the classes, sizes and normalisation. It gets its name only after it has been loaded again and has
+reproduced the scores of the network.
 """
 
 from __future__ import annotations
@@ -35,33 +35,37 @@ from autox3d.inference.fold import folded
 from autox3d.inference.network import cropped
 from autox3d.inference.stream import windows
 from autox3d.ingest.source import BadVideo
+from autox3d.vision.arch.normalisation import NORMALISATION
 from autox3d.vision.clips.normalise import normalise
 from autox3d.vision.clips.views import Crops
-from autox3d.vision.models.weights import NORMALISATION, Trained
+from autox3d.vision.models.weights import Trained
 
-TOLERANCE = 1e-4  # of a score
-OPSET = 25  # of ONNX: the newest that both exporter and runtime know
-CARD = "autox3d.json"  # in a .pt2; in ONNX its keys are metadata
+TOLERANCE = 1e-4  # largest difference of a score from the network's
+OPSET = 25  # of ONNX: the newest that both exporter and runtime support
+CARD = "autox3d.json"  # the file with the card in a .pt2; in ONNX its keys are metadata
 BATCH = {"clips": {0: Dim("batch", min=1, max=4096)}}
-Run = Callable[[Tensor], Tensor]  # (B, 3, T, S, S) -> (B, C)
+Exported = Callable[[Tensor], Tensor]  # (B, 3, T, S, S) -> (B, C)
 
 
-class Exported(NamedTuple):
-    """What was written."""
+class ExportResult(NamedTuple):
+    """A file that was written."""
 
-    difference: float  # largest of a score from the network's, on random clips
-    bytes: int
+    difference: float  # largest difference of a score from the network's, on random clips
+    bytes: int  # size of the file
 
 
-def export(trained: Trained, out: Path, side: int, calibration: Tensor | None = None) -> Exported:
-    """Writes `out`, in the format that its name ends in.
+def export(
+    trained: Trained, out: Path, side: int, calibration: Tensor | None = None
+) -> ExportResult:
+    """Writes the file `out`, in the format of its ending.
 
     Args:
         side: S
-        calibration: uint8 (N, T, S, S, 3), typical clips: the .onnx computes in int8 then
+        calibration: uint8 (N, T, S, S, 3), typical clips; with them the .onnx computes in int8
 
     Raises:
-        Refused: another ending, int8 for a .pt2, or a file whose scores are not the network's.
+        Refused: the ending is another, int8 is requested for a .pt2, or the scores of the file
+            differ from those of the network.
     """
     if out.suffix not in (".pt2", ".onnx"):
         raise Refused(f"{out}: cannot be written. Give a name that ends in .pt2 or .onnx.")
@@ -80,19 +84,19 @@ def export(trained: Trained, out: Path, side: int, calibration: Tensor | None = 
             if calibration is not None:
                 _write_int8(plain, calibration, part)
             run = open_onnx(part)
-        found = _difference(run, trained, clips)
+        difference = _difference(run, trained, clips)
         if calibration is None:
             _check(out, run, trained, clips)
-        return Exported(found, part.stat().st_size)
+        return ExportResult(difference, part.stat().st_size)
 
 
 def calibration(trained: Trained, videos: list[Path], crops: Crops) -> Tensor:
-    """uint8 (N, T, S, S, 3): one clip of each video, a crop in turn.
+    """One clip of each video, uint8 (N, T, S, S, 3), with the crops taken in turn.
 
     Raises:
         Refused: a video cannot be used.
     """
-    clip, found = trained.genotype.input, []
+    clip, clips = trained.genotype.input, []
     for number, video in enumerate(videos):
         try:
             frames = windows(video, 1, clip.frames, clip.stride, clip.short, "linspace")
@@ -100,12 +104,12 @@ def calibration(trained: Trained, videos: list[Path], crops: Crops) -> Tensor:
         except BadVideo as error:
             fix = "Calibrate on videos that can be decoded."
             raise Refused(f"{video}: {error}. {fix}") from error
-        found.append(each[number % len(each)])
-    return torch.stack(found)
+        clips.append(each[number % len(each)])
+    return torch.stack(clips)
 
 
 def card(trained: Trained, side: int) -> dict[str, Any]:
-    """What a program needs to use the file, as in model.json."""
+    """What a program needs to know to use the file, as in model.json."""
     clip = trained.genotype.input
     return {
         "name": trained.genotype.name,
@@ -117,13 +121,13 @@ def card(trained: Trained, side: int) -> dict[str, Any]:
     }
 
 
-def open_pt2(path: Path) -> Run:
-    """The scores of a .pt2, computed by PyTorch without this project's code."""
+def open_pt2(path: Path) -> Exported:
+    """Opens a .pt2; PyTorch computes its scores without the code of this project."""
     return torch.export.load(io.BytesIO(path.read_bytes())).module()
 
 
-def open_onnx(path: Path, threads: int | None = None) -> Run:
-    """The scores of a .onnx, computed by ONNX Runtime on the CPU."""
+def open_onnx(path: Path, threads: int | None = None) -> Exported:
+    """Opens a .onnx; ONNX Runtime computes its scores on the CPU."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads() if threads is None else threads
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -165,7 +169,7 @@ def _write_onnx(net: torch.nn.Module, clips: Tensor, card: dict[str, Any], path:
 
 
 class _Clips(quantization.CalibrationDataReader):
-    """Hands out clips one by one."""
+    """Gives the calibration clips one by one to ONNX Runtime."""
 
     def __init__(self, clips: Iterable[Tensor]) -> None:
         self._clips = iter(clips)
@@ -176,7 +180,7 @@ class _Clips(quantization.CalibrationDataReader):
 
 
 def _write_int8(plain: Path, calibration: Tensor, path: Path) -> None:
-    """Weights and activations of convolutions and matrix products in eight bits, by channel."""
+    """Quantises the weights, by channel, and activations of convolutions and matrix products."""
     prepared = plain.with_name("prepared.onnx")
     with _quiet():
         shape_inference.quant_pre_process(plain, prepared)
@@ -192,25 +196,25 @@ def _write_int8(plain: Path, calibration: Tensor, path: Path) -> None:
         )
 
 
-def _check(out: Path, run: Run, trained: Trained, clips: Tensor) -> None:
-    found = _difference(run, trained, clips)
-    if not found <= TOLERANCE:
+def _check(out: Path, run: Exported, trained: Trained, clips: Tensor) -> None:
+    difference = _difference(run, trained, clips)
+    if not difference <= TOLERANCE:
         raise Refused(
-            f"{out}: scores differ by {found:.1e} from the network's, more than {TOLERANCE:.0e}. "
-            "Nothing was written."
+            f"{out}: scores differ by {difference:.1e} from the network's, "
+            f"more than {TOLERANCE:.0e}. Nothing was written."
         )
 
 
 @torch.no_grad()
-def _difference(run: Run, trained: Trained, clips: Tensor) -> float:
-    """Largest of a score, over all clips at once and the first alone."""
+def _difference(run: Exported, trained: Trained, clips: Tensor) -> float:
+    """The largest difference of a score, for all clips at once and for the first one alone."""
     net, batches = plain(trained), (clips, clips[:1])
     return max(float((run(x) - net(x)).abs().max()) for x in batches)
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what exporters say of their own inner steps."""
+    """Silences what the exporters print about their inner steps."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         before = logging.root.manager.disable

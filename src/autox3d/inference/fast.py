@@ -1,4 +1,4 @@
-"""The form in which a trained network answers fastest on the device at hand."""
+"""The fastest form of a trained network on a device."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from autox3d.vision.tasks.task import Task
 
 
 class Scored(nn.Module):
-    """A network and what its task makes of its logits, for those who want the answer alone."""
+    """A network whose output is the scores of its task instead of logits."""
 
     def __init__(self, net: nn.Module, task: Task) -> None:
         super().__init__()
@@ -23,18 +23,18 @@ class Scored(nn.Module):
 
 
 def plain(trained: Trained) -> Scored:
-    """The network as it was trained."""
+    """The network as it was trained, with scores as output."""
     return Scored(trained.net, trained.task)
 
 
 def fast(trained: Trained, device: torch.device, dtype: torch.dtype | None = None) -> Scored:
-    """The network without batch norms, on a device; in the type that is fastest there."""
+    """The network without batch norms, on a device, in the dtype that is fastest there."""
     net = Scored(folded(trained.net), trained.task)
     return net.to(device, dtype or fast_dtype(device))
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the device has arithmetic for it, else float32."""
+    """bfloat16 if the device has arithmetic for it, else float32."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     able = torch.cpu.get_capabilities()
@@ -42,5 +42,5 @@ def fast_dtype(device: torch.device) -> torch.dtype:
 
 
 def default_device(name: torch.device | str | None = None) -> torch.device:
-    """The device that is named; else a GPU if there is one."""
+    """The named device; without a name a GPU if there is one, else the CPU."""
     return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))

@@ -1,12 +1,12 @@
-"""Any video file as frames at a constant rate, upright; for raw data and whoever looks at it.
+"""Reads any video file as upright frames at a constant rate.
 
-    N frames at constant rate, F frames as the file holds them, H x W pixels
+    N frames at the constant rate, F frames in the file, H x W pixels
 
-What a container says of its frames is often wrong, so that nothing of it is believed unseen. The
-time stamps of MP4 and Matroska tell where each frame is to be found; if a frame does not come out
-of there, or the stamps make no sense, or in any other container, the file is decoded once from
-end to end to learn its frames. Frames that no other is predicted from, and that are not asked
-for, are skipped by the decoder.
+What a container declares about its frames is often wrong, so it is checked against the frames that
+decode. The time stamps of MP4 and Matroska give the position of each frame. If a frame is not found
+there, if the stamps are inconsistent, and in any other container, the file is decoded once from end
+to end to list its frames. The decoder skips frames that are not needed if no other frame is
+predicted from them.
 """
 
 from __future__ import annotations
@@ -31,32 +31,32 @@ from autox3d.ingest import source
 from autox3d.vision.clips.format import mp4
 from autox3d.vision.clips.format.decode import Video, rgb
 
-STAMPED = {"mp4", "matroska"}  # containers, as libavformat names them, with a time for each frame
-MAX_TICKS = 24 * 3600 * 30  # a day
+STAMPED = {"mp4", "matroska"}  # containers with a time for each frame, by libavformat's names
+MAX_TICKS = 24 * 3600 * 30  # frames of a day at 30 a second
 
 
 class Packet(NamedTuple):
-    """What a container says of a packet, in its own units of time."""
+    """What a container declares about a packet, in its own units of time."""
 
     pts: int
     dts: int
-    duration: int  # 0: it does not say
-    key: bool  # decodable alone, and so is all that follows it
+    duration: int  # 0 if it is not declared
+    key: bool  # it decodes alone, and everything after it decodes from there
 
 
 class Stamps(NamedTuple):
-    """Where the frames of a file are, by its packets; in order of presentation."""
+    """The positions of the frames of a file, from its packets, in order of presentation."""
 
-    pts: np.ndarray  # (F,) int64, each frame's own, all different
-    key: np.ndarray  # (F,) int64, pts of the packet to decode it from
+    pts: np.ndarray  # (F,) int64, of each frame, all different
+    key: np.ndarray  # (F,) int64, pts of the packet from which to decode the frame
     seek: np.ndarray  # (F,) int64, dts of that packet
 
 
 class FileVideo:
-    """Any video file, its frames numbered at a constant rate, upright.
+    """A video file as upright frames, numbered at a constant rate.
 
-    Frame i is the one on display at time i / rate, as ffmpeg's `fps` filter has it, so that a
-    file and its transcoded clip show the same frames.
+    Frame i is the one on display at time i / rate, as in ffmpeg's `fps` filter, so that a file
+    and its transcoded clip show the same frames.
     """
 
     def __init__(self, path: Path, rate: int, max_pixels: int = source.MAX_PIXELS) -> None:
@@ -79,29 +79,35 @@ class FileVideo:
         return np.stack([found[rank] for rank in ranks.tolist()])
 
     def play(self, ranks: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-        """(rank, uint8 (H, W, 3)) of each of these, which rise; one decode, a frame at a time.
+        """Yields (number, uint8 (H, W, 3)) for each of these ascending frame numbers.
+
+        The file is decoded once, with one frame in memory at a time.
 
         Raises:
-            BadVideo: a frame that does not decode, although it did before.
+            BadVideo: a frame that decoded before does not decode.
         """
         left = deque(ranks.tolist())
         while left:
             numbers = np.unique(self._shown[left])
-            found = self._sought(self._stamps, numbers) if self._stamps else self._scanned(numbers)
-            for number, frame in found:
+            decoded = (
+                self._by_seeking(self._stamps, numbers)
+                if self._stamps
+                else self._by_scanning(numbers)
+            )
+            for number, frame in decoded:
                 if number != self._shown[left[0]]:
                     break
                 while left and number == self._shown[left[0]]:
                     yield left.popleft(), pixels(frame, self._size)
             if left and not self._stamps:
                 raise source.BadVideo("undecodable", f"frame {left[0]} does not decode")
-            if left:  # the file does not hold what its packets promise
+            if left:  # the file does not contain what its packets declare
                 shown = self._by_frames()
                 self._shown = shown[np.minimum(np.arange(self.count), len(shown) - 1)]
                 self._stamps = None
 
     def _by_packets(self) -> tuple[Stamps, np.ndarray] | None:
-        """Where the frames are, and (N,) which is on display, if the packets can tell."""
+        """The positions of the frames, and (N,) the one on display, if the packets declare them."""
         with source.opened(self._path, self._max_pixels) as (container, stream):
             packets, second = _packets(container, stream), stream.time_base
             step = 1 / (stream.average_rate or self.rate)
@@ -113,15 +119,15 @@ class FileVideo:
         return stamps, at_rate(times, step, int(self.rate))
 
     def _by_frames(self) -> np.ndarray:
-        """(N,) number of the frame on display, from a decode of everything."""
+        """(N,) the frame on display, from decoding the whole file."""
         times, last = [], Fraction(0)
         with source.opened(self._path, self._max_pixels) as (container, stream):
             for time, last, _ in timed(container, stream, int(self.rate)):  # noqa: B007
                 times.append(time)
         return at_rate(times, last, int(self.rate))
 
-    def _sought(self, stamps: Stamps, numbers: np.ndarray) -> Iterator[tuple[int, VideoFrame]]:
-        """The frames of these numbers, by seeking; one that does not come is left out."""
+    def _by_seeking(self, stamps: Stamps, numbers: np.ndarray) -> Iterator[tuple[int, VideoFrame]]:
+        """Yields the frames with these numbers by seeking; one that is not found is left out."""
         with source.opened(self._path, self._max_pixels) as (container, stream):
             rows = zip(stamps.seek[numbers], stamps.key[numbers], numbers, strict=True)
             for (seek, key), group in groupby(rows, itemgetter(0, 1)):
@@ -130,8 +136,8 @@ class FileVideo:
                 for pts, frame in _after(container, stream, int(key), set(wanted)):
                     yield wanted[pts], frame
 
-    def _scanned(self, numbers: np.ndarray) -> Iterator[tuple[int, VideoFrame]]:
-        """The frames of these numbers, decoding all before them."""
+    def _by_scanning(self, numbers: np.ndarray) -> Iterator[tuple[int, VideoFrame]]:
+        """Yields the frames with these numbers by decoding everything before them."""
         wanted = set(numbers.tolist())
         with source.opened(self._path, self._max_pixels) as (container, stream):
             for number, frame in enumerate(source.frames(container, stream)):
@@ -142,16 +148,16 @@ class FileVideo:
 
 
 def open_video(path: Path, rate: int = 30) -> Video:
-    """Any video file as frames at `rate` a second.
+    """Opens any video file as frames at `rate` a second.
 
     Raises:
-        BadVideo: nothing to decode in it.
+        BadVideo: it has nothing that decodes.
     """
     return FileVideo(source.locate(path.parent, path.name), rate)
 
 
 def _packets(container: InputContainer, stream: VideoStream) -> list[Packet] | None:
-    """All packets of the video, in decoding order, if each promises one frame at one time."""
+    """All packets in decoding order, if each declares one frame with a time; else None."""
     if not STAMPED & set(container.format.name.split(",")):
         return None
     found = []
@@ -170,7 +176,7 @@ def _packets(container: InputContainer, stream: VideoStream) -> list[Packet] | N
 
 
 def _is_clean(packet: av.Packet, stream: VideoStream) -> bool:
-    """Whether nothing after this key frame refers to anything before it; of H.264's, not all."""
+    """Whether no frame after this key frame refers to one before it; in H.264, not always so."""
     if stream.codec_context.name != "h264":
         return True
     data = memoryview(packet)
@@ -178,7 +184,7 @@ def _is_clean(packet: av.Packet, stream: VideoStream) -> bool:
 
 
 def _stamps(packets: list[Packet]) -> Stamps | None:
-    """Each frame with the last key frame that it neither stands before nor is shown before."""
+    """The position of each frame, with the last key frame before it in file and on display."""
     keys: list[Packet] = []
     rows = []
     for packet in packets:
@@ -195,9 +201,9 @@ def _stamps(packets: list[Packet]) -> Stamps | None:
 def _after(
     container: InputContainer, stream: VideoStream, key: int, wanted: set[int]
 ) -> Iterator[tuple[int, VideoFrame]]:
-    """The wanted frames by pts, as far as they come; decoding begins with the packet `key`."""
+    """Yields the wanted frames by pts as they are found, decoding from the packet `key` on."""
     decoder, missing, begun = stream.codec_context, set(wanted), False
-    decoder.open(strict=False)  # before anything is skipped: some decoders look but once
+    decoder.open(strict=False)  # before setting skip_frame, which some decoders read only once
     for packet in container.demux(stream):
         begun = begun or packet.pts == key
         if not begun:
@@ -212,7 +218,7 @@ def _after(
 
 
 def pixels(frame: VideoFrame, size: tuple[int, int]) -> np.ndarray:
-    """(H, W, 3) uint8, upright; at the `size` of the first frame should it have changed since."""
+    """uint8 (H, W, 3), upright, at the `size` of the first frame even if the size has changed."""
     if (frame.height, frame.width) != size:
         frame = frame.reformat(width=size[1], height=size[0], format="rgb24")
     shown, turn = rgb(frame), source.turn(frame)
@@ -223,12 +229,12 @@ def pixels(frame: VideoFrame, size: tuple[int, int]) -> np.ndarray:
 def timed(
     container: InputContainer, stream: VideoStream, rate: int
 ) -> Iterator[tuple[Fraction, Fraction, VideoFrame]]:
-    """Every frame with the second of its display, which never decreases, and how long it lasts."""
-    step = 1 / (stream.average_rate or Fraction(rate))  # until a frame says its own
+    """Yields (time of display, duration, frame) in seconds; the time never decreases."""
+    step = 1 / (stream.average_rate or Fraction(rate))  # until a frame has a duration of its own
     time = due = shift = Fraction(0)
     for number, frame in enumerate(source.frames(container, stream)):
         new = _seconds(frame, frame.pts, due - shift) + shift
-        if number and new < time:  # the clock was set back: it goes on from here
+        if number and new < time:  # the clock was set back: continue from here
             new, shift = due, shift + due - new
         time = new
         step = _seconds(frame, frame.duration or None, step)
@@ -237,10 +243,11 @@ def timed(
 
 
 def at_rate(times: Sequence[Fraction], step: Fraction, rate: int) -> np.ndarray:
-    """(N,) number of the frame on display at each tick of a clock of `rate`.
+    """(N,) the frame on display at each tick of a clock with `rate` ticks a second.
 
     `times`, in seconds, never decrease. A frame is on display from the tick nearest to its time
-    until the next one's, the last for `step` seconds; of several at one tick the last counts.
+    until the tick of the next frame, the last one for `step` seconds; of several frames at one
+    tick the last one counts.
 
     Raises:
         BadVideo: the times span more than a day.
@@ -253,12 +260,12 @@ def at_rate(times: Sequence[Fraction], step: Fraction, rate: int) -> np.ndarray:
 
 
 def nearest(value: Fraction) -> int:
-    """Whole number; halves go up."""
+    """The nearest whole number; halves are rounded up."""
     return math.floor(value + Fraction(1, 2))
 
 
 def _seconds(frame: VideoFrame, ticks: int | None, otherwise: Fraction) -> Fraction:
-    """A count of the frame's own time base."""
+    """A time in the time base of the frame as seconds; `otherwise` if it is not declared."""
     if ticks is None or frame.time_base is None:
         return otherwise
     return ticks * frame.time_base

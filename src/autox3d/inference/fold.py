@@ -9,43 +9,36 @@ from __future__ import annotations
 import copy
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from autox3d.vision.models.attention import NonLocal
+from autox3d.vision.kernels import backend
+from autox3d.vision.kernels.reference import ACTIVATIONS
 from autox3d.vision.models.blocks import ResidualBlock
 from autox3d.vision.models.layers import ConvNorm, Dense, Depthwise, Pointwise
-from autox3d.vision.models.network import StemLayer, VideoNet
+from autox3d.vision.models.network import VideoNet
 from autox3d.vision.models.norm import BatchNorm
 
 Convolution = Pointwise | Depthwise | Dense
-AFTER = {"none": lambda y: y, "relu": F.relu, "swish": F.silu}  # by oneDNN's names
-NAMES = {F.relu_: "relu", F.silu: "swish"}
 
 
 class Folded(nn.Module):
     """A convolution and the batch norm that followed it as one, then perhaps an activation."""
 
-    def __init__(self, conv: Convolution, norm: BatchNorm, then: str = "none") -> None:
+    def __init__(self, conv: Convolution, norm: nn.Module, then: str = "none") -> None:
         super().__init__()
+        assert isinstance(norm, BatchNorm)
         scale, shift = norm.affine()
         bias = getattr(conv, "bias", None)
-        self.stride, self.then = (1, conv.stride, conv.stride), then
+        self.stride, self.then = conv.stride, then
         self.groups = len(conv.weight) if isinstance(conv, Depthwise) else 1
-        self.padding = [size // 2 for size in conv.weight.shape[2:]]
         self.weight = nn.Parameter(conv.weight * scale.view(-1, 1, 1, 1, 1))
         self.bias = nn.Parameter(shift if bias is None else shift + bias * scale)
 
     def forward(self, x: Tensor, plus: Tensor | None = None) -> Tensor:
         """(B, C, T, H, W) -> the activation of the convolution `plus` a tensor of its shape."""
-        parts = (self.weight, self.bias, self.padding, self.stride, (1, 1, 1), self.groups)
-        if not _onednn(x):
-            y = F.conv3d(x, self.weight, self.bias, self.stride, self.padding, 1, self.groups)
-            return AFTER[self.then](y if plus is None else y + plus)
-        fused = torch.ops.mkldnn._convolution_pointwise
-        if plus is None:
-            return fused(x, *parts, self.then, [], None)
-        return fused.binary(x, plus, *parts, "add", 1.0, self.then, [], None)
+        return backend(x).fused(
+            x, self.weight, self.bias, self.stride, self.groups, self.then, plus
+        )
 
 
 class FoldedBlock(nn.Module):
@@ -54,10 +47,10 @@ class FoldedBlock(nn.Module):
     def __init__(self, block: ResidualBlock) -> None:
         super().__init__()
         gated = not isinstance(block.gate, nn.Identity)
-        first, second = NAMES[block.first], NAMES[block.second]
+        first, second = block.style.first, block.style.second
         self.expand = _folded(block.expand, first)
         self.depthwise = _folded(block.depthwise, "none" if gated else second)
-        self.gate, self.second = block.gate, AFTER[second if gated else "none"]
+        self.gate, self.second = block.gate, ACTIVATIONS[second if gated else "none"]
         self.project = _folded(block.project, "relu")
         self.shortcut = (
             _folded(block.shortcut) if isinstance(block.shortcut, ConvNorm) else nn.Identity()
@@ -73,15 +66,14 @@ class FoldedBlock(nn.Module):
 def folded(net: VideoNet) -> VideoNet:
     """A copy in evaluation mode, without any batch norm; `net` stays as it is."""
     net = copy.deepcopy(net).eval()
-    net.blocks = nn.ModuleList(FoldedBlock(block) for block in net.blocks)  # pyright: ignore[reportArgumentType]
+    net.blocks = nn.ModuleList(map(_folded_block, net.blocks))
     for layer in list(net.modules()):
         for name, part in list(layer.named_children()):
             if isinstance(part, ConvNorm):
                 setattr(layer, name, _folded(part))
-        if isinstance(layer, StemLayer):
-            _fold(layer, "time" if isinstance(layer.time, Depthwise) else "space")
-        if isinstance(layer, NonLocal):
-            _fold(layer, "out")
+        if isinstance(before := getattr(layer, "before_norm", None), str):
+            setattr(layer, before, Folded(getattr(layer, before), layer.get_submodule("norm")))
+            layer.register_module("norm", nn.Identity())
     return net.requires_grad_(False)
 
 
@@ -89,16 +81,6 @@ def _folded(part: ConvNorm, then: str = "none") -> Folded:
     return Folded(part.conv, part.norm, then)
 
 
-def _fold(layer: StemLayer | NonLocal, before: str) -> None:
-    """Its norm, which stands beside the convolution `before`."""
-    setattr(layer, before, Folded(getattr(layer, before), layer.norm))
-    layer.register_module("norm", nn.Identity())
-
-
-def _onednn(x: Tensor) -> bool:
-    """Whether oneDNN computes it; an exporter, and autograd, want PyTorch's own operators."""
-    if x.device.type != "cpu" or torch.compiler.is_compiling() or torch.is_grad_enabled():
-        return False
-    if x.dtype == torch.bfloat16:
-        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return x.dtype == torch.float32 and torch.backends.mkldnn.is_available()
+def _folded_block(block: nn.Module) -> nn.Module:
+    """Of another type than X3D's, the layers are folded one by one."""
+    return FoldedBlock(block) if isinstance(block, ResidualBlock) else block

@@ -1,7 +1,7 @@
-"""Seconds that a network takes for the views of one video, on the device at hand.
+"""Latency: the seconds that a network takes for the views of one video.
 
-As Auto-TSNet measures it (supplement, Table 4): all views of one video, many times over, after a
-warm-up. Views are made up; decoding is not part of it.
+Measured as by Auto-TSNet (supplement, Table 4): all views of one video, repeated many times after a
+warm-up. The views are synthetic input, and decoding is not included.
 
     V views, T frames, S x S pixels
 """
@@ -25,11 +25,11 @@ CLEAR, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")  # Linu
 
 
 class Measured(NamedTuple):
-    """One network in one form."""
+    """The latency and memory of one network in one form."""
 
     batched: Seconds  # views in batches
-    one_by_one: Seconds
-    peak_mb: float  # MB, the most memory during it: a GPU's by the network, else the process's
+    one_by_one: Seconds  # views one by one
+    peak_mb: float  # MB, peak memory: of the network on a GPU, else of the whole process
 
 
 def measure(
@@ -43,7 +43,7 @@ def measure(
 
     Args:
         score: (B, 3, T, S, S) -> anything; it may return before a GPU is done
-        warmup: runs of each before the first that counts
+        warmup: runs before the first one that counts
     """
     device = clips.device
     _forget_peak(device)
@@ -56,7 +56,7 @@ def measure(
 
 
 def latency(run: Callable[[], object], repeats: int, warmup: int, device: torch.device) -> Seconds:
-    """Wall time of `run`, the device's work included."""
+    """The wall time of `run`, including the work of the device."""
     taken = []
     for repeat in range(warmup + repeats):
         began = time.perf_counter()

@@ -1,9 +1,9 @@
-"""A folder of weights as a classifier that is ready to be asked.
+"""Inference from a folder of weights.
 
-    K clips of a video, V views: K clips by its crops, T frames, S x S pixels, C classes
+    K clips of a video, V views (K clips times crops), T frames, S x S pixels, C classes
 
-Inference is fast by three things: batch norm is folded into the convolutions, bfloat16 is taken
-where the device computes with it, and a thread decodes the next clips while these are scored.
+Three things make it fast: batch norms are folded into the convolutions, bfloat16 is used where the
+device computes with it, and a thread decodes the next clips while the current ones are scored.
 """
 
 from __future__ import annotations
@@ -30,29 +30,29 @@ from autox3d.vision.tasks import classify
 from autox3d.vision.tasks.task import Task
 
 CLIPS, CROPS = 10, "lcr"  # the papers' 30 views
-CPU_BATCH = 6  # views that a CPU takes at once: more leave its caches
-AHEAD = 2  # clips decoded before they are asked for
+CPU_BATCH = 6  # views that a CPU scores at once; more do not fit its caches
+AHEAD = 2  # clips that are decoded before they are needed
 
 
 class Moment(NamedTuple):
-    """One clip and what the network says of it."""
+    """One clip of a video and its scores."""
 
     begin: float  # s
     end: float  # s
-    scores: Tensor  # float32 (C,), what its crops together say
+    scores: Tensor  # float32 (C,), merged from its crops
 
 
 class Prediction(NamedTuple):
-    """What the network says of one video."""
+    """The prediction for one video."""
 
     path: Path
     classes: list[str]
     moments: list[Moment]  # in order of time
-    task: Task = classify.TASK  # what the network was trained for
+    task: Task = classify.TASK  # the task that the network was trained for
 
     @property
     def scores(self) -> Tensor:
-        """float32 (C,): what all moments together say."""
+        """The scores of the video, merged from all its moments, float32 (C,)."""
         return merged(self.task, torch.stack([moment.scores for moment in self.moments]))
 
     def top(self, count: int = 5) -> list[tuple[str, float]]:
@@ -64,9 +64,9 @@ class Network:
     """A trained network on a device.
 
     Args:
-        trained: what `autox3d.vision.models.weights.load` gives
-        device: a GPU if there is one, by default
-        dtype: bfloat16 where the device computes with it, by default; else float32
+        trained: the result of `autox3d.vision.models.weights.load`
+        device: by default a GPU if there is one
+        dtype: by default bfloat16 if the device computes with it, else float32
     """
 
     def __init__(
@@ -83,58 +83,60 @@ class Network:
 
     @property
     def input(self) -> ClipSpec:
-        """Sizes of a clip."""
+        """The clips that the network takes: frames, stride and sizes."""
         return self.genotype.input
 
     def transform(self, clips: Tensor) -> Tensor:
-        """uint8 RGB (V, T, S, S, 3) -> what the network takes: (V, 3, T, S, S), on its device."""
+        """Normalises uint8 RGB (V, T, S, S, 3) -> (V, 3, T, S, S), on the device of the network."""
         return normalise(clips.to(self.device, non_blocking=True)).to(self.dtype)
 
     @torch.inference_mode()
     def score(self, clips: Tensor) -> Tensor:
-        """uint8 RGB (V, T, S, S, 3) -> float32 (V, C), sum 1, on the CPU."""
+        """Scores of views: uint8 RGB (V, T, S, S, 3) -> float32 (V, C) on the CPU."""
         size = len(clips) if self.device.type == "cuda" else CPU_BATCH
         pieces = [self.net(self.transform(piece)) for piece in clips.split(size)]
         return torch.cat(pieces).float().cpu()
 
     def predict(self, path: Path | str, clips: int = CLIPS, crops: Crops = CROPS) -> Prediction:
-        """What a video file shows.
+        """Predicts the class of a video file.
 
         Args:
-            clips: at least so many along its time; more where they would leave gaps
+            clips: the least number of clips along the video; more are used to leave no gaps
             crops: "lcr", three squares along the longer side, or "center"
 
         Raises:
-            BadVideo: nothing to decode in it.
+            BadVideo: the file has nothing that decodes.
         """
-        ((_, found),) = self.predict_all([path], clips, crops)
-        if isinstance(found, BadVideo):
-            raise found
-        return found
+        ((_, result),) = self.predict_all([path], clips, crops)
+        if isinstance(result, BadVideo):
+            raise result
+        return result
 
     def predict_all(
         self, paths: Iterable[Path | str], clips: int = CLIPS, crops: Crops = CROPS
     ) -> Iterator[tuple[Path, Prediction | BadVideo]]:
-        """Each video in turn, with what is wrong with it where it cannot be decoded."""
+        """Yields each video with its prediction, or with the reason why it cannot be decoded."""
         moments: list[Moment] = []
-        for path, found in ahead(self._windows(map(Path, paths), clips), AHEAD):
-            if isinstance(found, Window):
-                views = self.score(cropped(found.frames, crops, self.input))
+        for path, item in ahead(self._windows(map(Path, paths), clips), AHEAD):
+            if isinstance(item, Window):
+                views = self.score(cropped(item.frames, crops, self.input))
                 scores = merged(self.task, views)
-                moments.append(Moment(found.begin, found.end, scores))
+                moments.append(Moment(item.begin, item.end, scores))
             else:
-                yield path, found or Prediction(path, self.classes, moments, self.task)
+                yield path, item or Prediction(path, self.classes, moments, self.task)
                 moments = []
 
     def _windows(
         self, paths: Iterable[Path], clips: int
     ) -> Iterator[tuple[Path, Window | BadVideo | None]]:
-        """The clips of one video after the other; after its last, None or what is wrong."""
+        """Yields the clips of each video, and after the last one None or what went wrong."""
         clip, wrong = self.input, None
         rule = self.how.get("params", {}).get("sampling", {}).get("rule", "linspace")
         for path in paths:
             try:
-                real = Path(os.path.realpath(path))  # a link that was named may lead anywhere
+                real = Path(
+                    os.path.realpath(path)
+                )  # a symbolic link given by the user may point anywhere
                 file = source.locate(real.parent, real.name)
                 for window in windows(file, clips, clip.frames, clip.stride, clip.short, rule):
                     yield path, window
@@ -149,16 +151,16 @@ def load(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Network:
-    """The network of a folder of weights, ready to `predict`.
+    """Loads the network in a folder of weights, ready to `predict`.
 
     Raises:
-        Refused: a file is missing or garbled, or the weights are not those of the genotype.
+        Refused: a file is missing or damaged, or the weights do not belong to the genotype.
     """
     return Network(weights.load(Path(folder)), device, dtype)
 
 
 def cropped(frames: Tensor, crops: Crops, clip: ClipSpec) -> Tensor:
-    """uint8 (T, H, W, 3), shorter side as in tests -> (crops, T, S, S, 3)."""
+    """The test crops of frames: uint8 (T, H, W, 3), resized -> (crops, T, S, S, 3)."""
     size = test_size(crops, clip.short, clip.crop)
     height, width = frames.shape[1:3]
     boxes = [test_box(height, width, side, size) for side in crop_sides(crops)]
@@ -166,11 +168,11 @@ def cropped(frames: Tensor, crops: Crops, clip: ClipSpec) -> Tensor:
 
 
 def merged(task: Task, views: Tensor) -> Tensor:
-    """Scores of views (V, C) -> (C,), as the task merges the views of a video."""
+    """Merges the scores of the views of a video as its task does: (V, C) -> (C,)."""
     return torch.from_numpy(task.merge(views.numpy()))
 
 
 def best(scores: Tensor, classes: list[str], count: int) -> list[tuple[str, float]]:
-    """(C,) -> classes and scores, best first; of equal scores the lower number first."""
+    """The classes with the highest of (C,) scores, best first; of equals the lower number."""
     order = torch.argsort(scores, descending=True, stable=True)[:count].tolist()
     return [(classes[number], float(scores[number])) for number in order]

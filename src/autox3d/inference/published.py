@@ -1,9 +1,10 @@
-"""Published X3D weights, by the names that PyTorchVideo and SlowFast give to their tensors.
+"""Imports published X3D weights with the tensor names of PyTorchVideo or SlowFast.
 
 The two differ in one layer: where the first stage halves the pixels but keeps the channels,
-SlowFast follows the shortcut's convolution by batch norm, PyTorchVideo does not (48 parameters
-less). Ours has the norm; for PyTorchVideo's weights it is the identity in evaluation (mean 0,
-variance 1 - eps, scale 1, shift 0). Trained further, it normalises, as SlowFast's does.
+SlowFast has a batch norm after the convolution of the shortcut and PyTorchVideo has none (48
+parameters less). Our network has the norm; with PyTorchVideo's weights it is the identity in
+evaluation (mean 0, variance 1 - eps, scale 1, shift 0). In further training it normalises, as in
+SlowFast.
 """
 
 from __future__ import annotations
@@ -65,13 +66,13 @@ SLOWFAST_HEAD = {
 
 
 def convert(checkpoint: Path, genotype: Genotype, classes: list[str] | None, out: Path) -> None:
-    """Writes a checkpoint of either library as a folder of our weights.
+    """Converts a checkpoint of either library into a folder of weights.
 
     Args:
-        classes: their names in the order of the classifier; their numbers if None
+        classes: the names of the classes in the order of the classifier; numbers if None
 
     Raises:
-        Refused: the file is no such checkpoint, or not of this genotype.
+        Refused: the file is not such a checkpoint, or not of this genotype.
     """
     theirs = read(checkpoint)
     source = library(theirs)
@@ -80,8 +81,8 @@ def convert(checkpoint: Path, genotype: Genotype, classes: list[str] | None, out
     classes = classes or [str(number) for number in range(len(outputs))]
     if len(classes) != len(outputs):
         raise Refused(
-            f"{checkpoint}: tells {len(outputs)} classes apart, not {len(classes)}. "
-            "List them one a line, in its order."
+            f"{checkpoint}: has {len(outputs)} classes, not {len(classes)}. "
+            "List them one a line, in the order of its classifier."
         )
     with torch.device("meta"):
         net = VideoNet(genotype, len(classes))
@@ -93,9 +94,13 @@ def convert(checkpoint: Path, genotype: Genotype, classes: list[str] | None, out
 
 
 def read(checkpoint: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint, without running any code that it may hold."""
+    """Reads the tensors of a checkpoint without running code that it may contain.
+
+    Raises:
+        Refused: the file cannot be read, or has no tensors.
+    """
     try:
-        found: Any = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        content: Any = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except OSError as error:
         raise Refused(
             f"{checkpoint}: cannot be read ({error.strerror}). Check the path."
@@ -103,9 +108,9 @@ def read(checkpoint: Path) -> dict[str, Tensor]:
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         reason = str(error).splitlines()[0]
         raise Refused(
-            f"{checkpoint}: no checkpoint of plain tensors ({reason}). Download it again."
+            f"{checkpoint}: not a checkpoint of plain tensors ({reason}). Download it again."
         ) from error
-    state = found.get("model_state", found) if isinstance(found, Mapping) else {}
+    state = content.get("model_state", content) if isinstance(content, Mapping) else {}
     tensors = {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
     if not tensors:
         raise Refused(f"{checkpoint}: holds no tensors. Is it a checkpoint of a network?")
@@ -113,12 +118,12 @@ def read(checkpoint: Path) -> dict[str, Tensor]:
 
 
 def library(tensors: Mapping[str, Tensor]) -> str:
-    """Whose names these are; PyTorchVideo's unless SlowFast's stem is there."""
+    """The library of the tensor names: PyTorchVideo, unless SlowFast's stem is there."""
     return "SlowFast" if "s1.pathway0_stem.conv_xy.weight" in tensors else "PyTorchVideo"
 
 
 def layer_names(genotype: Genotype, source: str) -> Names:
-    """Every layer of a network without attention that has weights, by our name."""
+    """Their names of all layers with weights, by our names; for networks without attention."""
     slowfast = source == "SlowFast"
     stem = SLOWFAST_STEM if slowfast else PYTORCHVIDEO_STEM
     inside = SLOWFAST_BLOCK if slowfast else PYTORCHVIDEO_BLOCK
@@ -143,9 +148,9 @@ def layer_names(genotype: Genotype, source: str) -> Names:
 def rename(
     theirs: Mapping[str, Tensor], wanted: Mapping[str, Tensor], names: Names
 ) -> dict[str, Tensor]:
-    """Their tensors under our names, what is missing left out, what is unknown kept.
+    """Renames their tensors to our names; missing ones are left out, unknown ones are kept.
 
-    A shortcut's norm that they have not is the identity, where the channels are as many as before.
+    A missing norm of a shortcut that keeps the number of channels becomes the identity.
     """
     left, ours = dict(theirs), {}
     dtype = next(iter(theirs.values())).dtype
@@ -168,6 +173,6 @@ def rename(
 
 
 def identity_norm(kind: str, shape: torch.Size, dtype: torch.dtype) -> Tensor:
-    """A tensor of a batch norm that changes nothing in evaluation."""
+    """A tensor of a batch norm that is the identity in evaluation."""
     values = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0 - EPS}
     return torch.full(shape, values[kind], dtype=dtype)

@@ -1,7 +1,7 @@
-"""A video with what the network says of it burnt in, moment by moment.
+"""Draws the predictions of a network on a video, moment by moment.
 
-The words are a subtitle file (Advanced SubStation Alpha), which ffmpeg draws: one line a moment,
-however long the video is.
+The text is a subtitle file (Advanced SubStation Alpha) with a line for each moment, which ffmpeg
+draws.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from autox3d.ingest import source
 from autox3d.ingest.encode import program
 from autox3d.ingest.source import BadVideo
 
-FONT = "DejaVuSans.ttf"  # one that comes with matplotlib: the system may have none
-HEAD = """[Script Info]
+FONT = "DejaVuSans.ttf"  # comes with matplotlib; the system may have no fonts
+HEADER = """[Script Info]
 ScriptType: v4.00+
 PlayResY: 360
 
@@ -36,37 +36,37 @@ Style: top1,DejaVu Sans,22,&H00FFFFFF,&H60000000,3,4,7,12,12,12
 Format: Start, End, Style, Text
 """
 X264 = {"c:v": "libx264", "preset": "veryfast", "crf": 20, "pix_fmt": "yuv420p"}
-LAST = 1e5  # s; the last words stay until the video ends
+LAST = 1e5  # s; the last line is shown until the video ends
 
 
 def render(prediction: Prediction, out: Path) -> None:
-    """Writes an MP4 of the video's own size, rate and sound, each moment's best class on it.
+    """Writes an MP4 with the size, rate and sound of the video, and the best class on it.
 
     Raises:
-        BadVideo: ffmpeg cannot encode it.
+        BadVideo: ffmpeg cannot encode the video.
     """
     video = Path(os.path.realpath(prediction.path))
     with tempfile.TemporaryDirectory() as scratch, atomic.replacing(out) as part:
         fonts = Path(matplotlib.get_data_path()) / "fonts/ttf"
         shutil.copyfile(fonts / FONT, Path(scratch) / FONT)
         (Path(scratch) / "words.ass").write_text(subtitles(prediction), encoding="utf-8")
-        guards = {"protocol_whitelist": source.PROTOCOLS, "format_whitelist": source.FORMATS}
-        given = ffmpeg.input(source.address(video), **guards)
-        drawn = given.video.filter("ass", "words.ass", fontsdir=".")
+        guards = {"protocol_whitelist": source.PROTOCOLS, "format_whitelist": source.CONTAINERS}
+        opened = ffmpeg.input(source.address(video), **guards)
+        drawn = opened.video.filter("ass", "words.ass", fontsdir=".")
         even = drawn.filter("pad", "ceil(iw/2)*2", "ceil(ih/2)*2")
         output = even.output(
-            given["a?"], source.address(part), **X264, **{"c:a": "aac"}, movflags="+faststart",
+            opened["a?"], source.address(part), **X264, **{"c:a": "aac"}, movflags="+faststart",
             f="mp4", map_metadata=-1,
         ).global_args("-hide_banner", "-nostdin", "-v", "error")  # fmt: skip
         command = ffmpeg.compile(output, cmd=program(), overwrite_output=True)
         ended = subprocess.run(command, cwd=scratch, capture_output=True, text=True, check=False)
         if ended.returncode:
-            told = ended.stderr.strip().splitlines() or [f"status {ended.returncode}"]
-            raise BadVideo("not_encoded", f"ffmpeg could not draw on it ({told[-1]})")
+            lines = ended.stderr.strip().splitlines() or [f"status {ended.returncode}"]
+            raise BadVideo("not_encoded", f"ffmpeg could not draw on it ({lines[-1]})")
 
 
 def subtitles(prediction: Prediction) -> str:
-    """The subtitle file: a moment's words are there around the middle of its clip."""
+    """The text of the subtitle file; a line is shown around the middle of its clip."""
     moments = prediction.moments
     middles = [(moment.begin + moment.end) / 2 for moment in moments]
     turns = [(a + b) / 2 for a, b in pairwise(middles)]
@@ -75,17 +75,17 @@ def subtitles(prediction: Prediction) -> str:
         ((name, score),) = best(moment.scores, prediction.classes, 1)
         words = f"{plain(name)}  {100 * score:.0f} %"
         lines.append(f"Dialogue: {stamp(begin)},{stamp(end)},top1,{words}\n")
-    return HEAD + "".join(lines)
+    return HEADER + "".join(lines)
 
 
 def plain(name: str) -> str:
-    """Without what the format reads as commands: braces, backslashes, line ends."""
+    """The name without what the format reads as commands: braces, backslashes, line ends."""
     joined = " ".join(name.split())
     return joined.replace("\\", "\\\u2060").replace("{", "\\{")
 
 
 def stamp(seconds: float) -> str:
-    """65.129 -> 0:01:05.13"""
+    """Seconds as the time of a subtitle: 65.129 -> 0:01:05.13."""
     hundredths = round(100 * seconds)
     minutes, rest = divmod(hundredths, 6000)
     return f"{minutes // 60}:{minutes % 60:02}:{rest // 100:02}.{rest % 100:02}"

@@ -1,4 +1,4 @@
-"""Clips of any video file as it plays: one decode, and memory for one clip however long it is.
+"""Reads the clips of any video file in one decode, with the memory of one clip.
 
 T frames of a clip, c its span, N frames of the video; all at `RATE` frames a second
 """
@@ -32,13 +32,13 @@ class Window(NamedTuple):
 def windows(
     path: Path, clips: int, frames: int, stride: int, short: int, rule: FramesRule
 ) -> Iterator[Window]:
-    """At least `clips` clips of a video, and as many as leave no gap between them, in order.
+    """Yields at least `clips` clips of a video in order, and more to leave no gap between them.
 
-    They lie where so many test clips do (`views.test_places`, `ends`); a video that is shorter
-    than a clip is one.
+    They are where that number of test clips would be (`views.test_places` with `ends`). A video
+    that is shorter than a clip gives one clip.
 
     Raises:
-        BadVideo: nothing to decode in it.
+        BadVideo: the video has nothing that decodes.
     """
     video = FileVideo(path, RATE)
     c = views.span(frames, stride, RATE)
@@ -61,6 +61,6 @@ def windows(
 
 
 def _small(frame: np.ndarray, short: int) -> Tensor:
-    """uint8 (H, W, 3), its shorter side `short` px."""
+    """The frame, uint8 (H, W, 3), resized so that its shorter side has `short` pixels."""
     height, width = views.test_frame(frame.shape[0], frame.shape[1], short)
     return resized(torch.from_numpy(frame.copy())[None], height, width)[0]

@@ -1,1 +1,1 @@
-"""From raw videos to shards: a change in here decodes the archive again."""
+"""From raw videos to shards. A change in this folder makes every video be transcoded again."""

@@ -1,10 +1,10 @@
-"""One source video, checked and encoded anew for sparse random access.
+"""Checks one source video and encodes it for sparse random access.
 
-H.264 without CABAC or loop filter, groups of one reference and its disposable B-frames, a key
-frame at least every `keyint` frames: a clip of few frames out of many needs few packets. Colours
-become BT.601 at limited range, and are tagged so: what readers assume that do not look. Rotation
-is applied; the shape of pixels is ignored, as everywhere in this field. Interlaced video stays
-woven. Frames are repeated or left out to a constant rate.
+The output is H.264 without CABAC or loop filter, in groups of one reference and its disposable
+B-frames, with a key frame at least every `keyint` frames: a clip of a few frames out of many needs
+few packets. Colours become BT.601 at limited range, which is what readers assume that ignore the
+tags. Rotation is applied. The pixel aspect ratio is ignored, as is usual for video datasets.
+Interlaced video stays interlaced. Frames are repeated or dropped to give a constant rate.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from autox3d.ingest import source
 from autox3d.ingest.source import BadVideo, Probe
 from autox3d.vision.clips.format.decode import IndexedVideo
 
-COLOURS = "smpte170m"  # BT.601 in libav's words
-READ_BACK = 8  # frames of each clip that our reader must be able to give
+COLOURS = "smpte170m"  # BT.601, as libav calls it
+READ_BACK = 8  # frames of each clip that our reader must be able to decode
 DECODED = re.compile(r"\(video\): .*; (\d+) frames decoded;(?: (\d+) decode errors;)?")
-FULL = 1 << 20  # bytes; a disk with less is why ffmpeg failed
-CROWDED = 2  # times the declared rate: mean rates of variable ones are rough
+MIN_FREE_DISK = 1 << 20  # bytes; with less, the full disk is why ffmpeg failed
+MAX_CROWDING = 2  # times the declared rate, since the mean of a variable rate is rough
 DAMAGED = "corrupt decoded frame"
 NOTHING = "nothing was encoded"
 FAILURE = re.compile(r"\[(?:error|fatal)\] (.+)")
@@ -44,7 +44,7 @@ ADDRESS = re.compile(r"\[[^\]]* @ 0x[0-9a-f]+\] ")  # ffmpeg's messages name obj
 
 
 class Encoded(NamedTuple):
-    """A clip of our own making: an MP4 with one H.264 track."""
+    """An encoded clip: an MP4 with one H.264 track."""
 
     data: bytes
     frames: int
@@ -53,38 +53,42 @@ class Encoded(NamedTuple):
 
     @property
     def sha256(self) -> str:
+        """Returns the hash of the clip's bytes, in hexadecimal digits."""
         return hashlib.sha256(self.data).hexdigest()
 
 
 @functools.cache
 def program() -> str:
-    """imageio-ffmpeg's own ffmpeg; another only by its IMAGEIO_FFMPEG_EXE (then, other bytes)."""
+    """Returns the path of ffmpeg: imageio-ffmpeg's own, or the one in IMAGEIO_FFMPEG_EXE.
+
+    Another version encodes to other bytes.
+    """
     return imageio_ffmpeg.get_ffmpeg_exe()
 
 
 @functools.cache
 def version() -> str:
-    """Of ffmpeg, as it says it."""
-    told = subprocess.run([program(), "-version"], capture_output=True, text=True, check=True)
-    return told.stdout.split()[2]
+    """Returns the version that ffmpeg prints."""
+    ended = subprocess.run([program(), "-version"], capture_output=True, text=True, check=True)
+    return ended.stdout.split()[2]
 
 
 def encode(path: Path, settings: Encoding, scratch: Path) -> Encoded:
-    """The clip; `scratch` is the name of a file that may be written and is gone afterwards.
+    """Encodes the video `path`; the file `scratch` is written meanwhile and removed afterwards.
 
     Raises:
-        BadVideo: it cannot be used, and why.
-        OSError: the disk is full, which is no fault of the video.
+        BadVideo: the video cannot be used, with the reason.
+        OSError: the disk is full, which is not the video's fault.
     """
     try:
-        found = source.probe(path, settings.max_pixels)
+        probe = source.probe(path, settings.max_pixels)
     except BadVideo as error:
         raise _explained(error, path, settings) from error
-    if (found.seconds or 0) > settings.max_seconds:
-        raise BadVideo("too_long", f"{found.seconds:.0f} s are over {settings.max_seconds:.0f}")
+    if (probe.seconds or 0) > settings.max_seconds:
+        raise BadVideo("too_long", f"{probe.seconds:.0f} s are over {settings.max_seconds:.0f}")
     log = scratch.with_suffix(".log")
     try:
-        failed = _ffmpeg(arguments(path, scratch, found, settings), settings.timeout, log)
+        failed = _ffmpeg(arguments(path, scratch, probe, settings), settings.timeout, log)
         decoded, damaged = _counts(log)
         if damaged > (1 - settings.min_share) * decoded:
             raise BadVideo("corrupt", f"{damaged} of {decoded} frames are damaged")
@@ -93,18 +97,18 @@ def encode(path: Path, settings: Encoding, scratch: Path) -> Encoded:
             raise BadVideo("not_encoded", _last_line(log, path))
         if decoded and NOTHING in log.read_text(errors="replace"):
             raise BadVideo("bad_times", f"none of its {decoded} frames has a place in time")
-        _check_gaps(found, _first_failure(log, path), settings)
+        _check_gaps(probe, _first_failure(log, path), settings)
         clip = _read_back(scratch.read_bytes())
     finally:
         scratch.unlink(missing_ok=True)
         log.unlink(missing_ok=True)
-    _check_length(clip.frames, decoded, found, settings)
+    _check_length(clip.frames, decoded, probe, settings)
     return clip
 
 
-def arguments(path: Path, target: Path, found: Probe, settings: Encoding) -> list[str]:
-    """ffmpeg's command line: file names are single arguments, and no shell reads them."""
-    height, width = size(found.height, found.width, settings.short)
+def arguments(path: Path, target: Path, probe: Probe, settings: Encoding) -> list[str]:
+    """Returns ffmpeg's command line; file names are single arguments, and no shell reads them."""
+    height, width = size(probe.height, probe.width, settings.short)
     colours = f"out_color_matrix={COLOURS}:out_range=tv"
     filters = (
         f"fps={settings.fps}",
@@ -113,13 +117,13 @@ def arguments(path: Path, target: Path, found: Probe, settings: Encoding) -> lis
         "setsar=1",
         f"setparams=color_primaries={COLOURS}:color_trc={COLOURS}:colorspace={COLOURS}:range=tv",
     )
-    # Threads and instruction sets change the bytes, and so does a bare "threads=1" without asm
+    # Threads and instruction sets change the bytes, so both are fixed (threads alone is not enough)
     x264 = f"keyint={settings.keyint}:bframes={settings.bframes}:b-adapt=0:b-pyramid=none"
     video = ffmpeg.input(source.address(path), **_guards(settings))
-    longest = settings.max_seconds + 1  # what is too long must show
+    longest = settings.max_seconds + 1  # enough to see that a video is too long
     output = video.output(
         source.address(target),
-        **{"map": f"0:{found.stream}", "map_metadata": -1, "map_chapters": -1},
+        **{"map": f"0:{probe.stream}", "map_metadata": -1, "map_chapters": -1},
         **{"filter_threads": 1, "vf": ",".join(filters), "t": longest},
         **{"c:v": "libx264", "preset": settings.preset, "crf": settings.crf},
         **{"tune": settings.tune, "x264-params": f"{x264}:threads=1:asm=avx2", "threads": 1},
@@ -132,33 +136,36 @@ def arguments(path: Path, target: Path, found: Probe, settings: Encoding) -> lis
 
 
 def _explained(error: BadVideo, path: Path, settings: Encoding) -> BadVideo:
-    """PyAV does not say why nothing decodes; ffmpeg does."""
+    """Asks ffmpeg why nothing decodes, which PyAV does not say; returns a more exact error."""
     if error.reason != "undecodable":
         return error
     video = ffmpeg.input(source.address(path), **_guards(settings)).output("-", f="null")
     command = ffmpeg.compile(video.global_args("-nostdin", "-v", "error"), cmd=program())
     try:
-        told = subprocess.run(command, capture_output=True, timeout=settings.timeout)
+        ended = subprocess.run(command, capture_output=True, timeout=settings.timeout)
     except subprocess.TimeoutExpired:
         return BadVideo("timeout", f"not done after {settings.timeout:.0f} s")
-    if size := TOO_LARGE.search(told.stderr):
+    if size := TOO_LARGE.search(ended.stderr):
         text = f"{size[1].decode()} pixels are over max_pixels ({settings.max_pixels})"
         return BadVideo("too_large", text)
     return error
 
 
 def _guards(settings: Encoding) -> dict[str, Any]:
-    """Options of every input: nothing but the file, no frame too large."""
+    """Returns options for every input: only the file itself is read, and no frame too large."""
     return {
         "protocol_whitelist": source.PROTOCOLS,
-        "format_whitelist": source.FORMATS,
+        "format_whitelist": source.CONTAINERS,
         "max_pixels": settings.max_pixels,
         "threads": 1,
     }
 
 
 def size(height: int, width: int, short: int) -> tuple[int, int]:
-    """Even, the shorter side `short` px or what the source has: nothing is enlarged."""
+    """Returns (height, width) of the clip: even, with the shorter side `short` px or less.
+
+    A video whose shorter side has fewer pixels keeps them; nothing is enlarged.
+    """
     target = max(2, min(short, height, width) // 2 * 2)
     scale = Fraction(target, min(height, width))
     longer = max(2, 2 * floor(max(height, width) * scale / 2 + Fraction(1, 2)))
@@ -166,7 +173,7 @@ def size(height: int, width: int, short: int) -> tuple[int, int]:
 
 
 def _ffmpeg(command: list[str], timeout: float, log: Path) -> bool:
-    """Whether it failed."""
+    """Runs ffmpeg with its output going to the file `log`; returns whether it failed."""
     with log.open("wb") as file:
         try:
             ended = subprocess.run(
@@ -180,12 +187,12 @@ def _ffmpeg(command: list[str], timeout: float, log: Path) -> bool:
 
 
 def _refuse_full_disk(folder: Path) -> None:
-    if shutil.disk_usage(folder).free < FULL:
+    if shutil.disk_usage(folder).free < MIN_FREE_DISK:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 def _counts(log: Path) -> tuple[int, int]:
-    """Frames that came or should have come out of the decoder, and how many are damaged."""
+    """Counts the frames that the decoder gave or failed to give, and how many are damaged."""
     frames = damaged = 0
     with log.open(errors="replace") as lines:
         for line in lines:
@@ -199,23 +206,24 @@ def _counts(log: Path) -> tuple[int, int]:
 
 def _last_line(log: Path, path: Path) -> str:
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    told = next((line for line in reversed(lines) if "Exiting" not in line), "no message")
-    return _plain(told, path)
+    last = next((line for line in reversed(lines) if "Exiting" not in line), "no message")
+    return _plain(last, path)
 
 
 def _first_failure(log: Path, path: Path) -> str | None:
-    """What ffmpeg could not make sense of in the file."""
+    """Returns the first error that ffmpeg has logged, if any."""
     with log.open(errors="replace") as lines:
         failures = (FAILURE.search(line) for line in lines)
-        return next((_plain(found[1], path) for found in failures if found), None)
+        return next((_plain(failure[1], path) for failure in failures if failure), None)
 
 
 def _plain(line: str, path: Path) -> str:
+    """Strips a line of ffmpeg's log of its level, of addresses in memory and of the folder."""
     return LEVEL.sub("", ADDRESS.sub("", line)).replace(str(path), path.name).strip()
 
 
 def _read_back(data: bytes) -> Encoded:
-    """What our own reader makes of it; only that counts."""
+    """Reads the clip with the reader that training uses, and returns what that reader sees."""
     try:
         video = IndexedVideo(data)
         video.frames(np.linspace(0, video.count - 1, READ_BACK).astype(int))
@@ -224,23 +232,26 @@ def _read_back(data: bytes) -> Encoded:
     return Encoded(data, video.count, video.height, video.width)
 
 
-def _check_gaps(found: Probe, failure: str | None, settings: Encoding) -> None:
-    """Pauses may be meant, but not where ffmpeg stumbles too: there, a part of the file is gone."""
-    whole = found.seconds
-    if failure and whole and found.gaps > (1 - settings.min_share) * whole:
-        text = f"no frames for {found.gaps:.2f} s of {whole:.2f} s, and: {failure}"
+def _check_gaps(probe: Probe, failure: str | None, settings: Encoding) -> None:
+    """Refuses long gaps between frames in a file with errors, where a part of it is lost.
+
+    In a file without errors they are taken for a picture that does not change.
+    """
+    whole = probe.seconds
+    if failure and whole and probe.gaps > (1 - settings.min_share) * whole:
+        text = f"no frames for {probe.gaps:.2f} s of {whole:.2f} s, and: {failure}"
         raise BadVideo("corrupt", text)
 
 
-def _check_length(frames: int, decoded: int, found: Probe, settings: Encoding) -> None:
-    """The clip against what the video declares and what was decoded of it."""
+def _check_length(frames: int, decoded: int, probe: Probe, settings: Encoding) -> None:
+    """Compares the clip's length with the declared duration and the number of decoded frames."""
     seconds = frames / settings.fps
     if seconds > settings.max_seconds:
         raise BadVideo("too_long", f"it goes on after {settings.max_seconds:.0f} s")
     tick = 1 / settings.fps
-    if found.seconds and seconds + tick < settings.min_share * found.seconds:
-        declared = f"{found.seconds:.2f} s that it declares"
+    if probe.seconds and seconds + tick < settings.min_share * probe.seconds:
+        declared = f"{probe.seconds:.2f} s that it declares"
         raise BadVideo("truncated", f"{seconds:.2f} s of {declared}")
-    if found.rate and decoded > CROWDED * found.rate * (seconds + tick):
-        declared = f"its rate is {found.rate:.3g} a second"
+    if probe.rate and decoded > MAX_CROWDING * probe.rate * (seconds + tick):
+        declared = f"its rate is {probe.rate:.3g} a second"
         raise BadVideo("bad_times", f"{decoded} frames within {seconds:.2f} s, where {declared}")

@@ -1,8 +1,8 @@
-"""Work on files that nobody vouches for, in processes that may crash, hang or eat memory.
+"""Runs work on untrusted files in worker processes with time and memory limits.
 
-Each worker is one process with a memory limit, in a session of its own: what it started dies
-with it. It serves job after job; one that is lost costs its result and a new process, no more.
-Where the parent is killed, its workers die, whatever they are at, and what they started.
+Each worker is one process in a session of its own, so that killing it kills all that it has
+started. It works off job after job; a job that fails costs its result and a new process, and no
+more. Where the parent is killed, its workers and all that they have started die, too.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from typing import Any, Generic, Literal, TypeVar
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
-AHEAD = 64  # jobs that may be done before an earlier one is
+AHEAD = 64  # jobs that may be finished before an earlier one is
 
 
 @dataclass(frozen=True)
-class Lost:
-    """In place of the result of a job whose worker did not come back."""
+class WorkerFailure:
+    """Takes the place of a result whose worker ran out of time or died."""
 
     reason: Literal["timeout", "crashed"]
 
@@ -33,7 +33,7 @@ class Lost:
 class _Worker(Generic[Job, Result]):
     work: Callable[[Job], Result]
     memory_mb: int
-    job: int | None = None  # number of the job in hand
+    job: int | None = None  # number of the current job
     deadline: float = 0.0  # of that job, on the monotonic clock
     process: Any = field(init=False)
     pipe: Connection = field(init=False)
@@ -50,27 +50,29 @@ class _Worker(Generic[Job, Result]):
         self.process = context.Process(target=_serve, args=arguments, daemon=True)
         self.process.start()
         theirs.close()
-        self.pipe.recv()  # it is ready; where it cannot start at all, EOFError ends us both
+        self.pipe.recv()  # the worker is ready; where it cannot start at all, EOFError ends us both
         self.job = None
 
     def work_module(self) -> str:
-        return getattr(self.work, "func", self.work).__module__  # of a partial: what it calls
+        """Returns the module of the work function; of a partial, that of the function it calls."""
+        return getattr(self.work, "func", self.work).__module__
 
     def give(self, number: int, job: Job, timeout: float) -> None:
+        """Sends a job, which has `timeout` seconds from now on."""
         self.job, self.deadline = number, time.monotonic() + timeout
         self.pipe.send(job)
 
-    def take(self) -> Result | Lost | None:
-        """The result of the job in hand, or None where it is still at work."""
+    def take(self) -> Result | WorkerFailure | None:
+        """Returns the result of the current job, or None while the worker is busy with it."""
         try:
             if self.pipe.poll():
                 return self.pipe.recv()
         except (EOFError, ConnectionError):
-            return Lost("crashed")
-        return Lost("timeout") if time.monotonic() > self.deadline else None
+            return WorkerFailure("crashed")
+        return WorkerFailure("timeout") if time.monotonic() > self.deadline else None
 
     def kill(self) -> None:
-        """The worker with all that it started."""
+        """Kills the worker and all that it has started."""
         try:
             os.killpg(self.process.pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):  # gone, or not yet in its own session
@@ -80,6 +82,7 @@ class _Worker(Generic[Job, Result]):
 
 
 def _serve(pipe: Connection, work: Callable[[Any], Any], memory_mb: int) -> None:
+    """Runs in the worker: does the jobs that come through the pipe, until it is closed."""
     os.setsid()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _die_with_parent(pipe)
@@ -95,14 +98,15 @@ def _serve(pipe: Connection, work: Callable[[Any], Any], memory_mb: int) -> None
 
 
 def _die_with_parent(pipe: Connection) -> None:
-    """A process beside this one waits for the parent's end, since this one may hang in a decoder.
+    """Forks a process that waits for the parent's end and then kills this session.
 
-    It kills the session: a signal from the kernel (PR_SET_PDEATHSIG) would not reach ffmpeg.
+    The worker cannot do it, since it may hang in a decoder; and a signal from the kernel
+    (PR_SET_PDEATHSIG) would not reach the ffmpeg that it has started.
     """
     parent = multiprocessing.parent_process()
     if parent is None or os.fork():
         return
-    pipe.close()  # its end tells the parent that the worker is gone
+    pipe.close()  # the parent sees the worker's end by the pipe, so no other process may hold it
     parent.join()
     os.killpg(0, signal.SIGKILL)
 
@@ -114,19 +118,20 @@ def run_isolated(
     workers: int,
     timeout: float,
     memory_mb: int,
-) -> Generator[Result | Lost, None, None]:
-    """`work(job)` for each job, in the order of the jobs, or Lost.
+) -> Generator[Result | WorkerFailure, None, None]:
+    """Yields `work(job)`, or a `WorkerFailure`, for each job in the order of the jobs.
 
-    `work` is a function of a module, or a partial of one; it raises nothing. `timeout` in seconds
-    a job; `memory_mb` of address space for a worker, and as much for each process it starts.
+    `work` is a function of a module, or a partial of one, and must not raise. `timeout` is in
+    seconds a job; `memory_mb` limits the address space of a worker, and of each process that it
+    starts.
     """
     pool = [_Worker(work, memory_mb) for _ in range(min(workers, len(jobs)))]
-    done: dict[int, Result | Lost] = {}
-    given = told = 0
+    finished: dict[int, Result | WorkerFailure] = {}
+    given = yielded = 0
     try:
-        while told < len(jobs):
+        while yielded < len(jobs):
             for worker in pool:
-                if worker.job is None and given < min(len(jobs), told + AHEAD):
+                if worker.job is None and given < min(len(jobs), yielded + AHEAD):
                     worker.give(given, jobs[given], timeout)
                     given += 1
             busy = [worker for worker in pool if worker.job is not None]
@@ -136,13 +141,13 @@ def run_isolated(
                 result = worker.take()
                 if result is None or worker.job is None:
                     continue
-                done[worker.job], worker.job = result, None
-                if isinstance(result, Lost):
+                finished[worker.job], worker.job = result, None
+                if isinstance(result, WorkerFailure):
                     worker.kill()
                     worker.start()
-            while told in done:
-                yield done.pop(told)
-                told += 1
+            while yielded in finished:
+                yield finished.pop(yielded)
+                yielded += 1
     finally:
         for worker in pool:
             worker.kill()

@@ -1,7 +1,7 @@
-"""One shard: a list of source videos to a tar of clips, and an index of what became of each.
+"""Encodes one shard: a list of source videos becomes a tar of clips and an index of all videos.
 
-The tar is plain and in WebDataset's naming (KEY.mp4, KEY.json), sorted by key; its bytes depend
-on the list, the settings and the pinned ffmpeg alone, not on how many processes made it.
+The tar is uncompressed, in WebDataset's naming (KEY.mp4, KEY.json) and sorted by key. Its bytes
+depend on the list, the settings and the pinned ffmpeg, and not on the number of processes.
 """
 
 from __future__ import annotations
@@ -23,22 +23,23 @@ import pandas as pd
 
 from autox3d.core import atomic, tables
 from autox3d.core.errors import Refused
+from autox3d.core.reasons import REASONS
 from autox3d.core.values import Encoding
 from autox3d.ingest import encode, source
 from autox3d.ingest.encode import Encoded
-from autox3d.ingest.isolate import Lost, run_isolated
+from autox3d.ingest.isolate import WorkerFailure, run_isolated
 from autox3d.ingest.source import BadVideo
 
-GRACE = 15.0  # s that a worker has beyond ffmpeg's own time-out
+WORKER_MARGIN = 15.0  # s that a worker has in addition to ffmpeg's own timeout
 Progress = Callable[[Iterable[Any], int], Iterable[Any]]
 
 
 class Row(NamedTuple):
-    """What became of one video; one row of data/index/*.parquet."""
+    """The outcome for one video: a row of data/index/*.parquet."""
 
     key: str
     shard: str  # file name of the tar
-    offset: int  # bytes, of the MP4 within the tar; 0 where there is none
+    offset: int  # bytes, of the MP4 within the tar; 0 where there is no clip
     length: int
     frames: int
     rate: int  # frames a second
@@ -46,7 +47,7 @@ class Row(NamedTuple):
     width: int
     sha256: str
     status: str  # ok, refused, missing
-    reason: str  # a key of `source.REASONS`
+    reason: str  # a key of `reasons.REASONS`, or empty
     message: str
     encoder: str  # ffmpeg's version
 
@@ -61,10 +62,12 @@ def transcode(
     workers: int,
     progress: Progress,
 ) -> None:
-    """Makes `shard` and `index` of the videos in `listing`, whose paths are relative to `root`.
+    """Writes `shard` and `index` for the videos in `listing`, whose paths are relative to `root`.
+
+    `workers` videos are encoded at a time.
 
     Raises:
-        Refused: a video changed since it was listed, or too many are lost.
+        Refused: a video has changed since it was listed, or too many cannot be used.
     """
     videos = tables.read_table(listing, ["key", "path", "size", "mtime_ns"]).sort_values("key")
     _refuse_changed(videos, root)
@@ -88,12 +91,12 @@ def transcode(
 
 def _attempts(
     paths: list[str], root: Path, settings: Encoding, scratch: str, workers: int
-) -> Generator[Encoded | BadVideo | OSError | Lost, None, None]:
+) -> Generator[Encoded | BadVideo | OSError | WorkerFailure, None, None]:
     return run_isolated(
         functools.partial(_attempt, root=root, settings=settings, scratch=Path(scratch)),
         paths,
         workers=workers,
-        timeout=settings.timeout + GRACE,
+        timeout=settings.timeout + WORKER_MARGIN,
         memory_mb=settings.memory_mb,
     )
 
@@ -101,35 +104,35 @@ def _attempts(
 def _attempt(
     path: str, root: Path, settings: Encoding, scratch: Path
 ) -> Encoded | BadVideo | OSError:
-    """In a worker: the clip, why there is none, or what ends the whole stage."""
+    """Runs in a worker: returns the clip, why there is none, or an error that ends the stage."""
     try:
-        found = source.locate(root, path)
-        return encode.encode(found, settings, scratch / f"{os.getpid()}.mp4")
+        video = source.locate(root, path)
+        return encode.encode(video, settings, scratch / f"{os.getpid()}.mp4")
     except (BadVideo, OSError) as error:
         return error
 
 
 def _refuse_changed(videos: pd.DataFrame, root: Path) -> None:
-    """The list is what the pipeline's engine knows of the videos: it must be true."""
+    """Refuses videos that differ from their list, which is all that the pipeline engine sees."""
     rows = zip(videos["path"], videos["size"], videos["mtime_ns"], strict=True)
     for path, size, mtime_ns in rows:
         listed = None if pd.isna(size) or size < 0 else (int(size), int(mtime_ns))
         try:
             stat = (root / path).stat()
-            there = (stat.st_size, stat.st_mtime_ns)
-        except OSError:  # a broken link, no rights: what the worker says counts
-            there = None
-        if there != listed:
+            current = (stat.st_size, stat.st_mtime_ns)
+        except OSError:  # a broken link, or no permission: the worker reports which
+            current = None
+        if current != listed:
             raise Refused(f"{root / path}: changed since it was listed. Run `make rescan`.")
 
 
 def _rows(
-    results: Iterable[tuple[str, Encoded | BadVideo | OSError | Lost]],
+    results: Iterable[tuple[str, Encoded | BadVideo | OSError | WorkerFailure]],
     file: BinaryIO,
     shard: str,
     rate: int,
 ) -> Iterator[Row]:
-    """Writes each clip to the tar, and says what became of each video."""
+    """Writes each clip to the tar, and yields the row of each video."""
     with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for key, result in results:
             if isinstance(result, OSError):
@@ -137,8 +140,8 @@ def _rows(
             row = Row(key, shard, 0, 0, 0, rate, 0, 0, "", "ok", "", "", encode.version())
             if isinstance(result, Encoded):
                 yield _store(tar, row, result)
-            elif isinstance(result, Lost):
-                message = source.REASONS[result.reason]
+            elif isinstance(result, WorkerFailure):
+                message = REASONS[result.reason]
                 yield row._replace(status="refused", reason=result.reason, message=message)
             else:
                 status = "missing" if result.reason == "missing" else "refused"
@@ -161,7 +164,7 @@ def _store(tar: tarfile.TarFile, row: Row, clip: Encoded) -> Row:
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> int:
-    """Owner, rights and time are the same for all; where the content begins is returned."""
+    """Adds a member with fixed owner, mode and time, and returns the offset of its content."""
     member = tarfile.TarInfo(name)
     member.size = len(data)
     tar.addfile(member, io.BytesIO(data))
@@ -187,6 +190,6 @@ def _prefix(shard: Path) -> str:
 
 
 def _sweep(shard: Path) -> None:
-    """What a run that was killed left behind; the next sweeps what one still dying may add."""
+    """Removes what a killed run has left; what it adds while it dies is left to the next run."""
     for folder in shard.parent.glob(f"{_prefix(shard)}*"):
         shutil.rmtree(folder, ignore_errors=True)

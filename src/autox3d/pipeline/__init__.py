@@ -1,1 +1,1 @@
-"""The tie between DVC and Snakemake."""
+"""The connection between DVC and Snakemake, and the upkeep of dvc.yaml and dvc.lock."""

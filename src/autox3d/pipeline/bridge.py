@@ -1,11 +1,11 @@
-"""dvc.yaml under Snakemake: its entries as rules, and one stage of it as a job.
+"""Runs dvc.yaml under Snakemake: its entries become rules, and a stage becomes a job.
 
     python -m autox3d.pipeline.bridge train@s
 
-does what `dvc repro --single-item train@s` does, but holds no lock of DVC's while the command
-runs, so that many jobs on many nodes share one workspace. Whether a stage is done, `dvc status`
-alone knows; Snakemake sees it as a stamp `.pipeline/<stage>.done`. This file is the only one
-that knows DVC's insides, and it knows those of DVC 3.
+does what `dvc repro --single-item train@s` does, but does not hold DVC's lock while the command
+runs, so that many jobs on many nodes can share one workspace. Only `dvc status` decides whether a
+stage is done; Snakemake sees the answer as a stamp file, `.pipeline/<stage>.done`. Only this file
+and upgrade.py use DVC's internals, those of DVC 3.
 """
 
 from __future__ import annotations
@@ -36,40 +36,45 @@ from autox3d.core import environment
 from autox3d.core.errors import Refused
 from autox3d.pipeline import subprocesses
 from autox3d.runtime import slurm
-from autox3d.runtime.lock import Claim, Taken
+from autox3d.runtime.lock import Lock, Locked
 from autox3d.runtime.program import RESUME, run
 
 T = TypeVar("T")
-FOLDER = Path(".pipeline")  # stamps and logs; nothing in it is worth keeping
-WHOLE = FOLDER / "snakemake.claim"  # of the one Snakemake that works here
-LOCKS = Path(".snakemake/locks")
+FOLDER = Path(".pipeline")  # stamps, logs and locks; it may be deleted while nothing runs
+WORKSPACE_LOCK = FOLDER / "snakemake.claim"  # held by the one Snakemake that works here
+SNAKEMAKE_LOCKS = Path(".snakemake/locks")
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry of dvc.yaml, which is one rule: a stage, or the items of a matrix."""
+    """One entry of dvc.yaml, which becomes one rule: a stage, or the items of a matrix."""
 
     name: str
-    stages: dict[str, list[str]]  # each item with those that it needs: {"train@s": ["scale@s"]}
+    stages: dict[str, list[str]]  # each item and the stages it needs: {"train@s": ["scale@s"]}
     resources: dict[str, Any]  # `meta: resources`
 
     @property
     def items(self) -> bool:
-        """Whether the rule has a wildcard."""
+        """Whether the entry has items, so that its rule has a wildcard."""
         return self.name not in self.stages
 
     @property
     def stage(self) -> str:
-        """The stage's name, with Snakemake's wildcard for the item."""
+        """The name of the stage, with Snakemake's wildcard in place of the item."""
         return f"{self.name}@{{item}}" if self.items else self.name
 
     def inputs(self, wildcards: Any) -> list[str]:
-        """The stamps that the stage of these wildcards waits for."""
+        """The stamps that the stage with these wildcards waits for."""
         stage = f"{self.name}@{wildcards.item}" if self.items else self.name
         return [stamp(needed) for needed in self.stages[stage]]
 
     def after(self, left: dict[str, list[str]]) -> dict[str, Any]:
-        """The resource that keeps a job out of SLURM's nodes while `left` ones do its work."""
+        """The resource that makes SLURM start a job only after `left` ones have ended.
+
+        Args:
+            left: jobs of an earlier Snakemake that still do the same work, as
+                `slurm.left_behind` gives them
+        """
         if not left:
             return {}
 
@@ -82,30 +87,34 @@ class Entry:
 
 
 def stamp(stage: str) -> str:
-    """The file that says that the stage is done."""
+    """The file that marks a stage as done."""
     return str(FOLDER / f"{stage}.done")
 
 
 def log(stage: str) -> str:
-    """The file that its command writes to."""
+    """The file that the output of a stage's command goes to."""
     return str(FOLDER / f"{stage}.log")
 
 
-def plan(main: bool, dry: bool) -> list[Entry]:
-    """The rules to make; in Snakemake's `main` process, the stamps are brought up to date, too.
+def rules(main: bool, dry: bool) -> list[Entry]:
+    """The entries to make rules of; Snakemake's main process brings the stamps up to date, too.
+
+    Args:
+        main: whether this is Snakemake's main process, not that of a job
+        dry: whether Snakemake only shows what it would do
 
     Raises:
-        WorkflowError: with one line; Snakemake prints it without a traceback.
+        WorkflowError: a user error; Snakemake prints its one line without a traceback.
     """
     try:
-        claim = claimed(dry) if main else None
-        if claim is None:
+        lock = locked_workspace(dry) if main else None
+        if lock is None:
             with _one_line("dvc.yaml"):
                 return entries(Repo(os.curdir))
         found, stale = patiently("dvc.yaml", _state)
         _sync(found, stale)
         if dry:
-            claim.give_back()
+            lock.release()
         left = slurm.left_behind()
         return [replace(one, resources=one.resources | one.after(left)) for one in found]
     except Refused as error:
@@ -113,11 +122,11 @@ def plan(main: bool, dry: bool) -> list[Entry]:
 
 
 def entries(repo: Repo) -> list[Entry]:
-    """All of dvc.yaml; takes no lock.
+    """All entries of dvc.yaml, read without a lock.
 
     Raises:
         DvcException: dvc.yaml is missing or wrong.
-        Refused: it is not the only one.
+        Refused: there is a second dvc.yaml.
     """
     found: dict[str, Entry] = {}
     graph = repo.index.graph
@@ -134,29 +143,32 @@ def entries(repo: Repo) -> list[Entry]:
     return list(found.values())
 
 
-def claimed(dry: bool) -> Claim | None:
-    """One Snakemake at a time works here, to its end; a dry run beside it takes its stamps.
+def locked_workspace(dry: bool) -> Lock | None:
+    """Locks the workspace until this process ends, for one Snakemake at a time.
+
+    Returns:
+        The lock; None for a dry run beside a working Snakemake, whose stamps it can use.
 
     Raises:
-        Refused: another one is at work, and this is no dry run.
+        Locked: another Snakemake is working here, and this is not a dry run.
     """
     FOLDER.mkdir(exist_ok=True)
-    claim = Claim(WHOLE)
+    lock = Lock(WORKSPACE_LOCK)
     try:
-        died = claim.take()
-    except Taken:
+        died = lock.acquire()
+    except Locked:
         if dry:
             return None
         raise
-    atexit.register(claim.give_back)
-    if died and not dry:  # killed, and its locks are nobody's
-        for left in LOCKS.glob("*"):
+    atexit.register(lock.release)
+    if died and not dry:  # the one before was killed and has left its own locks
+        for left in SNAKEMAKE_LOCKS.glob("*"):
             left.unlink()
-    return claim
+    return lock
 
 
 def _state() -> tuple[list[Entry], set[str]]:
-    """All of dvc.yaml, and the stages that `dvc status` would name: from one reading, locked."""
+    """All entries, and the stages that `dvc status` would name: read once, under DVC's lock."""
     repo = Repo(os.curdir)
     with repo.lock, _params_parsed_once():
         found = entries(repo)
@@ -166,7 +178,10 @@ def _state() -> tuple[list[Entry], set[str]]:
 
 @contextlib.contextmanager
 def _params_parsed_once() -> Iterator[None]:
-    """DVC parses params.yaml anew for each stage: with 240 shards, most of its status' time."""
+    """Caches params.yaml inside the block.
+
+    DVC parses it again for each stage; with 240 shards that is most of the time of `dvc status`.
+    """
     load = param.load_path
     param.load_path = functools.cache(load)
     try:
@@ -176,8 +191,8 @@ def _params_parsed_once() -> Iterator[None]:
 
 
 def _sync(entries: list[Entry], stale: set[str]) -> None:
-    """Makes the stamps say what `dvc status` says."""
-    done = time.time() - 3600  # long ago, and the same for all
+    """Makes the stamps agree with `dvc status`."""
+    done = time.time() - 3600  # in the past, and the same for all stamps
     for stage in (stage for entry in entries for stage in entry.stages):
         path = Path(stamp(stage))
         if stage in stale:
@@ -188,46 +203,47 @@ def _sync(entries: list[Entry], stale: set[str]) -> None:
 
 
 def main() -> None:
-    """Runs the stage that is named on the command line, unless it is done; one process at a time.
+    """Runs the stage named on the command line unless it is done; one process at a time.
 
     Raises:
-        Refused: it failed, or what it depends on changed meanwhile; nothing is recorded.
+        Refused: the stage failed, or its inputs changed while it ran; nothing is recorded.
     """
     if len(sys.argv) != 2:
-        raise Refused("pipeline: one stage, please: python -m autox3d.pipeline.bridge train@s")
+        raise Refused("pipeline: name one stage: python -m autox3d.pipeline.bridge train@s")
     name = sys.argv[1]
     FOLDER.mkdir(exist_ok=True)
-    claim = Claim(FOLDER / f"{name}.claim")
-    claim.wait()
+    lock = Lock(FOLDER / f"{name}.claim")
+    lock.wait()
     try:
-        work = patiently(name, lambda: _begin(name))
-        if work is None:
+        job = patiently(name, lambda: _prepare(name))
+        if job is None:
             return
-        status = _execute(name, work)
+        status = _execute(name, job)
         if status:
             sys.exit(status)
-        patiently(name, lambda: _record(name, work.inputs))
+        patiently(name, lambda: _record(name, job.inputs))
     finally:
-        claim.give_back()
+        lock.release()
 
 
-class Work(NamedTuple):
-    """What a stage was asked to do."""
+class Job(NamedTuple):
+    """A stage that is ready to run."""
 
     inputs: dict[str, Any]  # what it depends on, and in which state
     commands: list[str | list[str]]
-    options: dict[str, Any]  # of the processes: folder, environment
+    options: dict[str, Any]  # for `subprocess.Popen`: folder, environment
 
 
-def _begin(name: str) -> Work | None:
-    """Clears the way; None when there is nothing to run."""
+def _prepare(name: str) -> Job | None:
+    """Removes the old outputs of a stage; returns None when there is nothing to run."""
     repo = Repo(os.curdir)
     with repo.lock:
         stage = repo.stage.load_one(name=name)
         if not stage.changed():
             return _say(f"{name}: nothing to do")
         if stage.frozen:
-            raise Refused(f"{name}: frozen, but not as dvc.lock has it. Type: dvc unfreeze {name}")
+            fix = f"Run: dvc unfreeze {name}"
+            raise Refused(f"{name}: frozen, but changed since dvc.lock was written. {fix}")
         stage.remove_outs(ignore_remove=False)
         try:
             repo.stage_cache.restore(stage)
@@ -238,14 +254,18 @@ def _begin(name: str) -> Work | None:
             return _say(f"{name}: restored from the cache")
     commands = stage.cmd if isinstance(stage.cmd, list) else str(stage.cmd).splitlines()
     options = prepare_kwargs(stage)
-    ours = Path(sys.executable).parent  # also where nobody activated the environment
+    ours = Path(sys.executable).parent  # for an environment that is not activated
     options["env"]["PATH"] = f"{ours}{os.pathsep}{options['env']['PATH']}"
     shell = get_executable()
-    return Work(_inputs(stage), [_make_cmd(shell, line) for line in commands], options)
+    return Job(_inputs(stage), [_make_cmd(shell, line) for line in commands], options)
 
 
 def _record(name: str, before: dict[str, Any]) -> None:
-    """Writes the result into dvc.lock and the cache."""
+    """Writes the result into dvc.lock and the cache.
+
+    Raises:
+        Refused: an input changed while the stage ran.
+    """
     repo = Repo(os.curdir)
     with repo.lock:
         stage = repo.stage.load_one(name=name)
@@ -262,7 +282,7 @@ def _record(name: str, before: dict[str, Any]) -> None:
 
 
 def _inputs(stage: Stage) -> dict[str, Any]:
-    """All that the result follows from, as DVC sees it now, by its name."""
+    """The state of everything that the result depends on, by name, as DVC sees it now."""
     found: dict[str, Any] = {"its command": stage.cmd}
     for dependency in stage.deps:
         state: Any = dependency.hash_info.value if dependency.hash_info else None
@@ -274,24 +294,24 @@ def _inputs(stage: Stage) -> dict[str, Any]:
 
 
 def _save(stage: Stage) -> None:
-    """As `dvc repro` ends."""
+    """Records the outputs of a stage in dvc.lock and the cache, as `dvc repro` does."""
     save_result(stage)
     stage.commit()
     stage.dump(update_pipeline=False)
 
 
 def save_result(stage: Stage) -> None:
-    """Takes what is there as the stage's result; dvc.lock does not have it yet.
+    """Takes the outputs on the disk as the result of the stage, without writing dvc.lock.
 
-    An output that is neither cached nor a metric bars the run cache.
+    The run cache is not used for a stage with an output that is neither cached nor a metric.
     """
     loose = [out for out in stage.outs if not (out.use_cache or out.is_metric or out.is_plot)]
     stage.save(run_cache=not loose)
 
 
-def _execute(name: str, work: Work) -> int:
-    """Runs the commands; the status of the first that fails, after the end of its log."""
-    status, end = subprocesses.execute(work.commands, work.options, Path(log(name)))
+def _execute(name: str, job: Job) -> int:
+    """Runs the commands; prints the end of the log of one that fails, and returns its status."""
+    status, end = subprocesses.execute(job.commands, job.options, Path(log(name)))
     if status:
         shown = "\n".join(f"  {line}" for line in end)
         what = "saved and stopped: run again to resume" if status == RESUME else f"status {status}"
@@ -300,32 +320,32 @@ def _execute(name: str, work: Work) -> int:
 
 
 def patiently(name: str, action: Callable[[], T]) -> T:
-    """The action's result, as soon as no other DVC process is in its way.
+    """Runs an action that needs DVC's lock, as soon as no other DVC process holds it.
 
     Raises:
-        Refused: one is for too long, or DVC has an error to tell.
+        Refused: another process holds the lock for too long, or DVC reports an error.
     """
     patience = environment.patience()
-    until, told = time.monotonic() + patience, False
+    until, announced = time.monotonic() + patience, False
     while True:
         try:
             with _one_line(name):
                 return action()
         except LockError as error:
-            if not told:
+            if not announced:
                 _say(f"{name}: waiting for another DVC process")
-                told = True
+                announced = True
             if time.monotonic() > until:
                 raise Refused(
-                    f"{name}: DVC is locked for {patience:.0f} s. Find the dvc process at work "
-                    "here; where there is none, delete .dvc/tmp/rwlock."
+                    f"{name}: DVC has been locked for {patience:.0f} s. Find the dvc process that "
+                    "works here; if there is none, delete .dvc/tmp/rwlock."
                 ) from error
             time.sleep(0.2)
 
 
 @contextlib.contextmanager
 def _one_line(name: str) -> Iterator[None]:
-    """DVC's error is the user's line."""
+    """Turns an error of DVC into a user error of one line."""
     try:
         yield
     except LockError:

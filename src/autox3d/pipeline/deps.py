@@ -1,13 +1,14 @@
-"""The code that each stage of dvc.yaml depends on: worked out from imports, written by `make deps`.
+"""Writes the code dependencies of each stage into dvc.yaml, from imports (`make deps`).
 
     python -m autox3d.pipeline.deps [--check]
 
 A stage depends on the rooms (folders of src/autox3d) whose files its program imports, directly or
-through others. Rooms are cut by what a change in them costs, so a stage names a whole room, and of
-`vision` the part alone where all that it imports lies in that part. What moves no result is no
-dependency: settings are tracked by value, and `core`, `runtime` and `pipeline` compute nothing that
-a stage writes down. Nor do the programs: settings, inputs, one call, records. A test holds them to
-that, so that a line more for MLflow searches and trains nothing again.
+through other files. The rooms are divided by what a change in them costs to run again, so a stage
+lists a whole room; from `vision` it lists only an inner room if everything that it imports is in
+there. Code that cannot change a result is not a dependency: settings are tracked by value, and
+`core`, `runtime` and `pipeline` compute nothing that a stage writes. Neither do the programs in
+`stages`: they read settings and inputs, make one call and write records. A test checks that, so
+that one more metric for MLflow does not make the pipeline search and train again.
 """
 
 from __future__ import annotations
@@ -28,32 +29,34 @@ PACKAGE = "autox3d"
 SOURCE = Path("src") / PACKAGE
 PIPELINE = Path("dvc.yaml")
 MACHINERY = {"core", "runtime", "pipeline", "stages"}
-INNER = ("vision/arch", "vision/clips/format")  # rooms inside a room, with a price of their own
+INNER = ("vision/arch", "vision/clips/format")  # rooms inside a room, which fewer stages depend on
 WIDTH = 100
 
 
 def main() -> None:
-    """Rewrites dvc.yaml; with --check, refuses one that would change.
+    """Rewrites dvc.yaml; with --check, only checks that it would not change.
 
     Raises:
-        Refused: dvc.yaml does not name what the programs import.
+        Refused: with --check, dvc.yaml does not list the code that the programs import.
     """
     now = PIPELINE.read_text(encoding="utf-8")
     wanted = with_code(now, Path())
     if "--check" in sys.argv[1:] and wanted != now:
-        raise Refused(f"{PIPELINE}: its code is not what the stages import. Run: make deps")
+        raise Refused(
+            f"{PIPELINE}: its code dependencies are not what the stages import. Run: make deps"
+        )
     if wanted != now:
         atomic.write_text(PIPELINE, wanted)
 
 
 def with_code(pipeline: str, root: Path) -> str:
-    """The text of dvc.yaml with the code of every stage as its program imports it."""
+    """The text of dvc.yaml with the code dependencies of every stage brought up to date."""
     parts = re.split(r"(?m)^(?=  \w+:$)", pipeline)
     return "".join(_with_code(part, root) for part in parts)
 
 
 def rooms(stage: str, root: Path) -> list[str]:
-    """The rooms that a stage depends on, as paths."""
+    """The paths of the rooms that a stage depends on."""
     program = root / SOURCE / "stages" / f"{stage}.py"
     inside = {path.relative_to(root / SOURCE) for path in closure(program, root)}
     top = {path.parts[0] for path in inside if len(path.parts) > 1} - MACHINERY
@@ -61,7 +64,7 @@ def rooms(stage: str, root: Path) -> list[str]:
 
 
 def closure(start: Path, root: Path) -> set[Path]:
-    """The files of this package that a file imports, directly or through others, itself too."""
+    """A file and the files of this package that it imports, directly or through others."""
     seen, todo = {start}, [start]
     while todo:
         new = {path for name in imports(todo.pop()) if (path := file_of(name, root))} - seen
@@ -71,7 +74,7 @@ def closure(start: Path, root: Path) -> set[Path]:
 
 
 def imports(path: Path) -> set[str]:
-    """Dotted names of all that a file imports."""
+    """The dotted names of everything that a file imports."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -82,7 +85,7 @@ def imports(path: Path) -> set[str]:
 
 
 def file_of(name: str, root: Path) -> Path | None:
-    """autox3d.vision.models.blocks.Block -> .../blocks.py; None for what is not ours."""
+    """The file of a dotted name of this package; None for a name from elsewhere."""
     parts = name.split(".")
     if parts[0] != PACKAGE:
         return None
@@ -96,7 +99,7 @@ def file_of(name: str, root: Path) -> Path | None:
 
 
 def _narrowed(room: str, inside: set[Path]) -> str:
-    """The room, or the inner one that all files of it lie in."""
+    """The inner room that has all the imported files of a room, or else the room."""
     files = [path for path in inside if path.parts[0] == room]
     for inner in INNER:
         if inner.startswith(room) and all(path.is_relative_to(inner) for path in files):
@@ -105,7 +108,7 @@ def _narrowed(room: str, inside: set[Path]) -> str:
 
 
 def _with_code(part: str, root: Path) -> str:
-    """One entry of dvc.yaml; what is none stays as it is."""
+    """An entry of dvc.yaml with its code dependencies; other text is returned unchanged."""
     name, found = part.partition(":")[0].strip(), re.search(_DEPS, part)
     if not found:
         return part
@@ -123,7 +126,7 @@ def _quoted(path: str) -> str:
 
 
 def _wrapped(items: list[str], indent: str) -> Iterator[str]:
-    """`deps: [a, b]` on one line where it fits, else its items filled into lines."""
+    """The lines of `deps: [a, b]`: one line if it fits, else the items filled into several."""
     line = f"{indent}deps: [{', '.join(items)}]"
     if len(line) <= WIDTH:
         yield line

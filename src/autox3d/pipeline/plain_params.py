@@ -1,7 +1,7 @@
-"""A file of settings without YAML aliases and merge keys, and with the keys that it lacks.
+"""Writes out the YAML aliases and merge keys of a file of settings, and adds keys that it lacks.
 
-DVC's own overrides (`dvc exp run -S train.s.epochs=7`) lose or multiply values through aliases. The
-text is changed where it must be and nowhere else: comments, order and spelling of numbers stay.
+With aliases, DVC's own overrides (`dvc exp run -S train.s.epochs=7`) lose or multiply values. Only
+the text that has to change is changed: comments, order and the spelling of numbers stay.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import yaml
 from yaml import MappingNode, Node, ScalarNode, SequenceNode
 
 MERGE = "tag:yaml.org,2002:merge"
-SPECIAL = set(",[]{}")  # what a plain word may not have inside brackets
+SPECIAL = set(",[]{}")  # characters that a plain scalar may not have inside brackets
 
 
 def without_aliases(text: str) -> str:
-    """The same values, each written where it counts.
+    """The text with every alias and merge key replaced by the values that it stands for.
 
     Raises:
-        ValueError: this file is beyond the method.
+        ValueError: this file cannot be rewritten by program.
         yaml.YAMLError: the text is not YAML.
     """
     tokens = list(yaml.scan(text))
@@ -32,28 +32,31 @@ def without_aliases(text: str) -> str:
     root = yaml.compose(text, yaml.SafeLoader)
     if root is None or not (aliases or anchors):
         return text
-    work = _Work(text, [(one.start_mark.index, one.end_mark.index) for one in aliases])
+    rewrite = _Rewrite(text, [(one.start_mark.index, one.end_mark.index) for one in aliases])
     try:
-        work.visit(root)
+        rewrite.visit(root)
     except RecursionError as error:
         raise ValueError("a table contains itself") from error
     for anchor in anchors:
         start, end = anchor.start_mark.index, anchor.end_mark.index
-        if not any(left <= start < right for left, right, _ in work.edits):
-            work.edits.append(_whole_anchor(text, start, end))
-    made = _applied(text, work.edits)
-    left = [token for token in yaml.scan(made) if isinstance(token, yaml.AliasToken)]
-    if left or _typed(yaml.safe_load(made)) != _typed(yaml.safe_load(text)):
+        if not any(left <= start < right for left, right, _ in rewrite.edits):
+            rewrite.edits.append(_whole_anchor(text, start, end))
+    plain = _applied(text, rewrite.edits)
+    left = [token for token in yaml.scan(plain) if isinstance(token, yaml.AliasToken)]
+    if left or _typed(yaml.safe_load(plain)) != _typed(yaml.safe_load(text)):
         raise ValueError("its aliases cannot be written out by program")
-    return made
+    return plain
 
 
 def with_keys(text: str, added: Mapping[str, Any]) -> tuple[str, list[str]]:
-    """The text with the keys of `added` that it lacks, each last in its table; and their names.
+    """The text with the keys of `added` that it lacks, each at the end of its table.
 
     Args:
-        text: has no aliases
-        added: values by dotted names, of which a part may be `*`: `train.*.drop_connect`
+        text: without aliases
+        added: values by dotted name, in which a part may be `*`: `train.*.drop_connect`
+
+    Returns:
+        The text, and the names of the keys that were added.
     """
     names: list[str] = []
     for pattern, value in added.items():
@@ -68,19 +71,19 @@ def with_keys(text: str, added: Mapping[str, Any]) -> tuple[str, list[str]]:
     return text, names
 
 
-Edit = tuple[int, int, str]  # from, to, what comes in its place
+Edit = tuple[int, int, str]  # begin, end, the new text
 
 
 @dataclass
-class _Work:
-    """The places where an alias stands, and the edits that take it away."""
+class _Rewrite:
+    """Collects the edits that replace the aliases of a text."""
 
     text: str
     aliases: list[tuple[int, int]]
     edits: list[Edit] = field(default_factory=list)
 
     def visit(self, node: Node) -> None:
-        """Everything in a table or list; one in brackets is written anew as a whole."""
+        """Visits a table or list with all its contents; one in brackets is replaced as a whole."""
         if isinstance(node, MappingNode) and node.flow_style:
             if self._inside(node):
                 start = _begin(self.text, node)
@@ -104,7 +107,7 @@ class _Work:
             self.visit(value)
         elif _on_one_line(self.pairs, value):
             self.edits.append((start if alias else _begin(self.text, value), end, self.flow(value)))
-        else:  # a table below its name; a comment stays beside the name
+        else:  # a table on the lines below its key; a comment stays beside the key
             colon = self.text.index(":", after) + 1
             self.edits.append((colon, end, ""))
             line = self.text.find("\n", end)
@@ -128,7 +131,7 @@ class _Work:
                 cursor = item.end_mark.index
 
     def pairs(self, node: Node) -> list[tuple[Node, Node]]:
-        """The entries of a table, those merged into it in the place of the original."""
+        """The entries of a table, with those that it merges in where the merge key was."""
         assert isinstance(node, MappingNode)
         merged = [
             row for key, value in node.value if key.tag == MERGE for row in self._merged(value)
@@ -139,7 +142,7 @@ class _Work:
         return list(found.values())
 
     def _merged(self, value: Node) -> list[tuple[Node, Node]]:
-        """What `<<` brings in; of several tables the first wins."""
+        """The entries that `<<` merges in; of several tables the first one wins."""
         tables = value.value if isinstance(value, SequenceNode) else [value]
         found: dict[str, tuple[Node, Node]] = {}
         for one in tables:
@@ -158,7 +161,7 @@ class _Work:
         return lines
 
     def flow(self, node: Node, *, inside: bool = True) -> str:
-        """On one line, scalars as they are spelt; `inside`: it may come to stand in brackets."""
+        """The node on one line, scalars spelt as before; `inside`: it may end up in brackets."""
         if isinstance(node, MappingNode):
             rows = (f"{self.flow(key)}: {self.flow(value)}" for key, value in self.pairs(node))
             return f"{{{', '.join(rows)}}}"
@@ -179,7 +182,7 @@ class _Work:
 
 
 def _on_one_line(pairs: Any, node: Node) -> bool:
-    """A scalar, a list, or a table in brackets that holds no other table."""
+    """Whether a node is a scalar, a list, or a table in brackets without another table."""
     if not isinstance(node, MappingNode):
         return True
     return bool(node.flow_style) and not any(isinstance(v, MappingNode) for _, v in pairs(node))
@@ -190,7 +193,7 @@ def _in_brackets(node: Node) -> bool:
 
 
 def _begin(text: str, node: Node) -> int:
-    """Where the node starts behind its anchor, which counts as a part of it."""
+    """Where the node itself starts, after its anchor."""
     start = node.start_mark.index
     if text[start : start + 1] != "&":
         return start
@@ -202,7 +205,7 @@ def _begin(text: str, node: Node) -> int:
 
 
 def _whole_anchor(text: str, start: int, end: int) -> Edit:
-    """With the blanks after it, or before it where the line ends."""
+    """The edit that deletes an anchor with the blanks after it, or before it at a line's end."""
     while text[end : end + 1] == " ":
         end += 1
     while text[end : end + 1] in ("\n", "") and text[start - 1 : start] == " ":
@@ -213,7 +216,7 @@ def _whole_anchor(text: str, start: int, end: int) -> Edit:
 def _tables(
     node: Node | None, parts: list[str], place: tuple[str, ...]
 ) -> Iterator[tuple[tuple[str, ...], MappingNode]]:
-    """The tables whose dotted name fits the parts of a pattern."""
+    """Yields the tables whose dotted name matches the parts of a pattern."""
     if not isinstance(node, MappingNode):
         return
     if not parts:
@@ -225,7 +228,7 @@ def _tables(
 
 
 def _appended(text: str, table: MappingNode, entry: str) -> Edit:
-    """The edit that makes `entry` the last one of a table."""
+    """The edit that adds an entry at the end of a table."""
     if table.flow_style:
         end = table.end_mark.index - 1
         return end, end, f", {entry}" if table.value else entry
@@ -245,7 +248,7 @@ def _applied(text: str, edits: list[Edit]) -> str:
 
 
 def _typed(value: Any) -> Any:
-    """1 and 1.0 and true differ."""
+    """The value with the type of each scalar, so that 1, 1.0 and true differ."""
     if isinstance(value, dict):
         return {key: _typed(item) for key, item in value.items()}
     if isinstance(value, list):

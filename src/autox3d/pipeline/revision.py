@@ -1,6 +1,6 @@
 """The settings, dvc.lock and results of a git revision.
 
-Files in git come from git, files that DVC tracks from DVC's cache if they are still there.
+Files in git come from git; files that DVC tracks come from DVC's cache if they are still there.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ def resolve(name: str) -> str | None:
 
 
 def export(revision: str, into: Path) -> list[str]:
-    """Writes params.yaml, dvc.lock and the tables under results/ as the revision has them.
+    """Writes the params.yaml, dvc.lock and tables under results/ of a revision into a folder.
 
     Returns:
-        The files of the revision that are in no cache any more.
+        The files of the revision that DVC's cache no longer has.
     """
-    from dvc.api import DVCFileSystem  # takes its time
+    from dvc.api import DVCFileSystem  # slow to import
 
     files = DVCFileSystem(rev=revision)
-    found = [name for name in files.find(RESULTS) if name.endswith(TABLES)]
+    tables = [name for name in files.find(RESULTS) if name.endswith(TABLES)]
     lost = []
-    for name in [*filter(files.exists, RECORD), *found]:
+    for name in [*filter(files.exists, RECORD), *tables]:
         target = into / name
         target.parent.mkdir(parents=True, exist_ok=True)
         try:

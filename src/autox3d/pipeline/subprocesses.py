@@ -1,4 +1,4 @@
-"""A stage's commands as processes: into its log, every signal handed on, no orphan left."""
+"""Runs the commands of a stage: output goes to its log, signals are forwarded, no orphans."""
 
 from __future__ import annotations
 
@@ -21,11 +21,14 @@ TAIL = 20  # lines of a failed command's log to show
 def execute(
     commands: Sequence[str | list[str]], options: dict[str, Any], log: Path
 ) -> tuple[int, list[str]]:
-    """(status of the first command that fails, the last lines that it wrote), or (0, []).
+    """Runs the commands one after another until one fails.
 
     Args:
-        options: of `subprocess.Popen`
-        log: what the commands write goes to its end
+        options: for `subprocess.Popen`
+        log: the output of the commands is appended to it
+
+    Returns:
+        (status of the command that failed, the last lines of its output), or (0, []).
     """
     with log.open("ab") as file:
         start = file.tell()
@@ -44,9 +47,10 @@ def execute(
 
 
 def _process(command: str | list[str], options: dict[str, Any]) -> int:
-    """Runs one command in a process group of its own, which hears each signal once.
+    """Runs one command in a process group of its own, which receives each signal once.
 
-    Returns when the whole group has ended: a shell may die of a signal before its child has saved.
+    Returns its status when the whole group has ended, since a signal may end a shell before the
+    child of that shell has saved.
     """
     options |= {"start_new_session": True, "preexec_fn": die_with_parent}
     process = subprocess.Popen(command, **options)
@@ -66,7 +70,7 @@ def _process(command: str | list[str], options: dict[str, Any]) -> int:
 
 
 def _alive(group: int) -> bool:
-    """Whether a process of the group is left."""
+    """Whether the group still has a process."""
     try:
         os.killpg(group, 0)
     except ProcessLookupError:

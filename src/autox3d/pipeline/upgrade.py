@@ -1,9 +1,9 @@
-"""A workspace of commit 486c83c for this version: its results stay what they are, and nothing runs.
+"""Upgrades a workspace of commit 486c83c to this version, keeping its results; runs no stage.
 
-Since that commit every module has another place, so that DVC takes each stage for changed. Here a
-stage is recorded as done under the new dvc.yaml where all else is as dvc.lock has it: the code was
-that commit's, whose results this version reproduces to the bit, and command, settings, inputs and
-outputs are the recorded ones. Where anything differs the stage is left for DVC to run.
+Every module has moved since that commit, so DVC considers every stage changed. The upgrade records
+a stage as done under the new dvc.yaml if everything else is as dvc.lock has it: the code was that
+of the commit, whose results this version reproduces bit for bit, and the command, settings, inputs
+and outputs are the recorded ones. If anything differs, the stage is left for DVC to run.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from autox3d.core.errors import Refused
 from autox3d.core.settings import PARAMS, Params
 from autox3d.pipeline import bridge
 from autox3d.pipeline.plain_params import with_keys, without_aliases
-from autox3d.runtime.lock import Claim
+from autox3d.runtime.lock import Lock
 
-BEFORE = "486c83c"  # the last commit with the modules in their old places
-# What its code was, by stage: `digest_of_code` of the stage's entry in dvc.lock
+BEFORE = "486c83c"  # the last commit before the modules moved
+# The code of that commit, by stage: `digest_of_code` of the entry of the stage in dvc.lock
 CODE = {
     "annotate": "d987713fd2b75655",
     "transcode": "fef1863b868d8e65",
@@ -56,23 +56,25 @@ CODE = {
     "explain": "dba3a115b919cd06",
     "report": "f7a7a83e08cd1c08",
 }
-MOVED = {"autox3d.run.launch": "autox3d.runtime.launch"}  # programs that dvc.yaml names
+MOVED = {
+    "autox3d.run.launch": "autox3d.runtime.launch"
+}  # programs that the commands in dvc.yaml start
 SOURCE = "src/autox3d/"
 LOCK, OWN = Path("dvc.lock"), Path("params")
 PARTS = ("deps", "outs")
-SHOWN = 3  # reasons of a stage that its line names
-MISSING = object()
+SHOWN = 3  # reasons that the line of a stage lists
+MISSING = object()  # in place of a value that is not there
 
 
-Entry = dict[str, Any]  # of dvc.lock
+Entry = dict[str, Any]  # one stage in dvc.lock
 
 
 def upgrade() -> Iterator[str]:
-    """Brings the workspace of the current folder to this version; a line for each thing done.
+    """Upgrades the workspace in the current folder; yields a line for each thing done.
 
     Raises:
-        Refused: no known version wrote dvc.lock, a file of settings is beyond this, or a job is at
-            work here.
+        Refused: no known version wrote dvc.lock, a file of settings cannot be rewritten by
+            program, or a job is working here.
     """
     lock: dict[str, Entry] = load_yaml(str(LOCK)).get("stages", {}) if LOCK.exists() else {}
     if lock and not any(_is_before(name, lock[name]) or _is_now(lock[name]) for name in lock):
@@ -80,7 +82,7 @@ def upgrade() -> Iterator[str]:
             f"{LOCK}: neither this version nor commit {BEFORE} wrote it. Bring the workspace to "
             f"commit {BEFORE} first (git checkout, dvc repro)."
         )
-    with _idle():
+    with _locked_workspace():
         for path in [PARAMS, *sorted(OWN.glob("*.yaml"))]:
             yield from _with_plain_settings(path)
         if not all(map(_is_now, lock.values())):
@@ -88,27 +90,27 @@ def upgrade() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _idle() -> Iterator[None]:
-    """Keeps Snakemake out while the block lasts.
+def _locked_workspace() -> Iterator[None]:
+    """Keeps Snakemake out of the workspace while the block runs.
 
     Raises:
-        Refused: it is at work here, or a job that it has left behind.
+        Locked: Snakemake, or a job that it has left behind, is working here.
     """
-    claim = bridge.claimed(dry=False)
-    assert claim is not None
+    lock = bridge.locked_workspace(dry=False)
+    assert lock is not None
     try:
         for path in bridge.FOLDER.glob("*.claim"):
-            if path != bridge.WHOLE:
-                job = Claim(path)
-                job.take()
-                job.give_back()
+            if path != bridge.WORKSPACE_LOCK:
+                job = Lock(path)
+                job.acquire()
+                job.release()
         yield
     finally:
-        claim.give_back()
+        lock.release()
 
 
 def _with_plain_settings(path: Path) -> Iterator[str]:
-    """Rewrites a file of settings that has aliases, or lacks a key that came later."""
+    """Rewrites a file of settings that has aliases, or lacks a key that a later version added."""
     text = schema.read(path)
     try:
         plain = without_aliases(text)
@@ -119,13 +121,13 @@ def _with_plain_settings(path: Path) -> Iterator[str]:
     if whole != text:
         atomic.write_text(path, whole)
     if plain != text:
-        yield f"{path}: aliases and merge keys are written out, every value is as before"
+        yield f"{path}: aliases and merge keys are written out; every value is as before"
     for name in names:
-        yield f"{path}: {name} is new, with the value that changes nothing"
+        yield f"{path}: {name} is new; its value keeps the earlier behaviour"
 
 
 def _record(lock: dict[str, Entry]) -> list[str]:
-    """Records what is done; a line for each stage that is not, and one for all that are."""
+    """Records the stages that are done; one line for each that is not, and a last one."""
     repo = Repo(os.curdir)
     with repo.lock:
         todo = [
@@ -156,25 +158,25 @@ def _record(lock: dict[str, Entry]) -> list[str]:
 
 
 def _name(stage: PipelineStage) -> str:
-    """train@s."""
+    """The name of a stage with its item, such as train@s."""
     return str(stage.addressing)
 
 
 def _restore(stage: PipelineStage) -> None:
-    """Brings back outputs that are in DVC's cache alone, as `dvc repro` would."""
+    """Checks out outputs that only DVC's cache has, as `dvc repro` would."""
     for out in stage.outs:
         if not out.exists and out.use_cache and not out.changed_cache():
             out.checkout()
 
 
 def _reasons(stage: PipelineStage, entry: Entry, params: dict[str, Any]) -> Iterator[str]:
-    """Why the recorded result is not this version's; nothing where it is."""
+    """Yields the reasons why the recorded result cannot be taken over, if there are any."""
     if not _is_before(_name(stage), entry):
         yield (
-            f"other code than that of commit {BEFORE} made it. Where that changed no result: "
+            f"its code was not that of commit {BEFORE}. If the difference changed no result: "
             f"dvc commit --force {stage.addressing}"
         )
-    if _asked(stage, entry["cmd"]) != _asked(stage, str(stage.cmd)):
+    if _words(stage, entry["cmd"]) != _words(stage, str(stage.cmd)):
         yield f"its command was '{entry['cmd']}'"
     recorded = {
         part: {one["path"]: one.get("md5") for one in entry.get(part, [])} for part in PARTS
@@ -185,7 +187,8 @@ def _reasons(stage: PipelineStage, entry: Entry, params: dict[str, Any]) -> Iter
             old = entry.get("params", {}).get(dep.def_path, {})
             yield from _other_params(old, dep.params or list(params), params)
         elif dep.def_path == str(PARAMS):  # the report once depended on every setting by name
-            yield from _other_params(entry["params"][str(PARAMS)], list(params), params)
+            old = entry.get("params", {}).get(str(PARAMS), {})
+            yield from _other_params(old, list(params), params)
         elif dep.def_path not in recorded["deps"]:
             if not _is_empty(dep):
                 yield f"{dep.def_path} is a new input"
@@ -199,7 +202,7 @@ def _reasons(stage: PipelineStage, entry: Entry, params: dict[str, Any]) -> Iter
 
 
 def _other_file(file: Output, md5: str | None) -> Iterator[str]:
-    """What is wrong with an input or output, if anything is."""
+    """Yields what differs about an input or output from what is recorded, if anything does."""
     if not file.exists:
         yield f"{file.def_path} is missing"
     elif file.get_hash().value != md5:
@@ -207,7 +210,7 @@ def _other_file(file: Output, md5: str | None) -> Iterator[str]:
 
 
 def _other_params(old: dict[str, Any], keys: list[str], params: dict[str, Any]) -> Iterator[str]:
-    """The settings that differ from the recorded ones, but for keys that came later."""
+    """Yields the settings that differ from the recorded ones, apart from keys added later."""
     for name in dict.fromkeys([*old, *keys]):
         covered = any(name.startswith(f"{other}.") for other in old)
         if not covered:
@@ -234,7 +237,7 @@ def _value(params: Any, name: str) -> Any:
 
 
 def _is_added(name: str, value: Any) -> bool:
-    """Whether the key came after the old version, and its value does what that version did."""
+    """Whether the key was added later, with the value that keeps the earlier behaviour."""
     sections = {one.name: {} for one in fields(Params) if one.default_factory is not REQUIRED}
     return any(
         fnmatchcase(name, pattern) and value in (MISSING, old)
@@ -243,30 +246,33 @@ def _is_added(name: str, value: Any) -> bool:
 
 
 def _added_keys(kind: type, place: str = "") -> dict[str, Any]:
-    """The keys that later versions added, each with its value of before: `train.*.drop_connect`."""
-    found = {f"{place}{name}": value for name, value in schema.added(kind).items()}
+    """The keys that later versions added, such as `train.*.drop_connect`.
+
+    Each has the value that keeps the earlier behaviour.
+    """
+    added = {f"{place}{name}": value for name, value in schema.added(kind).items()}
     for name, hint in typing.get_type_hints(kind).items():
         if is_dataclass(hint):
-            found |= _added_keys(typing.cast("type", hint), f"{place}{name}.")
+            added |= _added_keys(typing.cast("type", hint), f"{place}{name}.")
         elif typing.get_origin(hint) is dict and is_dataclass(item := typing.get_args(hint)[1]):
-            found |= _added_keys(typing.cast("type", item), f"{place}{name}.*.")
-    return found
+            added |= _added_keys(typing.cast("type", item), f"{place}{name}.*.")
+    return added
 
 
 def digest_of_code(entry: Entry) -> str:
-    """16 hex digits of the paths and MD5s of the code that a stage was recorded with."""
+    """16 hex digits of the paths and MD5s of the code that dvc.lock has for a stage."""
     deps = entry.get("deps", [])
     code = sorted((dep["path"], dep.get("md5")) for dep in deps if _is_code(dep["path"]))
     return hashlib.sha256(json.dumps(code).encode()).hexdigest()[:16]
 
 
 def _is_before(name: str, entry: Entry) -> bool:
-    """Whether the code of commit BEFORE made it."""
+    """Whether the code of commit BEFORE made the recorded result."""
     return digest_of_code(entry) == CODE.get(name.partition("@")[0])
 
 
 def _is_now(entry: Entry) -> bool:
-    """Whether code in the places of this version made it: then DVC knows what it is worth."""
+    """Whether code in its current place made the recorded result, so that DVC can judge it."""
     paths = [dep["path"] for dep in entry.get("deps", []) if _is_code(dep["path"])]
     return all(Path(path).exists() for path in paths)
 
@@ -276,14 +282,15 @@ def _is_code(path: str) -> bool:
 
 
 def _is_empty(dep: Output) -> bool:
-    """A folder for what nothing has made yet, such as the studies that nobody asked for."""
+    """Whether an input is an empty folder, such as that of the studies when none is set."""
     return dep.isdir() and dep.get_meta().nfiles == 0
 
 
-def _asked(stage: PipelineStage, command: str) -> list[str]:
-    """The words of its command, with programs where they are now.
+def _words(stage: PipelineStage, command: str) -> list[str]:
+    """The words of a command, with the programs under their current names.
 
-    An item's own name went without saying: it was taken from the name of a file.
+    `--network ITEM` is left out: at commit BEFORE a stage took the name of its item from the name
+    of a file.
     """
     words = [MOVED.get(word, word) for word in command.split()]
     item = _name(stage).partition("@")[2]

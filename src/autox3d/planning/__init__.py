@@ -1,1 +1,1 @@
-"""What a pipeline will take, before it runs."""
+"""Estimates of what a pipeline will cost, made before it runs."""

@@ -1,9 +1,9 @@
-"""What a pipeline will cost, from its settings and measured rates, before any of it runs.
+"""Estimates the cost of a pipeline from its settings and measured rates, before any of it runs.
 
-A stage's work is its networks' multiply-adds times clips times epochs, as the stages count them;
-a backward pass is taken as two forward passes. Nothing is known of the network that a search will
-find: the draw of the space that is nearest to the target stands for it, and the mean of uniform
-draws for those that a search trains (it ends nearer to the target).
+The work of a stage is the multiply-adds of its networks times clips times epochs, as the stages
+count them; a backward pass counts as two forward passes. The network that a search will find is
+not known yet, so a sample of the space near the target takes its place. For the networks that a
+search trains, the mean of uniform samples is used (a search ends nearer to the target).
 """
 
 from __future__ import annotations
@@ -17,78 +17,79 @@ import numpy as np
 
 from autox3d.core.schema import table
 from autox3d.core.settings import Params
+from autox3d.core.values import Positive
 from autox3d.search.space import Space, SpaceCosts
 from autox3d.sizing.scaling import scaled, thinned, without_time
 from autox3d.vision.arch.cost import cost
-from autox3d.vision.arch.genotype import Genotype, Positive
+from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.clips.order import epoch_shape
 from autox3d.vision.clips.views import crop_sides, test_size, union_places
 
 BACKWARD = 2  # forward passes that a backward pass costs
-TRIED = 2000  # draws among which the one nearest to the target is taken
-NUMBER = 4  # bytes of a weight, a momentum, a score
-CHECKPOINTS = 4  # the last three and the best
+SAMPLES = 2000  # draws of the space, of which the one nearest to the target is used
+FLOAT_BYTES = 4  # of a weight, a momentum or a score
+CHECKPOINTS = 4  # kept by a run: the last three and the best
 
 
 @table
 class Rates:
-    """What one device and one core do, measured; `autox3d plan --measure` writes such a file."""
+    """The measured speed of one device and one core; `autox3d plan --measure` writes it."""
 
-    device: str  # as it names itself
-    measured: str  # how
-    train: Positive  # 1e9 multiply-adds a second of a device, both passes counted
-    forward: Positive  # 1e9 multiply-adds a second of a device
+    device: str  # its name
+    measured: str  # how the rates were measured
+    train: Positive  # 1e9 multiply-adds a second on a device, both passes counted
+    forward: Positive  # 1e9 multiply-adds a second on a device
     transcode: Positive  # s of video that a core checks and encodes in a second
     clips: Positive  # training clips that a core decodes and cuts in a second
-    megabytes: Positive  # of a transcoded clip, each second of it
+    megabytes: Positive  # MB of one second of a transcoded clip
 
 
 class Videos(NamedTuple):
-    """What the data set holds."""
+    """The size of a data set: videos of each split, classes, length."""
 
     train: int
     val: int
     test: int
     classes: int
-    seconds: float  # of a video, the mean
+    seconds: float  # mean length of a video
 
     @property
     def total(self) -> int:
-        """Of all splits."""
+        """The videos of all splits together."""
         return self.train + self.val + self.test
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
-    """One stage's, or one item's."""
+class StageCost:
+    """The work of one stage, or of one item of a stage."""
 
     stage: str
-    trained: float = 0.0  # 1e9 multiply-adds of steps, both passes
+    trained: float = 0.0  # 1e9 multiply-adds of training steps, both passes
     forward: float = 0.0  # 1e9 multiply-adds of forward passes alone
-    clips: float = 0.0  # decoded
-    seconds: float = 0.0  # of video to transcode
-    gigabytes: float = 0.0  # that stay on the disk
-    files: int = 0
+    clips: float = 0.0  # clips decoded
+    seconds: float = 0.0  # s of video to transcode
+    gigabytes: float = 0.0  # GB that stay on the disk
+    files: int = 0  # files that stay on the disk
 
     def device_hours(self, rates: Rates) -> float:
-        """Of one GPU, or of what the rates were measured on."""
+        """Hours on one GPU, or on the device that the rates were measured on."""
         return (self.trained / rates.train + self.forward / rates.forward) / 3600
 
     def core_hours(self, rates: Rates) -> float:
-        """Of transcoding, or of decoding for the device."""
+        """Hours of one core for transcoding, or for decoding."""
         return (self.seconds / rates.transcode + self.clips / rates.clips) / 3600
 
 
-def work(params: Params, videos: Videos, rates: Rates) -> list[Work]:
-    """Every stage that takes more than minutes, in their order.
+def stage_costs(params: Params, videos: Videos, rates: Rates) -> list[StageCost]:
+    """The cost of every stage that takes more than minutes, in pipeline order.
 
     Raises:
-        Refused: a file of the settings is missing or wrong.
+        Refused: a file that the settings name is missing or invalid.
     """
     space = Space.load(Path(params.supernet.space))
     seconds = videos.total * videos.seconds
     shards = len(params.annotate.shards)
-    done = Work(
+    transcode = StageCost(
         stage="transcode",
         seconds=seconds,
         gigabytes=seconds * rates.megabytes / 1e3,
@@ -96,19 +97,19 @@ def work(params: Params, videos: Videos, rates: Rates) -> list[Work]:
     )
     costs = SpaceCosts(space, min(params.subset.classes, videos.classes))
     found = nearest(space, costs, params.search.target)
-    return [done, *_search(params, videos, space, costs), *_networks(params, videos, found)]
+    return [transcode, *_search(params, videos, space, costs), *_networks(params, videos, found)]
 
 
 def nearest(space: Space, costs: SpaceCosts, target: float) -> Genotype:
-    """The draw, of 2,000 uniform ones, whose cost is nearest to `target` G multiply-adds."""
+    """The network, of 2,000 uniform samples, whose cost is nearest to `target` G multiply-adds."""
     counts = [len(choice.candidates) for choice in space.choices]
-    draws = np.random.default_rng(0).integers(counts, size=(TRIED, len(counts))).tolist()
+    draws = np.random.default_rng(0).integers(counts, size=(SAMPLES, len(counts))).tolist()
     best = min(draws, key=lambda draw: abs(costs.of(tuple(draw)) - target))
     return space.genotype(tuple(best), "found")
 
 
-def _search(params: Params, videos: Videos, space: Space, costs: SpaceCosts) -> Iterator[Work]:
-    """warmup, search, control, derive: on the subset, whose training clips are halved."""
+def _search(params: Params, videos: Videos, space: Space, costs: SpaceCosts) -> Iterator[StageCost]:
+    """The costs of warmup, search, control and derive on the subset, split into two halves."""
     subset, search = params.subset, params.search
     classes = min(subset.classes, videos.classes)
     train = min(classes * subset.train, videos.train)
@@ -116,9 +117,9 @@ def _search(params: Params, videos: Videos, space: Space, costs: SpaceCosts) -> 
     steps, batch = epoch_shape(train // 2, params.supernet.batch)
     mean = costs.expected([[1 / len(c.candidates)] * len(c.candidates) for c in space.choices])
 
-    def phase(stage: str, epochs: int, draws: int, alpha_draws: int) -> Work:
+    def phase(stage: str, epochs: int, draws: int, alpha_draws: int) -> StageCost:
         clips = epochs * steps * batch
-        return Work(
+        return StageCost(
             stage=stage,
             trained=(1 + BACKWARD) * clips * draws * mean,
             forward=clips * alpha_draws * mean,
@@ -130,11 +131,11 @@ def _search(params: Params, videos: Videos, space: Space, costs: SpaceCosts) -> 
     yield phase("control", params.control.epochs, search.draws, search.alpha_draws)
     clips = params.derive.calibration + val
     ranked = 1 + params.derive.runners_up
-    yield Work(stage="derive", forward=ranked * clips * search.target, clips=clips)
+    yield StageCost(stage="derive", forward=ranked * clips * search.target, clips=clips)
 
 
-def _networks(params: Params, videos: Videos, found: Genotype) -> Iterator[Work]:
-    """train and evaluate of each network."""
+def _networks(params: Params, videos: Videos, found: Genotype) -> Iterator[StageCost]:
+    """The costs of train and evaluate for each network."""
     networks = genotypes(params, found)
     for name, genotype in networks.items():
         train = params.train[name]
@@ -142,21 +143,22 @@ def _networks(params: Params, videos: Videos, found: Genotype) -> Iterator[Work]
         clips = train.epochs * steps * batch
         checked = train.epochs * videos.val + min(train.bn_steps, steps) * batch
         account = cost(genotype, videos.classes)
-        weights = NUMBER * account.params / 1e9
-        yield Work(
+        weights = FLOAT_BYTES * account.params / 1e9
+        yield StageCost(
             stage=f"train@{name}",
             trained=(1 + BACKWARD) * clips * account.gmacs,
             forward=checked * account.gmacs,
             clips=clips / train.sampling.repeats + checked,
-            gigabytes=weights * (1 + 2 * CHECKPOINTS),  # with a momentum for each weight
+            gigabytes=weights
+            * (1 + 2 * CHECKPOINTS),  # checkpoints also have a momentum for each weight
             files=3 + CHECKPOINTS,
         )
     for name, genotype in networks.items():
         yield _evaluation(name, genotype, params, videos)
 
 
-def _evaluation(name: str, genotype: Genotype, params: Params, videos: Videos) -> Work:
-    """Every view, of both rules of crops."""
+def _evaluation(name: str, genotype: Genotype, params: Params, videos: Videos) -> StageCost:
+    """The cost of testing every view, with both rules of crops."""
     count = getattr(videos, params.evaluate.split)
     places = len(union_places(params.evaluate.clips, params.evaluate.rule))
     size, views, a_video = genotype.input, 0, 0.0
@@ -165,25 +167,25 @@ def _evaluation(name: str, genotype: Genotype, params: Params, videos: Videos) -
         each = places * len(crop_sides(crops))
         views += each
         a_video += each * cost(genotype, videos.classes, size.frames, side).gmacs
-    return Work(
+    return StageCost(
         stage=f"evaluate@{name}",
         forward=count * a_video,
         clips=2 * count * places,
-        gigabytes=NUMBER * count * views * videos.classes / 1e9,
+        gigabytes=FLOAT_BYTES * count * views * videos.classes / 1e9,
         files=3,
     )
 
 
 def genotypes(params: Params, found: Genotype) -> dict[str, Genotype]:
-    """Every network that is trained, as the stages `scale` and `baseline` make them."""
-    made = {}
+    """The networks to train by name, made as the stages `scale` and `baseline` make them."""
+    networks = {}
     for name, size in params.scale.items():
-        made[name] = scaled(found, name, size.spec, size.depth)
+        networks[name] = scaled(found, name, size.spec, size.depth)
     for name, rule in params.baseline.items():
         of = Path(rule.of)
         ours = of.parent == Path("results/genotypes") and of.stem in params.scale
-        genotype = made[of.stem] if ours else Genotype.load(of)
-        made[name] = thinned(genotype, name, made["s"].input, rule.width, rule.depth)
+        genotype = networks[of.stem] if ours else Genotype.load(of)
+        networks[name] = thinned(genotype, name, networks["s"].input, rule.width, rule.depth)
         if not rule.temporal:
-            made[name] = without_time(made[name], name)
-    return {name: made[name] for name in params.train}
+            networks[name] = without_time(networks[name], name)
+    return {name: networks[name] for name in params.train}

@@ -1,8 +1,8 @@
-"""How fast the machine at hand is: seconds of measuring, for `autox3d plan`.
+"""Measures in seconds how fast this machine is, for `autox3d plan`.
 
-X3D-S at 13 x 160 x 160 is trained and asked on the device, and one generated video of 256 px is
-transcoded and cut into training clips on one core. Generated pictures flatter the decoder, and a
-data set's own files may be smaller or larger: put your own figures into the file where you know.
+X3D-S at 13 x 160 x 160 is trained and evaluated on the device, and one generated video of 256 px
+is transcoded and cut into training clips on one core. Generated pictures are easy to decode, and
+the files of a data set may be smaller or larger: edit the file where you have better figures.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from autox3d.vision.tasks.classify import TASK
 
 NETWORK = Path("architectures/x3d_s.yaml")
 CLASSES, BATCH, WARMUP = 400, 64, 2
-ENOUGH = 5.0  # s for each figure, about
-VIDEO = "mandelbrot=s=340x256:r=30"  # a source of ffmpeg's, for 10 s
+ENOUGH = 5.0  # s of measuring for each rate, about
+VIDEO = "mandelbrot=s=340x256:r=30"  # a test source of ffmpeg, used for 10 s
 
 
 def measure(params: Params) -> Rates:
-    """The rates of this machine's GPU, or of its CPU as it is set up, and of one of its cores."""
+    """The rates of the GPU of this machine, or of its CPU, and of one of its cores."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     genotype = Genotype.load(NETWORK)
     recipe = next(iter(params.train.values()))
@@ -58,7 +58,7 @@ def measure(params: Params) -> Rates:
 
 
 def _network(genotype: Genotype, device: torch.device, chunk: int) -> tuple[float, float]:
-    """1e9 multiply-adds a second: of training steps, and of forward passes alone."""
+    """1e9 multiply-adds a second in training steps, and in forward passes alone."""
     clip, gmacs = genotype.input, cost(genotype, CLASSES).gmacs
     batch = BATCH if device.type == "cuda" else chunk
     shape = (batch, clip.frames, clip.crop, clip.crop, 3)
@@ -83,13 +83,13 @@ def _network(genotype: Genotype, device: torch.device, chunk: int) -> tuple[floa
 def _video(
     genotype: Genotype, encoding: Encoding, sampling: Sampling
 ) -> tuple[float, float, float]:
-    """Of one core: s of video transcoded a second, training clips a second; MB a second of clip."""
+    """What one core does: s of video a second, training clips a second; MB for 1 s of clip."""
     with tempfile.TemporaryDirectory() as folder:
-        made, scratch = Path(folder) / "made.mp4", Path(folder) / "scratch.mp4"
+        generated, scratch = Path(folder) / "generated.mp4", Path(folder) / "scratch.mp4"
         source = [encode.program(), "-v", "error", "-f", "lavfi", "-i", VIDEO, "-t", "10"]
-        subprocess.run([*source, "-pix_fmt", "yuv420p", str(made)], check=True)
+        subprocess.run([*source, "-pix_fmt", "yuv420p", str(generated)], check=True)
         began = _spent()
-        clip = encode.encode(made, encoding, scratch)
+        clip = encode.encode(generated, encoding, scratch)
         transcode = _spent() - began
     length = clip.frames / encoding.fps
     video, rng = IndexedVideo(clip.data), np.random.default_rng(0)
@@ -100,23 +100,23 @@ def _video(
     return length / transcode, 1 / _seconds(cut, _spent), len(clip.data) / length / 1e6
 
 
-def _seconds(work: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
-    """Of one call, the mean over some seconds; each ends with its results on the CPU."""
+def _seconds(call: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
+    """Mean seconds of one call, measured for some seconds; a call must wait for its device."""
     for _ in range(WARMUP):
-        work()
+        call()
     began, calls = clock(), 0
     while not calls or clock() - began < ENOUGH:
-        work()
+        call()
         calls += 1
     return (clock() - began) / calls
 
 
 def _spent() -> float:
-    """s of processor time, of this process and of those that it has waited for."""
+    """Processor time of this process and of those that it has waited for, s."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def _rounded(value: float) -> float:
-    """Three digits."""
+    """The value rounded to three significant digits."""
     return float(f"{value:.3g}")

@@ -19,8 +19,9 @@ from matplotlib.patches import Patch
 from autox3d.core import atomic
 from autox3d.core.errors import Refused
 from autox3d.reporting.svg import BLUE, GREEN, INK, MUTED, ORANGE, RULE, STYLE
+from autox3d.vision.arch.blocks import kernel_size
 from autox3d.vision.arch.cost import Cost
-from autox3d.vision.arch.genotype import Genotype, kernel_size
+from autox3d.vision.arch.genotype import Genotype
 
 FRAMES = {1: BLUE, 3: GREEN, 5: ORANGE}  # colour of a kernel that spans so many
 FORMATS = ("svg", "png")

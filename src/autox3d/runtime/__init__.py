@@ -1,16 +1,17 @@
-"""What ties the project to its engines: processes, checkpoints, MLflow, DVC and Snakemake."""
+"""The surroundings of a run: processes, checkpoints, the lock, tracking and provenance."""
 
 import ctypes
 import os
 
-# For the stages' processes, before torch is loaded. Without the first, two threads on a machine
-# that has other work wait for each other in whole time slices (a step of 12 s instead of 0.5 s);
-# the second lets the kernel give large tensors large pages (a fifth of a training step).
+# Settings for the processes of the stages; they must be made before torch is imported. Without the
+# first, two threads on a busy machine wait for each other in whole time slices (a step takes 12 s
+# instead of 0.5 s). The second lets the kernel use large pages for large tensors, which saves a
+# fifth of a training step.
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
-# What a clip's frames took is kept for the next: given back to the kernel each time, it costs page
-# faults, up to two fifths of a decode (docs/LOG.md). Only glibc has these settings.
+# Keep the memory of one clip's frames for the next clip. Returning it to the kernel each time costs
+# page faults, up to two fifths of a decode (docs/LOG.md). Only glibc has these settings.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
     mallopt(M_TRIM_THRESHOLD, 128 << 20)

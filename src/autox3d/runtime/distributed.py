@@ -1,6 +1,6 @@
-"""The processes of one job: who they are, and what they say to each other.
+"""The processes (ranks) of one job, and how they exchange tensors and values.
 
-`autox3d.runtime.launch` starts them. A process that is alone talks to nobody and needs no launcher.
+`autox3d.runtime.launch` starts them. A single process exchanges nothing and needs no launcher.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from autox3d.core.errors import Refused
 T = TypeVar("T")
 
 
-class Lost(Refused):
-    """Another rank died, hung or came to another value."""
+class RanksLost(Refused):
+    """Another rank died, hung, or computed a different value."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class World:
 
     @property
     def place(self) -> tuple[int, int]:
-        """Rank and number of processes, by which loaders deal out their work."""
+        """The rank and the number of processes, by which loaders share the clips."""
         return self.rank, self.size
 
     def sum_(self, tensors: Sequence[Tensor]) -> None:
-        """Each tensor becomes its sum over the ranks, in place: one message for each dtype."""
+        """Sums each tensor over the ranks, in place, with one message for each dtype."""
         if self.size == 1:
             return
         for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):
@@ -57,7 +57,7 @@ class World:
                     tensor.copy_(piece.view(tensor.shape))
 
     def gather(self, value: T) -> list[T]:
-        """Every rank's value, in the order of the ranks, on every rank."""
+        """Returns the values of all ranks, in rank order, on every rank."""
         if self.size == 1:
             return [value]
         values: list[T] = [value] * self.size
@@ -66,7 +66,7 @@ class World:
         return values
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is up on any rank."""
+        """Whether the flag is set on any rank."""
         if self.size == 1:
             return flag
         raised = torch.tensor(int(flag), device=self.device)
@@ -74,22 +74,22 @@ class World:
         return bool(raised.item())
 
     def barrier(self) -> None:
-        """Waits until every rank is here."""
+        """Waits until every rank has reached this point."""
         self.any(False)
 
     def agree(
         self, what: str, value: Tensor | bytes | str | float, way_out: str = "Report this error."
     ) -> None:
-        """Holds that the value is the same, to the last bit, on every rank.
+        """Checks that a value is the same on every rank, bit for bit.
 
         Raises:
-            Lost: on every rank, naming those that differ from rank 0.
+            RanksLost: on every rank; the message names the ranks that differ from rank 0.
         """
         digests = self.gather(_digest(value))
         odd = [str(rank) for rank, digest in enumerate(digests) if digest != digests[0]]
         if odd:
             ranks = ", ".join(odd)
-            raise Lost(f"{self}: {what} of rank {ranks} differs from rank 0's. {way_out}")
+            raise RanksLost(f"{self}: {what} of rank {ranks} differs from rank 0's. {way_out}")
 
     def __str__(self) -> str:
         return f"rank {self.rank} of {self.size} ({socket.gethostname()}, pid {os.getpid()})"
@@ -98,17 +98,19 @@ class World:
     def _naming(self, what: str) -> Iterator[None]:
         try:
             yield
-        except RuntimeError as error:  # of gloo and NCCL
+        except RuntimeError as error:  # what gloo and NCCL raise
             reason = re.sub(r"^\[\S+\] ", "", str(error)).partition(". ")[0]
-            raise Lost(f"{self}: lost the others in '{what}' ({reason}). Run again.") from error
+            line = f"{self}: lost the others in '{what}' ({reason}). Run again."
+            raise RanksLost(line) from error
 
 
 @contextmanager
 def join() -> Iterator[World]:
-    """Joins the job's other processes: NCCL between GPUs, gloo between CPUs, nothing when alone.
+    """Joins the other processes of the job: NCCL between GPUs, gloo between CPUs.
 
-    A rank that leaves with an error ends the job: the launcher stops the others. Within the block
-    of another `join`, it is the same world: a study's runs share one.
+    A single process joins nothing. A rank that leaves with an error ends the job, because the
+    launcher stops the others. A `join` inside another one gives the same world, which lets the
+    runs of a study share it.
     """
     rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     device = torch.device("cpu")
@@ -119,7 +121,7 @@ def join() -> Iterator[World]:
     if size == 1 or dist.is_initialized():
         yield world
         return
-    with world._naming("join"):  # a rank may die before all have met
+    with world._naming("join"):  # a rank may die before all have joined
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
             timeout=timedelta(seconds=environment.timeout()),

@@ -1,4 +1,4 @@
-"""The commit of the code that runs."""
+"""The git commit of the running code."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import subprocess
 
 @functools.cache
 def head() -> str:
-    """The hash of HEAD when it was first asked for; empty outside git."""
+    """The hash of HEAD at the first call; empty outside of git."""
     return _git("rev-parse", "HEAD")
 
 
 def differs(*paths: str) -> bool:
-    """Whether files there are not as HEAD has them."""
+    """Whether files under the paths differ from HEAD."""
     return bool(_git("status", "--porcelain", "--", *paths))
 
 

@@ -1,9 +1,9 @@
-r"""Starts a stage with one process for each GPU of the job, on all its nodes, through torchrun.
+r"""Starts a stage with torchrun: one process for each GPU, on all nodes of the job.
 
     python -m autox3d.runtime.launch train --genotype results/genotypes/s.yaml ...
 
-Where there is no GPU, and on a single one, the stage runs in this process. AUTOX3D_PROCESSES=2
-asks for two CPU processes a node instead. So the command reads the same everywhere.
+With one GPU or none, the stage runs in this process. AUTOX3D_PROCESSES=2 starts two CPU processes
+on each node instead. The command is the same everywhere.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ GRACE = 60  # s that the ranks have to save a checkpoint after SIGTERM
 
 
 def main() -> None:
-    """Finds the job's processes and nodes, and hands over."""
+    """Works out the processes and nodes of the job, and starts the stage on them."""
     module, flags = _stage()
     processes = _processes()
     node = slurm.here()
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def _stage() -> tuple[str, list[str]]:
-    """The module of the stage that is named on the command line, and its flags."""
+    """The module of the stage named on the command line, and the flags for it."""
     name, *flags = sys.argv[1:] or [""]
     module = f"autox3d.stages.{name}"
     if not name.isidentifier() or importlib.util.find_spec(module) is None:
@@ -51,22 +51,22 @@ def _stage() -> tuple[str, list[str]]:
 
 
 def _processes() -> int:
-    """Processes of this node; their threads share its cores."""
+    """The number of processes on this node; sets their threads so that they share its cores."""
     forced = environment.processes()
     if forced:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     processes = forced or torch.cuda.device_count() or 1
     if "OMP_NUM_THREADS" not in os.environ:
         cores = min(torch.get_num_threads(), int(os.environ.get("SLURM_CPUS_ON_NODE", "65536")))
-        threads = max(1, cores // processes - 1)  # a core of each process is the loader's
+        threads = max(1, cores // processes - 1)  # one core of each process is for the loader
         os.environ["OMP_NUM_THREADS"] = str(threads)
         torch.set_num_threads(threads)
     return processes
 
 
 def _torchrun(processes: int, node: slurm.Node | None, command: list[str]) -> NoReturn:
-    """Exits as the ranks do: 0, RESUME if they were told to stop, 1 with a line if one failed."""
-    logging.disable(logging.ERROR)  # torchrun's own: our last line says it all
+    """Runs the ranks and exits: 0, RESUME after a stop signal, 1 with a line if a rank failed."""
+    logging.disable(logging.ERROR)  # torchrun logs the same again: our last line is enough
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.elastic.rendezvous import RendezvousError
@@ -98,16 +98,18 @@ def _torchrun(processes: int, node: slurm.Node | None, command: list[str]) -> No
         raise Refused(f"launch: {_end(rank, failure.exitcode, failure.pid)}") from None
     except RendezvousError:
         name = os.environ.get("SLURMD_NODENAME", "this node")
-        raise Refused(f"launch: {name} lost the other nodes. Their reason stands above.") from None
+        raise Refused(
+            f"launch: {name} lost the other nodes. The reason is printed above."
+        ) from None
     finally:
         scratch.cleanup()
     sys.exit(0)
 
 
 def _end(rank: int, status: int, pid: int) -> str:
-    """How a rank ended, and what to do."""
+    """How a rank ended, and what to do next."""
     if status >= 0:
-        return f"rank {rank} (pid {pid}) ended with status {status}. Its reason stands above."
+        return f"rank {rank} (pid {pid}) ended with status {status}. The reason is printed above."
     name = signal.Signals(-status).name
     return f"rank {rank} (pid {pid}) was killed by {name}. Run again: it resumes."
 

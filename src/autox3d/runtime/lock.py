@@ -1,8 +1,9 @@
-"""One job at a time: a file that says who works in a folder, with a heartbeat.
+"""A lock file with a heartbeat: one job at a time works in a folder.
 
-No file lock: those judge by process ids and file systems that a cluster's nodes do not share.
-A claim is dead when its process is (same machine), or when its heartbeat has stood still for as
-long as we watched it (another machine): no clock is compared.
+The lock is a plain file with an owner, not a lock of the file system: those rely on process ids
+and on file systems, neither of which the nodes of a cluster share. A lock is stale when its owner
+has ended (on this machine), or when its heartbeat did not move for as long as we watched it (on
+another machine). No clocks are compared.
 """
 
 from __future__ import annotations
@@ -19,41 +20,41 @@ from typing import Any
 
 from autox3d.core.errors import Refused
 
-BEAT = 5.0  # s from heartbeat to heartbeat
-LIMIT = 30.0  # s without one: nobody is there
-SETTLE = 0.5  # s in which two that take over at once find out
+BEAT = 5.0  # s between two heartbeats
+LIMIT = 30.0  # s without a heartbeat after which a lock is stale
+SETTLE = 0.5  # s after a takeover, so that of two jobs that took over at once one finds out
 
 
-class Taken(Refused):
-    """Somebody else is at work."""
+class Locked(Refused):
+    """Another job holds the lock."""
 
 
-class Claim:
-    """`take` it, work while it `must_be_ours`, `give_back`."""
+class Lock:
+    """Exclusive use of a folder: `acquire`, `check_held` before each write, `release`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._token: str | None = None
         self._end = threading.Event()
 
-    def take(self) -> bool:
-        """Whether the one before died at work.
+    def acquire(self) -> bool:
+        """Takes the lock; returns whether the previous owner died while it held it.
 
         Raises:
-            Taken: somebody is at work.
+            Locked: another job holds it.
         """
         died = False
         token = uuid.uuid4().hex
-        who = {"token": token, "host": socket.gethostname(), "pid": os.getpid()}
-        who["started"] = _started(os.getpid())
+        owner = {"token": token, "host": socket.gethostname(), "pid": os.getpid()}
+        owner["started"] = _started(os.getpid())
         part = self.path.with_name(f"{token}.part")
-        part.write_text(json.dumps(who))
+        part.write_text(json.dumps(owner))
         try:
-            self.path.hardlink_to(part)  # fails where a claim stands
+            self.path.hardlink_to(part)  # fails where there is a lock already
         except FileExistsError:
             try:
-                self._watch()
-            except Taken:
+                self._wait_until_stale()
+            except Locked:
                 part.unlink()
                 raise
             part.replace(self.path)
@@ -61,57 +62,62 @@ class Claim:
             died = True
         part.unlink(missing_ok=True)
         self._token = token
-        self.must_be_ours()
+        self.check_held()
         self._end.clear()
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
         return died
 
     def wait(self) -> None:
-        """Takes it as soon as nobody else is at work."""
-        told = False
+        """Takes the lock as soon as no other job holds it."""
+        announced = False
         while True:
             try:
-                self.take()
+                self.acquire()
                 return
-            except Taken as taken:
-                if not told:
-                    print(f"{taken} Waiting.", file=sys.stderr, flush=True)
-                    told = True
+            except Locked as locked:
+                if not announced:
+                    print(f"{locked} Waiting.", file=sys.stderr, flush=True)
+                    announced = True
                 time.sleep(1.0)
 
-    def must_be_ours(self) -> None:
-        """Raises Taken when somebody else has taken over."""
-        found = _read(self.path)
-        if self._token is None or found is None or found["token"] != self._token:
-            raise Taken(f"{self.path}: {_name(found)} has taken over. Let it go on.")
+    def check_held(self) -> None:
+        """Checks that the lock is still ours.
 
-    def give_back(self) -> None:
-        """Lets the next job in; does nothing where nothing was taken."""
+        Raises:
+            Locked: another job has taken it over.
+        """
+        owner = _read(self.path)
+        if self._token is None or owner is None or owner["token"] != self._token:
+            raise Locked(f"{self.path}: {_name(owner)} has taken over. Leave the work to it.")
+
+    def release(self) -> None:
+        """Removes the lock; does nothing where it is not held."""
         self._end.set()
-        found = _read(self.path)
-        if found is not None and found["token"] == self._token:
+        owner = _read(self.path)
+        if owner is not None and owner["token"] == self._token:
             self.path.unlink(missing_ok=True)
         self._token = None
 
-    def _watch(self) -> None:
-        """Returns when the standing claim is dead.
+    def _wait_until_stale(self) -> None:
+        """Returns once the existing lock is stale.
 
         Raises:
-            Taken: its process lives, or its heart beats.
+            Locked: its owner is alive.
         """
-        found, first = _read(self.path), _pulse(self.path)
-        if found is None:
+        owner, first = _read(self.path), _last_beat(self.path)
+        if owner is None:
             return
-        refusal = Taken(f"{self.path}: {_name(found)} is at work. Wait for it, or stop it.")
-        if found["host"] == socket.gethostname():
-            if _started(found["pid"]) == found["started"]:
+        refusal = Locked(f"{self.path}: {_name(owner)} is at work. Wait for it, or stop it.")
+        if owner["host"] == socket.gethostname():
+            if _started(owner["pid"]) == owner["started"]:
                 raise refusal
             return
-        print(f"{self.path}: waiting {LIMIT:.0f} s for a beat of {_name(found)}", file=sys.stderr)
+        waiting = f"waiting {LIMIT:.0f} s for a heartbeat of {_name(owner)}"
+        print(f"{self.path}: {waiting}", file=sys.stderr)
         until = time.monotonic() + LIMIT
         while time.monotonic() < until:
             time.sleep(min(1.0, LIMIT / 10))
-            if _pulse(self.path) not in (first, None):
+            if _last_beat(self.path) not in (first, None):
                 raise refusal
 
     def _beat(self) -> None:
@@ -123,15 +129,15 @@ class Claim:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """None where there is no claim, or half of one."""
+    """The owner of a lock; None where there is no lock, or an incomplete one."""
     try:
         return json.loads(path.read_text())
     except (FileNotFoundError, ValueError):
         return None
 
 
-def _pulse(path: Path) -> int | None:
-    """The last beat's time; opened first, which makes NFS ask its server."""
+def _last_beat(path: Path) -> int | None:
+    """The time of the last heartbeat, ns; the file is opened so that NFS asks its server."""
     try:
         with path.open("rb") as file:
             return os.fstat(file.fileno()).st_mtime_ns
@@ -140,7 +146,7 @@ def _pulse(path: Path) -> int | None:
 
 
 def _started(pid: int) -> str | None:
-    """When the process began, in ticks since boot (ids are used again); None once it has ended."""
+    """When a process started, in ticks since boot (ids are reused); None once it has ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
@@ -148,5 +154,5 @@ def _started(pid: int) -> str | None:
     return None if fields[0] in "ZX" else fields[19]
 
 
-def _name(found: dict[str, Any] | None) -> str:
-    return f"process {found['pid']} on {found['host']}" if found else "another job"
+def _name(owner: dict[str, Any] | None) -> str:
+    return f"process {owner['pid']} on {owner['host']}" if owner else "another job"

@@ -1,11 +1,11 @@
-"""Sends the journals of `autox3d.runtime.tracking` to MLflow; the one file that imports it.
+"""Sends the journals of `autox3d.runtime.tracking` to MLflow. No other file imports MLflow.
 
     python -m autox3d.runtime.mirror replay
 
-Sending is idempotent: a run is found by a key of our own before it is created, a model's version
-by its run and time, and MLflow takes the same metric (name, step, time, value) once. So whatever
-may have been sent is sent again; and MLflow's own retries, which would create twice what was
-created but not answered, are off.
+Sending is idempotent: a run is looked up by our own key before it is created, a model's version by
+its run and time, and MLflow stores the same metric (name, step, time, value) once. So after an
+error everything is sent again. MLflow's own retries are off: they would create a run a second
+time if the first answer was lost.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-# Before MLflow is imported. Waits are short, since giving up loses nothing; and no telemetry.
+# Set before MLflow is imported: no telemetry, and short waits, since giving up loses nothing.
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -45,7 +45,7 @@ MADE = "made"  # a version's tag: when, in ms
 
 @dataclass
 class Mirror:
-    """One journal and how much of it MLflow has."""
+    """One journal, and how much of it has been sent."""
 
     journal: Path
     run_id: str = ""
@@ -53,7 +53,11 @@ class Mirror:
     ended: bool = False
 
     def send(self, client: MlflowClient, *, orphan: bool = False) -> None:
-        """Sends all whole lines beyond `sent`; an orphan that never ended was killed."""
+        """Sends all complete lines after `sent`.
+
+        Args:
+            orphan: the stage is gone; if the journal has no end, the run is marked as killed
+        """
         with self.journal.open("rb") as file:
             file.seek(self.sent)
             lines = file.read().rpartition(b"\n")[0].splitlines()
@@ -75,19 +79,20 @@ class Mirror:
             self.ended = True
 
     def delete(self) -> None:
+        """Removes the journal and its copies from the spool."""
         shutil.rmtree(self.journal.with_suffix(""), ignore_errors=True)
         self.journal.with_suffix(".log").unlink(missing_ok=True)
         self.journal.unlink()
 
 
 def _open_run(client: MlflowClient, header: Record) -> str:
-    """The run of this key, found or made; its parameters and tags."""
+    """Finds or creates the run of the header's key, sets parameters and tags, returns the id."""
     experiment = _experiment(client, header["experiment"])
-    found = client.search_runs([experiment], f"tags.{KEY} = '{header['key']}'", max_results=1)
-    if found:
-        run_id = found[0].info.run_id
+    runs = client.search_runs([experiment], f"tags.{KEY} = '{header['key']}'", max_results=1)
+    if runs:
+        run_id = runs[0].info.run_id
         client.update_run(run_id, status="RUNNING")
-    else:  # the key goes with the creation, or a crash between the two would leave a ghost
+    else:  # with the key at once: a crash in between would leave a run that nobody finds
         named = {"run_name": header["name"], "start_time": header["time"]}
         created = client.create_run(experiment, tags={KEY: header["key"]}, **named)
         run_id = created.info.run_id
@@ -104,7 +109,7 @@ def _open_run(client: MlflowClient, header: Record) -> str:
 
 
 def _register(client: MlflowClient, run_id: str, folder: Path, record: Record) -> None:
-    """The folder as the next version of a model; the alias says which was trained last."""
+    """Registers the folder as a version of a model; the alias marks the one trained last."""
     name, made = record["name"], str(record["time"])
     with _unless_there():
         client.create_registered_model(name)
@@ -120,7 +125,7 @@ def _register(client: MlflowClient, run_id: str, folder: Path, record: Record) -
 
 @contextmanager
 def _unless_there() -> Iterator[None]:
-    """What another job was faster to create is as good."""
+    """Ignores that another job has just created the same thing."""
     try:
         yield
     except MlflowException as error:
@@ -132,9 +137,9 @@ def _experiment(client: MlflowClient, name: str) -> str:
     if client.get_experiment_by_name(name) is None:
         with _unless_there():
             client.create_experiment(name, tags={KIND: "custom_model_development"})
-    found = client.get_experiment_by_name(name)
-    assert found
-    return found.experiment_id
+    experiment = client.get_experiment_by_name(name)
+    assert experiment
+    return experiment.experiment_id
 
 
 def _log_metrics(client: MlflowClient, run_id: str, records: list[Record]) -> None:
@@ -149,11 +154,11 @@ def _log_metrics(client: MlflowClient, run_id: str, records: list[Record]) -> No
 
 @contextmanager
 def _store() -> Iterator[MlflowClient]:
-    """A client, alone at the local file if it is one.
+    """A client of the tracking store; for a local file, the only one at a time.
 
-    A database's tables are made by one program at a time, and SQLite's file under a temporary
-    name: two that create them at once leave a broken one. For SQLite the lock also spares
-    parallel jobs its "database is locked".
+    One program at a time creates the tables of a database, and SQLite's file under a temporary
+    name: two programs that create them at once leave a broken database. With SQLite, the lock also
+    avoids "database is locked" in parallel jobs.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI", STORE)
     if uri.startswith("sqlite:///"):
@@ -181,7 +186,7 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def _try(mirror: Mirror, *, orphan: bool = False) -> bool:
-    """Sends what there is; False for an outage, said on stderr."""
+    """Sends the new records; returns False, with a line on stderr, if the store is down."""
     try:
         with _store() as client:
             mirror.send(client, orphan=orphan)
@@ -192,7 +197,12 @@ def _try(mirror: Mirror, *, orphan: bool = False) -> bool:
 
 
 def replay(key: str = "", own: Path | None = None) -> bool:
-    """Sends every journal whose stage is gone, save `own`; those of run `key` are waited for."""
+    """Sends every journal whose stage is gone; returns whether all could be sent.
+
+    Args:
+        key: of a run; wait for its journals even if another sender holds them
+        own: a journal to leave out
+    """
     all_sent = True
     for journal in sorted(SPOOL.glob("*.jsonl")):
         if journal == own:
@@ -207,12 +217,12 @@ def replay(key: str = "", own: Path | None = None) -> bool:
                 else:
                     all_sent = False
         except (BlockingIOError, FileNotFoundError):
-            continue  # its own sender is at it, or was
+            continue  # its own sender has it, or has just deleted it
     return all_sent
 
 
 def follow(journal: Path, stage: int) -> bool:
-    """Sends a journal as it grows, until it ends or process `stage` is gone."""
+    """Sends a journal while it grows, until it ends or process `stage` is gone."""
     replay(journal.name.partition("-")[0], own=journal)
     mirror, pause, due = Mirror(journal), 0.0, 0.0
     while True:
@@ -225,7 +235,9 @@ def follow(journal: Path, stage: int) -> bool:
                 return True
             if ending and not sent:
                 return False
-            pause = 2.0 if sent else min(2 * pause + 1, 60.0)  # s; an outage is asked less often
+            pause = (
+                2.0 if sent else min(2 * pause + 1, 60.0)
+            )  # s; longer and longer while the store is down
             due = time.monotonic() + pause
         time.sleep(0.2)
 
@@ -238,7 +250,9 @@ def main(arguments: list[str]) -> None:
             with _store():  # made here if need be, before a server opens it
                 pass
             if not replay():
-                raise SystemExit(f"{SPOOL}: not all could be sent. Is the server up? Try again.")
+                raise SystemExit(
+                    f"{SPOOL}: not all journals could be sent. Is the server up? Try again."
+                )
         case _:
             raise SystemExit("usage: python -m autox3d.runtime.mirror replay")
 

@@ -1,4 +1,4 @@
-"""What every stage's program shares: paths from the command line, and one line for each mistake."""
+"""The shell of every program: command-line arguments, and one line for each user error."""
 
 from __future__ import annotations
 
@@ -23,22 +23,24 @@ FIXES = {
     errno.EROFS: "Choose a place that can be written.",
     errno.ENOSPC: "Free some space and run again.",
     errno.EDQUOT: "Free some space and run again.",
-    errno.ENOENT: "Run the stage that makes it (dvc repro), or mend the path.",
-    errno.ENOTDIR: "Mend the path: a part of it is a file.",
-    errno.EISDIR: "Mend the path: it is a folder.",
+    errno.ENOENT: "Run the stage that makes it (dvc repro), or fix the path.",
+    errno.ENOTDIR: "Fix the path: a part of it is a file.",
+    errno.EISDIR: "Fix the path: it is a folder.",
 }
-RESUME = 75  # exit status of a stage that saved and stopped: run it again (EX_TEMPFAIL)
+RESUME = 75  # exit status of a stage that saved and stopped (EX_TEMPFAIL): run it again
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
-HEAD_START = 5.0  # s for rank 0 to tell what all ranks have to tell
+HEAD_START = 5.0  # s that the other ranks wait, so that rank 0 prints an error they all have
 
 
 def arguments(doc: str | None, *names: str, words: Sequence[str] = ()) -> SimpleNamespace:
-    """What the command line names: `arguments(__doc__, "clips", "out_dir").out_dir` is a Path.
+    """Parses the command line: `arguments(__doc__, "clips", "out_dir").out_dir` is a Path.
 
-    Every flag is required (`--clips PATH --out-dir PATH`); an unknown one ends the program with
-    its usage, status 2.
+    Every flag is required (`--clips PATH --out-dir PATH`). An unknown one ends the program with
+    status 2 and prints the usage.
 
     Args:
+        doc: the description that --help prints
+        names: flags whose values are paths
         words: flags whose values are names, not paths
     """
     spec = sys.modules["__main__"].__spec__
@@ -57,9 +59,9 @@ def arguments(doc: str | None, *names: str, words: Sequence[str] = ()) -> Simple
 
 
 def run(main: Callable[[], Any]) -> NoReturn:
-    """Calls `main` and exits: 0, or 1 with one line for the user's mistakes, or a traceback.
+    """Calls `main` and exits: with 0, with 1 and one line for a user error, or with a traceback.
 
-    SIGTERM unwinds `main`, so that temporary files go and `finally` holds.
+    SIGTERM unwinds `main`, so that temporary files are removed and `finally` blocks run.
     """
     signal.signal(signal.SIGTERM, _terminated)
     if os.environ.keys() & {"DVC_STAGE", "TORCHELASTIC_RUN_ID"}:
@@ -67,11 +69,11 @@ def run(main: Callable[[], Any]) -> NoReturn:
     try:
         main()
     except Refused as error:
-        _tell(str(error))
+        _fail(str(error))
     except OSError as error:
         if error.errno not in FIXES:
             raise
-        _tell(_os_line(error))
+        _fail(_os_line(error))
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
     finally:
@@ -85,22 +87,24 @@ def _terminated(number: int, _frame: object) -> NoReturn:
 
 
 def die_with_parent() -> None:
-    """The kernel kills this process when its parent ends, however that ends: no orphans."""
+    """Lets the kernel kill this process when its parent ends for any reason: no orphans."""
     if LIBC is not None:
         LIBC.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, linux/prctl.h
 
 
 def _os_line(error: OSError) -> str:
-    """`data/clips: permission denied. Make it accessible to user lab, or ...`"""
+    """The line for an OS error: `data/clips: permission denied. Make it accessible to ...`."""
     assert error.errno in FIXES
     what = os.strerror(error.errno).lower()
     fix = FIXES[error.errno].format(user=getpass.getuser())
-    place = error.filename if error.filename is not None else error  # Arrow names it in the text
+    place = (
+        error.filename if error.filename is not None else error
+    )  # Arrow has the path in its text
     return f"{place}: {what}. {fix}"
 
 
-def _tell(line: str) -> NoReturn:
-    """The line on stderr, once for all ranks that have the same to say, then status 1."""
+def _fail(line: str) -> NoReturn:
+    """Prints the line on stderr, once if all ranks fail for the same reason; exits with 1."""
     rank = int(os.environ.get("RANK", "0"))
     if rank:  # once rank 0 has ended, the launcher ends this process
         signal.signal(signal.SIGTERM, signal.SIG_DFL)

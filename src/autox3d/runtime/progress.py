@@ -1,4 +1,4 @@
-"""How far a long step is: a bar for a person, plain lines for a log file."""
+"""Progress of a long loop: a bar on a terminal, plain lines in a log file."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ clock = tqdm.format_interval
 
 
 def progress(items: Iterable[T], total: int, what: str, unit: str) -> Iterator[T]:
-    """The same items; on stderr, rank 0 tells how many are done, their rate and the time left.
+    """Yields the items, and reports on stderr how many are done, their rate and the time left.
 
         for clip in progress(clips, len(clips), "transcode", "clips"): ...
 
-    On a terminal this is a bar, elsewhere a line every 10 s and a last one.
+    On a terminal this is a bar, elsewhere a line every 10 s and a last one. Only rank 0 reports.
     """
     if os.environ.get("RANK", "0") != "0":
         return iter(items)
@@ -30,21 +30,21 @@ def progress(items: Iterable[T], total: int, what: str, unit: str) -> Iterator[T
 
 
 def _lines(items: Iterable[T], total: int, what: str, unit: str) -> Iterator[T]:
-    start = told = time.monotonic()
+    start = reported = time.monotonic()
     done = 0
     try:
         for item in items:
             yield item
             done += 1
             now = time.monotonic()
-            if now - told >= PAUSE and done < total:
-                _tell(what, done, total, unit, now - start)
-                told = now
+            if now - reported >= PAUSE and done < total:
+                _report(what, done, total, unit, now - start)
+                reported = now
     finally:
-        _tell(what, done, total, unit, time.monotonic() - start)
+        _report(what, done, total, unit, time.monotonic() - start)
 
 
-def _tell(what: str, done: int, total: int, unit: str, seconds: float) -> None:
+def _report(what: str, done: int, total: int, unit: str, seconds: float) -> None:
     """`transcode: 120/740 clips, 12.0 clips/s, 00:10 gone, 00:52 left`"""
     rate = done / seconds if seconds else 0.0
     left = f", {clock((total - done) / rate)} left" if rate and done < total else ""

@@ -1,4 +1,4 @@
-"""The steps of a long stage: watched, saved now and then, and stopped when a signal asks."""
+"""Runs the steps of a long run with progress, checkpoints and a clean stop on a signal."""
 
 from __future__ import annotations
 
@@ -16,65 +16,73 @@ from autox3d.runtime.checkpoint import RESUME, Checkpoints, stop_requested
 from autox3d.runtime.distributed import World
 from autox3d.runtime.progress import progress
 
-NAMED = 8  # clips that a message names; the file beside the checkpoints has all
+NAMED = 8  # clips that a message names; the file beside the checkpoints lists all
 
 T = TypeVar("T")
 
 
-class Work(Protocol):
-    """A long stage, as it is seen from here."""
+class Resumable(Protocol):
+    """A long run that can be saved after any step and resumed: a training or a search."""
 
     @property
     def world(self) -> World:
-        """The processes that share it."""
+        """The processes that share the run."""
         ...
 
     @property
     def net(self) -> nn.Module:
-        """Whose weights are saved only where they are finite."""
+        """The network; a checkpoint is written only while its weights are finite."""
         ...
 
     def saved(self) -> tuple[int, dict[str, Any]]:
-        """How many steps are done, and everything that a later process needs to go on."""
+        """The number of steps done, and all the state that a later process needs to resume."""
         ...
 
     def ends_epoch(self) -> bool:
-        """Whether the step just done is the last one of its epoch."""
+        """Whether the latest step was the last one of its epoch."""
         ...
 
     def is_best(self) -> bool:
-        """Whether nothing before was better than the epoch just done."""
+        """Whether the latest epoch is the best one so far."""
         ...
 
     def clips_of(self, error: FloatingPointError, *, done: bool) -> list[str]:
-        """The clips of the step that it tells of: the last one done, or the one that failed."""
+        """The keys of the clips that the error is about.
+
+        Args:
+            done: the error is about the step that was just done, not about the one that failed.
+        """
         ...
 
 
 def newest(kept: Checkpoints, world: World) -> dict[str, Any] | None:
-    """The state of the newest checkpoint, of the same step on every rank; None before the first.
+    """The state of the newest checkpoint, the same one on every rank; None if there is none.
 
     Raises:
-        Lost: a rank sees another one, on a disk of its own or before a file has come to it.
+        RanksLost: a rank sees another checkpoint: it has a disk of its own, or a file system that
+            does not show the file yet.
     """
-    found = kept.newest()
+    saved = kept.newest()
     way_out = f"Run again, where all ranks see the same {kept.folder}."
-    world.agree("the newest checkpoint", found[0] if found else "none", way_out)
-    return found[1] if found else None
+    world.agree("the newest checkpoint", saved[0] if saved else "none", way_out)
+    return saved[1] if saved else None
 
 
 def resumable(
-    work: Work, steps: Iterator[T], left: int, what: str, kept: Checkpoints
+    work: Resumable, steps: Iterator[T], left: int, what: str, kept: Checkpoints
 ) -> Iterator[T]:
-    """The same steps; what the caller does with one is done before that one is saved.
+    """Yields the steps, and saves a checkpoint now and then and at the end of each epoch.
+
+    The caller's loop body runs before the step that it received is saved.
 
     Args:
-        left: how many there are.
-        what: they do, for the progress bar.
+        left: the number of steps that are left.
+        what: the label of the progress bar.
 
     Raises:
-        SystemExit: a rank was told to stop; the state is saved, and the status says "run again".
-        Refused: a loss, a gradient or a weight is not finite; the last checkpoint stands.
+        SystemExit: a rank received a stop signal; the state is saved, and the exit status is
+            RESUME.
+        Refused: a loss, a gradient or a weight is not finite; the last checkpoint is kept.
     """
     last, save_every = time.monotonic(), environment.save_every()
     try:
@@ -89,21 +97,23 @@ def resumable(
         raise _refusal(work, error, kept, done=False) from error
 
 
-def until_stopped(items: Iterable[T], rounds: int, work: Work, kept: Checkpoints) -> Iterator[T]:
-    """The items, one a round, until any rank is told to stop; then it saves and exits.
+def until_stopped(
+    items: Iterable[T], rounds: int, work: Resumable, kept: Checkpoints
+) -> Iterator[T]:
+    """Yields one item a round until any rank receives a stop signal; then saves and exits.
 
     Args:
-        rounds: the same number on every rank, also where there is an item less.
+        rounds: the number of rounds, the same on every rank, also on one that has an item less.
     """
-    found = iter(items)
+    source = iter(items)
     for _ in range(rounds):
         if work.world.any(stop_requested()):
             leave(work, kept)
-        yield from islice(found, 1)
+        yield from islice(source, 1)
 
 
-def save(work: Work, kept: Checkpoints) -> None:
-    """A checkpoint of finite weights only, so that the newest one is a place to go on from.
+def save(work: Resumable, kept: Checkpoints) -> None:
+    """Saves a checkpoint if all weights are finite, so that the newest one can be resumed.
 
     Raises:
         Refused: a weight is not finite, on every rank.
@@ -115,21 +125,23 @@ def save(work: Work, kept: Checkpoints) -> None:
     kept.save(step, state, best=work.is_best())
 
 
-def leave(work: Work, kept: Checkpoints) -> NoReturn:
-    """Saves and exits with RESUME."""
+def leave(work: Resumable, kept: Checkpoints) -> NoReturn:
+    """Saves a checkpoint and exits with status RESUME."""
     save(work, kept)
     work.world.barrier()  # a rank that leaves first ends the others
     sys.exit(RESUME)
 
 
-def _refusal(work: Work, error: FloatingPointError, kept: Checkpoints, *, done: bool) -> Refused:
-    """Names the step, its clips and what is kept; a file has all clips, one a line."""
+def _refusal(
+    work: Resumable, error: FloatingPointError, kept: Checkpoints, *, done: bool
+) -> Refused:
+    """The message: the step, its clips and what is kept; a file lists all clips, one a line."""
     clips = work.clips_of(error, done=done)
     path = kept.folder / "not-finite.txt"
     if work.world.rank == 0:
         atomic.write_text(path, "".join(f"{clip}\n" for clip in clips))
     named = ", ".join(clips[:NAMED]) + (f" and {len(clips) - NAMED} more" * (len(clips) > NAMED))
     return Refused(
-        f"{path}: {error}, from {named}; {kept.standing()}. "
-        "Run again; if it comes back, look at these clips or lower the rate."
+        f"{path}: {error}, from {named}; {kept.resume_point()}. "
+        "Run again; if it happens again, look at these clips or lower the learning rate."
     )

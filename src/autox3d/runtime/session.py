@@ -1,10 +1,11 @@
-"""What a long run needs of its surroundings: processes, checkpoints, tracking.
+"""The surroundings that a long run needs: processes, checkpoints, tracking.
 
     with session("train", "s", parts=parts, params=asdict(recipe), data=clips) as run:
         result = train(genotype, clips, recipe, run)
 
-A stage opens one and hands it to the function that does the work; a study or a notebook does the
-same. Without a launcher and with `tracked=False` it is one quiet process that resumes.
+A stage opens a session and passes it to the function that does the work, and so does a study or a
+notebook. Without a launcher and with `tracked=False` it is one process that resumes and logs
+nothing.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ class Session(NamedTuple):
     """The surroundings of one run, open while its block lasts."""
 
     world: World  # the processes that share it
-    kept: Checkpoints
-    mirror: tracking.Run  # what MLflow hears of it
+    kept: Checkpoints  # the checkpoints of this run
+    mirror: tracking.Run  # what is sent to MLflow
 
     @property
     def writes(self) -> bool:
-        """Whether this process writes the results: rank 0 does."""
+        """Whether this process writes the results, which only rank 0 does."""
         return self.world.rank == 0
 
 
@@ -42,18 +43,18 @@ def session(
     data: Path,
     tracked: bool = True,
 ) -> Iterator[Session]:
-    """Joins the job's processes, takes the folder of checkpoints, opens a tracked run.
+    """Joins the processes of the job, locks the folder of checkpoints, opens a tracked run.
 
     Args:
-        stage: of dvc.yaml, or the name of a study's run
-        network: its name, where the stage has an item for each
-        parts: all that the result follows from; it names the folder of checkpoints
-        params: settings that the tracked run shows
-        data: the table of clips, whose fingerprint is a tag of the tracked run
-        tracked: false for a run that MLflow need not hear of
+        stage: the name of the stage in dvc.yaml, or of the run of a study
+        network: the name of the network, where the stage has an item for each network
+        parts: everything that determines the result; it gives the folder of checkpoints its name
+        params: the settings that the tracked run shows
+        data: the table of clips; its fingerprint becomes a tag of the tracked run
+        tracked: false for a run that is not sent to MLflow
 
     Raises:
-        Refused: another job is at work on the same run.
+        Refused: another job is working on the same run.
     """
     with (
         join() as world,

@@ -1,7 +1,8 @@
-"""The nodes of a SLURM job, asked of SLURM itself.
+"""The nodes of a SLURM job, as SLURM itself reports them.
 
-Inside a Snakemake job the environment is no guide: its executor strips most of SLURM_*, and wraps
-the job in a step of one task on one node. Only the job's number and the node's name are left.
+Inside a Snakemake job the environment does not have them: Snakemake's executor strips most SLURM_*
+variables and wraps the job in a step of one task on one node. Only the number of the job and the
+name of the node are left.
 """
 
 from __future__ import annotations
@@ -18,20 +19,20 @@ from autox3d.core.environment import MEETING
 from autox3d.core.errors import Refused
 from autox3d.runtime.program import die_with_parent
 
-STEP = ("SLURM_", "SRUN_", "SBATCH_")  # of the step of one node that we are in
+STEP = ("SLURM_", "SRUN_", "SBATCH_")  # variables of the one-node step around this process
 
 
 class Node(NamedTuple):
-    """This machine among those of a job that spans several."""
+    """This machine in a job that spans several."""
 
-    job: str  # one word for this start of the job, the same on all nodes
+    job: str  # an identifier of this start of the job, the same on all nodes
     nodes: int
     meeting: str  # host:port where the nodes' launchers meet
-    host: bool  # whether the meeting is here
+    host: bool  # whether this machine is the meeting point
 
 
 def here() -> Node | None:
-    """What `on_every_node` told this process; None where it did not start it."""
+    """The node as `on_every_node` described it; None in a process that it did not start."""
     if MEETING not in os.environ:
         return None
     job, nodes, name, meeting = os.environ[MEETING].split("/")
@@ -39,7 +40,7 @@ def here() -> Node | None:
 
 
 def nodes() -> int:
-    """Nodes of the job that this process is part of; 1 outside SLURM.
+    """The number of nodes of the job that this process belongs to; 1 outside SLURM.
 
     Raises:
         Refused: SLURM does not answer.
@@ -47,46 +48,51 @@ def nodes() -> int:
     job = os.environ.get("SLURM_JOB_ID")
     if job is None or shutil.which("squeue") is None:
         return 1
-    asked = ["squeue", "--noheader", "--jobs", job, "--format", "%D"]
-    answer = subprocess.run(asked, capture_output=True, text=True)
+    command = ["squeue", "--noheader", "--jobs", job, "--format", "%D"]
+    answer = subprocess.run(command, capture_output=True, text=True)
     if answer.returncode or not answer.stdout.strip():
         reason = (answer.stderr.strip().splitlines() or ["no such job"])[-1]
-        raise Refused(f"SLURM job {job}: squeue does not tell its nodes ({reason}). Run again.")
+        raise Refused(f"SLURM job {job}: squeue does not list its nodes ({reason}). Run again.")
     return int(answer.stdout.split()[0])
 
 
 def left_behind() -> dict[str, list[str]]:
-    """Jobs that a Snakemake submitted from this folder and that have not ended: their numbers.
+    """The jobs that Snakemake submitted from this folder and that have not ended yet.
 
-    By what Snakemake's executor puts into the comment, `rule_train_wildcards_s`. Empty outside
-    SLURM, and where it does not answer: nothing can be submitted there, either.
+    Returns:
+        The numbers of the jobs by the comment that Snakemake's executor gives to them, such as
+        `rule_train_wildcards_s`. Empty outside SLURM, and where SLURM does not answer, since no
+        job can be submitted there either.
     """
     if shutil.which("squeue") is None:
         return {}
-    asked = ["squeue", "--noheader", "--me", "--format", "%i|%k|%Z"]
-    answer = subprocess.run(asked, capture_output=True, text=True)
-    found: dict[str, list[str]] = {}
+    command = ["squeue", "--noheader", "--me", "--format", "%i|%k|%Z"]
+    answer = subprocess.run(command, capture_output=True, text=True)
+    jobs: dict[str, list[str]] = {}
     for line in answer.stdout.splitlines():
         job, comment, folder = line.split("|", 2)
         if folder == str(Path.cwd()):
-            found.setdefault(comment, []).append(job)
-    return found
+            jobs.setdefault(comment, []).append(job)
+    return jobs
 
 
 def on_every_node(command: list[str], count: int) -> int:
-    """Runs the command once on each of the job's `count` nodes; the exit status of srun.
+    """Runs the command once on each of the `count` nodes of the job.
 
-    SIGTERM and SIGINT go on to the tasks, and their end is awaited.
+    SIGTERM and SIGINT are forwarded to the tasks, and the call returns when these have ended.
+
+    Returns:
+        The exit status of srun.
     """
     with socket.socket() as probe:
         probe.bind(("", 0))
         port = probe.getsockname()[1]
     job, name = os.environ["SLURM_JOB_ID"], os.environ["SLURMD_NODENAME"]
-    told = f"{job}-{port}/{count}/{name}/{socket.gethostname()}:{port}"
+    layout = f"{job}-{port}/{count}/{name}/{socket.gethostname()}:{port}"
     flags = [f"--nodes={count}", f"--ntasks={count}", "--ntasks-per-node=1", "--overlap"]
     flags += ["--cpu-bind=none", "--kill-on-bad-exit=1", "--export=ALL", "--unbuffered"]
     plain = {key: value for key, value in os.environ.items() if not key.startswith(STEP)}
-    environment = plain | {"SLURM_JOB_ID": job, MEETING: told}
+    environment = plain | {"SLURM_JOB_ID": job, MEETING: layout}
     environment.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # a lost peer is no reason for 40 lines
     srun = subprocess.Popen(["srun", *flags, *command], env=environment, preexec_fn=die_with_parent)
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,10 +1,10 @@
-"""MLflow mirrors what the stages log; they never wait for it, nor for the network.
+"""Tracking of runs in MLflow, without ever waiting for it or for the network.
 
 A stage writes a journal, one JSON line a record, under `.mlflow-spool/`. A second process,
-`autox3d.runtime.mirror`, reads the journal and sends it, so that neither MLflow's import nor its
-requests share the training process (and no half-done import is caught by a fork of a data worker).
-What is not sent, because the server is away or the machine died, stays in the journal; the next
-run sends it, or
+`autox3d.runtime.mirror`, reads the journal and sends it. So neither MLflow's import nor its
+requests happen in the training process, and no fork of a data worker catches an import halfway.
+Records that could not be sent, because the server or the machine was down, stay in the journal
+until the next run sends them, or
 
     python -m autox3d.runtime.mirror replay
 
@@ -35,36 +35,36 @@ from autox3d.runtime.git import head
 SPOOL = Path(".mlflow-spool")
 PROJECT = "autox3d"
 KEY = "run_key"  # the tag that finds a run again
-# s that a stage waits for its last records; the sender goes on without it, save in a SLURM job
+# s that a stage waits until its last records are sent. Without SLURM the sender outlives the stage.
 PATIENCE = 30.0 if "SLURM_JOB_ID" in os.environ else 2.0
 Record = dict[str, Any]
 
 
 class Run:
-    """One run as its stage sees it: methods of which none can fail for the network."""
+    """The tracked run of a stage; none of its methods fails because of the network."""
 
     def __init__(self, journal: Path | None) -> None:
         self.journal = journal
         self._file = _open_locked(journal) if journal else None
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Values of one step; microseconds."""
+        """Logs the metrics of one step, which takes microseconds."""
         values = {name: float(value) for name, value in metrics.items()}
         self._append({"step": int(step), "time": now(), "metrics": values})
 
     def artifact(self, path: Path) -> None:
-        """A small file, as it is now (its copy waits in the spool)."""
+        """Logs a small file as it is now: it is copied to the spool."""
         if kept := self._keep(path, shutil.copyfile):
             self._append({"artifact": kept})
 
     def model(self, folder: Path) -> None:
-        """A trained network's folder, for MLflow's registry: the newest version of `autox3d-s`."""
+        """Registers the folder of a trained network as a version of the model `autox3d-s`."""
         if kept := self._keep(folder, shutil.copytree):
             name = plain(f"{_experiment()}-{folder.name}").replace("/", "_")
             self._append({"model": kept, "name": name, "time": now()})
 
     def _keep(self, path: Path, copy: Callable[[Path, Path], object]) -> str | None:
-        """The copy's place in the spool; None where there is none, or no room in it."""
+        """Copies to the spool and returns the place; None without tracking or on a full disk."""
         if not self._file or not self.journal:
             return None
         kept = self.journal.with_suffix("") / f"{time.time_ns()}" / path.name
@@ -82,10 +82,10 @@ class Run:
             return
         try:
             line = f"{json.dumps(record)}\n".encode()
-            if self._file.write(line) != len(line):  # the last bytes that there was room for
+            if self._file.write(line) != len(line):  # only some bytes fitted on the disk
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        except OSError as error:  # a full disk: the stage's own files decide what becomes of it
-            print(f"{self.journal}: {error.strerror}. No more is tracked.", file=sys.stderr)
+        except OSError as error:  # a full disk fails the stage only when its own files do not fit
+            print(f"{self.journal}: {error.strerror}. Tracking stopped.", file=sys.stderr)
             self._file = None
 
 
@@ -99,18 +99,18 @@ def run(
     *,
     enabled: bool = True,
 ) -> Iterator[Run]:
-    """A run `stage@name` while the block lasts: finished, failed, or killed by a signal.
+    """Tracks the block as a run `stage@name`, which ends as finished, failed or killed.
 
     Args:
-        stage: of dvc.yaml.
-        name: of the network, or "" where the stage stands once.
+        stage: the name in dvc.yaml.
+        name: the name of the network, or "" if the stage has no items.
         params: plain data; tables within it become `table.name`.
-        tags: what else identifies the run, such as the fingerprint of its data.
-        resume: small file that keeps the run's key; a stage that resumes goes on in the same run.
+        tags: further facts that identify the run, such as the fingerprint of its data.
+        resume: a small file that keeps the key of the run, so that a resumed stage continues it.
         enabled: false writes nothing.
     """
-    off = not (enabled and environment.tracking())
-    if off or os.environ.get("RANK", "0") != "0":
+    wanted = enabled and environment.tracking()
+    if not wanted or os.environ.get("RANK", "0") != "0":
         yield Run(None)
         return
     key = _key(resume)
@@ -136,7 +136,7 @@ def run(
 
 
 def _open_locked(journal: Path) -> FileIO:
-    """A new journal, never seen without its lock: who finds one unlocked takes it for left."""
+    """A new journal, locked before it gets its name: an unlocked journal counts as abandoned."""
     part = journal.with_suffix(".part")
     file = part.open("ab", buffering=0)
     fcntl.flock(file, fcntl.LOCK_EX)
@@ -187,19 +187,19 @@ def _flat(params: Mapping[str, object]) -> dict[str, object]:
 
 
 def plain(name: str) -> str:
-    """MLflow's names hold letters, digits and these."""
+    """The name with an underscore for each character that MLflow does not allow."""
     return "".join(c if c.isalnum() or c in "_-. /" else "_" for c in name)
 
 
 def now() -> int:
-    """Milliseconds, as MLflow counts."""
+    """The current time in milliseconds, the unit of MLflow."""
     return time.time_ns() // 1_000_000
 
 
 def _start_sender(mirrored: Run) -> subprocess.Popen[bytes]:
-    """In a session of its own, so that Ctrl-C or a dying stage does not take it down.
+    """Starts the sender in its own session, so that it survives Ctrl-C and the end of the stage.
 
-    It inherits the lock on the journal: as long as either lives, nobody else sends it.
+    It inherits the lock on the journal: while either process lives, no other one sends it.
     """
     assert mirrored.journal
     assert mirrored._file
@@ -216,7 +216,7 @@ def _start_sender(mirrored: Run) -> subprocess.Popen[bytes]:
 
 
 def _wait(sender: subprocess.Popen[bytes], mirrored: Run) -> None:
-    """Says one line if the server was away; a sender that is only slow goes on alone."""
+    """Waits for the sender, and prints a line if the server was down; it may finish alone."""
     assert mirrored.journal
     if mirrored._file:
         mirrored._file.close()

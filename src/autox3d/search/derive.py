@@ -95,10 +95,12 @@ def load_supernet(path: Path, space: Space, classes: int, shared: Shared) -> Sup
     return net
 
 
-def runners_up(prior: Prior, costs: SpaceCosts, target: float, count: int) -> list[Draw]:
-    """The most probable draws under the target, the mode left out; fewer where they are rare."""
-    best, mode = itertools.islice(prior.descending(), TRIED), prior.mode()
-    under = (draw for _, draw in best if draw != mode and costs.of(draw) <= target)
+def runners_up(
+    prior: Prior, chosen: Draw, costs: SpaceCosts, target: float, count: int
+) -> list[Draw]:
+    """The most probable draws under the target, `chosen` left out; fewer where they are rare."""
+    best = itertools.islice(prior.descending(), TRIED)
+    under = (draw for _, draw in best if draw != chosen and costs.of(draw) <= target)
     return list(itertools.islice(under, count))
 
 
@@ -144,7 +146,7 @@ def report(
         space=space.name,
         networks=f"{space.size:.3g}",
         target_gmacs=target,
-        found=replace(rows[0], choices=decided(space, prior)),
+        found=replace(rows[0], choices=decided(space, prior, draws[0])),
         runners_up=tuple(sorted(rows[1:], key=lambda row: -headline(row))),
     )
 
@@ -167,9 +169,9 @@ def describe(
     )
 
 
-def decided(space: Space, prior: Prior) -> tuple[Decision, ...]:
+def decided(space: Space, prior: Prior, chosen: Draw) -> tuple[Decision, ...]:
     """Each choice, what was taken, and how probable each candidate is."""
-    rows = zip(space.choices, prior.mode(), prior.probabilities(), strict=True)
+    rows = zip(space.choices, chosen, prior.probabilities(), strict=True)
     return tuple(
         Decision(
             group=choice.group + 1,

@@ -20,14 +20,10 @@ import torch
 from torch import Tensor, nn
 
 from autox3d.search.constraint import Constraint
-from autox3d.search.parsec import (
-    Likelihood,
-    alpha_gradient,
-    importance,
-    weight_gradient,
-)
+from autox3d.search.likelihood import Likelihood
 from autox3d.search.prior import Prior
 from autox3d.search.space import Draw
+from autox3d.search.strategy import Strategy
 from autox3d.search.trace import Step, Sums, chunk_sums, pack, unpack
 from autox3d.vision.tasks.task import Task
 
@@ -55,6 +51,7 @@ class SearchSchedule(NamedTuple):
     draws: int  # K for the weights
     alpha_draws: int  # K for alpha; not used in warm-up
     shared: bool  # whether the chunks of a step share their draws
+    strategy: Strategy
     likelihood: Likelihood
     constraint: Constraint
     costs: Costs
@@ -147,10 +144,10 @@ def weight_step(
         draws = _draws(state, schedule, WEIGHTS, done, number, schedule.draws)
         scale = schedule.likelihood.scale(len(labels))
         forwards = [_forward(state.supernet, task, clips, labels, draw) for draw in draws]
-        gradient, likelihoods = weight_gradient(forwards, parameters, scale)
+        gradient, likelihoods = schedule.strategy.weight_gradient(forwards, parameters, scale)
         torch._foreach_add_(total, gradient)  # pyright: ignore[reportPrivateImportUsage]
         costs = [schedule.costs.of(draw) for draw in draws]
-        weights = importance(likelihoods, scale)
+        weights = schedule.strategy.weigh(likelihoods, scale)
         sums += chunk_sums(likelihoods, weights, costs, schedule.constraint.most)
     reduce([*total, sums])
     _check(sums, done)
@@ -180,10 +177,11 @@ def alpha_step(
         with torch.no_grad():
             each = [_forward(state.supernet, task, clips, labels, draw)() for draw in draws]
         likelihoods = torch.stack(each)
-        weights = importance(likelihoods, schedule.likelihood.scale(len(labels)))
+        scale = schedule.likelihood.scale(len(labels))
+        weights = schedule.strategy.weigh(likelihoods, scale)
         costs = [schedule.costs.of(draw) for draw in draws]
         pull = schedule.constraint.pull([schedule.constraint.excess(cost) for cost in costs])
-        total += alpha_gradient(state.prior, draws, weights, pull)
+        total += schedule.strategy.alpha_gradient(state.prior, draws, weights, pull)
         sums += chunk_sums(likelihoods, weights, costs, schedule.constraint.most)
     reduce([total, sums])
     _check(sums, done)
@@ -200,7 +198,8 @@ def _draws(
     """The chunk's draws; also starts the stream that dropout takes its noise from."""
     torch.manual_seed(seed_of(schedule.seed, half, done, chunk))
     key = seed_of(schedule.seed, half, done, -1 if schedule.shared else chunk)
-    return state.prior.sample(count, torch.Generator().manual_seed(key))
+    generator = torch.Generator().manual_seed(key)
+    return schedule.strategy.propose(state.prior, count, generator)
 
 
 def seed_of(*numbers: int) -> int:
@@ -247,6 +246,6 @@ def _row(
         over_target=drawn.over / drawn.draws if other else math.nan,
         drawn_gmacs=drawn.cost / drawn.draws,
         expected_gmacs=schedule.costs.expected(state.prior.probabilities()),
-        mode_gmacs=schedule.costs.of(state.prior.mode()),
+        mode_gmacs=schedule.costs.of(schedule.strategy.choose(state.prior)),
         entropy=tuple(state.prior.entropy()),
     )

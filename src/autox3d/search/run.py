@@ -25,10 +25,11 @@ from autox3d.runtime.resumable import newest, resumable
 from autox3d.runtime.session import Session
 from autox3d.search.constraint import Constraint
 from autox3d.search.files import epoch_row, take_over
+from autox3d.search.likelihood import Likelihood
 from autox3d.search.loop import Batch, Batches, Costs, SearchSchedule, SearchState, search_steps
-from autox3d.search.parsec import Likelihood
 from autox3d.search.prior import Prior
 from autox3d.search.space import Space, SpaceCosts
+from autox3d.search.strategy import named
 from autox3d.search.supernet import Supernet
 from autox3d.vision.clips.augment import chunks
 from autox3d.vision.clips.loader import TrainLoader
@@ -71,8 +72,14 @@ class SearchRecipe(NamedTuple):
         return cls(params.supernet, params.warmup, params.search)
 
     @property
+    def other_strategy(self) -> dict[str, str]:
+        """A part of the warm-up's fingerprint, for which earlier versions knew PARSEC alone."""
+        name = self.search.strategy
+        return {} if name == "parsec" else {"strategy": name}
+
+    @property
     def epochs(self) -> int:
-        """Of warm-up and search, which share one cosine."""
+        """The epochs of warm-up and search together, which share one cosine."""
         return self.warmup.epochs + self.search.epochs
 
 
@@ -132,7 +139,7 @@ def search(
 
 
 class Phase:
-    """The parts of a warm-up or search, and its straight line: `autox3d.runtime.resumable.Work`."""
+    """One warm-up or search run, from its parts to its last step (see `runtime.resumable`)."""
 
     def __init__(
         self, space: Space, clips: SearchClips, recipe: SearchRecipe, session: Session
@@ -166,6 +173,7 @@ class Phase:
             draws=draws,
             alpha_draws=search.alpha_draws,
             shared=shared.shared_draws,
+            strategy=named(search.strategy),
             likelihood=Likelihood(shared.likelihood.reduction, shared.likelihood.temperature),
             constraint=Constraint(search.cost, search.beta, search.floor, search.target),
             costs=Costs(costs.of, costs.expected),

@@ -9,11 +9,11 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -23,36 +23,15 @@ from autox3d.core.errors import Refused
 from autox3d.core.schema import table
 from autox3d.core.values import ClipSpec
 from autox3d.search.channel_sets import Ring, Selection, exact, indices, ring
+from autox3d.vision.arch.blocks import BlockStyle, Candidates, Group
 from autox3d.vision.arch.cost import cost
-from autox3d.vision.arch.genotype import (
-    Attention,
-    BlockStyle,
-    Count,
-    Genotype,
-    Group,
-    Head,
-    Kernel,
-    Positive,
-    Stem,
-)
+from autox3d.vision.arch.genotype import Attention, ExpansionOf, Genotype, Head, Stem
+from autox3d.vision.arch.units import UNITS
 
 Draw = tuple[int, ...]
 CHOICES = ("kernel", "expansion", "channels", "attention")
 SOME = Field(min_length=1)
 TRIED = 100_000  # random networks that are looked at for some of a given cost
-
-
-@table
-class Candidates:
-    """One row of the space: blocks that share their choices."""
-
-    kernel: Annotated[tuple[Kernel, ...], SOME]
-    expansion: Annotated[tuple[Positive, ...], SOME]
-    channels: Annotated[tuple[Count, ...], SOME]
-    blocks: Count
-    stride: Literal[1, 2]
-    squeeze_excite: Literal["even", "all", "none"]
-    attention: Annotated[tuple[Literal["none", "glore", "nonlocal"], ...], SOME]
 
 
 class Choice(NamedTuple):
@@ -78,7 +57,7 @@ class Space:
     name: str
     input: ClipSpec
     stem: Stem
-    expansion_of: Literal["in", "out"]
+    expansion_of: ExpansionOf
     block: BlockStyle
     attention: Attention
     groups: Annotated[tuple[Candidates, ...], SOME]
@@ -124,12 +103,7 @@ class Space:
             block=self.block,
             attention=self.attention,
             groups=tuple(
-                Group(
-                    **dict(zip(CHOICES, row, strict=True)),
-                    blocks=group.blocks,
-                    stride=group.stride,
-                    squeeze_excite=group.squeeze_excite,
-                )
+                Group(**_fixed(group), **dict(zip(CHOICES, row, strict=True)))
                 for group, row in rows
             ),
             head=self.head,
@@ -262,6 +236,12 @@ def _group_macs(first: Genotype, row: int, side: int, taken: tuple[Any, ...], cl
     return cost(alone, classes).parts[1].macs
 
 
+def _fixed(group: Candidates) -> dict[str, Any]:
+    """The columns that are not searched."""
+    names = (field.name for field in fields(group))
+    return {name: getattr(group, name) for name in names if name not in CHOICES}
+
+
 def _rows(taken: Sequence[Any]) -> list[tuple[Any, ...]]:
     """A flat draw's values, group by group."""
     return [tuple(taken[i : i + len(CHOICES)]) for i in range(0, len(taken), len(CHOICES))]
@@ -280,17 +260,10 @@ def _check_grid(path: Path, row: int, space: Space, axes: Axes) -> None:
                 f" expansion make {_text(cell)} inner channels a part, not a whole number."
                 " Choose coarser steps."
             )
-    nodes = width * exact(space.attention.nodes)
-    if "glore" in units and nodes.denominator != 1:
-        raise Refused(
-            f"{place}: {_text(width)} channels times {space.attention.nodes} make"
-            f" {_text(nodes)} graph nodes a part, not a whole number. Choose coarser steps."
-        )
-    if "nonlocal" in units and axes.outputs.count > 1 and width % 2:
-        raise Refused(
-            f"{place}: 'nonlocal' works on half of the channels, and {_text(width)} a part are odd."
-            " Choose even steps."
-        )
+    nodes = exact(space.attention.nodes)
+    for kind in (kind for kind in UNITS if kind in units):
+        if mistake := UNITS[kind].mistake(width, nodes, axes.outputs.count):
+            raise Refused(f"{place}: {mistake}")
 
 
 def _check_stem(path: Path, space: Space, axes: Axes) -> None:

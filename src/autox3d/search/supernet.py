@@ -11,7 +11,7 @@ gathered out of them, so the two agree to the last bit. What the candidates shar
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -26,43 +26,19 @@ from autox3d.core import names
 from autox3d.core.errors import Refused
 from autox3d.search.channel_sets import Parts, Ring, Selection, cells, exact, indices
 from autox3d.search.space import Axes, Draw, Space
-from autox3d.vision.arch.genotype import Block, BlockStyle, Genotype, kernel_size
-from autox3d.vision.models.blocks import ResidualBlock
-from autox3d.vision.models.layers import ConvNorm, Pointwise
+from autox3d.vision.arch.blocks import Block, BlockStyle, block_type, kernel_size
+from autox3d.vision.arch.genotype import Genotype
+from autox3d.vision.arch.units import UNITS
+from autox3d.vision.models.attention import attention
+from autox3d.vision.models.blocks import DropConnect, block
 from autox3d.vision.models.network import (
     VideoNet,
-    attention,
     initialise_layer,
     of_streams,
     set_training,
 )
 from autox3d.vision.models.norm import BatchNorm
 
-# Which sets of channels cut the first and the second dimension of each layer's weight.
-# I in, O out, N inner, E hidden of squeeze-excite; M nodes and S states of GloRe, H half of O.
-CUTS = {
-    "expand.conv": "NI",
-    "expand.norm": "N",
-    "depthwise.conv": "NN",  # the second one only where it is not depthwise
-    "depthwise.norm": "N",
-    "gate.squeeze": "EN",
-    "gate.excite": "NE",
-    "project.conv": "ON",
-    "project.norm": "O",
-    "shortcut.conv": "OI",
-    "shortcut.norm": "O",
-    "states": "SO",
-    "nodes": "MO",
-    "mix": "MM",
-    "update": "SS",
-    "extend.conv": "OS",
-    "extend.norm": "O",
-    "theta": "HO",
-    "phi": "HO",
-    "g": "HO",
-    "out": "OH",
-    "norm": "O",
-}
 HEAD = "conv.conv.weight"  # the one weight of the head that the last group's choice cuts
 
 
@@ -97,27 +73,28 @@ class Supernet(nn.Module):
 
     def _widen(self, number: int, row: Block) -> None:
         """Gives a block a kernel for each type, a shortcut, and a unit for each kind."""
-        group, block = self.space.groups[row.group], self.widest.blocks[number]
-        assert isinstance(block, ResidualBlock)
-        types = {
-            kernel: ResidualBlock(replace(row, kernel=kernel_size(kernel)), self.space.block)
+        group, own, kind = (
+            self.space.groups[row.group],
+            self.widest.blocks[number],
+            block_type(row.type),
+        )
+        made = {
+            kernel: block(replace(row, kernel=kernel_size(kernel), shared=True), self.space.block)
             for kernel in group.kernel
         }
-        typed = nn.ModuleDict({kernel: made.depthwise for kernel, made in types.items()})
-        block.add_module("depthwise", typed)
-        if isinstance(block.shortcut, nn.Identity):  # needed where two groups differ in width
-            block.shortcut = ConvNorm(
-                Pointwise(row.channels_in, row.channels, stride=row.stride),
-                BatchNorm(row.channels),
-            )
-        kinds = {kind for kind in group.attention if "none" not in (kind, row.attention)}
-        units = {
-            kind: attention(replace(row, attention=kind), self.space.attention.nodes)
-            for kind in sorted(kinds)
-        }
+        for name in kind.typed:
+            parts = {kernel: one.get_submodule(name) for kernel, one in made.items()}
+            own.add_module(name, nn.ModuleDict(parts))
+        for name in kind.optional:  # such as a shortcut, where two groups differ in width
+            if isinstance(own.get_submodule(name), nn.Identity):
+                own.add_module(name, made[group.kernel[0]].get_submodule(name))
+        kinds = {one for one in group.attention if "none" not in (one, row.attention)}
+        nodes = self.space.attention.nodes
+        units = {one: attention(one, row.channels, nodes) for one in sorted(kinds)}
         self.widest.attention[number] = nn.ModuleDict(units)
-        for made in (typed, block.shortcut, self.widest.attention[number]):
-            made.apply(initialise_layer)
+        for name in (*kind.typed, *kind.optional):
+            own.get_submodule(name).apply(initialise_layer)
+        self.widest.attention[number].apply(initialise_layer)
 
     def train(self, mode: bool = True) -> Supernet:
         """Evaluation drops nothing; all else stays: statistics are still the batch's own."""
@@ -139,9 +116,8 @@ class Supernet(nn.Module):
     @property
     def drop_connect(self) -> float:
         """Rate at which a clip skips a residual branch, in training."""
-        block = self.widest.blocks[0]
-        assert isinstance(block, ResidualBlock)
-        return block.drop.rate
+        layers = self.widest.blocks.modules()
+        return next((layer.rate for layer in layers if isinstance(layer, DropConnect)), 0.0)
 
     def forward(self, clips: Tensor | Sequence[Tensor], draw: Draw) -> Tensor:
         """(B, 3, T, H, W) -> logits (B, P, classes), by the batch's own statistics."""
@@ -149,19 +125,12 @@ class Supernet(nn.Module):
         sets = block_sets(genotype, self.axes)
         (x,) = of_streams(clips)
         x = self.widest.stem(x)
+        drop_connect = self.drop_connect if self.training else 0.0
         for number, row in enumerate(genotype.blocks()):
-            block, unit = wiring(
-                genotype.block,
-                self.bn_clips,
-                self.drop_connect if self.training else 0.0,
-                row.stride,
-                row.gate > 0,
-                row.channels_in == row.channels,
-                row.attention,
-            )
-            group = genotype.groups[row.group]
-            x = functional_call(block, self._block(number, block, group.kernel, sets[number]), x)
-            x = functional_call(unit, self._unit(number, unit, row.attention, sets[number]), x)
+            own, unit = wiring(wired(row), genotype.block, self.bn_clips, drop_connect)
+            kernel = genotype.groups[row.group].kernel
+            x = functional_call(own, self._block(number, row, own, kernel, sets[number]), x)
+            x = functional_call(unit, self._unit(number, row, unit, sets[number]), x)
         shared = self.widest.head.get_parameter(HEAD)
         head = {HEAD: self._cut(shared, "-O", sets[-1])}
         return functional_call(self.widest.head, head, x)
@@ -183,11 +152,11 @@ class Supernet(nn.Module):
             }
             weights[f"head.{HEAD}"] = self._cut(weights[f"head.{HEAD}"], "-O", sets[-1])
             for number, row in enumerate(genotype.blocks()):
-                block, unit = net.blocks[number], net.attention[number]
+                own, unit = net.blocks[number], net.attention[number]
                 kernel = genotype.groups[row.group].kernel
                 parts = {
-                    f"blocks.{number}": self._block(number, block, kernel, sets[number]),
-                    f"attention.{number}": self._unit(number, unit, row.attention, sets[number]),
+                    f"blocks.{number}": self._block(number, row, own, kernel, sets[number]),
+                    f"attention.{number}": self._unit(number, row, unit, sets[number]),
                 }
                 for prefix, part in parts.items():
                     weights |= {f"{prefix}.{name}": weight for name, weight in part.items()}
@@ -195,24 +164,27 @@ class Supernet(nn.Module):
         return net
 
     def _block(
-        self, number: int, block: nn.Module, kernel: str, sets: dict[str, Set]
+        self, number: int, row: Block, own: nn.Module, kernel: str, sets: dict[str, Set]
     ) -> dict[str, Tensor]:
         """The weights of a block, by the names that they have in a network."""
-        shared = self.widest.blocks[number]
-        found: dict[str, Tensor] = {}
-        for name, _ in block.named_parameters():
+        shared, kind = self.widest.blocks[number], block_type(row.type)
+        weights: dict[str, Tensor] = {}
+        for name, _ in own.named_parameters():
             first, _, rest = name.partition(".")
-            typed = f"depthwise.{kernel}.{rest}" if first == "depthwise" else name
-            found[name] = self._cut(shared.get_parameter(typed), cuts(name), sets)
-        return found
+            typed = f"{first}.{kernel}.{rest}" if first in kind.typed else name
+            letters = letters_of(kind.cuts, name)
+            weights[name] = self._cut(shared.get_parameter(typed), letters, sets)
+        return weights
 
     def _unit(
-        self, number: int, unit: nn.Module, kind: str, sets: dict[str, Set]
+        self, number: int, row: Block, unit: nn.Module, sets: dict[str, Set]
     ) -> dict[str, Tensor]:
         """The weights of the unit of attention after a block; none for the identity."""
-        shared = self.widest.attention[number]
+        shared, cuts = self.widest.attention[number], UNITS[row.attention].cuts
         return {
-            name: self._cut(shared.get_parameter(f"{kind}.{name}"), cuts(name), sets)
+            name: self._cut(
+                shared.get_parameter(f"{row.attention}.{name}"), letters_of(cuts, name), sets
+            )
             for name, _ in unit.named_parameters()
         }
 
@@ -231,34 +203,30 @@ class Supernet(nn.Module):
         return self._positions[key]
 
 
-@cache
-def wiring(
-    style: BlockStyle,
-    bn_clips: int,
-    drop_connect: float,
-    stride: int,
-    gate: bool,
-    fits: bool,
-    kind: str,
-) -> tuple[nn.Module, nn.Module]:
-    """A block and the unit behind it without weights of their own; sizes come with the weights.
-
-    Args:
-        fits: whether the shortcut is the identity where the stride allows it
-        kind: of attention
-    """
-    row = Block(
+def wired(row: Block) -> Block:
+    """What of a block's row decides how its layers are wired, all sizes alike."""
+    return replace(
+        row,
         group=0,
         kernel=(1, 1),
         channels_in=8,
         inner=8,
-        channels=8 if fits else 16,
-        stride=stride,
-        gate=8 * gate,
-        attention=kind,
+        channels=8 if row.channels_in == row.channels else 16,
+        gate=8 if row.gate else 0,
     )
+
+
+@cache
+def wiring(
+    row: Block, style: BlockStyle, bn_clips: int, drop_connect: float
+) -> tuple[nn.Module, nn.Module]:
+    """A block and the unit behind it without weights of their own; sizes come with the weights.
+
+    Args:
+        row: of `wired`, so that few are ever made
+    """
     with torch.device("meta"):
-        pair = ResidualBlock(row, style), attention(row, 1.0)
+        pair = block(row, style), attention(row.attention, row.channels, 1.0)
     for module in pair:
         set_training(module, bn_clips=bn_clips, drop_connect=drop_connect)
         for layer in module.modules():
@@ -267,10 +235,10 @@ def wiring(
     return pair
 
 
-def cuts(name: str) -> str:
-    """The letters of `CUTS` for a parameter; a bias has its weight's first one."""
+def letters_of(cuts: Mapping[str, str], name: str) -> str:
+    """The sets that cut a parameter's dimensions; a bias has its weight's first one."""
     layer, _, kind = name.rpartition(".")
-    return CUTS[layer] if kind == "weight" else CUTS[layer][0]
+    return cuts[layer] if kind == "weight" else cuts[layer][0]
 
 
 def block_sets(genotype: Genotype, axes: list[Axes]) -> list[dict[str, Set]]:
@@ -282,19 +250,16 @@ def block_sets(genotype: Genotype, axes: list[Axes]) -> list[dict[str, Set]]:
         outputs = here.outputs.arc(group.channels)
         spanned, side = (inputs, ring) if genotype.expansion_of == "in" else (outputs, here.outputs)
         inner = cells(spanned, here.expansions.arc(group.expansion), here.expansions.count)
-        nodes = int(here.outputs.step * exact(genotype.attention.nodes))
-        width = int(here.outputs.step)
-        found.append(
-            {
-                "I": Set(inputs, int(ring.step)),
-                "O": Set(outputs, width),
-                "N": Set(tuple(inner), int(side.step * here.expansions.step)),
-                "E": Set(tuple(range(row.gate // 8)), 8),
-                "M": Set(outputs, nodes),
-                "S": Set(outputs, 2 * nodes),
-                "H": Set(outputs, width // 2),
-            }
-        )
+        sets = {
+            "I": Set(inputs, int(ring.step)),
+            "O": Set(outputs, int(here.outputs.step)),
+            "N": Set(tuple(inner), int(side.step * here.expansions.step)),
+            "E": Set(tuple(range(row.gate // 8)), 8),
+        }
+        for unit in UNITS.values():
+            sizes = unit.sizes(here.outputs.step, exact(genotype.attention.nodes))
+            sets |= {letter: Set(outputs, size) for letter, size in sizes.items()}
+        found.append(sets)
         ring, inputs = here.outputs, outputs
     return found
 

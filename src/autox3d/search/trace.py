@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from autox3d.search.parsec import effective_draws
+from autox3d.search.likelihood import effective_draws
 
 
 class Step(NamedTuple):

@@ -1,1 +1,1 @@
-"""What a network costs, and the same network at other sizes. No torch."""
+"""Scales a genotype to other sizes. No torch."""

@@ -1,4 +1,4 @@
-"""Genotypes made from a genotype: other sizes, thinner, or without time."""
+"""Genotypes derived from a genotype: scaled, thinner, or without time or attention."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ import math
 from dataclasses import replace
 
 from autox3d.core.values import ClipSpec
-from autox3d.vision.arch.genotype import Genotype, Group, round_to_8
+from autox3d.vision.arch.blocks import Group, round_to_8
+from autox3d.vision.arch.genotype import Genotype
 
 
 def scaled(genotype: Genotype, name: str, clip: ClipSpec, depth: float) -> Genotype:
-    """The network for other clips, each stage `depth` times as deep (A3D supplement, Table 2b)."""
+    """The network for other clips, with each stage `depth` times as deep (A3D suppl., Table 2b)."""
     groups = (group for stage in genotype.stages() for group in deepened(stage, depth))
     return replace(genotype, name=name, input=clip, groups=tuple(groups))
 
 
 def deepened(stage: list[Group], depth: float) -> list[Group]:
-    """A stage with `depth` times its blocks: as many in all as its rounded product.
+    """A stage with `depth` times as many blocks, rounded for the whole stage.
 
-    A group of one block keeps its one, and the next group of the stage takes the rest:
-    1 + 2 blocks become 1 + 5.
+    A group of one block keeps one block, and the next group of the stage takes the rest. With
+    `depth` 2, 1 + 2 blocks become 1 + 5.
     """
     groups: list[Group] = []
     owed = 0.0
@@ -33,7 +34,7 @@ def deepened(stage: list[Group], depth: float) -> list[Group]:
 
 
 def thinned(genotype: Genotype, name: str, clip: ClipSpec, width: float, depth: float) -> Genotype:
-    """All channels times `width`, in eights, and all stages times `depth`, for other clips."""
+    """The network with channels times `width`, rounded to 8, and stages `depth` times as deep."""
 
     def thin(channels: int) -> int:
         return channels if width == 1 else round_to_8(width * channels)
@@ -51,7 +52,7 @@ def thinned(genotype: Genotype, name: str, clip: ClipSpec, width: float, depth: 
 
 
 def without_time(genotype: Genotype, name: str) -> Genotype:
-    """The same with every kernel one frame long: it sees frames, but not their order."""
+    """The network with kernels one frame long: it sees frames, but not their order."""
     groups = (replace(g, kernel=f"t1_{g.kernel.split('_')[1]}") for g in genotype.groups)
     return replace(
         genotype, name=name, stem=replace(genotype.stem, temporal_kernel=1), groups=tuple(groups)
@@ -59,11 +60,11 @@ def without_time(genotype: Genotype, name: str) -> Genotype:
 
 
 def without_attention(genotype: Genotype, name: str) -> Genotype:
-    """The same with every unit of attention passed through."""
+    """The network without its attention units."""
     groups = tuple(replace(group, attention="none") for group in genotype.groups)
     return replace(genotype, name=name, groups=groups)
 
 
 def nearest(number: float) -> int:
-    """The nearest whole number, halves up."""
+    """The nearest whole number; halves are rounded up."""
     return math.floor(number + 0.5)

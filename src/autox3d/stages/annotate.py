@@ -7,11 +7,10 @@ The videos and their annotation files lie under the data root, AUTOX3D_RAW (data
 
 from __future__ import annotations
 
-import functools
-import os
+from functools import partial
 
 from autox3d.core import environment, settings
-from autox3d.datasets import annotations, demo, listing, scene
+from autox3d.datasets import annotations, demo, listing
 from autox3d.runtime.program import arguments, run
 from autox3d.runtime.progress import progress
 
@@ -19,26 +18,17 @@ from autox3d.runtime.progress import progress
 def main() -> None:
     files = arguments(__doc__, "videos", "lists")
     params = settings.load().annotate
-    root = environment.raw()
-    if params.dataset == "demo":
-        counts = {"train": params.demo.train, "val": params.demo.val, "test": params.demo.test}
-        kinds = scene.motions(params.demo.paces, params.demo.speed)
-        demo.render(
-            root / params.videos,
-            counts,
-            params.demo.seed,
-            processes=len(os.sched_getaffinity(0)),
-            kinds=kinds,
-            progress=functools.partial(progress, what="render", unit="videos"),
-        )
-        found = demo.describe(params.videos, counts, kinds)
+    root, folder = environment.raw(), params.videos
+    if params.dataset == annotations.DEMO:
+        rendering = partial(progress, what="render", unit="videos")
+        annotated = demo.prepare(root, folder, params.demo, rendering)
     else:
-        found = annotations.read(params.dataset, root, params.videos, params.files)
-    look_on = functools.partial(progress, what="look", unit="videos")
-    rows = listing.videos(found, root, params.videos, params.shards, look_on)
-    listing.write(rows, found.classes, files.videos, files.lists, params.shards)
-    there = (rows["status"] == "listed").sum()
-    print(f"{len(rows)} videos of {len(found.classes)} classes, {there} of them there")
+        annotated = annotations.read(params.dataset, root, folder, params.files)
+    looking = partial(progress, what="look", unit="videos")
+    rows = listing.list_videos(annotated, root, folder, params.shards, looking)
+    listing.write(rows, annotated.classes, files.videos, files.lists, params.shards)
+    on_disk = (rows["status"] == "listed").sum()
+    print(f"{len(rows)} videos of {len(annotated.classes)} classes, {on_disk} of them on disk")
 
 
 if __name__ == "__main__":

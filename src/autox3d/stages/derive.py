@@ -20,17 +20,19 @@ from autox3d.search.derive import (
     runners_up,
 )
 from autox3d.search.space import Space, SpaceCosts
+from autox3d.search.strategy import named
 
 
 def main() -> None:
-    """Settings: `supernet`, `derive`, and the search's target."""
+    """Settings: `supernet`, `derive`, and the strategy and target of the search."""
     files = arguments(__doc__, "space", "clips", "alpha", "weights", "genotype", "report")
     params = settings.load()
     shared, target = params.supernet, params.search.target
     space, clips = Space.load(files.space), RankingClips.load(files.clips)
     classes = len(clips.val.classes)
     prior, costs = load_prior(files.alpha, space), SpaceCosts(space, classes)
-    draws = [prior.mode(), *runners_up(prior, costs, target, params.derive.runners_up)]
+    chosen = named(params.search.strategy).choose(prior)
+    draws = [chosen, *runners_up(prior, chosen, costs, target, params.derive.runners_up)]
     with join() as world:
         supernet = load_supernet(files.weights, space, classes, shared).to(world.device)
         measured = ranked(draws, supernet, clips, shared, params.derive.calibration, world)

@@ -1,15 +1,15 @@
-"""Stage `transcode`: checks and encodes one shard of videos for sparse random access.
+"""Stage `transcode`: checks the videos of one shard and encodes them for sparse random access.
 
     python -m autox3d.stages.transcode --list data/lists/0.parquet --shard data/shards/0.tar
         --index data/index/0.parquet
 
-The videos lie under the data root, AUTOX3D_RAW (data/raw). As many run at once as there are cores.
+The videos lie under the data root, AUTOX3D_RAW (data/raw). One is encoded on each core.
 """
 
 from __future__ import annotations
 
-import functools
 import os
+from functools import partial
 
 from autox3d.core import environment, settings
 from autox3d.ingest.transcode import transcode
@@ -26,7 +26,7 @@ def main() -> None:
         files.index,
         settings.load().transcode,
         workers=len(os.sched_getaffinity(0)),
-        progress=functools.partial(progress, what=f"transcode {files.list.stem}", unit="videos"),
+        progress=partial(progress, what=f"transcode {files.list.stem}", unit="videos"),
     )
 
 

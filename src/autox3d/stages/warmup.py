@@ -24,7 +24,7 @@ def main() -> None:
     recipe, space = SearchRecipe.of(settings.load()), Space.load(files.space)
     shared, warmup = recipe.supernet, recipe.warmup
     parts = {"shared": shared, "warmup": warmup, "total": recipe.epochs}
-    parts |= {"space": space, "clips": files.clips}
+    parts |= {"space": space, "clips": files.clips, **recipe.other_strategy}
     shown = asdict(shared) | {"warmup": asdict(warmup)}
     with session("warmup", parts=parts, params=shown, data=files.clips) as work:
         result = warm_up(space, SearchClips.load(files.clips), recipe, work)

@@ -1,1 +1,1 @@
-"""Full training of one network."""
+"""Training of one network, from scratch or from given weights."""

@@ -1,8 +1,9 @@
-"""Training: a straight line of steps, each one the mean gradient of a fixed number of clips.
+"""The training loop: each step follows the mean gradient of a fixed number of clips.
 
-A step's batch comes in chunks of fixed size. A chunk shares batch-norm statistics and draws its
-dropout from its own number, and running statistics move once a step; so the number of processes
-that share a step's chunks changes nothing but the order of the gradient's sum.
+The batch of a step is divided into chunks of a fixed size. The clips of a chunk share batch-norm
+statistics, dropout is seeded by the number of the chunk, and running statistics are updated once a
+step. So the number of processes that share the chunks of a step only changes the order in which
+the gradient is summed.
 """
 
 from __future__ import annotations
@@ -25,60 +26,60 @@ class Processes(Protocol):
 
     @property
     def size(self) -> int:
-        """How many."""
+        """The number of processes."""
         ...
 
     @property
     def device(self) -> torch.device:
-        """Of this one."""
+        """The device of this process."""
         ...
 
     def sum_(self, tensors: list[Tensor]) -> None:
-        """Each tensor becomes its sum over the processes, in place."""
+        """Sums each tensor over the processes, in place."""
         ...
 
 
 class NotFinite(FloatingPointError):
-    """A step's loss or gradient is not finite; it has updated no weight."""
+    """The loss or the gradient of a step is not finite; the step has updated no weight."""
 
     def __init__(self, line: str, chunks: list[int]) -> None:
         super().__init__(line)
-        self.chunks = chunks  # whose loss is not finite, by their numbers in the step
+        self.chunks = chunks  # numbers in the step of the chunks whose loss is not finite
 
 
 class Schedule(NamedTuple):
-    """The numbers of a run that the loop needs."""
+    """The settings of a run that the loop needs."""
 
     seed: int
     epochs: int
-    steps: int  # an epoch
-    warmup: int  # steps
+    steps: int  # in an epoch
+    warmup: int  # steps of warm-up
     peak: float  # learning rate, already scaled with the batch
-    batch: int  # clips a step, over all processes
+    batch: int  # clips of a step, over all processes
     chunk: int  # clips that share batch-norm statistics
 
 
 class Step(NamedTuple):
-    """What one step did; sums over the clips of all processes."""
+    """The result of one step; loss and correct are sums over the clips of all processes."""
 
     epoch: int
-    step: int  # in its epoch
-    rate: float
+    step: int  # within its epoch
+    lr: float
     loss: float  # nats, sum over the batch
-    correct: float  # clips, as the task counts them
+    correct: float  # correct clips, as the task counts them
 
 
 class State:
-    """Everything that a later process needs to go on to the same bits."""
+    """All the state that a later process needs to resume with the same bits."""
 
     def __init__(self, net: nn.Module, optimiser: torch.optim.Optimizer) -> None:
         self.net, self.optimiser = net, optimiser
-        self.epoch, self.step = 0, 0  # the next step to do
-        self.history: list[dict[str, float]] = []  # one row for each epoch that is done
+        self.epoch, self.step = 0, 0  # of the next step
+        self.history: list[dict[str, float]] = []  # one row for each epoch done
         self.sums = [0.0, 0.0]  # loss and correct clips of the epoch so far
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain data only."""
+        """The state as tensors and plain data."""
         return {
             "net": self.net.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -89,7 +90,7 @@ class State:
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Takes over a saved state."""
+        """Restores a saved state."""
         self.net.load_state_dict(saved["net"])
         self.optimiser.load_state_dict(saved["optimiser"])
         self.epoch, self.step = saved["epoch"], saved["step"]
@@ -103,21 +104,21 @@ def train_steps(
     batches: Callable[[int, int], Iterable[Batch]],
     world: Processes,
 ) -> Iterator[Step]:
-    """Trains from where `state` stands, and hands over after every step.
+    """Trains from the step that `state` has reached, and yields after every step.
 
     Args:
-        batches: (epoch, first step) -> the batches of the rest of that epoch.
+        batches: (epoch, first step) -> the remaining batches of that epoch.
 
     Raises:
-        NotFinite: on every process; the weights are those before the step.
+        NotFinite: on every process; the weights are as they were before the step.
     """
     while state.epoch < schedule.epochs:
         for batch in batches(state.epoch, state.step):
             done = state.epoch * schedule.steps + state.step
-            rate = cosine(done, schedule.epochs * schedule.steps, schedule.warmup, schedule.peak)
-            loss, correct = _step(state, task, schedule, batch, world, done, rate)
+            lr = cosine(done, schedule.epochs * schedule.steps, schedule.warmup, schedule.peak)
+            loss, correct = _step(state, task, schedule, batch, world, done, lr)
             state.sums = [state.sums[0] + loss, state.sums[1] + correct]
-            step = Step(state.epoch, state.step, rate, loss, correct)
+            step = Step(state.epoch, state.step, lr, loss, correct)
             state.step += 1
             yield step
         state.epoch, state.step, state.sums = state.epoch + 1, 0, [0.0, 0.0]
@@ -130,13 +131,13 @@ def _step(
     batch: Batch,
     world: Processes,
     done: int,
-    rate: float,
+    lr: float,
 ) -> tuple[float, float]:
-    """One update; (loss, correct clips) summed over the clips of all processes."""
+    """Does one update; returns loss and correct clips, summed over the clips of all processes."""
     state.net.train()
     state.optimiser.zero_grad(set_to_none=True)
     count = chunk_count(schedule.batch, schedule.chunk)
-    losses = torch.zeros(count, dtype=torch.float64, device=world.device)  # each in its own place
+    losses = torch.zeros(count, dtype=torch.float64, device=world.device)  # one for each chunk
     correct = torch.zeros(1, dtype=torch.float64, device=world.device)
     running = Running(state.net)
     for number, clips, labels in chunks(batch, schedule.chunk, world.device):
@@ -154,20 +155,20 @@ def _step(
     _check(losses, grads, done)
     running.end_step(count)
     for group in state.optimiser.param_groups:
-        group["lr"] = rate
+        group["lr"] = lr
     state.optimiser.step()
     return losses.sum().item(), correct.item()
 
 
 def _gradient(parameter: nn.Parameter) -> Tensor:
-    """Zero where no chunk of this process had one: others may."""
+    """The gradient of a parameter; zero if no chunk of this process gave one, since others may."""
     if parameter.grad is None:
         parameter.grad = torch.zeros_like(parameter)
     return parameter.grad
 
 
 def _check(losses: Tensor, grads: list[Tensor], done: int) -> None:
-    """Raises NotFinite; `losses` and `grads` are those of all processes, so all of them raise."""
+    """Raises NotFinite, on all processes alike: `losses` and `grads` are already summed."""
     odd = (~losses.isfinite()).nonzero().flatten().tolist()
     if odd:
         raise NotFinite(f"the loss of step {done} is {losses[odd[0]].item()}", odd)
@@ -176,5 +177,5 @@ def _check(losses: Tensor, grads: list[Tensor], done: int) -> None:
 
 
 def chunk_seed(seed: int, step: int, chunk: int) -> int:
-    """One number for each (seed, step, chunk); different for all that a run can meet."""
+    """A seed for each (seed, step, chunk), different for all that occur in a run."""
     return (seed << 48) ^ (step << 16) ^ chunk

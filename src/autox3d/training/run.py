@@ -3,7 +3,7 @@
     with session("train", "s", parts=parts, params=asdict(recipe), data=table) as run:
         result = train(genotype, TrainingClips.load(table), recipe, run)
 
-Called alike by the stage, by studies and by a notebook. It resumes from the newest checkpoint of
+A stage, a study and a notebook call it in the same way. It resumes from the newest checkpoint of
 the session and ends with the same bits.
 """
 
@@ -35,21 +35,21 @@ from autox3d.vision.models import weights
 from autox3d.vision.models.network import VideoNet, open_branches, set_training
 from autox3d.vision.tasks.task import Task
 
-SCRATCH = "params/scratch"  # as `init`: weights start at random
+SCRATCH = "params/scratch"  # as `init`: start from random weights
 
 
 class TrainingClips(NamedTuple):
-    """What a network is trained on, and what it is validated on while it is trained."""
+    """The clips that a network is trained on, and those that validate it after each epoch."""
 
     train: Clips
-    held_out: Clips | None  # None where no video of `val` has a label
+    held_out: Clips | None  # None if no video of `val` has a label
 
     @classmethod
     def load(cls, table: Path) -> TrainingClips:
-        """The clips of a table.
+        """Loads the training and validation clips of a table.
 
         Raises:
-            Refused: there is no such table, or no training clip in it.
+            Refused: the table does not exist, or has no training clip.
         """
         held_out = Clips.load_if_any(table, split="val")
         if held_out and not held_out.task.labelled(held_out.labels).any():
@@ -58,18 +58,18 @@ class TrainingClips(NamedTuple):
 
 
 class TrainingResult(NamedTuple):
-    """A trained network, and how it came to be."""
+    """A trained network and the history of its training."""
 
     net: VideoNet
     genotype: Genotype
     task: Task
     classes: list[str]
-    history: list[dict[str, float]]  # one row an epoch
-    seconds: float  # at work, in all processes that one after another had this run
+    history: list[dict[str, float]]  # one row for each epoch
+    seconds: float  # of work, in all processes that continued this run one after another
 
     @property
     def metrics(self) -> dict[str, float | None]:
-        """The headline of the last epoch: of training clips, and of validation videos if any."""
+        """The headline metric of the last epoch, on training clips and on validation videos."""
         last, headline = self.history[-1], self.task.headline.name
         return {f"train_{headline}": last[headline], f"val_{headline}": last.get(f"val_{headline}")}
 
@@ -83,8 +83,8 @@ def train(
     """Trains the network of a genotype on the task of its clips.
 
     Raises:
-        Refused: a loss or a weight is not finite; or the weights to start from do not fit.
-        SystemExit: the run was told to stop; its state is saved.
+        Refused: a loss or a weight is not finite, or the initial weights do not fit the network.
+        SystemExit: the run received a stop signal; its state is saved.
     """
     run = Training(genotype, clips, recipe, session)
     if saved := newest(session.kept, session.world):
@@ -97,7 +97,7 @@ def train(
 
 
 class Training:
-    """The parts of one training run, and its straight line: `autox3d.runtime.resumable.Work`."""
+    """One training run, from its parts to its last step (see `runtime.resumable`)."""
 
     def __init__(
         self, genotype: Genotype, clips: TrainingClips, recipe: Train, session: Session
@@ -124,19 +124,21 @@ class Training:
             chunk=recipe.bn_clips,
             world=self.world.place,
         )
-        net = started(genotype, len(clips.train.classes), recipe, speaks=session.writes)
+        net = started(genotype, len(clips.train.classes), recipe, verbose=session.writes)
         net = net.to(self.world.device)
         self.state = State(net, sgd(net, recipe.momentum, recipe.weight_decay))
 
     def resume(self, saved: dict[str, Any]) -> None:
-        """Goes on where a checkpoint stands."""
+        """Restores the state of a checkpoint."""
         self._before = saved["seconds"]
         self.state.load_state_dict(saved["state"])
 
     def go(self) -> None:
-        """Every step from where the state stands; each epoch measured and logged."""
+        """Does all the steps that are left; each epoch is measured and logged."""
         kept = self.session.kept
-        if self.ends_epoch() and not self._measured():  # it was stopped in between
+        if (
+            self.ends_epoch() and not self._measured()
+        ):  # it was stopped between the last step and the measurement
             self._end_epoch(kept)
             save(self, kept)
         steps = train_steps(self.state, self.task, self.schedule, self.loader.epoch, self.world)
@@ -151,46 +153,46 @@ class Training:
 
     @property
     def seconds(self) -> float:
-        """At work so far, in all processes that one after another had this run."""
+        """Seconds of work so far, in all processes that continued this run."""
         return self._before + time.monotonic() - self._began
 
     def saved(self) -> tuple[int, dict[str, Any]]:
-        """Steps done, and the whole state."""
+        """The number of steps done, and the whole state."""
         return self._done(), {"state": self.state.state_dict(), "seconds": self.seconds}
 
     def ends_epoch(self) -> bool:
-        """Whether all steps of the epoch are done."""
+        """Whether all steps of the current epoch are done."""
         return self.state.step == self.schedule.steps
 
     def is_best(self) -> bool:
-        """Whether the epoch just measured beats all others on the validation clips."""
+        """Whether the latest epoch is better than all others on the validation clips."""
         if not (self.clips.held_out and self.ends_epoch() and self._measured()):
             return False
         *before, now = (row[f"val_{self.task.headline.name}"] for row in self.state.history)
         return now > max(before, default=-1.0)
 
     def clips_of(self, error: FloatingPointError, *, done: bool) -> list[str]:
-        """Keys of a step's clips, or of those chunks that the error blames."""
+        """The keys of the clips of a step, or of the chunks that the error names."""
         step, size = self.state.step - done, self.schedule.chunk
         seed, repeats = self.recipe.seed, self.recipe.sampling.repeats
         clips, batch = self.clips.train, self.schedule.batch
         order = epoch_order(len(clips), batch, seed, self.state.epoch, repeats)[step]
-        blamed = error.chunks if isinstance(error, NotFinite) else []
-        rows = [row for c in blamed for row in order[c * size : (c + 1) * size]] or order
+        odd = error.chunks if isinstance(error, NotFinite) else []
+        rows = [row for c in odd for row in order[c * size : (c + 1) * size]] or order
         return [key.decode() for key in clips.keys[rows].tolist()]
 
     def _measured(self) -> bool:
-        """Whether the history has the current epoch."""
+        """Whether the history already has the current epoch."""
         return len(self.state.history) > self.state.epoch
 
     def _end_epoch(self, kept: Checkpoints) -> None:
-        """Adds the epoch's row to the history; after the last one, batch norm is recalibrated."""
+        """Adds the row of the epoch to the history; recalibrates batch norm in the last one."""
         clips, headline = self.schedule.steps * self.schedule.batch, self.task.headline.name
         if self.state.epoch == self.schedule.epochs - 1 and self.recipe.bn_steps:
             self._recalibrate(kept)
         row = {
             "epoch": self.state.epoch + 1,
-            "lr": self._rate(),
+            "lr": self._lr(),
             "loss": self.state.sums[0] / clips,
             headline: self.state.sums[1] / clips,
         }
@@ -199,13 +201,13 @@ class Training:
         self.state.history.append(row)
         self.session.mirror.log(row["epoch"], {k: v for k, v in row.items() if k != "epoch"})
 
-    def _rate(self) -> float:
+    def _lr(self) -> float:
         """The learning rate of the last step."""
         steps = self.schedule.epochs * self.schedule.steps
         return cosine(self._done() - 1, steps, self.schedule.warmup, self.schedule.peak)
 
     def _recalibrate(self, kept: Checkpoints) -> None:
-        """Batch norm's statistics for evaluation, from clips in an order of their own."""
+        """Recalibrates the batch-norm statistics, on training clips in an order of their own."""
         count = min(self.recipe.bn_steps, self.schedule.steps)
         batches = until_stopped(self.loader.epoch(self.schedule.epochs), count, self, kept)
         steps = (chunks(batch, self.schedule.chunk, self.world.device) for batch in batches)
@@ -213,7 +215,7 @@ class Training:
         recalibrate_batch_norm(self.net, steps, size, self.world.sum_)
 
     def _validate(self, clips: Clips, kept: Checkpoints) -> float:
-        """The headline from one centre clip a video, running statistics as they stand."""
+        """The headline metric on one centre clip of each video, with the current statistics."""
         loader = centre_clips(
             clips, self.genotype.input, self.recipe.sampling.rule, self.world.place
         )
@@ -228,11 +230,11 @@ class Training:
         return self.state.epoch * self.schedule.steps + self.state.step
 
 
-def started(genotype: Genotype, classes: int, recipe: Train, *, speaks: bool) -> VideoNet:
-    """The network before its first step: random by the seed, or with the weights of `init`.
+def started(genotype: Genotype, classes: int, recipe: Train, *, verbose: bool) -> VideoNet:
+    """The network before its first step, with seeded random weights or those of `init`.
 
     Args:
-        speaks: whether to say on stderr which tensors start anew
+        verbose: whether to print on stderr which tensors start from random values
     """
     torch.manual_seed(recipe.seed)
     net = VideoNet(genotype, classes)
@@ -245,20 +247,20 @@ def started(genotype: Genotype, classes: int, recipe: Train, *, speaks: bool) ->
     open_branches(net, recipe.branch_gamma)
     for source in given(recipe).values():
         left_out = weights.initialise(net, source)
-        if left_out and speaks:
-            print(f"{source}: starting anew: {', '.join(left_out)}", file=sys.stderr)
+        if left_out and verbose:
+            print(f"{source}: starting from random values: {', '.join(left_out)}", file=sys.stderr)
     return net
 
 
 def given(recipe: Train) -> dict[str, Path]:
-    """The folder of weights to start from, as `init`; none where they start at random.
+    """The folder of weights to start from, under the key `init`; empty for a random start.
 
     Raises:
-        Refused: there is no such folder.
+        Refused: the folder does not exist.
     """
     if recipe.init == SCRATCH:
         return {}
     source = Path(recipe.init)
     if not source.is_dir():
-        raise Refused(f"params.yaml: no folder of weights: {source}. Make it, or name {SCRATCH}.")
+        raise Refused(f"params.yaml: no folder of weights: {source}. Make it, or use {SCRATCH}.")
     return {"init": source}

@@ -13,22 +13,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
-from autox3d.vision.arch.genotype import Block, Genotype, node_count
+from autox3d.vision.arch.account import Layer, conv
+from autox3d.vision.arch.blocks import block_type
+from autox3d.vision.arch.genotype import Genotype
+from autox3d.vision.arch.units import unit
 
 BATCH_NORM = 5  # per element, in the convention that counts it
 BYTES = 4  # of a float32
-
-
-class Layer(NamedTuple):
-    """One convolution, linear layer or matrix product."""
-
-    weights: int
-    biases: int
-    normed: int  # channels of the batch norm behind it, 0 where there is none
-    outputs: int  # elements, a clip
-    macs: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,14 +121,14 @@ def _stem(genotype: Genotype, frames: int, crop: int) -> Part:
     side = math.ceil(crop / 2)
     cells = frames * side**2
     clip = 3 * frames * crop**2
-    space = _conv(3 * 9, channels, cells, norm=kernel == 1)
-    layers = (space,) if kernel == 1 else (space, _conv(kernel, channels, cells, norm=True))
+    space = conv(3 * 9, channels, cells, norm=kernel == 1)
+    layers = (space,) if kernel == 1 else (space, conv(kernel, channels, cells, norm=True))
     peak = max(clip, channels * cells) + channels * cells
     return Part(name="stem", channels=channels, side=side, layers=layers, peak=peak)
 
 
 def _groups(genotype: Genotype, frames: int, side: int) -> Iterator[Part]:
-    blocks = genotype.blocks()
+    blocks, nodes = genotype.blocks(), genotype.attention.nodes
     for row, group in enumerate(genotype.groups):
         layers: list[Layer] = []
         peak = 0
@@ -144,48 +136,14 @@ def _groups(genotype: Genotype, frames: int, side: int) -> Iterator[Part]:
             if block.group == row:
                 after = math.ceil(side / block.stride)
                 cells_in, cells = frames * side**2, frames * after**2
-                layers += _block(block, genotype.block.depthwise, cells_in, cells)
-                layers += _attention(block, genotype.attention.nodes, cells)
-                peak = max(peak, _peak(block, genotype.attention.nodes, cells_in, cells))
+                kind, attention = block_type(block.type), unit(block.attention)
+                layers += kind.layers(block, genotype.block, cells_in, cells)
+                layers += attention.layers(block.channels, nodes, cells)
+                peak = max(peak, kind.peak(block, cells_in, cells))
+                peak = max(peak, attention.peak(block.channels, nodes) * cells)
                 side = after
         name = f"group {row + 1}"
         yield Part(name=name, channels=group.channels, side=side, layers=tuple(layers), peak=peak)
-
-
-def _block(block: Block, depthwise: bool, cells_in: int, cells: int) -> Iterator[Layer]:
-    """The layers of `vision.models.blocks.ResidualBlock`."""
-    time, space = block.kernel
-    reach = time * space**2 * (1 if depthwise else block.inner)
-    yield _conv(block.channels_in, block.inner, cells_in, norm=True)
-    yield _conv(reach, block.inner, cells, norm=True)
-    if block.gate:
-        yield _conv(block.inner, block.gate, 1, bias=True)
-        yield _conv(block.gate, block.inner, 1, bias=True)
-    yield _conv(block.inner, block.channels, cells, norm=True)
-    if not block.identity:
-        yield _conv(block.channels_in, block.channels, cells, norm=True)
-
-
-def _attention(block: Block, nodes: float, cells: int) -> Iterator[Layer]:
-    """The layers of `vision.models.attention`'s units: convolutions first, then matrix products."""
-    channels = block.channels
-    if block.attention == "glore":
-        width = node_count(channels, nodes)
-        states = 2 * width
-        yield _conv(channels, states, cells, bias=True)
-        yield _conv(channels, width, cells, bias=True)
-        yield _product(states, cells, width)  # positions to nodes
-        yield _conv(width, width, states, bias=True)  # between nodes, for each state
-        yield _conv(states, states, width)  # between states, for each node
-        yield _product(states, width, cells)  # nodes to positions
-        yield _conv(states, channels, cells, norm=True)
-    elif block.attention == "nonlocal":
-        inner = channels // 2
-        for _ in ("theta", "phi", "g"):
-            yield _conv(channels, inner, cells, bias=True)
-        yield _product(cells, inner, cells)  # how alike two positions are
-        yield _product(cells, cells, inner)  # what each hears
-        yield _conv(inner, channels, cells, bias=True, norm=True)
 
 
 def _head(genotype: Genotype, classes: int, frames: int, last: Part) -> Part:
@@ -197,39 +155,11 @@ def _head(genotype: Genotype, classes: int, frames: int, last: Part) -> Part:
         )
     cells, positions = frames * last.side**2, (last.side - window + 1) ** 2
     layers = (
-        _conv(last.channels, head.channels, cells, norm=True),
-        _conv(head.channels, head.hidden, positions),
-        _conv(head.hidden, classes, positions, bias=True),
+        conv(last.channels, head.channels, cells, norm=True),
+        conv(head.channels, head.hidden, positions),
+        conv(head.hidden, classes, positions, bias=True),
     )
     peak = max((last.channels + head.channels) * cells, (head.hidden + classes) * positions)
     return Part(
         name="head", channels=classes, side=last.side - window + 1, layers=layers, peak=peak
     )
-
-
-def _conv(
-    reach: int, channels: int, cells: int, *, bias: bool = False, norm: bool = False
-) -> Layer:
-    """Each of channels x cells outputs sees `reach` inputs through weights of its channel."""
-    outputs = channels * cells
-    return Layer(reach * channels, channels * bias, channels * norm, outputs, reach * outputs)
-
-
-def _product(rows: int, inner: int, columns: int) -> Layer:
-    return Layer(0, 0, 0, rows * columns, rows * inner * columns)
-
-
-def _peak(block: Block, nodes: float, cells_in: int, cells: int) -> int:
-    """Elements alive at once: a layer's input and output, and the block's own input for the sum."""
-    kept = block.channels_in * cells_in
-    moments = [
-        kept + block.inner * cells_in,
-        kept + block.inner * (cells_in + cells),
-        kept + (block.inner + block.channels) * cells,
-        kept + 2 * block.channels * cells,
-    ]
-    if block.attention == "glore":
-        moments.append((block.channels + 5 * node_count(block.channels, nodes)) * cells)
-    elif block.attention == "nonlocal":  # a fused kernel never holds the L x L products
-        moments.append((block.channels + 4 * (block.channels // 2)) * cells)
-    return max(moments)

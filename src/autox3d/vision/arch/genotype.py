@@ -7,19 +7,19 @@ and Auto-X3D (inner channels over channels *in*, a stage is several groups).
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
-from fractions import Fraction
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from autox3d.core import atomic, schema
 from autox3d.core.schema import table
 from autox3d.core.values import ClipSpec, Count, Positive
+from autox3d.vision.arch.blocks import Block, BlockStyle, Group, check_columns, sized
 
-Kernel = Literal["t1_s3", "t1_s5", "t3_s3", "t3_s5", "t5_s3", "t5_s5"]
-Activation = Literal["relu", "swish"]
+ExpansionOf = Literal["in", "out"]
+Placement = Literal["after_group", "after_block"]
 
 
 @table
@@ -31,33 +31,11 @@ class Stem:
 
 
 @table
-class BlockStyle:
-    """What all blocks share; the columns of X3D's Table A.1."""
-
-    first: Activation  # after the 1x1x1 convolution that expands
-    second: Activation  # after the depthwise convolution and squeeze-excite
-    depthwise: bool  # false: a dense convolution in its place
-
-
-@table
 class Attention:
     """Where units stand in the groups that have them, and how wide GloRe is."""
 
-    placement: Literal["after_group", "after_block"]
+    placement: Placement
     nodes: Positive  # GloRe's graph nodes, in channels
-
-
-@table
-class Group:
-    """One row of Table 2: blocks that share their choices."""
-
-    kernel: Kernel  # of the depthwise convolution, time and space: t3_s5 is 3x5x5
-    expansion: Positive  # inner channels over channels in, or out: `Genotype.expansion_of`
-    channels: Count  # out
-    blocks: Count
-    stride: Literal[1, 2]  # over space, of the first block; time is never strided
-    squeeze_excite: Literal["even", "all", "none"]  # even: blocks 0, 2, 4, ... of the group
-    attention: Literal["none", "glore", "nonlocal"]
 
 
 @table
@@ -68,25 +46,6 @@ class Head:
     hidden: Count
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
-    """One residual block with its sizes worked out."""
-
-    group: int  # its row, from 0
-    kernel: tuple[int, int]  # time, space
-    channels_in: int
-    inner: int
-    channels: int  # out
-    stride: int
-    gate: int  # hidden width of squeeze-excite, 0 where there is none
-    attention: str  # after the block: "none", "glore" or "nonlocal"
-
-    @property
-    def identity(self) -> bool:
-        """Whether the shortcut may be the identity."""
-        return self.stride == 1 and self.channels_in == self.channels
-
-
 @table
 class Genotype:
     """A whole network."""
@@ -94,11 +53,17 @@ class Genotype:
     name: str
     input: ClipSpec
     stem: Stem
-    expansion_of: Literal["in", "out"]
+    expansion_of: ExpansionOf
     block: BlockStyle
     attention: Attention
     groups: Annotated[tuple[Group, ...], Field(min_length=1)]
     head: Head
+
+    @model_validator(mode="after")
+    def _columns_fit(self) -> Self:
+        for group in self.groups:
+            check_columns(self.block, group)
+        return self
 
     @staticmethod
     def load(path: Path) -> Genotype:
@@ -136,67 +101,21 @@ class Genotype:
 
     def _block(self, row: int, index: int, channels_in: int) -> Block:
         group = self.groups[row]
-        last = index == group.blocks - 1
-        inner = inner_width(group, channels_in, self.expansion_of)
-        return Block(
-            group=row,
-            kernel=kernel_size(group.kernel),
-            channels_in=channels_in,
-            inner=inner,
-            channels=group.channels,
-            stride=group.stride if index == 0 else 1,
-            gate=gate_width(inner) if has_gate(group, index) else 0,
-            attention=group.attention
-            if last or self.attention.placement == "after_block"
-            else "none",
-        )
-
-
-def kernel_size(kernel: str) -> tuple[int, int]:
-    """t3_s5 -> (3, 5): frames, pixels."""
-    time, space = kernel.split("_")
-    return int(time[1:]), int(space[1:])
-
-
-def inner_width(group: Group, channels_in: int, expansion_of: str) -> int:
-    """Channels of a block's depthwise convolution; X3D rounds them down.
-
-    The expansion counts as it is written: 2.3 times 100 is 230, though in floats a little less.
-    """
-    of = channels_in if expansion_of == "in" else group.channels
-    return int(Fraction(str(group.expansion)) * of)
-
-
-def has_gate(group: Group, index: int) -> bool:
-    """Whether block `index` of the group has squeeze-excite."""
-    return group.squeeze_excite == "all" or (group.squeeze_excite == "even" and index % 2 == 0)
-
-
-def gate_width(inner: int) -> int:
-    """Hidden width of squeeze-excite: a sixteenth. 54 -> 8, 216 -> 16, 432 -> 32."""
-    return round_to_8(inner / 16)
-
-
-def round_to_8(width: float) -> int:
-    """The nearest multiple of 8, at least 8, and the next one if that lost over 10 %."""
-    rounded = max(8, int(width + 4) // 8 * 8)
-    return rounded if rounded >= 0.9 * width else rounded + 8
-
-
-def node_count(channels: int, nodes: float) -> int:
-    """GloRe's graph nodes, M; its states are twice as many."""
-    return max(1, round(channels * nodes))
+        block = sized(group, row, index, channels_in, self.expansion_of, self.block)
+        if index == group.blocks - 1 or self.attention.placement == "after_block":
+            return block
+        return replace(block, attention="none")
 
 
 def to_yaml(genotype: Genotype) -> str:
     """The genotype's file: one line a part, the groups as a table."""
-    parts = asdict(genotype)
-    rows = [[f"{key}: {_plain(value)}" for key, value in row.items()] for row in parts["groups"]]
+    tables = map(_written, genotype.groups)
+    rows = [[f"{key}: {_plain(value)}" for key, value in row.items()] for row in tables]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines: list[str] = []
-    for name in (field.name for field in fields(genotype)):
+    for name, part in _written(genotype).items():
         if name != "groups":
-            lines.append(f"{name}: {_plain(parts[name])}")
+            lines.append(f"{name}: {_plain(_written(part) if is_dataclass(part) else part)}")
             continue
         lines.append("groups:")
         for row in rows:
@@ -204,6 +123,13 @@ def to_yaml(genotype: Genotype) -> str:
             padded = (cell.ljust(width + 1) for cell, width in zip(cells, widths, strict=True))
             lines.append(f"  - {{{' '.join(padded).rstrip()}}}")
     return "\n".join(lines) + "\n"
+
+
+def _written(part: Any) -> dict[str, Any]:
+    """The fields of a table; what a later version added is left out where it changes nothing."""
+    values = {field.name: getattr(part, field.name) for field in fields(part)}
+    before = schema.added(type(part))
+    return {k: v for k, v in values.items() if k not in before or v != before[k]}
 
 
 def _plain(value: object) -> str:

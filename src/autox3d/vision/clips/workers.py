@@ -70,8 +70,8 @@ def _quiet(_worker: int) -> None:
 
 def default_workers() -> int:
     """AUTOX3D_WORKERS, or a core for each but the one that trains, among the host's processes."""
-    workers = environment.workers()
-    if workers is not None:
-        return workers
+    asked = environment.workers()
+    if asked is not None:
+        return asked
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return max(1, len(os.sched_getaffinity(0)) // here - 1)

@@ -1,4 +1,4 @@
-"""X3D's residual block.
+"""Residual blocks: a class for each row of `vision.arch.blocks`, which says what it costs.
 
 B clips, C channels, T frames, H x W pixels
 """
@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from autox3d.vision.arch.genotype import Block, BlockStyle
-from autox3d.vision.models import operations
+from autox3d.vision.arch.blocks import INVERTED, Block, BlockStyle, block_type
 from autox3d.vision.models.layers import ConvNorm, Dense, Depthwise, Pointwise
 from autox3d.vision.models.norm import BatchNorm
 
@@ -27,10 +26,10 @@ class SqueezeExcite(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T, H, W) -> the same."""
-        squeeze, excite = self.squeeze, self.excite
-        return operations.squeeze_excite(
-            x, squeeze.weight, squeeze.bias, excite.weight, excite.bias
-        )
+        squeeze, excite = self.squeeze, self.excite  # 1x1x1 behind a mean: matrices
+        hidden = F.linear(x.mean((2, 3, 4)), squeeze.weight.flatten(1), squeeze.bias).relu()
+        gate = F.linear(hidden, excite.weight.flatten(1), excite.bias).sigmoid()
+        return x * gate[:, :, None, None, None]
 
 
 class DropConnect(nn.Module):
@@ -53,7 +52,7 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, block: Block, style: BlockStyle) -> None:
         super().__init__()
-        inner = block.inner
+        inner, self.style = block.inner, style
         self.first, self.second = ACTIVATIONS[style.first], ACTIVATIONS[style.second]
         self.expand = ConvNorm(Pointwise(block.channels_in, inner), BatchNorm(inner))
         self.depthwise = ConvNorm(
@@ -82,3 +81,16 @@ class ResidualBlock(nn.Module):
         y = self.second(self.gate(self.depthwise(y)))
         y = self.drop(self.project(y))
         return F.relu_(y.add_(self.shortcut(x)))
+
+
+BLOCKS: dict[str, type[nn.Module]] = {INVERTED: ResidualBlock}
+
+
+def block(row: Block, style: BlockStyle) -> nn.Module:
+    """The block of a row, with its type's class.
+
+    Raises:
+        ValueError: there is no such type.
+    """
+    block_type(row.type)
+    return BLOCKS[row.type](row, style)

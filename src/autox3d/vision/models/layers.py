@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from autox3d.vision.models import operations
+from autox3d.vision.kernels import backend, reference
 from autox3d.vision.models.norm import BatchNorm
 
 
@@ -29,7 +29,7 @@ class Pointwise(nn.Module):
 
     def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """`forward` with other weights."""
-        return operations.pointwise(x, weight, bias, self.stride)
+        return backend(x).convolve(x, weight, bias, self.stride, groups=1)
 
 
 class Depthwise(nn.Module):
@@ -47,7 +47,7 @@ class Depthwise(nn.Module):
 
     def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """`forward` with other weights."""
-        return operations.depthwise(x, weight, bias, self.stride)
+        return backend(x).convolve(x, weight, bias, self.stride, groups=x.shape[1])
 
 
 class Dense(nn.Module):
@@ -67,7 +67,7 @@ class Dense(nn.Module):
 
     def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """`forward` with other weights."""
-        return operations.dense(x, weight, bias, self.stride)
+        return reference.convolve(x, weight, bias, self.stride, groups=1)
 
 
 class ConvNorm(nn.Module):

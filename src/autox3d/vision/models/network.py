@@ -11,12 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from autox3d.vision.arch.genotype import Block, Genotype, Head, Stem, node_count
-from autox3d.vision.models.attention import GloRe, NonLocal
-from autox3d.vision.models.blocks import DropConnect, ResidualBlock
+from autox3d.vision.arch.genotype import Genotype, Head, Stem
+from autox3d.vision.models.attention import attention
+from autox3d.vision.models.blocks import BLOCKS, DropConnect, block
 from autox3d.vision.models.layers import ConvNorm, Dense, Depthwise, Pointwise
 from autox3d.vision.models.norm import BatchNorm
-from autox3d.vision.models.operations import window_mean
 
 
 class StemLayer(nn.Module):
@@ -28,6 +27,7 @@ class StemLayer(nn.Module):
         self.space = Dense(3, channels, (1, 3), stride=2)
         self.time = Depthwise(channels, (kernel, 1)) if kernel > 1 else nn.Identity()
         self.norm = BatchNorm(channels)
+        self.before_norm = "time" if kernel > 1 else "space"  # the convolution that it follows
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, T, H, W) -> (B, channels, T, H/2, W/2)."""
@@ -62,6 +62,13 @@ class HeadLayer(nn.Module):
         return self.classify(self.dropout(F.relu(self.hidden(x))))
 
 
+def window_mean(x: Tensor, window: tuple[int, int, int]) -> Tensor:
+    """(B, C, T, H, W) -> the mean at each place of a window of T x H x W cells."""
+    if x.device.type == "cpu" and x.dtype == torch.bfloat16:  # for which a CPU has no kernel
+        return F.avg_pool3d(x.float(), window, stride=1).to(x.dtype)
+    return F.avg_pool3d(x, window, stride=1)
+
+
 class VideoNet(nn.Module):
     """Stem, residual blocks with attention where the genotype has it, head.
 
@@ -75,8 +82,9 @@ class VideoNet(nn.Module):
         rows = genotype.blocks()
         window = (genotype.input.frames, genotype.pool, genotype.pool)
         self.stem = StemLayer(genotype.stem)
-        self.blocks = nn.ModuleList(ResidualBlock(row, genotype.block) for row in rows)
-        self.attention = nn.ModuleList(attention(row, genotype.attention.nodes) for row in rows)
+        self.blocks = nn.ModuleList(block(row, genotype.block) for row in rows)
+        nodes = genotype.attention.nodes
+        self.attention = nn.ModuleList(attention(r.attention, r.channels, nodes) for r in rows)
         self.head = HeadLayer(rows[-1].channels, genotype.head, window, classes)
         self.apply(initialise_layer)
         nn.init.normal_(self.head.classify.weight, std=0.01)
@@ -88,8 +96,8 @@ class VideoNet(nn.Module):
         """
         (x,) = of_streams(clips)
         x = self.stem(x)
-        for block, attend in zip(self.blocks, self.attention, strict=True):
-            x = attend(block(x))
+        for part, attend in zip(self.blocks, self.attention, strict=True):
+            x = attend(part(x))
         return self.head(x)
 
 
@@ -97,15 +105,6 @@ def of_streams(clips: Tensor | Sequence[Tensor]) -> list[Tensor]:
     """The clips of each stream, in the memory format of the layers; a tensor is that of the one."""
     streams = [clips] if isinstance(clips, Tensor) else clips
     return [one.contiguous(memory_format=torch.channels_last_3d) for one in streams]
-
-
-def attention(block: Block, nodes: float) -> nn.Module:
-    """The unit after a block, the identity where there is none."""
-    if block.attention == "glore":
-        return GloRe(block.channels, node_count(block.channels, nodes))
-    if block.attention == "nonlocal":
-        return NonLocal(block.channels)
-    return nn.Identity()
 
 
 def initialise_layer(layer: nn.Module) -> None:
@@ -145,8 +144,9 @@ def open_branches(net: nn.Module, gamma: float) -> None:
     A branch at 0 is no branch: its weights learn nothing until gamma has moved, which costs more
     steps than a short training has. Attention units start at 0 all the same, as the identity.
     """
-    for block in net.modules():
-        if isinstance(block, ResidualBlock):
-            for layer in block.modules():
+    kinds = tuple(BLOCKS.values())
+    for part in net.modules():
+        if isinstance(part, kinds):
+            for layer in part.modules():
                 if isinstance(layer, BatchNorm) and layer.gamma == 0:
                     nn.init.constant_(layer.weight, gamma)

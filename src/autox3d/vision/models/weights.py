@@ -20,12 +20,12 @@ from autox3d.core import names
 from autox3d.core.errors import Refused
 from autox3d.core.records import Evaluation, Provenance
 from autox3d.vision.arch.genotype import Genotype
+from autox3d.vision.arch.normalisation import NORMALISATION
 from autox3d.vision.models import card
 from autox3d.vision.models.network import VideoNet
 from autox3d.vision.tasks import classify
 from autox3d.vision.tasks.task import Task, named
 
-NORMALISATION = {"mean": 0.45, "std": 0.225}  # (x / 255 - mean) / std
 CLASSIFIER = "head.classify."
 WEIGHTS, GENOTYPE = "weights.safetensors", "genotype.yaml"
 MODEL, README = "model.json", "README.md"

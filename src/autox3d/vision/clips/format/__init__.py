@@ -1,1 +1,1 @@
-"""The format of a clip in a shard, and its frames by random access."""
+"""The format of a clip in a shard, and random access to its frames."""

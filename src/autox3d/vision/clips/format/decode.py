@@ -1,14 +1,14 @@
-"""Frames out of video files: only the packets that are needed reach the decoder.
+"""Decodes chosen frames of a clip, and gives the decoder only the packets that they need.
 
 `IndexedVideo` reads the clips of our shards, or any MP4 with H.264; every other file is read by
-`files.FileVideo`.
+`inference.files.FileVideo`.
 
-    T frames asked for, H x W pixels of the video
+    T requested frames, H x W pixels of the video
 
-Packets that no other frame is predicted from, and that are not asked for, are dropped before the
-decoder; this changes no bit of the others. Each call opens a decoder of its own: a used one
-remembers the colour description of its last video. Decoders run on one thread, since the loader
-runs one process a core, and PyAV's logging stays off: with frame threads it can deadlock.
+Packets that are not requested, and that no other frame is predicted from, are dropped before the
+decoder; this changes no bit of the other frames. Each call opens a decoder of its own, since a
+used one keeps the colour description of its last video. Decoders run on one thread, since the
+loader runs one process a core. PyAV's logging stays off: with frame threads it can deadlock.
 """
 
 from __future__ import annotations
@@ -30,18 +30,22 @@ _thread = threading.local()
 
 
 class Video(Protocol):
-    """What clips are cut from."""
+    """A video with random access to its frames, from which clips are cut."""
 
     @property
     def count(self) -> int:
-        """N, frames at constant rate."""
+        """The number N of frames, at constant rate."""
         ...
 
     @property
-    def height(self) -> int: ...
+    def height(self) -> int:
+        """Pixels, after any rotation."""
+        ...
 
     @property
-    def width(self) -> int: ...
+    def width(self) -> int:
+        """Pixels, after any rotation."""
+        ...
 
     @property
     def rate(self) -> Fraction:
@@ -49,18 +53,23 @@ class Video(Protocol):
         ...
 
     def frames(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """(T, H, W, 3) uint8 RGB, one for each index, in their order; indices may repeat.
+        """Returns (T, H, W, 3) uint8 RGB frames in the order of the indices, which may repeat.
 
         Raises:
-            ValueError: an index outside [0, N), or a frame that does not decode.
+            ValueError: an index is outside [0, N), or a frame does not decode.
         """
         ...
 
 
 class IndexedVideo:
-    """An MP4 with H.264 in memory; its packets are found through its own tables."""
+    """An MP4 with H.264 in memory, whose packets are found through its sample tables."""
 
     def __init__(self, data: bytes) -> None:
+        """Parses the tables of an MP4.
+
+        Raises:
+            ValueError: the data is not a complete MP4 with an H.264 track.
+        """
         self._data = memoryview(data)
         self._mp4 = mp4.parse(self._data)
         self.count = self._mp4.count
@@ -68,10 +77,13 @@ class IndexedVideo:
         self.rate = self._mp4.rate
 
     def packets(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """The samples that must be decoded to see the frames of these ranks, in decoding order.
+        """Returns the samples to decode for the frames of these ranks, in decoding order.
 
-        In each group of pictures: the references from its key frame to the last frame asked for,
-        and the frames themselves.
+        In each group of pictures these are the references from its key frame to the last requested
+        frame, and the requested frames themselves.
+
+        Raises:
+            ValueError: an index is outside [0, N), or the video does not begin with a key frame.
         """
         tables, wanted = self._mp4, self._samples(indices)
         keys = np.flatnonzero(tables.key)
@@ -86,23 +98,25 @@ class IndexedVideo:
         return np.flatnonzero(needed)
 
     def frames(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        wanted, shown = self._samples(indices), 0
+        """See `Video.frames`."""
+        wanted, decoded = self._samples(indices), 0
         frames = np.empty((len(wanted), self.height, self.width, 3), np.uint8)
         for sample, frame in _decode(self._stream(indices), set(wanted.tolist())):
             frames[wanted == sample] = rgb(frame)
-            shown += 1
-        if missing := len(np.unique(wanted)) - shown:
+            decoded += 1
+        if missing := len(np.unique(wanted)) - decoded:
             raise ValueError(f"{missing} frames do not decode")
         return frames
 
     def _samples(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Returns the (T,) samples of frames that are given by rank."""
         ranks = np.asarray(indices, np.int64)
         if ranks.size == 0 or ranks.min() < 0 or ranks.max() >= self.count:
             raise ValueError(f"frames {ranks.tolist()} of a video of {self.count}")
         return self._mp4.order[ranks]
 
     def _stream(self, indices: Sequence[int] | np.ndarray) -> Iterator[av.Packet]:
-        """The packets, each with its sample number for a time stamp."""
+        """Yields the packets to decode, each with its sample number as its time stamp."""
         head = self._mp4.parameters
         for sample in self.packets(indices).tolist():
             offset, size = int(self._mp4.offset[sample]), int(self._mp4.size[sample])
@@ -113,11 +127,11 @@ class IndexedVideo:
 
 
 def _decode(packets: Iterable[av.Packet], wanted: set[int]) -> Iterator[tuple[int, VideoFrame]]:
-    """The wanted frames by time stamp, until all have come."""
+    """Yields (time stamp, frame) for the wanted time stamps, until all have come."""
     decoder = av.CodecContext.create("h264", "r")
     decoder.thread_type, decoder.thread_count = ThreadType.NONE, 1
     missing = set(wanted)
-    for packet in (*packets, None):  # None: what the decoder still holds back
+    for packet in (*packets, None):  # None flushes the decoder
         for frame in decoder.decode(packet):
             if frame.pts in missing:
                 missing.discard(frame.pts)
@@ -127,7 +141,10 @@ def _decode(packets: Iterable[av.Packet], wanted: set[int]) -> Iterator[tuple[in
 
 
 def rgb(frame: VideoFrame) -> np.ndarray:
-    """(H, W, 3) uint8. One converter a thread: a new one for each frame costs three times."""
+    """Converts a frame to (H, W, 3) uint8 RGB.
+
+    Each thread keeps one converter: making one for each frame takes three times as long.
+    """
     if not hasattr(_thread, "reformatter"):
         _thread.reformatter = VideoReformatter()
     return _thread.reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()

@@ -14,26 +14,13 @@ for omega and, since no gradient need pass through a network, sum_k W_k grad log
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from autox3d.search.prior import Prior
-
-Forward = Callable[[], Tensor]  # one draw's log-likelihood, with its graph
-
-
-class Likelihood(NamedTuple):
-    """How the clips of a chunk make one importance; the papers leave it open."""
-
-    reduction: Literal["sum", "mean"]  # of l_k over the clips of a chunk
-    temperature: float  # W_k is the softmax of the reduced l_k over this
-
-    def scale(self, clips: int) -> float:
-        """What the sum over so many clips is divided by before the softmax."""
-        return self.temperature * (clips if self.reduction == "mean" else 1)
+from autox3d.search.strategy import Forward, Strategy
 
 
 def importance(likelihoods: Tensor, scale: float) -> Tensor:
@@ -91,6 +78,10 @@ def alpha_gradient(
     return torch.autograd.grad((share * prior.log_prob(draws)).sum(), prior.alpha)[0]
 
 
-def effective_draws(weights: Tensor) -> float:
-    """1 / sum_k W_k^2: K where all draws count alike, 1 where one counts alone."""
-    return 1 / weights.double().square().sum().item()
+STRATEGY = Strategy(
+    propose=Prior.sample,
+    weigh=importance,
+    weight_gradient=weight_gradient,
+    alpha_gradient=alpha_gradient,
+    choose=Prior.mode,
+)

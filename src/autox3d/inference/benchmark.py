@@ -1,4 +1,4 @@
-"""Networks side by side, each in the forms asked for: latency, memory, size."""
+"""Benchmarks of networks side by side, each in several forms: latency, memory, size."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from autox3d.vision.models import weights
 from autox3d.vision.models.network import VideoNet
 from autox3d.vision.models.weights import Trained
 
-HEAD = ("network", "form", "type", "G MACs a view", "batched, s", "one by one, s", "peak, MB")
+COLUMNS = ("network", "form", "type", "G MACs a view", "batched, s", "one by one, s", "peak, MB")
 
 
-def compare(
+def benchmark(
     networks: Sequence[Path],
     forms: Sequence[str],
     *,
@@ -38,13 +38,13 @@ def compare(
     device: str | None,
     classes: int,
 ) -> list[dict[str, Any]]:
-    """A row for each network in each form: seconds for all `views` left-centre-right crops.
+    """One row a network and form: the time for all `views` left-centre-right crops.
 
-    Forms: `plain`, as it was trained; `folded`, without batch norms; `bfloat16`, folded; `fast`,
-    what prediction takes of the two; `pt2` and `onnx`, exported.
+    The forms: `plain`, as it was trained; `folded`, without batch norms; `bfloat16`, folded;
+    `fast`, whichever of the last two prediction uses; `pt2` and `onnx`, exported.
 
     Raises:
-        Refused: a network that cannot be loaded, or a form that the device does not run.
+        Refused: a network cannot be loaded, or the device cannot run a form.
     """
     place = default_device(device)
     size = batch or (views if place.type == "cuda" else CPU_BATCH)
@@ -57,7 +57,7 @@ def compare(
         for form in forms:
             run, dtype = FORMS[form](trained, place)
             with torch.no_grad():
-                found = measure(run, clips.to(dtype), size, repeats, warmup)
+                measured = measure(run, clips.to(dtype), size, repeats, warmup)
             rows.append(
                 {
                     "network": trained.genotype.name,
@@ -70,16 +70,16 @@ def compare(
                     "repeats": repeats,
                     "gmacs_lcr": account.gmacs,
                     "params": account.params,
-                    "batched": asdict(found.batched),
-                    "one_by_one": asdict(found.one_by_one),
-                    "peak_mb": round(found.peak_mb, 1),
+                    "batched": asdict(measured.batched),
+                    "one_by_one": asdict(measured.one_by_one),
+                    "peak_mb": round(measured.peak_mb, 1),
                 }
             )
     return rows
 
 
 def opened(path: Path, classes: int) -> Trained:
-    """A folder of weights, or a genotype with random ones, which take as long."""
+    """A folder of weights, or a genotype with random weights, which take the same time."""
     if path.is_dir():
         return weights.load(path)
     genotype = Genotype.load(path)
@@ -87,13 +87,13 @@ def opened(path: Path, classes: int) -> Trained:
     return Trained(net, genotype, [str(number) for number in range(classes)], {}, {})
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """Markdown: medians with quartiles."""
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """A table in Markdown: medians with quartiles."""
     first = rows[0]
     lines = [
         f"{first['device']}; {first['views']} views, {first['batch']} at once; "
         f"{first['repeats']} repeats: median (quartiles)\n",
-        f"| {' | '.join(HEAD)} |",
+        f"| {' | '.join(COLUMNS)} |",
         f"|{'---|' * 3}{'---:|' * 4}",
     ]
     for row in rows:
@@ -103,8 +103,9 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def spread(of: Seconds) -> str:
-    return f"{of.median:.3f} ({of.low:.3f} to {of.high:.3f})"
+def spread(seconds: Seconds) -> str:
+    """The median and the quartiles, as in `1.204 (1.198 to 1.220)`."""
+    return f"{seconds.median:.3f} ({seconds.low:.3f} to {seconds.high:.3f})"
 
 
 Form = tuple[Callable[[Tensor], Tensor], torch.dtype]
@@ -127,16 +128,16 @@ def _fast(trained: Trained, device: torch.device) -> Form:
     return fast(trained, device, dtype), dtype
 
 
-def _exported(suffix: str, load: Callable[[Path], export.Run]) -> Callable[..., Form]:
-    def made(trained: Trained, device: torch.device) -> Form:
+def _exported(suffix: str, load: Callable[[Path], export.Exported]) -> Callable[..., Form]:
+    def form(trained: Trained, device: torch.device) -> Form:
         if device.type != "cpu":
-            raise Refused(f"--forms {suffix[1:]}: runs on the CPU here. Add --device cpu.")
+            raise Refused(f"--forms {suffix[1:]}: runs on the CPU only. Add --device cpu.")
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch) / f"net{suffix}"
             export.export(trained, path, trained.genotype.input.short)
             return load(path), torch.float32
 
-    return made
+    return form
 
 
 FORMS: dict[str, Callable[[Trained, torch.device], Form]] = {

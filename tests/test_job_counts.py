@@ -1,4 +1,4 @@
-"""More jobs at once make the same data: the bytes of tables and shards do not know how many."""
+"""The number of jobs that run at once does not change a byte of the tables and shards."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
 
 def workspace(root: Path) -> Toy:
-    """The real data stages and their code, four shards, and the demo's settings made small."""
+    """The real data stages and their code, four shards, and few videos."""
     toy = Toy.new(root)
     (root / "stage.py").unlink()
     shutil.copytree(ROOT / "src", root / "src", ignore=shutil.ignore_patterns("__pycache__"))

@@ -1,4 +1,4 @@
-"""Pointwise and depthwise convolution, at the speed that oneDNN has on a CPU.
+"""Convolutions at the speed that oneDNN has on a CPU.
 
 PyTorch leaves some of it unused: with one thread it takes a slow kernel for 1x1x1, and the input
 gradient of a depthwise convolution is computed as if it were not depthwise. That gradient is a
@@ -12,9 +12,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from autox3d.vision.kernels import reference
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, groups: int) -> Tensor:
@@ -22,28 +23,45 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, groups
 
     Padded by half the kernel. Either `groups` is C and D, or it is 1 and the kernel 1x1x1.
     """
-    if _plain(x) and torch.is_grad_enabled():
+    if torch.is_grad_enabled():
         return _Convolution.apply(x, weight, bias, stride, groups)
     return _forward(x, weight, bias, stride, groups)
 
 
-def _forward(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, groups: int) -> Tensor:
+def fused(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    stride: int,
+    groups: int,
+    then: str,
+    plus: Tensor | None,
+) -> Tensor:
+    """The activation `then` of the convolution `plus` a tensor of its shape: one pass over memory.
+
+    Where a gradient may be asked for, or oneDNN has no such type, PyTorch computes it.
+    """
+    if torch.is_grad_enabled() or not _fuses(x.dtype):
+        return reference.fused(x, weight, bias, stride, groups, then, plus)
     padding = [size // 2 for size in weight.shape[2:]]
-    strides = (1, stride, stride)
-    if _onednn(x):
+    parts = (weight, bias, padding, (1, stride, stride), (1, 1, 1), groups)
+    operator = torch.ops.mkldnn._convolution_pointwise
+    if plus is None:
+        return operator(x, *parts, then, [], None)
+    return operator.binary(x, plus, *parts, "add", 1.0, then, [], None)
+
+
+def _fuses(dtype: torch.dtype) -> bool:
+    if dtype == torch.bfloat16:
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return dtype == torch.float32 and torch.backends.mkldnn.is_available()
+
+
+def _forward(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, groups: int) -> Tensor:
+    if x.dtype == torch.float32 and torch.backends.mkldnn.is_available():
+        padding, strides = [size // 2 for size in weight.shape[2:]], (1, stride, stride)
         return torch.mkldnn_convolution(x, weight, bias, padding, strides, (1, 1, 1), groups)
-    return F.conv3d(x, weight, bias, strides, padding, 1, groups)
-
-
-def _plain(x: Tensor) -> bool:
-    """On a CPU, and neither compiled nor cast on the way: those make their own choices."""
-    cast = torch.is_autocast_enabled("cpu")
-    return x.device.type == "cpu" and not cast and not torch.compiler.is_compiling()
-
-
-def _onednn(x: Tensor) -> bool:
-    """Whether oneDNN may be called past PyTorch's choice."""
-    return _plain(x) and x.dtype == torch.float32 and torch.backends.mkldnn.is_available()
+    return reference.convolve(x, weight, bias, stride, groups)
 
 
 class _Convolution(torch.autograd.Function):

@@ -1,0 +1,51 @@
+"""Why a video cannot be used: the reasons, and the messages that more than one room gives.
+
+`datasets` looks at each file's entry in its folder, `ingest` opens it later; what both can find
+out is worded here once. Reasons and messages are columns of the tables of videos: a change of a
+word changes their bytes.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+REASONS = {
+    "missing": "there is no such file",
+    "outside": "the path leaves the data root",
+    "unreadable": "the system does not let us read it",
+    "empty": "the file has no content",
+    "not_a_video": "no video container that we know",
+    "no_video": "a container without a video track",
+    "undecodable": "not one frame decodes",
+    "too_large": "a frame has more pixels than `max_pixels`",
+    "too_long": "more seconds than `max_seconds`",
+    "truncated": "fewer frames than its duration declares",
+    "bad_times": "time stamps that crowd its frames together",
+    "corrupt": "too many of its frames are damaged",
+    "timeout": "more time than `timeout`",
+    "crashed": "the decoder crashed, or needed more memory than `memory_mb`",
+    "not_encoded": "ffmpeg could not write it anew",
+    "copy": "a training video with the content of one that is held out",
+}
+
+
+class Unusable(NamedTuple):
+    """A reason for which a video cannot be used, and a message about this video."""
+
+    reason: str  # a key of REASONS
+    message: str
+
+
+MISSING = Unusable("missing", REASONS["missing"])
+OUTSIDE = Unusable("outside", "a link out of the data root")
+NOT_A_FILE = Unusable("not_a_video", "no regular file")
+
+
+def unreadable(why: str) -> Unusable:
+    """Returns the reason for a file that the system does not open; `why` is its own message."""
+    return Unusable("unreadable", f"cannot be opened ({why})")
+
+
+def copy_of(key: str) -> Unusable:
+    """Returns the reason for a training clip with the same bytes as the held-out clip `key`."""
+    return Unusable("copy", f"the same content as {key}, which is held out")

@@ -1,0 +1,1 @@
+"""How a search chooses: a file a strategy, each with a `STRATEGY`."""

@@ -1,0 +1,236 @@
+"""Blocks as rows: what a block type is without torch. Its class is in `vision.models.blocks`.
+
+A new type is a row here (with the columns that it adds to a group, if any) and a class there, both
+under the name that a genotype gives as `block: {type: ...}`. A file that names none has X3D's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+
+from autox3d.core.schema import Added, added, table
+from autox3d.core.values import Count, Positive
+from autox3d.vision.arch import units
+from autox3d.vision.arch.account import Layer, conv
+
+INVERTED = "inverted"
+SOME = Field(min_length=1)
+Kernel = Literal["t1_s3", "t1_s5", "t3_s3", "t3_s5", "t5_s3", "t5_s5"]
+Activation = Literal["relu", "swish"]
+Stride = Literal[1, 2]
+SqueezeExcite = Literal["even", "all", "none"]  # even: blocks 0, 2, 4, ... of the group
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """One residual block with its sizes worked out."""
+
+    group: int  # its row, from 0
+    kernel: tuple[int, int]  # time, space
+    channels_in: int
+    inner: int
+    channels: int  # out
+    stride: int
+    gate: int  # hidden width of squeeze-excite, 0 where there is none
+    attention: str  # after the block: a key of `units.UNITS`
+    type: str = INVERTED
+    own: tuple[Any, ...] = ()  # of the columns that the type adds, in their order
+    shared: bool = False  # in the supernet: it has every layer that some path needs
+
+    @property
+    def identity(self) -> bool:
+        """Whether the shortcut is the identity."""
+        return not self.shared and block_type(self.type).identity(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockType:
+    """What a block type is.
+
+    The supernet cuts a block's weights by letters: the first letter of a layer names the set of
+    channels that its rows are taken from, the second that of its columns. I in, O out, N inner,
+    E hidden of squeeze-excite.
+    """
+
+    columns: tuple[str, ...]  # that this type adds to a group's row
+    inner: Callable[[Group, int, str], int]  # (group, channels in, expansion_of) -> width
+    layers: Callable[[Block, BlockStyle, int, int], Iterator[Layer]]  # (.., cells in, cells out)
+    peak: Callable[[Block, int, int], int]  # (block, cells in, cells out) -> elements at once
+    identity: Callable[[Block], bool]  # whether a shortcut needs no layer of its own
+    cuts: Mapping[str, str]  # layer -> letters
+    typed: tuple[str, ...]  # parts that the supernet has once for each kernel
+    optional: tuple[str, ...]  # parts that some of its paths do without
+
+
+def block_type(name: str) -> BlockType:
+    """The row of a type.
+
+    Raises:
+        ValueError: there is no such type.
+    """
+    if name not in BLOCKS:
+        raise ValueError(f"unknown block type '{name}'. Known: {', '.join(BLOCKS)}.")
+    return BLOCKS[name]
+
+
+def inner_width(group: Group, channels_in: int, expansion_of: str) -> int:
+    """Channels of a block's depthwise convolution; X3D rounds them down.
+
+    The expansion counts as it is written: 2.3 times 100 is 230, though in floats a little less.
+    """
+    of = channels_in if expansion_of == "in" else group.channels
+    return int(Fraction(str(group.expansion)) * of)
+
+
+def _inverted(block: Block, style: BlockStyle, cells_in: int, cells: int) -> Iterator[Layer]:
+    """1x1x1, t x s x s, squeeze-excite, 1x1x1, and the shortcut where it is no identity."""
+    time, space = block.kernel
+    reach = time * space**2 * (1 if style.depthwise else block.inner)
+    yield conv(block.channels_in, block.inner, cells_in, norm=True)
+    yield conv(reach, block.inner, cells, norm=True)
+    if block.gate:
+        yield conv(block.inner, block.gate, 1, bias=True)
+        yield conv(block.gate, block.inner, 1, bias=True)
+    yield conv(block.inner, block.channels, cells, norm=True)
+    if not block.identity:
+        yield conv(block.channels_in, block.channels, cells, norm=True)
+
+
+def _inverted_peak(block: Block, cells_in: int, cells: int) -> int:
+    """A layer's input and output, and the block's own input for the sum."""
+    return block.channels_in * cells_in + max(
+        block.inner * (cells_in + cells),
+        (block.inner + block.channels) * cells,
+        2 * block.channels * cells,
+    )
+
+
+BLOCKS: dict[str, BlockType] = {
+    INVERTED: BlockType(  # X3D, Table 1
+        columns=(),
+        inner=inner_width,
+        layers=_inverted,
+        peak=_inverted_peak,
+        identity=lambda block: block.stride == 1 and block.channels_in == block.channels,
+        cuts={
+            "expand.conv": "NI",
+            "expand.norm": "N",
+            "depthwise.conv": "NN",  # the second one only where it is not depthwise
+            "depthwise.norm": "N",
+            "gate.squeeze": "EN",
+            "gate.excite": "NE",
+            "project.conv": "ON",
+            "project.norm": "O",
+            "shortcut.conv": "OI",
+            "shortcut.norm": "O",
+        },
+        typed=("depthwise",),
+        optional=("shortcut",),
+    ),
+}
+
+if TYPE_CHECKING:
+    Type = str
+else:
+    Type = Literal[tuple(BLOCKS)]
+
+
+@table
+class BlockStyle:
+    """What all blocks share; the columns of X3D's Table A.1."""
+
+    type: Annotated[Type, Added(INVERTED)] = INVERTED
+    first: Activation  # after the 1x1x1 convolution that expands
+    second: Activation  # after the depthwise convolution and squeeze-excite
+    depthwise: bool  # false: a dense convolution in its place
+
+
+@table
+class Group:
+    """One row of Table 2: blocks that share their choices.
+
+    A column that a block type adds is optional: `Annotated[... | None, Added(None)] = None`.
+    """
+
+    kernel: Kernel  # of the depthwise convolution, time and space: t3_s5 is 3x5x5
+    expansion: Positive  # inner channels over channels in, or out: `Genotype.expansion_of`
+    channels: Count  # out
+    blocks: Count
+    stride: Stride  # over space, of the first block; time is never strided
+    squeeze_excite: SqueezeExcite
+    attention: units.Kind
+
+
+@table
+class Candidates:
+    """One row of a space: a `Group` whose searched columns list candidates."""
+
+    kernel: Annotated[tuple[Kernel, ...], SOME]
+    expansion: Annotated[tuple[Positive, ...], SOME]
+    channels: Annotated[tuple[Count, ...], SOME]
+    blocks: Count
+    stride: Stride
+    squeeze_excite: SqueezeExcite
+    attention: Annotated[tuple[units.Kind, ...], SOME]
+
+
+def check_columns(style: BlockStyle, group: Group) -> None:
+    """Refuses a column of another block type, and a row that lacks one of its own.
+
+    Raises:
+        ValueError: either.
+    """
+    wanted = block_type(style.type).columns
+    for column in added(Group):
+        given = getattr(group, column) is not None
+        if given and column not in wanted:
+            raise ValueError(f"blocks of type '{style.type}' have no column '{column}'")
+        if column in wanted and not given:
+            raise ValueError(f"blocks of type '{style.type}' need a column '{column}'")
+
+
+def sized(
+    group: Group, row: int, index: int, channels_in: int, expansion_of: str, style: BlockStyle
+) -> Block:
+    """Block `index` of a group, with the unit of attention that the group has."""
+    kind = block_type(style.type)
+    inner = kind.inner(group, channels_in, expansion_of)
+    return Block(
+        group=row,
+        kernel=kernel_size(group.kernel),
+        channels_in=channels_in,
+        inner=inner,
+        channels=group.channels,
+        stride=group.stride if index == 0 else 1,
+        gate=gate_width(inner) if has_gate(group, index) else 0,
+        attention=group.attention,
+        type=style.type,
+        own=tuple(getattr(group, column) for column in kind.columns),
+    )
+
+
+def kernel_size(kernel: str) -> tuple[int, int]:
+    """t3_s5 -> (3, 5): frames, pixels."""
+    time, space = kernel.split("_")
+    return int(time[1:]), int(space[1:])
+
+
+def has_gate(group: Group, index: int) -> bool:
+    """Whether block `index` of the group has squeeze-excite."""
+    return group.squeeze_excite == "all" or (group.squeeze_excite == "even" and index % 2 == 0)
+
+
+def gate_width(inner: int) -> int:
+    """Hidden width of squeeze-excite: a sixteenth. 54 -> 8, 216 -> 16, 432 -> 32."""
+    return round_to_8(inner / 16)
+
+
+def round_to_8(width: float) -> int:
+    """The nearest multiple of 8, at least 8, and the next one if that lost over 10 %."""
+    rounded = max(8, int(width + 4) // 8 * 8)
+    return rounded if rounded >= 0.9 * width else rounded + 8
