@@ -232,7 +232,7 @@ def test_attention_stands_beside_none_and_beside_units_by_hand(done):
     costs = [number(row, "gmacs") for row in record.rows]
     assert costs[1] > costs[0]  # stage 1 has a unit that can be set
     assert all("top1" in row.numbers for row in record.rows)
-    trained = weights.load((done / "out/attention/train_stage_1/weights"))
+    trained = weights.load(done / "out/attention/train_stage_1/weights")
     assert trained.genotype.groups[0].attention == "glore"
 
 
@@ -256,7 +256,7 @@ def test_the_searched_network_stands_beside_random_ones(done):
     assert all({"gmacs", "supernet_top1", "top1"} <= set(row.numbers) for row in record.rows)
     assert -1 <= number(record, "kendall_tau") <= 1
     assert record.numbers["beaten"] in range(4)
-    genotypes = {weights.load(path).genotype.groups for path in (done / "out").rglob("weights")}
+    genotypes = {weights.load(path).genotype.groups for path in (done / "out/random_networks").rglob("weights")}
     assert len(genotypes) == 4
 
 

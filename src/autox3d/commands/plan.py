@@ -53,20 +53,19 @@ def plan(args: argparse.Namespace) -> None:
     if missing := [split for split in SPLITS if split in needed and not getattr(videos, split)]:
         raise Refused(f"plan: no videos of split '{missing[0]}'. Say how many: --{missing[0]} 1000")
     if args.measure:
-        from autox3d.planning import rates
+        from autox3d.planning import rates as machine
 
-        atomic.write_text(
-            args.rates, yaml.safe_dump(asdict(rates.measure(params)), sort_keys=False)
-        )
+        measured = asdict(machine.measure(params))
+        atomic.write_text(args.rates, yaml.safe_dump(measured, sort_keys=False))
     rates = schema.load(args.rates, Rates)
-    stages = rows(work(params, videos, rates), rates)
+    stages = rows(stage_costs(params, videos, rates), rates)
     if args.json:
         print(json.dumps({"rates": asdict(rates), "videos": videos._asdict(), "stages": stages}))
     else:
         print(text(stages, rates))
 
 
-def rows(works: list[Work], rates: Rates) -> list[dict[str, Any]]:
+def rows(costs: list[StageCost], rates: Rates) -> list[dict[str, Any]]:
     """One row a stage, and their sum."""
     stages = [
         {
@@ -77,7 +76,7 @@ def rows(works: list[Work], rates: Rates) -> list[dict[str, Any]]:
             "gigabytes": one.gigabytes,
             "files": one.files,
         }
-        for one in works
+        for one in costs
     ]
     total = {key: sum(row[key] for row in stages) for key in stages[0] if key != "stage"}
     return [*stages, {"stage": "total", **total}]
