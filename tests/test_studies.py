@@ -20,7 +20,7 @@ from support import ROOT, killing
 
 from autox3d.core import settings
 from autox3d.core.errors import Refused
-from autox3d.core.records import StudyProvenance, StudyRecord, StudyRow
+from autox3d.core.search_records import StudyProvenance, StudyRecord, StudyRow
 from autox3d.reporting.layout import Figure, Table
 from autox3d.reporting.page import page
 from autox3d.reporting.results import read

@@ -53,11 +53,10 @@ def plan(args: argparse.Namespace) -> None:
     if missing := [split for split in SPLITS if split in needed and not getattr(videos, split)]:
         raise Refused(f"plan: no videos of split '{missing[0]}'. Say how many: --{missing[0]} 1000")
     if args.measure:
-        from autox3d.planning import rates
+        from autox3d.planning import rates as machine
 
-        atomic.write_text(
-            args.rates, yaml.safe_dump(asdict(rates.measure(params)), sort_keys=False)
-        )
+        measured = asdict(machine.measure(params))
+        atomic.write_text(args.rates, yaml.safe_dump(measured, sort_keys=False))
     rates = schema.load(args.rates, Rates)
     stages = rows(stage_costs(params, videos, rates), rates)
     if args.json:
@@ -101,5 +100,5 @@ def text(stages: list[dict[str, Any]], rates: Rates) -> str:
     )
     about += "A core transcodes {transcode:g} s of video or cuts {clips:g} clips in a second;\n"
     about += "a second of clip has {megabytes:g} MB.\n"
-    about += "Stages that are not listed take minutes. Raw videos are not counted."
+    about += "Stages that are not listed take minutes. Raw videos and studies are not counted."
     return "\n".join([*lines, "", about.format(**measured)])
