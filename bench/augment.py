@@ -2,9 +2,10 @@
 
     python bench/augment.py [--device cuda] [--clips 50]
 
-Every row of the policy with both its operations, then clips as the policy draws them. Pixels are
-compared before anything is timed; the two take turns. On a CPU it is CPU time on one thread; on a
-GPU the clock, of whole chunks of eight clips that lie there already, and Pillow stays on the CPU.
+Measures every row of the policy with both its operations, then clips as the policy samples them.
+Pixels are compared before anything is timed, and the two alternate. On a CPU the figure is CPU time
+on one thread; on a GPU it is wall time for chunks of eight clips in its memory, and Pillow runs on
+the CPU.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def main() -> None:
 
 
 def picture() -> Tensor:
-    """uint8 (T, H, W, 3): smooth patches and some noise, as in a photograph."""
+    """A clip, uint8 (T, H, W, 3), of smooth patches and some noise, as in a photograph."""
     generator = torch.Generator().manual_seed(0)
     patches = torch.rand(FRAMES, 3, 12, 12, generator=generator)
     smooth = F.interpolate(patches, (SIDE, SIDE), mode="bicubic")
@@ -60,7 +61,7 @@ def picture() -> Tensor:
 
 
 def compare(clip: Tensor, operations: Operations) -> None:
-    """Stops where the two do not give the same picture."""
+    """Exits if the two do not give the same picture."""
     off = (autoaugment(clip, operations) != by_pillow(clip, operations)).any(-1).float().mean()
     if off > CLOSE:
         raise SystemExit(f"{operations}: {off:.1%} of the pixels differ")
@@ -102,7 +103,7 @@ PILLOW: dict[str, Callable[..., Image.Image]] = {
 
 
 def measure(clip: Tensor, drawn: Sequence[Operations], device: torch.device) -> tuple[float, float]:
-    """Seconds a clip, the median of rounds in turns: tensors, Pillow."""
+    """Seconds a clip with tensors and with Pillow: medians over alternating rounds."""
     chunk = [clip.to(device)] * (CHUNK if device.type == "cuda" else 1)
 
     def tensors() -> None:

@@ -1,10 +1,10 @@
-r"""What alpha does where the clips say nothing: its entropy by step, with and without the baseline.
+r"""The entropy of alpha by step when clips give no signal, with and without the baseline.
 
     python -m bench.search_noise --space architectures/space_autox3d.yaml --steps 20000
 
-Log-likelihoods are noise that does not know which network it belongs to. With shares W_k - 1/K, as
+Log-likelihoods are noise that is independent of the network. With shares W_k - 1/K, as
 the search has them, and with W_k alone, whose expectation is the same. Read a search's entropy
-against the first: what falls as fast as this has not been learned from the clips.
+against the first: an entropy that falls this fast has not been learned from the clips.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def main() -> None:
 def entropies(
     space: Space, asked: argparse.Namespace, baseline: bool, marks: list[int]
 ) -> list[float]:
-    """Mean over the open choices, after each of so many steps."""
+    """The mean entropy over the open choices, after each of `steps` steps."""
     prior = Prior([len(choice.candidates) for choice in space.choices])
     adam = torch.optim.Adam(prior.parameters(), lr=asked.lr)
     generator = torch.Generator().manual_seed(asked.seed)

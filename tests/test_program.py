@@ -48,13 +48,13 @@ def program(tmp_path: Path) -> list[str]:
 
 
 def ended(command: list[str]) -> tuple[int, str]:
-    """Its status and what it says on stderr."""
+    """The exit status of a program and its output on stderr."""
     done = subprocess.run(command, capture_output=True, text=True)
     return done.returncode, done.stderr
 
 
 def test_flags_are_paths_and_all_are_needed(program: list[str], tmp_path: Path) -> None:
-    """Dashes for underscores; the usage is the module's own text."""
+    """Flags have dashes for underscores; the usage has the text of the module."""
     (tmp_path / "clips").write_text("clip")
     files = ["--clips", str(tmp_path / "clips"), "--out-dir", str(tmp_path)]
 
@@ -81,7 +81,7 @@ def test_a_mistake_of_the_user_is_one_line(program: list[str], tmp_path: Path) -
 
 
 def test_an_unwritable_folder_is_one_line(program: list[str], tmp_path: Path) -> None:
-    """As a user without root's rights."""
+    """The program runs as a user without root's rights."""
     (tmp_path / "clips").write_text("clip")
     out = tmp_path / "out"
     out.mkdir(mode=0o555)
@@ -104,7 +104,7 @@ def test_an_unwritable_folder_is_one_line(program: list[str], tmp_path: Path) ->
 
 
 def test_sigterm_unwinds(program: list[str], tmp_path: Path) -> None:
-    """Temporary files go; the status is that of the signal."""
+    """Temporary files are removed, and the status is that of the signal."""
     process = subprocess.Popen(
         [*program, "--clips", "slow", "--out-dir", "x"], stdout=subprocess.PIPE, text=True
     )

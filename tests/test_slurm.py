@@ -1,4 +1,4 @@
-"""The pipeline on a real SLURM of two nodes, through Snakemake's executor, and what befalls it."""
+"""The pipeline on a real SLURM of two nodes, through Snakemake's executor, with failures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CLUSTER = ROOT / "tests/slurm/cluster"
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The SLURM's folder."""
+    """The folder of a running SLURM."""
     folder = tmp_path_factory.mktemp("cluster")
     subprocess.run([CLUSTER, "start", folder], check=True)
     yield folder
@@ -29,7 +29,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def toy(cluster: Path, tmp_path: Path) -> Iterator[Toy]:
-    """Nothing has run yet, and nothing is left at work afterwards."""
+    """A workspace where nothing has run; no job is left running afterwards."""
     toy = Toy.new(tmp_path / "toy")
     yield toy
     toy.stop()
@@ -37,7 +37,7 @@ def toy(cluster: Path, tmp_path: Path) -> Iterator[Toy]:
 
 
 def test_the_cluster_of_another_is_not_touched(cluster: Path, tmp_path: Path) -> None:
-    """To this one, the running one is another's."""
+    """A running SLURM that another checkout started is left alone."""
     second = subprocess.run([CLUSTER, "start", tmp_path], capture_output=True, text=True)
 
     assert second.returncode == 1
@@ -51,7 +51,7 @@ def test_the_cluster_of_another_is_not_touched(cluster: Path, tmp_path: Path) ->
 def test_the_pipeline_runs_and_a_training_killed_on_two_nodes_is_resumed(
     toy: Toy, tmp_path: Path
 ) -> None:
-    """Two ranks on two nodes, killed: the next attempt ends with the bits of two on one node."""
+    """Two ranks on two nodes are killed; the next attempt has the bits of two on one node."""
     fit = Fit.add(toy, epochs=16, resources='nodes: 2, gres: "gpu:1"')
     mirrored = {"AUTOX3D_PROCESSES": "1", "AUTOX3D_TRACKING": "on"}
     work = toy.start(*SLURM, **mirrored, **ENVIRONMENT)
@@ -73,7 +73,7 @@ def test_the_pipeline_runs_and_a_training_killed_on_two_nodes_is_resumed(
 
 
 def test_after_snakemake_was_killed_the_next_one_adopts_its_jobs(toy: Toy) -> None:
-    """Its own job takes no node before the one left behind has ended; that one's result stands."""
+    """The new job gets no node before the old one has ended, whose result is used."""
     toy.dvc("repro", "shard")
     hold = toy.hold("train")
     toy.ran()
@@ -99,7 +99,7 @@ def test_after_snakemake_was_killed_the_next_one_adopts_its_jobs(toy: Toy) -> No
 @pytest.mark.long
 @pytest.mark.timeout(1500)
 def test_a_job_put_back_into_the_queue_resumes(toy: Toy, tmp_path: Path) -> None:
-    """`scontrol requeue`, as when a node is lost: the same job again, from its checkpoint."""
+    """`scontrol requeue`, as after the loss of a node, resumes the job from its checkpoint."""
     fit = Fit.add(toy, epochs=40, resources="gpu: 1")
     work = toy.start(*SLURM, "--until", "fit", **ENVIRONMENT)
     wait_for(lambda: fit.step() >= 2 * STEPS, 200)
@@ -119,7 +119,7 @@ def test_a_job_put_back_into_the_queue_resumes(toy: Toy, tmp_path: Path) -> None
 @pytest.mark.long
 @pytest.mark.timeout(1500)
 def test_a_job_out_of_time_saves_and_the_next_one_resumes(toy: Toy, tmp_path: Path) -> None:
-    """Its limit is a minute, and it is held up for so long."""
+    """The job is delayed until its limit of a minute is over."""
     fit = Fit.add(toy, epochs=40, resources="gpu: 1", minutes=1)
     work = toy.start(*SLURM, "--until", "fit", **ENVIRONMENT)
     wait_for(lambda: fit.step() >= 2 * STEPS, 200)

@@ -40,7 +40,7 @@ TABLE = {"search": "results/search/trace.csv", "train": "results/train/s.csv"}
 
 
 def typed(folder: Path, *words: str) -> str:
-    """What a command says that somebody types there."""
+    """The output of a command that is typed there."""
     command = [str(BIN / words[0]), *words[1:]]
     done = subprocess.run(command, cwd=folder, env=ALONE, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -60,7 +60,7 @@ def stale(folder: Path) -> set[str]:
 
 
 def close(left: Any, right: Any) -> None:
-    """As between processors, where 2e-6 of the largest value was measured."""
+    """Whether values differ as little as between processors (2e-6 of the largest was measured)."""
     np.testing.assert_allclose(left, right, rtol=1e-3, atol=1e-5)
 
 
@@ -162,7 +162,7 @@ def test_a_fix_makes_stale_what_its_room_says(workspace):
         path.write_text(text)
 
 
-def test_what_differs_is_left_to_run_and_said_in_a_line_each(workspace):
+def test_what_differs_is_left_to_run_with_a_line_each(workspace):
     """A setting, an input, an output, other code; what is in the cache alone is brought back."""
     edit(workspace / "params.yaml", "beta: 0.2", "beta: 0.3")
     edit(workspace / "architectures/x3d_s.yaml", "name:", "# mine\nname:")
@@ -183,8 +183,8 @@ def test_what_differs_is_left_to_run_and_said_in_a_line_each(workspace):
         "baseline@x3d_s: left to run: architectures/x3d_s.yaml is not the recorded one",
         "latency@s: left to run: results/latency/s.json is not the recorded one",
         "evaluate@s: left to run: results/evaluate/s_confusion.csv is missing",
-        "subset: left to run: other code than that of commit 486c83c made it. "
-        "Where that changed no result: dvc commit --force subset",
+        "subset: left to run: its code was not that of commit 486c83c. "
+        "If the difference changed no result: dvc commit --force subset",
         f"report: left to run: {setting}; results/evaluate is not the recorded one; "
         "results/latency is not the recorded one",
     }
