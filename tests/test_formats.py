@@ -11,7 +11,7 @@ import pytest
 
 from autox3d.core import tables
 from autox3d.core.errors import Refused
-from autox3d.core.records import Alpha, Choice
+from autox3d.core.search_records import Alpha, Choice
 
 LATER = "has format 2, and this version reads 1. Update autox3d."
 ALPHA = Alpha(

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from support import results_folder
 
-from autox3d.core import curves, records
+from autox3d.core import curves, records, search_records
 from autox3d.core.curves import Curve
 from autox3d.core.errors import Refused
 from autox3d.core.origin import stage_of
@@ -22,8 +22,8 @@ from autox3d.core.origin import stage_of
 ROOT = Path(__file__).parents[1]
 KINDS: dict[str, Any] = {
     "data.json": records.Account,
-    "derive/derive.json": records.Derived,
-    "*/alpha.json": records.Alpha,
+    "derive/derive.json": search_records.Derived,
+    "*/alpha.json": search_records.Alpha,
     "evaluate/*.json": records.Evaluation,
     "latency/*.json": records.Latency,
     "explain/*.json": records.Explanation,
@@ -149,7 +149,7 @@ def test_a_file_that_is_no_record_is_one_line(
     if content is not None:
         path.write_text(content)
     with pytest.raises(Refused) as refused:
-        records.Alpha.read(path)
+        search_records.Alpha.read(path)
 
     assert str(refused.value) == f"{path}: {line}"
 

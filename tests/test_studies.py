@@ -20,7 +20,8 @@ from support import ROOT, killing
 
 from autox3d.core import settings
 from autox3d.core.errors import Refused
-from autox3d.core.records import Provenance, StudyProvenance, StudyRecord, StudyRow
+from autox3d.core.records import Provenance
+from autox3d.core.search_records import StudyProvenance, StudyRecord, StudyRow
 from autox3d.reporting.layout import Figure, Table
 from autox3d.reporting.page import page
 from autox3d.reporting.results import read
@@ -256,7 +257,8 @@ def test_the_searched_network_stands_beside_random_ones(done):
     assert all({"gmacs", "supernet_top1", "top1"} <= set(row.numbers) for row in record.rows)
     assert -1 <= number(record, "kendall_tau") <= 1
     assert record.numbers["beaten"] in range(4)
-    genotypes = {weights.load(path).genotype.groups for path in (done / "out/random_networks").rglob("weights")}
+    folders = (done / "out/random_networks").rglob("weights")
+    genotypes = {weights.load(path).genotype.groups for path in folders}
     assert len(genotypes) == 4
 
 

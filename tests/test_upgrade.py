@@ -183,8 +183,8 @@ def test_what_differs_is_left_to_run_and_said_in_a_line_each(workspace):
         "baseline@x3d_s: left to run: architectures/x3d_s.yaml is not the recorded one",
         "latency@s: left to run: results/latency/s.json is not the recorded one",
         "evaluate@s: left to run: results/evaluate/s_confusion.csv is missing",
-        "subset: left to run: other code than that of commit 486c83c made it. "
-        "Where that changed no result: dvc commit --force subset",
+        "subset: left to run: its code was not that of commit 486c83c. "
+        "If the difference changed no result: dvc commit --force subset",
         f"report: left to run: {setting}; results/evaluate is not the recorded one; "
         "results/latency is not the recorded one",
     }

@@ -3,30 +3,25 @@
 `write` puts the fields into the file in the order of the table; `read` checks every key and type,
 and refuses what it does not know. Accuracies are shares in [0, 1], costs G multiply-adds of one
 view. Metrics stand in a file under their own names beside the other keys; the names are the
-task's, and the first one is the headline. `autox3d.core.curves` has the CSV files.
+task's, and the first one is the headline. `autox3d.core.search_records` has the records of the
+search, `autox3d.core.curves` the CSV files.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from autox3d.core import atomic, schema
-from autox3d.core.errors import Refused
-from autox3d.core.names import check_format
-from autox3d.core.origin import run_again
+from autox3d.core import atomic
+from autox3d.core.record_files import Content, read_record, without
 from autox3d.core.schema import table
 
-T = TypeVar("T")
-Content = dict[str, Any]
 Metrics = dict[str, float | None]  # None: there was no label to measure by
 Crops = Literal["center", "lcr"]  # one crop of a clip, or left, centre and right
 
 CLASSIFY = "classify"  # the task that a file means when it names none
-SUPERNET = "supernet_"  # prefix of a metric that is measured on a path of the supernet
 
 
 @table
@@ -78,7 +73,7 @@ class Account:
             total = {key: content.pop(key) for key in ("listed", "usable", "missing", "refused")}
             return {"total": total, **content, "by_class": _by_class(content["by_class"])}
 
-        return _read(path, cls, nested)
+        return read_record(path, cls, nested)
 
 
 @table
@@ -106,87 +101,7 @@ class Provenance:
     @classmethod
     def read(cls, path: Path) -> Provenance:
         """Raises Refused for a missing or damaged file."""
-        return _read(path, cls)
-
-
-@table
-class Choice:
-    """One choice of a search, and what the search thinks of its candidates."""
-
-    group: int  # from 1
-    column: str  # kernel, expansion, channels, attention
-    candidates: tuple[str | int | float, ...]
-    probabilities: tuple[tuple[float, ...], ...]  # a row an epoch, a column a candidate
-    logits: tuple[float, ...]  # at the end, one a candidate
-
-
-@table
-class Alpha:
-    """alpha.json: the architecture distribution of a search, epoch by epoch."""
-
-    space: str
-    choices: tuple[Choice, ...]  # none where no epoch was run
-
-    def write(self, path: Path) -> None:
-        atomic.write_json(path, asdict(self))
-
-    @classmethod
-    def read(cls, path: Path) -> Alpha:
-        """Raises Refused for a missing or damaged file."""
-        return _read(path, cls)
-
-
-@table
-class Decision:
-    """One choice of the derived network."""
-
-    group: int  # from 1
-    column: str
-    taken: str | int | float
-    probabilities: dict[str, float]  # by candidate
-
-
-@table
-class DerivedNetwork:
-    """One network of the space, ranked by its path through the supernet."""
-
-    gmacs: float
-    probability: float
-    supernet: Metrics  # with the shared weights, on the validation videos
-    groups: tuple[str, ...]  # kernel, expansion, channels and attention of each
-    choices: tuple[Decision, ...] = ()  # of the derived network alone
-
-
-@table
-class Derived:
-    """results/derive/derive.json: the derived network and its runners-up under the target."""
-
-    space: str
-    networks: str  # how many the space has, rounded
-    target_gmacs: float
-    found: DerivedNetwork
-    runners_up: tuple[DerivedNetwork, ...]  # the best first
-
-    def content(self) -> Content:
-        """What the file holds."""
-        content = asdict(self)
-        content["found"] = _flat_supernet(content["found"])
-        content["runners_up"] = [_flat_supernet(one) for one in content["runners_up"]]
-        return content
-
-    def write(self, path: Path) -> None:
-        atomic.write_json(path, self.content())
-
-    @classmethod
-    def read(cls, path: Path) -> Derived:
-        """Raises Refused for a missing or damaged file."""
-
-        def nested(content: Content) -> Content:
-            found = _nested_supernet(content["found"])
-            others = [_nested_supernet(one) for one in content["runners_up"]]
-            return content | {"found": found, "runners_up": others}
-
-        return _read(path, cls, nested)
+        return read_record(path, cls)
 
 
 @table
@@ -250,7 +165,7 @@ class Evaluation:
     @classmethod
     def read(cls, path: Path) -> Evaluation:
         """Raises Refused for a missing or damaged file."""
-        return _read(path, cls, _nested_evaluation)
+        return read_record(path, cls, _nested_evaluation)
 
 
 def _nested_evaluation(content: Content) -> Content:
@@ -307,7 +222,7 @@ class Latency:
             made = {key: content.pop(key) for key in keys}
             return {"made": made, **content}
 
-        return _read(path, cls, nested)
+        return read_record(path, cls, nested)
 
 
 @table
@@ -350,58 +265,7 @@ class Explanation:
     @classmethod
     def read(cls, path: Path) -> Explanation:
         """Raises Refused for a missing or damaged file."""
-        return _read(path, cls)
-
-
-@table
-class StudyRow:
-    """One search or one network of a study."""
-
-    name: str  # "beta 0.1", "random_3"
-    numbers: Metrics  # by name: gmacs, probability, the task's headline
-    series: dict[str, tuple[float, ...]]  # numbers by epoch, group or block
-
-
-@table
-class StudyRecord:
-    """results/studies/<name>.json: what a study has found; the same bits wherever it is made."""
-
-    study: str
-    kind: str
-    space: str
-    task: str
-    asked: dict[str, Any]  # the study's settings
-    numbers: Metrics  # of the study as a whole
-    rows: tuple[StudyRow, ...]
-
-    def write(self, path: Path) -> None:
-        atomic.write_json(path, asdict(self))
-
-    @classmethod
-    def read(cls, path: Path) -> StudyRecord:
-        """Raises Refused for a missing or damaged file."""
-        return _read(path, cls)
-
-
-@table
-class StudyProvenance:
-    """results/studies/<name>_made.json: how each run of a study was made."""
-
-    runs: dict[str, Provenance]
-
-    def write(self, path: Path) -> None:
-        runs = {name: without(asdict(made), "seed", None) for name, made in self.runs.items()}
-        atomic.write_json(path, runs)
-
-    @classmethod
-    def read(cls, path: Path) -> StudyProvenance:
-        """Raises Refused for a missing or damaged file."""
-        return _read(path, cls, lambda content: {"runs": content})
-
-
-def without(content: Content, key: str, default: object) -> Content:
-    """The content; without `key` where it holds nothing but its default."""
-    return {k: v for k, v in content.items() if k != key or v != default}
+        return read_record(path, cls)
 
 
 def _flat(row: Mapping[str, Any]) -> Content:
@@ -416,44 +280,5 @@ def _nested(row: Mapping[str, Any], keys: tuple[str, ...]) -> Content:
     }
 
 
-def _flat_supernet(network: Content) -> Content:
-    """Metrics under names such as `supernet_top1`, where the table has `supernet`."""
-    flat: Content = {}
-    for key, value in network.items():
-        named = {f"{SUPERNET}{name}": share for name, share in network["supernet"].items()}
-        flat |= named if key == "supernet" else {key: value}
-    return flat if flat["choices"] else without(flat, "choices", ())
-
-
-def _nested_supernet(network: Mapping[str, Any]) -> Content:
-    """The inverse of `_flat_supernet`."""
-    metrics = {k.removeprefix(SUPERNET): v for k, v in network.items() if k.startswith(SUPERNET)}
-    rest = {k: v for k, v in network.items() if not k.startswith(SUPERNET)}
-    return rest | {"supernet": metrics}
-
-
 def _by_class(rows: list[Content]) -> Content:
     return {row["class"]: {k: v for k, v in row.items() if k != "class"} for row in rows}
-
-
-def _read(
-    path: Path, kind: type[T], nested: Callable[[Content], Content] = lambda content: content
-) -> T:
-    """The file as a `kind`; `nested` turns the file's keys into the table's."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise Refused(f"{path}: there is no such file. {run_again(path)}") from error
-    except ValueError as error:  # no JSON, or no UTF-8
-        raise Refused(f"{path}: not JSON ({error}). {run_again(path)}") from error
-    if not isinstance(content, dict):
-        raise Refused(f"{path}: not a JSON object. {run_again(path)}")
-    check_format(content.pop("format", 1), path, known=(1,))
-    try:
-        return schema.check(nested(content), kind, path)
-    except KeyError as error:
-        raise Refused(f"{path}: missing {error}. {run_again(path)}") from error
-    except (TypeError, AttributeError) as error:
-        raise Refused(f"{path}: a row is not a JSON object. {run_again(path)}") from error
-    except Refused as error:
-        raise Refused(f"{error} {run_again(path)}") from error

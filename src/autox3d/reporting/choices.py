@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from autox3d.core.records import Choice
+from autox3d.core.search_records import Choice
 
 
 def open_choices(choices: Sequence[Choice]) -> list[Choice]:

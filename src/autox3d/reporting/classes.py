@@ -95,7 +95,7 @@ def confused_pairs(pairs: Sequence[Pair]) -> list[list[str]]:
     """Actual, predicted, videos, and how many the actual class has; most videos first."""
     totals = Counter(pair.actual for pair in pairs)
     counts = Counter(pair for pair in pairs if pair.actual != pair.predicted)
-    most = sorted(counts.items(), key=lambda row: (-row[1], row[0]))[:PAIRS]
+    most = sorted(counts.items(), key=lambda row: -row[1])[:PAIRS]  # ties as they came
     return [
         [pair.actual, pair.predicted, str(videos), str(totals[pair.actual])]
         for pair, videos in most

@@ -14,18 +14,8 @@ from autox3d.core import schema
 from autox3d.core.curves import Curve, Pair, read_confusion
 from autox3d.core.errors import Refused
 from autox3d.core.origin import run_again
-from autox3d.core.records import (
-    CLASSIFY,
-    Account,
-    Alpha,
-    Derived,
-    Evaluation,
-    Explanation,
-    Latency,
-    Provenance,
-    StudyProvenance,
-    StudyRecord,
-)
+from autox3d.core.records import CLASSIFY, Account, Evaluation, Explanation, Latency, Provenance
+from autox3d.core.search_records import Alpha, Derived, StudyProvenance, StudyRecord
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.tasks import task as tasks
 from autox3d.vision.tasks.task import Task

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from autox3d.core.errors import Refused
 from autox3d.core.origin import run_again
-from autox3d.core.records import SUPERNET, StudyRecord, StudyRow
+from autox3d.core.search_records import SUPERNET, StudyRecord, StudyRow
 from autox3d.reporting.layout import Element, Figure, Section, Source, Table, source_of
 from autox3d.reporting.results import PublishedStudy, Results, published_studies
 from autox3d.reporting.svg import BLUE, INK, MUTED, ORANGE, axes, drawing, legend, percents

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import torch
 
 from autox3d.core.errors import Refused
-from autox3d.core.records import Alpha, Decision, Derived, DerivedNetwork, Metrics
+from autox3d.core.records import Metrics
+from autox3d.core.search_records import Alpha, Decision, Derived, DerivedNetwork
 from autox3d.core.settings import Supernet as Shared
 from autox3d.runtime.distributed import World
 from autox3d.search.prior import Prior

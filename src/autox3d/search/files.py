@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from autox3d.core import atomic, names
 from autox3d.core.curves import Curve
-from autox3d.core.records import Alpha, Choice
+from autox3d.core.search_records import Alpha, Choice
 from autox3d.search.loop import SearchState
 from autox3d.search.prior import Prior
 from autox3d.search.space import Space

@@ -23,7 +23,7 @@ from autox3d.core.errors import Refused
 from autox3d.core.schema import table
 from autox3d.core.values import ClipSpec
 from autox3d.search.channel_sets import Ring, Selection, exact, indices, ring
-from autox3d.vision.arch.blocks import BlockStyle, Candidates, Group
+from autox3d.vision.arch.blocks import BlockStyle, Candidates, Group, check_columns
 from autox3d.vision.arch.cost import cost
 from autox3d.vision.arch.genotype import Attention, ExpansionOf, Genotype, Head, Stem
 from autox3d.vision.arch.units import UNITS
@@ -67,6 +67,10 @@ class Space:
     def load(path: Path) -> Space:
         """Raises Refused: a mistake in the file, or candidates that share no grid."""
         space = schema.load(path, Space)
+        try:
+            check_columns(space.block, space.groups)
+        except ValueError as error:
+            raise Refused(f"{path}: {error}") from error
         for row, (group, axes) in enumerate(zip(space.groups, space.axes("fair"), strict=True)):
             for column in CHOICES:
                 listed = getattr(group, column)

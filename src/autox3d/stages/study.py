@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from autox3d.core import settings
-from autox3d.core.records import StudyProvenance
+from autox3d.core.search_records import StudyProvenance
 from autox3d.runtime.distributed import join
 from autox3d.runtime.program import arguments, run
 from autox3d.search.run import SearchRecipe

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from autox3d.core.records import StudyRecord, StudyRow
+from autox3d.core.search_records import StudyRecord, StudyRow
 from autox3d.core.settings import Study
 from autox3d.search.space import Draw, Space
 from autox3d.studies.kind import Kind, alone, record

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autox3d.core.records import StudyRecord
+from autox3d.core.search_records import StudyRecord
 from autox3d.core.settings import Study
 from autox3d.studies.kind import Kind, ended, record
 from autox3d.studies.lab import Lab

@@ -6,7 +6,7 @@ one-sided target: half-way from the cheapest network to the median of random one
 
 from __future__ import annotations
 
-from autox3d.core.records import StudyRecord, StudyRow
+from autox3d.core.search_records import StudyRecord, StudyRow
 from autox3d.core.settings import Study
 from autox3d.search.channel_sets import Selection, uses
 from autox3d.studies.kind import Kind, alone, record

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 import torch
 
 from autox3d.core.errors import Refused
-from autox3d.core.records import SUPERNET, Metrics, StudyRecord, StudyRow
+from autox3d.core.records import Metrics
+from autox3d.core.search_records import SUPERNET, StudyRecord, StudyRow
 from autox3d.core.settings import Study
 from autox3d.search.space import Draw
 from autox3d.studies.kind import Kind, alone, record

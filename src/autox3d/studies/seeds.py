@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from autox3d.core.errors import Refused
-from autox3d.core.records import StudyRecord
+from autox3d.core.search_records import StudyRecord
 from autox3d.core.settings import Study
 from autox3d.search.prior import Prior
 from autox3d.search.space import Draw, Space

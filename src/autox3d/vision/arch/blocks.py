@@ -6,7 +6,7 @@ under the name that a genotype gives as `block: {type: ...}`. A file that names 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -179,19 +179,19 @@ class Candidates:
     attention: Annotated[tuple[units.Kind, ...], SOME]
 
 
-def check_columns(style: BlockStyle, group: Group) -> None:
+def check_columns(style: BlockStyle, groups: Sequence[Group] | Sequence[Candidates]) -> None:
     """Refuses a column of another block type, and a row that lacks one of its own.
 
     Raises:
         ValueError: either.
     """
     wanted = block_type(style.type).columns
-    for column in added(Group):
-        given = getattr(group, column) is not None
-        if given and column not in wanted:
-            raise ValueError(f"blocks of type '{style.type}' have no column '{column}'")
-        if column in wanted and not given:
-            raise ValueError(f"blocks of type '{style.type}' need a column '{column}'")
+    for row, group in enumerate(groups, 1):
+        for column in added(type(group)):
+            given = getattr(group, column) is not None
+            if given != (column in wanted):
+                needs = "have no" if given else "need a"
+                raise ValueError(f"row {row}: blocks of type '{style.type}' {needs} '{column}'.")
 
 
 def sized(

@@ -61,8 +61,7 @@ class Genotype:
 
     @model_validator(mode="after")
     def _columns_fit(self) -> Self:
-        for group in self.groups:
-            check_columns(self.block, group)
+        check_columns(self.block, self.groups)
         return self
 
     @staticmethod

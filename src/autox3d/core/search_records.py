@@ -1,0 +1,157 @@
+"""The JSON files of the search and of its studies; see `autox3d.core.records`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from autox3d.core import atomic
+from autox3d.core.record_files import Content, read_record, without
+from autox3d.core.records import Metrics, Provenance
+from autox3d.core.schema import table
+
+SUPERNET = "supernet_"  # prefix of a metric that is measured on a path of the supernet
+
+
+@table
+class Choice:
+    """One choice of a search, and what the search thinks of its candidates."""
+
+    group: int  # from 1
+    column: str  # kernel, expansion, channels, attention
+    candidates: tuple[str | int | float, ...]
+    probabilities: tuple[tuple[float, ...], ...]  # a row an epoch, a column a candidate
+    logits: tuple[float, ...]  # at the end, one a candidate
+
+
+@table
+class Alpha:
+    """alpha.json: the architecture distribution of a search, epoch by epoch."""
+
+    space: str
+    choices: tuple[Choice, ...]  # none where no epoch was run
+
+    def write(self, path: Path) -> None:
+        atomic.write_json(path, asdict(self))
+
+    @classmethod
+    def read(cls, path: Path) -> Alpha:
+        """Raises Refused for a missing or damaged file."""
+        return read_record(path, cls)
+
+
+@table
+class Decision:
+    """One choice of the derived network."""
+
+    group: int  # from 1
+    column: str
+    taken: str | int | float
+    probabilities: dict[str, float]  # by candidate
+
+
+@table
+class DerivedNetwork:
+    """One network of the space, ranked by its path through the supernet."""
+
+    gmacs: float
+    probability: float
+    supernet: Metrics  # with the shared weights, on the validation videos
+    groups: tuple[str, ...]  # kernel, expansion, channels and attention of each
+    choices: tuple[Decision, ...] = ()  # of the derived network alone
+
+
+@table
+class Derived:
+    """results/derive/derive.json: the derived network and its runners-up under the target."""
+
+    space: str
+    networks: str  # how many the space has, rounded
+    target_gmacs: float
+    found: DerivedNetwork
+    runners_up: tuple[DerivedNetwork, ...]  # the best first
+
+    def content(self) -> Content:
+        """What the file holds."""
+        content = asdict(self)
+        content["found"] = _flat_supernet(content["found"])
+        content["runners_up"] = [_flat_supernet(one) for one in content["runners_up"]]
+        return content
+
+    def write(self, path: Path) -> None:
+        atomic.write_json(path, self.content())
+
+    @classmethod
+    def read(cls, path: Path) -> Derived:
+        """Raises Refused for a missing or damaged file."""
+
+        def nested(content: Content) -> Content:
+            found = _nested_supernet(content["found"])
+            others = [_nested_supernet(one) for one in content["runners_up"]]
+            return content | {"found": found, "runners_up": others}
+
+        return read_record(path, cls, nested)
+
+
+@table
+class StudyRow:
+    """One search or one network of a study."""
+
+    name: str  # "beta 0.1", "random_3"
+    numbers: Metrics  # by name: gmacs, probability, the task's headline
+    series: dict[str, tuple[float, ...]]  # numbers by epoch, group or block
+
+
+@table
+class StudyRecord:
+    """results/studies/<name>.json: what a study has found; the same bits wherever it is made."""
+
+    study: str
+    kind: str
+    space: str
+    task: str
+    asked: dict[str, Any]  # the study's settings
+    numbers: Metrics  # of the study as a whole
+    rows: tuple[StudyRow, ...]
+
+    def write(self, path: Path) -> None:
+        atomic.write_json(path, asdict(self))
+
+    @classmethod
+    def read(cls, path: Path) -> StudyRecord:
+        """Raises Refused for a missing or damaged file."""
+        return read_record(path, cls)
+
+
+@table
+class StudyProvenance:
+    """results/studies/<name>_made.json: how each run of a study was made."""
+
+    runs: dict[str, Provenance]
+
+    def write(self, path: Path) -> None:
+        runs = {name: without(asdict(made), "seed", None) for name, made in self.runs.items()}
+        atomic.write_json(path, runs)
+
+    @classmethod
+    def read(cls, path: Path) -> StudyProvenance:
+        """Raises Refused for a missing or damaged file."""
+        return read_record(path, cls, lambda content: {"runs": content})
+
+
+def _flat_supernet(network: Content) -> Content:
+    """Metrics under names such as `supernet_top1`, where the table has `supernet`."""
+    flat: Content = {}
+    for key, value in network.items():
+        named = {f"{SUPERNET}{name}": share for name, share in network["supernet"].items()}
+        flat |= named if key == "supernet" else {key: value}
+    return flat if flat["choices"] else without(flat, "choices", ())
+
+
+def _nested_supernet(network: Mapping[str, Any]) -> Content:
+    """The inverse of `_flat_supernet`."""
+    metrics = {k.removeprefix(SUPERNET): v for k, v in network.items() if k.startswith(SUPERNET)}
+    rest = {k: v for k, v in network.items() if not k.startswith(SUPERNET)}
+    return rest | {"supernet": metrics}
