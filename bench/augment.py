@@ -35,9 +35,9 @@ def main() -> None:
     )
     flags.add_argument("--device", default="cpu")
     flags.add_argument("--clips", type=int, default=50, help="drawn from the policy")
-    asked = flags.parse_args()
+    options = flags.parse_args()
     torch.set_num_threads(1)
-    clip, device = picture(), torch.device(asked.device)
+    clip, device = picture(), torch.device(options.device)
     rows = [
         tuple(Operation(name, magnitude / 9, 1) for name, _, magnitude in row)
         for row in dict.fromkeys(POLICY)
@@ -47,7 +47,7 @@ def main() -> None:
     print(f"{'ms a clip':28} {'tensors':>8} {'Pillow':>8} {'times':>6}")
     for row in rows:
         show(", ".join(one.name for one in row), *measure(clip, [row], device))
-    drawn = [draw(np.random.default_rng(seed)) for seed in range(asked.clips)]
+    drawn = [draw(np.random.default_rng(seed)) for seed in range(options.clips)]
     show("as the policy draws them", *measure(clip, drawn, device))
 
 

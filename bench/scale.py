@@ -167,11 +167,11 @@ def spent(command: Sequence[str], folder: Path) -> Spent:
         command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
     assert process.stderr is not None
-    said = process.stderr.read()
+    errors = process.stderr.read()
     _, status, used = os.wait4(process.pid, 0)
     clock = time.perf_counter() - began
     if status:
-        sys.exit(f"{' '.join(command)[:80]}: {said.decode()}")
+        sys.exit(f"{' '.join(command)[:80]}: {errors.decode()}")
     return Spent(clock, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
 
 

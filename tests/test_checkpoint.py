@@ -272,8 +272,8 @@ def test_a_kill_inside_the_writing_loses_nothing(tmp_path: Path) -> None:
             announced = int(writer.stdout.readline())
         time.sleep(pause)
         writer.kill()
-        said = writer.communicate()[0].split()
-        announced = int(said[-1]) if said else announced
+        output = writer.communicate()[0].split()
+        announced = int(output[-1]) if output else announced
     with Checkpoints(tmp_path) as kept:
         found = kept.newest()
     assert found is not None
@@ -304,7 +304,7 @@ def test_a_lock_of_another_machine_is_taken_over_once_its_heartbeat_stops(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The lock is watched, so no clocks are compared; one with a heartbeat is respected."""
-    monkeypatch.setattr(lock, "LIMIT", 0.5)
+    monkeypatch.setattr(lock, "STALE_AFTER", 0.5)
     path = tmp_path / "claim.json"
     path.write_text(json.dumps({"token": "x", "host": "n7", "pid": 1, "started": "1"}))
     os.utime(path, (0, 0))

@@ -78,7 +78,7 @@ def _rank(
     os.environ.update({name: str(value) for name, value in world.items()})
     os.environ.update(MASTER_PORT=port, AUTOX3D_WORKERS="0", GLOO_SOCKET_IFNAME="lo")
     params = settings.Evaluate(split="test", clips=(1,), rule="ends", sampling="linspace", batch=3)
-    told = {}
+    summary = {}
     with join() as here:
         genotype = Genotype.load(folder / "s.yaml")
         torch.manual_seed(1)
@@ -94,9 +94,9 @@ def _rank(
             for scores in table["scores"]:
                 digest.update(scores.tobytes())
             top1 = summarise(table, trained, clips, params).lcr.metrics["top1"]
-            told[count] = [views, digest.hexdigest(), top1]
+            summary[count] = [views, digest.hexdigest(), top1]
     if rank == 0:
-        out.write_text(json.dumps(told))
+        out.write_text(json.dumps(summary))
 
 
 def check(

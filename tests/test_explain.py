@@ -172,9 +172,9 @@ def test_every_number_of_clips_comes_from_one_pass(made: Path) -> None:
     """K of 1, 3, 5, 7, 10, Center and LCR, computed again from the saved scores (X3D, 4.3)."""
     rows = tables.read_table(made / "scores.parquet")
     found = json.loads((made / "m.json").read_text())["k_clips"]
-    told = {(row["crops"], row["clips"]): (row["views"], row["top1"]) for row in found}
-    assert set(told) == {(crops, k) for crops in ("center", "lcr") for k in K_CURVE}
-    for (crops, k), (views, top1) in told.items():
+    measured = {(row["crops"], row["clips"]): (row["views"], row["top1"]) for row in found}
+    assert set(measured) == {(crops, k) for crops in ("center", "lcr") for k in K_CURVE}
+    for (crops, k), (views, top1) in measured.items():
         places = {"1/2"} if k == 1 else {str(Fraction(n, k - 1)) for n in range(k)}
         chosen = rows[(rows["crops"] == crops) & rows["place"].isin(places)]
         videos = chosen.groupby("key")

@@ -117,14 +117,18 @@ def test_another_program_gets_the_same_scores(glore, files, name, tmp_path):
 def test_the_files_describe_how_to_use_them(files):
     """Classes, sizes and normalisation are where the format stores metadata."""
     session = onnxruntime.InferenceSession(files / "net.onnx")
-    told = session.get_modelmeta().custom_metadata_map
+    metadata = session.get_modelmeta().custom_metadata_map
     extra = {export.CARD: ""}
     torch.export.load(files / "net.pt2", extra_files=extra)
     card = json.loads(extra[export.CARD])
 
-    assert json.loads(told["classes"]) == card["classes"] == CLASSES
-    assert json.loads(told["normalisation"]) == card["normalisation"] == NORMALISATION
-    assert (told["name"], json.loads(told["frames"]), json.loads(told["side"])) == ("tiny", 4, 40)
+    assert json.loads(metadata["classes"]) == card["classes"] == CLASSES
+    assert json.loads(metadata["normalisation"]) == card["normalisation"] == NORMALISATION
+    assert (metadata["name"], json.loads(metadata["frames"]), json.loads(metadata["side"])) == (
+        "tiny",
+        4,
+        40,
+    )
 
 
 def test_onnx_has_the_newest_operators(files):

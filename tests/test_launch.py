@@ -48,7 +48,7 @@ def talk(world):
     tensors = [layout, torch.ones(2, dtype=torch.float64), torch.tensor(world.rank), torch.ones(1)]
     world.sum_(tensors)
     world.agree("sums", tensors[0])
-    told = {
+    report = {
         "sums": [tensor.unique().tolist() for tensor in tensors],
         "kept": layout.is_contiguous(memory_format=torch.channels_last_3d),
         "gathered": world.gather(f"rank {world.rank}"),
@@ -59,7 +59,7 @@ def talk(world):
         "argv": sys.argv[1:],
     }
     if world.rank == 0:
-        print(json.dumps(told))
+        print(json.dumps(report))
 
 
 def wait(world):
@@ -113,41 +113,41 @@ def launch(tmp_path: Path) -> Iterator[Launch]:
 def test_alone_the_stage_runs_in_this_process(launch: Launch) -> None:
     """There is no launcher to wait for and no second process; sums change nothing."""
     process = launch("talk", "1")
-    said, errors = process.communicate()
+    output, errors = process.communicate()
 
     assert process.returncode == 0, errors
-    told = json.loads(said)
-    assert told["pid"] == process.pid
-    assert told["argv"] == ["--out", "x"]
-    assert told["sums"] == [[1.0], [1.0], [0], [1.0]]
-    assert told["gathered"] == ["rank 0"]
-    assert told["any"] == [False, False]
+    report = json.loads(output)
+    assert report["pid"] == process.pid
+    assert report["argv"] == ["--out", "x"]
+    assert report["sums"] == [[1.0], [1.0], [0], [1.0]]
+    assert report["gathered"] == ["rank 0"]
+    assert report["any"] == [False, False]
 
 
 def test_two_processes_sum_gather_and_share_the_cores(launch: Launch) -> None:
     """Each dtype has its own message, and memory formats are kept."""
     process = launch("talk", "2")
-    said, errors = process.communicate()
+    output, errors = process.communicate()
 
     assert process.returncode == 0, errors
-    told = json.loads(said)
-    assert told["size"] == 2
-    assert told["argv"] == ["--out", "x"]
-    assert told["sums"] == [[3.0], [2.0], [1], [2.0]]
-    assert told["kept"]
-    assert told["gathered"] == ["rank 0", "rank 1"]
-    assert told["any"] == [True, False]
-    assert told["threads"] == max(1, len(os.sched_getaffinity(0)) // 2)
+    report = json.loads(output)
+    assert report["size"] == 2
+    assert report["argv"] == ["--out", "x"]
+    assert report["sums"] == [[3.0], [2.0], [1], [2.0]]
+    assert report["kept"]
+    assert report["gathered"] == ["rank 0", "rank 1"]
+    assert report["any"] == [True, False]
+    assert report["threads"] == max(1, len(os.sched_getaffinity(0)) // 2)
     assert errors == ""
 
 
 def test_ranks_that_compute_different_values_stop(launch: Launch) -> None:
     """The message names the value and the rank."""
     process = launch("disagree", "2")
-    said, errors = process.communicate()
+    output, errors = process.communicate()
 
     assert process.returncode == 1
-    assert said == ""
+    assert output == ""
     first, last = errors.splitlines()
     assert re.fullmatch(
         r"rank 0 of 2 \(\S+, pid \d+\): alpha of rank 1 differs from rank 0's. Report this error.",
@@ -210,10 +210,10 @@ def test_sigterm_lets_the_ranks_save(launch: Launch, target: str) -> None:
     os.kill(process.pid if target == "launcher" else ranks[1], signal.SIGTERM)
     if target == "rank":
         os.kill(ranks[1], signal.SIGTERM)
-    said, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=60)
 
     assert process.returncode == 75, errors
-    assert said == "saved\nsaved\n"
+    assert output == "saved\nsaved\n"
     assert errors == ""
 
 

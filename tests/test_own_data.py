@@ -106,14 +106,14 @@ def test_every_command_of_the_page_works(tmp_path):
     """Training starts from scratch, from published weights and from our own."""
     root = clone(tmp_path / "clone")
     publish(root / "X3D_S.pyth")
-    starts, said = [], ""
+    starts, output = [], ""
     for block in BLOCKS:
-        said = type_in(root, block.replace("epochs: 30/", "epochs: 2/").replace("p: 3/", "p: 1/"))
+        output = type_in(root, block.replace("epochs: 30/", "epochs: 2/").replace("p: 3/", "p: 1/"))
         if "evaluate@x3d_s" in block:
             how = json.loads((root / "data/weights/x3d_s/model.json").read_text())["how"]
             starts.append((how["params"]["init"], how.get("init")))
         if "autox3d predict" in block:
-            answers = re.findall(r"^data/raw/videos/val/.*\.mp4$", said, re.MULTILINE)
+            answers = re.findall(r"^data/raw/videos/val/.*\.mp4$", output, re.MULTILINE)
             assert len(answers) == 6
 
     folders, digests = zip(*starts, strict=True)
@@ -121,7 +121,7 @@ def test_every_command_of_the_page_works(tmp_path):
     assert digests[0] is None
     assert digests[1] != digests[2]
     assert len(json.loads((root / "results/evaluate/x3d_s.json").read_text())["per_class"]) == 3
-    assert "evaluate@x3d_s " in said  # of the plan, which is last
+    assert "evaluate@x3d_s " in output  # of the plan, which is last
     (root / "data/given/mine/model.json").write_text("{}")
     assert "data/given/mine" in type_in(root, "dvc status train@x3d_s")
 

@@ -40,9 +40,9 @@ def test_snakemake_runs_all_from_scratch_shards_at_once_and_dvc_takes_it_as_done
     second.unlink()
     wait_for((toy.root / ".pipeline/shard@1.done").exists)
     first.unlink()  # in which order they end changes nothing
-    said, _ = work.communicate(timeout=120)
+    output, _ = work.communicate(timeout=120)
 
-    assert work.returncode == 0, said
+    assert work.returncode == 0, output
     assert sorted(toy.ran()) == sorted(ALL)
     assert toy.lock() == done.lock()
     start = time.monotonic()
@@ -91,9 +91,9 @@ def test_a_deleted_output_comes_back_from_the_cache(toy: Toy) -> None:
     """Only its stage is checked, and nothing runs."""
     before = toy.read("data/model.json")
     (toy.root / "data/model.json").unlink()
-    said = toy.snakemake()
+    output = toy.snakemake()
 
-    assert "train: restored from the cache" in said
+    assert "train: restored from the cache" in output
     assert toy.read("data/model.json") == before
     assert toy.ran() == []
     assert toy.up_to_date()
@@ -102,9 +102,14 @@ def test_a_deleted_output_comes_back_from_the_cache(toy: Toy) -> None:
 def test_a_dry_run_shows_what_would_run_and_changes_nothing(toy: Toy) -> None:
     """Stages that depend on a changed one are listed, too."""
     toy.set({"train": {"epochs": 3}})
-    said = toy.snakemake("--dry-run")
+    output = toy.snakemake("--dry-run")
 
-    assert set(re.findall(r"^(\w+) +\d+$", said, re.MULTILINE)) == {"train", "test", "all", "total"}
+    assert set(re.findall(r"^(\w+) +\d+$", output, re.MULTILINE)) == {
+        "train",
+        "test",
+        "all",
+        "total",
+    }
     assert toy.ran() == []
 
 
@@ -125,13 +130,13 @@ def test_a_mistake_in_dvc_yaml_is_one_line(toy: Toy) -> None:
     """It is DVC's own message, without a traceback."""
     (toy.root / "dvc.yaml").write_text("stages:\n  list: {cmd: x, dep: [stage.py]}\n")
 
-    said = toy.snakemake(status=1)
+    output = toy.snakemake(status=1)
 
     assert (
         "\ndvc.yaml: './dvc.yaml' validation failed: "
         "extra keys not allowed @ data['stages']['list']['dep']\n"
-    ) in said
-    assert "Traceback" not in said
+    ) in output
+    assert "Traceback" not in output
 
 
 @pytest.mark.parametrize(

@@ -32,10 +32,10 @@ def toy(done: Toy, tmp_path: Path) -> Iterator[Toy]:
 def test_a_failed_stage_says_why_and_is_not_recorded(toy: Toy) -> None:
     """Neither engine accepts its partial output under the final name."""
     toy.set({"train": {"epochs": 1, "fail": 1}})
-    said = toy.snakemake(status=1)
+    output = toy.snakemake(status=1)
 
-    assert "train: status 1. The end of .pipeline/train.log:" in said
-    assert "  train: the loss is not finite" in said
+    assert "train: status 1. The end of .pipeline/train.log:" in output
+    assert "  train: the loss is not finite" in output
     assert toy.ran() == ["train"]
     assert toy.read("data/model.json") == '"half"'
     assert "train" in toy.dvc("status")
@@ -52,11 +52,11 @@ def test_a_killed_stage_runs_again(toy: Toy) -> None:
     hold = toy.hold("train")
     work = toy.start(*SNAKEMAKE)
     os.kill(toy.pid("train"), signal.SIGKILL)
-    said, _ = work.communicate(timeout=60)
+    output, _ = work.communicate(timeout=60)
     hold.unlink()
 
     assert work.returncode == 1
-    assert "train: status 137" in said
+    assert "train: status 137" in output
     toy.snakemake()
     assert toy.ran() == ["train", "train", "test"]
     assert toy.up_to_date()
@@ -75,11 +75,11 @@ def test_a_change_while_a_stage_runs_is_refused_and_dvc_answers_meanwhile(toy: T
     assert "train" in toy.snakemake("--dry-run")
     toy.set({"train": {"epochs": 3}})
     hold.unlink()
-    said, _ = work.communicate(timeout=60)
+    output, _ = work.communicate(timeout=60)
 
     assert work.returncode == 1
     line = "train: params.yaml: train changed while it ran, so its result is not recorded."
-    assert line in said
+    assert line in output
     assert toy.ran() == ["train"]
     assert "train" in toy.dvc("status")
     toy.set({"train": {"epochs": 2}})
@@ -118,10 +118,10 @@ def test_a_signal_reaches_the_stage_once_and_its_status_comes_back(
     work = toy.start(*JOB, "train")
     toy.pid("train")
     os.killpg(work.pid, number)
-    said, _ = work.communicate(timeout=60)
+    output, _ = work.communicate(timeout=60)
 
     assert work.returncode == 75
-    assert "train: saved and stopped: run again to resume." in said
+    assert "train: saved and stopped: run again to resume." in output
     assert toy.read("signals.log") == f"{number.name}\n"
 
 
@@ -141,8 +141,8 @@ def test_a_job_waits_for_dvc_and_reports_it(toy: Toy) -> None:
     """It waits up to a limit; then its message says what to look for."""
     toy.set({"train": {"epochs": 2}})
     lock = zc.lockfile.LockFile(str(toy.root / ".dvc/tmp/lock"))
-    said = toy.job("train", status=1, AUTOX3D_PATIENCE="1")
-    assert said.splitlines() == [
+    output = toy.job("train", status=1, AUTOX3D_PATIENCE="1")
+    assert output.splitlines() == [
         "train: waiting for another DVC process",
         "train: DVC has been locked for 1 s. Find the dvc process that works here; "
         "if there is none, delete .dvc/tmp/rwlock.",

@@ -130,10 +130,10 @@ def test_the_demo_and_own_data_have_a_plan(rates, monkeypatch, capsys):
     for path in ("params.yaml", "params/folder.yaml"):
         words = ("--train", 512, "--val", 96, "--test", 128, "--classes", 8, "--seconds", 2)
         autox3d("--params", path, "--rates", rates, *words, monkeypatch=monkeypatch)
-        said = capsys.readouterr().out
+        output = capsys.readouterr().out
 
-        assert said.startswith("stage")
-        assert "\nA device: a GPU, measured with a pencil.\n" in said
+        assert output.startswith("stage")
+        assert "\nA device: a GPU, measured with a pencil.\n" in output
 
 
 def test_the_rates_of_this_machine_are_measured(tmp_path, monkeypatch, capsys):
@@ -169,7 +169,7 @@ def test_a_mistake_is_one_line(case, rates, monkeypatch, capsys):
     rates.write_text(yaml.safe_dump(RATES | changed))
     shape = ("--classes", 3, "--seconds", 10, "--params", "params/kinetics400.yaml")
     autox3d(*words, *shape, "--rates", rates, monkeypatch=monkeypatch, status=1)
-    said = capsys.readouterr().err
+    output = capsys.readouterr().err
 
-    assert said.count("\n") == 1
-    assert said.endswith(f"{line}\n")
+    assert output.count("\n") == 1
+    assert output.endswith(f"{line}\n")

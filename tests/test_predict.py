@@ -80,9 +80,9 @@ def test_the_package_imports_without_torch():
     """Torch is imported when `autox3d.load` is first used, and not before."""
     look = "print('torch' in sys.modules)"
     code = f"import sys, autox3d; {look}; autox3d.load; {look}"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
-    assert told.stdout.split() == ["False", "True"]
+    assert ended.stdout.split() == ["False", "True"]
 
 
 ODD = ("variable_rate.mp4", "late_start.mkv", "duplicate_times.mkv", "rotated_90.mp4", "1_fps.mp4")
@@ -196,17 +196,17 @@ def test_the_others_are_predicted_past_a_bad_file(folder, videos, monkeypatch, c
     words = (videos, f"{videos}/pl*.mp4", videos / "gone.mp4", "--weights", folder)
     status = run("predict", *words, monkeypatch=monkeypatch)
 
-    told = capsys.readouterr()
+    ended = capsys.readouterr()
     fix = "Give another file, or leave it out."
     reason = "no video container (Invalid data found when processing input)"
     assert status == 1
-    assert told.err.splitlines() == [
+    assert ended.err.splitlines() == [
         f"{videos}/words.mp4: {reason}. {fix}",
         f"{videos}/gone.mp4: there is no such file. {fix}",
     ]
-    names = [line for line in told.out.splitlines() if not line.startswith(" ")]
+    names = [line for line in ended.out.splitlines() if not line.startswith(" ")]
     assert names == [f"{videos}/{name}" for name in ("plain.mp4", "vp9.webm", "with_sound.mp4")]
-    assert sum(line.endswith(tuple(CLASSES)) for line in told.out.splitlines()) == 3 * 5
+    assert sum(line.endswith(tuple(CLASSES)) for line in ended.out.splitlines()) == 3 * 5
 
 
 def test_programs_read_a_line_of_json_a_video(folder, videos, monkeypatch, capsys):
@@ -244,8 +244,8 @@ def test_an_annotated_video_shows_the_prediction(folder, videos, tmp_path, monke
     changed = np.abs(after - before).max(-1) > 100
     assert changed[corner].sum() > 20
     assert changed[source.height // 3 :].sum() == 0
-    told = subprocess.run([program(), "-i", out], capture_output=True, text=True, check=False)
-    assert "Audio: aac" in told.stderr
+    ended = subprocess.run([program(), "-i", out], capture_output=True, text=True, check=False)
+    assert "Audio: aac" in ended.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
 
@@ -298,9 +298,9 @@ def test_memory_does_not_grow_with_a_video(tmp_path):
     weights.save(tmp_path / "net", ready(slow), slow, classes, {})
     videos = [film(tmp_path / f"{number}.avi", s, "128x96") for number, s in enumerate((20, 120))]
     command = [sys.executable, "-c", LONG, tmp_path / "net", videos[0], *videos]
-    told = subprocess.run(command, capture_output=True, text=True, check=True)
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
 
-    _, (few, small), (many, large) = (map(int, row.split()) for row in told.stdout.splitlines())
+    _, (few, small), (many, large) = (map(int, row.split()) for row in ended.stdout.splitlines())
 
     assert (few, many) == (10, 30)
     assert large - small < 20_000  # kB

@@ -60,12 +60,12 @@ def test_flags_are_paths_and_all_are_needed(program: list[str], tmp_path: Path) 
 
     assert ended([*program, *files]) == (0, "")
     assert (tmp_path / "copy").read_text() == "clip"
-    status, said = ended([*program, *files[:2]])
+    status, output = ended([*program, *files[:2]])
     assert status == 2
-    assert "the following arguments are required: --out-dir" in said
-    status, said = ended([*program, *files, "--ou", "x"])
+    assert "the following arguments are required: --out-dir" in output
+    status, output = ended([*program, *files, "--ou", "x"])
     assert status == 2
-    assert "unrecognized arguments: --ou x" in said
+    assert "unrecognized arguments: --ou x" in output
     usage = subprocess.run([*program, "--help"], capture_output=True, text=True).stdout
     assert "Copies one table." in usage
 
@@ -94,12 +94,12 @@ def test_an_unwritable_folder_is_one_line(program: list[str], tmp_path: Path) ->
         for folder in tmp_path.parents[:-2]:  # all of pytest's own
             folder.chmod(0o755)
 
-    status, said = ended([*user, *program, *files])
+    status, output = ended([*user, *program, *files])
 
     assert status == 1
     name = "nobody" if user else os.environ.get("USER", "")
-    assert said.startswith(f"{out}/copy: permission denied. Make it accessible to user {name}")
-    assert len(said.splitlines()) == 1
+    assert output.startswith(f"{out}/copy: permission denied. Make it accessible to user {name}")
+    assert len(output.splitlines()) == 1
     assert not list(out.iterdir())
 
 

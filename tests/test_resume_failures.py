@@ -29,15 +29,15 @@ def test_a_nan_in_one_process_stops_all_at_the_same_step(clips, runner, tmp_path
     status = runner.run("train", folder, 2, POISON="loss:7", AT="1")
 
     assert status == 1
-    said = (folder / "log").read_text()
+    output = (folder / "log").read_text()
     kept = next(folder.glob("checkpoints/train-*")).relative_to(folder)
     line = (
         rf"{kept}/not-finite.txt: the loss of step 6 is nan, from (v\d\d), (v\d\d); "
         "step 6 is kept, and the run resumes there. "
         "Run again; if it happens again, look at these clips or lower the learning rate."
     )
-    (first,) = re.findall(f"(?m)^{line}$", said)
-    (second,) = re.findall(f"(?m)^rank 1: {line}$", said)
+    (first,) = re.findall(f"(?m)^{line}$", output)
+    (second,) = re.findall(f"(?m)^rank 1: {line}$", output)
     assert first == second
     assert (folder / kept / "not-finite.txt").read_text().split() == list(first)
     order = killing.step_keys(folder, epoch=1, step=2)
@@ -53,9 +53,9 @@ def test_a_nan_in_a_search_stops_it(clips, runner, tmp_path):
     folder = killing.fresh(clips, tmp_path / "run")
 
     assert runner.run("warmup", folder, 1, POISON="loss:9") == 1
-    said = (folder / "log").read_text()
-    assert "the loss of step 2 is nan, from v" in said
-    assert "step 2 is kept, and the run resumes there" in said
+    output = (folder / "log").read_text()
+    assert "the loss of step 2 is nan, from v" in output
+    assert "step 2 is kept, and the run resumes there" in output
     named = next(folder.glob("checkpoints/warmup-*/not-finite.txt")).read_text().split()
     assert len(named) == 8
     assert finite(folder, "warmup", "supernet")
@@ -70,9 +70,9 @@ def test_weights_that_are_not_finite_are_never_saved(stage, place, keys, clips, 
     folder = killing.fresh(clips, tmp_path / "run")
 
     assert runner.run(stage, folder, POISON="update:3") == 1
-    said = (folder / "log").read_text()
-    assert "the weights after step 2 are not finite, from v" in said
-    assert "step 2 is kept, and the run resumes there" in said
+    output = (folder / "log").read_text()
+    assert "the weights after step 2 are not finite, from v" in output
+    assert "step 2 is kept, and the run resumes there" in output
     named = next(folder.glob(f"checkpoints/{stage}-*/not-finite.txt")).read_text().split()
     assert named == keys(folder, *place)
 
@@ -142,8 +142,10 @@ def test_a_training_on_a_full_disk_goes_on_once_there_is_room(clips, runner, sma
     (disk / "other").write_bytes(bytes(2**20 - 4096 - int(2.5 * size)))
 
     assert runner.run("train", folder) == 1
-    said = (folder / "log").read_text()
-    assert re.search(r"no room for step \d+; step \d+ is kept, and the run resumes there. F", said)
+    output = (folder / "log").read_text()
+    assert re.search(
+        r"no room for step \d+; step \d+ is kept, and the run resumes there. F", output
+    )
     assert finite(folder, "train", "net")
     assert not list(disk.glob("*/*.part"))
     (disk / "other").unlink()
@@ -167,9 +169,9 @@ def test_any_damage_of_the_newest_checkpoint_is_noticed(clips, runner, tmp_path)
         newest.write_bytes(data)
         (folder / "log").unlink()
         assert runner.finish("train", folder) == wanted
-        said = (folder / "log").read_text()
+        output = (folder / "log").read_text()
         line = f"{newest.relative_to(folder)}: damaged: its SHA-256 does not match. "
-        assert f"{line}Using the one before.\n" in said
+        assert f"{line}Using the one before.\n" in output
     for path in kept.glob("step-*.ckpt"):
         path.write_bytes(b"")
     assert runner.run("train", folder) == 1

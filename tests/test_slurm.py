@@ -59,9 +59,9 @@ def test_the_pipeline_runs_and_a_training_killed_on_two_nodes_is_resumed(
     (job,) = toy.jobs("rule_fit")
     toy.type("scancel", "--signal", "KILL", "--full", job)
     killed = fit.step()
-    said, _ = work.communicate(timeout=300)
+    output, _ = work.communicate(timeout=300)
 
-    assert work.returncode == 0, said
+    assert work.returncode == 0, output
     assert sorted(toy.ran()) == ["list", "shard@0", "shard@1", "test", "train"]
     assert toy.up_to_date()
     done, total = fit.last_attempt()
@@ -87,10 +87,10 @@ def test_after_snakemake_was_killed_the_next_one_adopts_its_jobs(toy: Toy) -> No
     wait_for(lambda: len(toy.jobs("rule_train")) == 2, 60)
     waiting = toy.type("squeue", "--noheader", "--states", "PD", "--format", "%k %E")
     hold.unlink()
-    said, _ = second.communicate(timeout=200)
+    output, _ = second.communicate(timeout=200)
 
     assert waiting == f"rule_train afterany:{left}(unfulfilled)\n"
-    assert second.returncode == 0, said
+    assert second.returncode == 0, output
     assert toy.ran() == ["train", "test"]
     assert toy.up_to_date()
     assert toy.jobs("") == []
@@ -106,10 +106,10 @@ def test_a_job_put_back_into_the_queue_resumes(toy: Toy, tmp_path: Path) -> None
     (job,) = toy.jobs("rule_fit")
     toy.type("scontrol", "requeue", job)
     saved = fit.step()
-    said, _ = work.communicate(timeout=500)
+    output, _ = work.communicate(timeout=500)
 
-    assert work.returncode == 0, said
-    assert "Trying to restart" not in said
+    assert work.returncode == 0, output
+    assert "Trying to restart" not in output
     assert fit.log().count("exec python") == 2
     done, total = fit.last_attempt()
     assert done == total <= 40 * STEPS - saved
@@ -125,10 +125,10 @@ def test_a_job_out_of_time_saves_and_the_next_one_resumes(toy: Toy, tmp_path: Pa
     wait_for(lambda: fit.step() >= 2 * STEPS, 200)
     os.kill(fit.pid(), signal.SIGSTOP)
     held = fit.step()
-    said, _ = work.communicate(timeout=500)
+    output, _ = work.communicate(timeout=500)
 
-    assert work.returncode == 0, said
-    assert "Trying to restart" in said
+    assert work.returncode == 0, output
+    assert "Trying to restart" in output
     assert "fit: saved and stopped: run again to resume." in fit.job_logs()
     done, total = fit.last_attempt()
     assert done == total <= 40 * STEPS - held

@@ -120,11 +120,11 @@ def test_after_an_upgrade_neither_engine_has_anything_to_do(workspace):
     old = digests(workspace)
     assert len(stale(workspace)) == STAGES  # all, by the paths of their code
 
-    said = typed(workspace, "autox3d", "upgrade")
+    output = typed(workspace, "autox3d", "upgrade")
 
-    assert "params.yaml: aliases and merge keys are written out" in said
-    assert f"{STAGES} of {STAGES} stages are recorded as done; none was run\n" in said
-    assert "params.yaml: train.x3d_s.drop_connect is new" in said
+    assert "params.yaml: aliases and merge keys are written out" in output
+    assert f"{STAGES} of {STAGES} stages are recorded as done; none was run\n" in output
+    assert "params.yaml: train.x3d_s.drop_connect is new" in output
     assert "# no dropout" in (workspace / "params.yaml").read_text()
     assert stale(workspace) == set()
     assert NOTHING in typed(workspace, "snakemake", "--workflow-profile", "workflow/profiles/local")
@@ -224,8 +224,8 @@ def test_a_run_that_was_stopped_goes_on_to_the_result_that_it_would_have_had(wor
     expected = json.loads((workspace / "expected.json").read_text())
     wanted = expected[run]
     shutil.copyfile(workspace / wanted["params"], workspace / "params.yaml")
-    said = upgraded(workspace)
-    assert any(line.startswith(f"{wanted['stage']}: left to run: params.yaml: ") for line in said)
+    output = upgraded(workspace)
+    assert any(line.startswith(f"{wanted['stage']}: left to run: params.yaml: ") for line in output)
 
     typed(workspace, "dvc", "repro", "--single-item", wanted["stage"])
 
