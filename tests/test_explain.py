@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from support import ROOT, results_folder, shards
+from support import ROOT, programs, results_folder, shards
 from torch import Tensor, nn
 
 from autox3d.core import tables
@@ -165,9 +165,7 @@ def program(root: Path, stage: str, *flags: str) -> subprocess.CompletedProcess[
     command = [sys.executable, "-m", f"autox3d.stages.{stage}", "--weights", "weights"]
     command += ["--clips", "clips.parquet", "--scores", "scores.parquet", *flags]
     own = {"AUTOX3D_SHARDS": "shards", "AUTOX3D_TRACKING": "off", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        command, cwd=root, env=os.environ | own, capture_output=True, text=True, check=False
-    )
+    return programs.run("networks", command, root, os.environ | own)
 
 
 def test_every_number_of_clips_comes_from_one_pass(made: Path) -> None:

@@ -113,6 +113,17 @@ def test_squeeze_excite_stands_in_every_other_block_of_a_group():
     assert all(block.gate for block in replace(genotype, groups=groups).blocks())
 
 
+def test_a_network_is_a_list_of_streams_of_which_there_is_one():
+    """Cost and network go through it; the file does not name it."""
+    genotype = read(ARCHITECTURES / "x3d_s.yaml")
+    (stream,) = genotype.streams
+
+    assert (stream.input, stream.stem, stream.groups) == (
+        genotype.input, genotype.stem, genotype.groups,
+    )  # fmt: skip
+    assert genotype.blocks_of(stream) == genotype.blocks()
+
+
 def test_attention_stands_where_its_placement_says():
     """After the last block of group 4, or after each of its three."""
     after_group = read(ARCHITECTURES / "autox3d_s.yaml").blocks()

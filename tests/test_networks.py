@@ -263,6 +263,8 @@ def test_a_network_returns_logits_in_training_and_in_evaluation():
             assert logits.shape == (2, 4, 5)
             assert (logits < 0).any()
             assert torch.equal(net([clips]), logits)
+    with pytest.raises(ValueError, match="clips of 2 streams for a network that has 1"):
+        net([clips, clips])
 
 
 def test_the_head_is_fully_convolutional():

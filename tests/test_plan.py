@@ -140,7 +140,12 @@ def test_the_rates_of_this_machine_are_measured(tmp_path, monkeypatch, capsys):
     """Written down as a file of the same form, before they are used."""
     monkeypatch.setattr("autox3d.planning.rates.ENOUGH", 0.0)
     monkeypatch.setattr("autox3d.planning.rates.WARMUP", 0)
-    monkeypatch.setattr("autox3d.planning.rates.NETWORK", ROOT / "architectures/x3d_xs.yaml")
+    monkeypatch.setattr("autox3d.planning.rates.VIDEO", "testsrc2=s=340x256:r=30")
+    network = (ROOT / "architectures/x3d_xs.yaml").read_text()
+    smaller = network.replace("crop: 160", "crop: 96")
+    assert smaller != network
+    (tmp_path / "x3d_xs.yaml").write_text(smaller)
+    monkeypatch.setattr("autox3d.planning.rates.NETWORK", tmp_path / "x3d_xs.yaml")
     path = tmp_path / "here.yaml"
     words = ("--params", "params/kinetics400.yaml", "--measure", "--rates", path, *KINETICS)
     autox3d(*words, monkeypatch=monkeypatch)

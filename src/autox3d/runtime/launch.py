@@ -17,8 +17,6 @@ import sys
 import tempfile
 from typing import NoReturn
 
-import torch
-
 from autox3d.core import environment
 from autox3d.core.errors import Refused
 from autox3d.runtime import slurm
@@ -53,6 +51,8 @@ def _stage() -> tuple[str, list[str]]:
 def _processes() -> int:
     """The number of processes on this node; sets their threads so that they share its cores."""
     forced = environment.processes()
+    import torch  # takes a second, which a mistake in the command need not wait for
+
     if forced:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     processes = forced or torch.cuda.device_count() or 1

@@ -44,17 +44,17 @@ def ring(candidates: Iterable[float], selection: Selection) -> Ring:
 
 def arcs(sizes: Sequence[int], selection: Selection) -> tuple[Parts, ...]:
     """Arcs of so many parts each, on a ring of as many as the largest has."""
-    count, start, found = max(sizes), 0, []
+    count, start, laid = max(sizes), 0, []
     for size in sizes:
-        found.append(tuple((start + step) % count for step in range(size)))
+        laid.append(tuple((start + step) % count for step in range(size)))
         if selection == "fair":
             start = (start + size) % count
-    return tuple(found)
+    return tuple(laid)
 
 
-def uses(found: Iterable[Parts], count: int) -> tuple[int, ...]:
+def uses(of: Iterable[Parts], count: int) -> tuple[int, ...]:
     """How many of the arcs use each part."""
-    arcs = list(found)
+    arcs = list(of)
     return tuple(sum(part in arc for arc in arcs) for part in range(count))
 
 
@@ -75,8 +75,8 @@ def exact(number: float) -> Fraction:
 
 def _divisor(values: Sequence[Fraction]) -> Fraction:
     """The greatest number that goes into all of them a whole number of times."""
-    found = values[0]
+    divisor = values[0]
     for value in values[1:]:
-        shared = found.denominator * value.denominator
-        found = Fraction(gcd(int(found * shared), int(value * shared)), shared)
-    return found
+        shared = divisor.denominator * value.denominator
+        divisor = Fraction(gcd(int(divisor * shared), int(value * shared)), shared)
+    return divisor

@@ -145,20 +145,20 @@ class Space:
             for stage in stages
         }
         rings = {stage: ring(listed, selection) for stage, listed in widths.items()}
-        found, inputs = [], ring([self.stem.channels], selection)
+        axes, inputs = [], ring([self.stem.channels], selection)
         for row, group in enumerate(self.groups):
             outputs = rings[stages[row]]
-            found.append(Axes(inputs, outputs, ring(group.expansion, selection)))
+            axes.append(Axes(inputs, outputs, ring(group.expansion, selection)))
             inputs = outputs
-        return found
+        return axes
 
     def _stages(self) -> list[int]:
         """The stage of each group, from 1: a stride of 2 begins one."""
-        found: list[int] = []
+        stages: list[int] = []
         for group in self.groups:
-            begins = group.stride == 2 or not found
-            found.append((found[-1] if found else 0) + begins)
-        return found
+            begins = group.stride == 2 or not stages
+            stages.append((stages[-1] if stages else 0) + begins)
+        return stages
 
 
 class SpaceCosts:
@@ -214,15 +214,15 @@ def within(
         ValueError: `TRIED` draws had fewer.
     """
     rng = np.random.default_rng(seed)
-    found: dict[Draw, None] = {}
+    draws: dict[Draw, None] = {}
     for _ in range(TRIED):
         draw = tuple(int(rng.integers(len(choice.candidates))) for choice in space.choices)
         if least <= costs.of(draw) <= most:
-            found[draw] = None
-        if len(found) == count:
-            return list(found)
+            draws[draw] = None
+        if len(draws) == count:
+            return list(draws)
     raise ValueError(
-        f"{TRIED:,} random networks of {space.name}: {len(found)} different ones cost {least:g} to"
+        f"{TRIED:,} random networks of {space.name}: {len(draws)} different ones cost {least:g} to"
         f" {most:g} G multiply-adds, not {count}"
     )
 

@@ -123,8 +123,7 @@ class Supernet(nn.Module):
         """(B, 3, T, H, W) -> logits (B, P, classes), by the batch's own statistics."""
         genotype = self.space.genotype(draw, self.space.name)
         sets = block_sets(genotype, self.axes)
-        (x,) = of_streams(clips)
-        x = self.widest.stem(x)
+        (x,) = map(self.widest.stem, of_streams(clips, self.widest.streams))
         drop_connect = self.drop_connect if self.training else 0.0
         for number, row in enumerate(genotype.blocks()):
             own, unit = wiring(wired(row), genotype.block, self.bn_clips, drop_connect)
@@ -243,7 +242,7 @@ def letters_of(cuts: Mapping[str, str], name: str) -> str:
 
 def block_sets(genotype: Genotype, axes: list[Axes]) -> list[dict[str, Set]]:
     """For every block of a network, where its channels stand in the widest one."""
-    found: list[dict[str, Set]] = []
+    every: list[dict[str, Set]] = []
     ring, inputs = axes[0].inputs, tuple(range(axes[0].inputs.count))
     for row in genotype.blocks():
         group, here = genotype.groups[row.group], axes[row.group]
@@ -259,9 +258,9 @@ def block_sets(genotype: Genotype, axes: list[Axes]) -> list[dict[str, Set]]:
         for unit in UNITS.values():
             sizes = unit.sizes(here.outputs.step, exact(genotype.attention.nodes))
             sets |= {letter: Set(outputs, size) for letter, size in sizes.items()}
-        found.append(sets)
+        every.append(sets)
         ring, inputs = here.outputs, outputs
-    return found
+    return every
 
 
 def widest_genotype(space: Space, axes: list[Axes]) -> Genotype:
@@ -298,10 +297,10 @@ def load_weights(net: Supernet, path: Path, stage: str) -> dict[str, Tensor]:
     except (OSError, SafetensorError) as error:
         raise Refused(f"{path}: no weights ({error}). Run `{stage}` again.") from error
     for name, weight in net.named_parameters():
-        found = tensors.get(f"weight.{name}")
-        if found is None or found.shape != weight.shape:
+        tensor = tensors.get(f"weight.{name}")
+        if tensor is None or tensor.shape != weight.shape:
             raise Refused(f"{path}: '{name}' does not fit {net.space.name}. Run `{stage}` again.")
-        weight.copy_(found)
+        weight.copy_(tensor)
     return tensors
 
 

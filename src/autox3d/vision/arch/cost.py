@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from autox3d.vision.arch.account import Layer, conv
 from autox3d.vision.arch.blocks import block_type
-from autox3d.vision.arch.genotype import Genotype
+from autox3d.vision.arch.genotype import Genotype, Stem, Stream
 from autox3d.vision.arch.units import unit
 
 BATCH_NORM = 5  # per element, in the convention that counts it
@@ -110,14 +110,20 @@ def cost(
         ValueError: the crop leaves less than the window.
     """
     frames, crop = frames or genotype.input.frames, crop or genotype.input.crop
-    stem = _stem(genotype, frames, crop)
-    groups = tuple(_groups(genotype, frames, stem.side))
-    head = _head(genotype, classes, frames, groups[-1])
-    return Cost(frames=frames, crop=crop, classes=classes, parts=(stem, *groups, head))
+    parts = [part for stream in genotype.streams for part in _parts(genotype, stream, frames, crop)]
+    head = _head(genotype, classes, frames, parts[-1])
+    return Cost(frames=frames, crop=crop, classes=classes, parts=(*parts, head))
 
 
-def _stem(genotype: Genotype, frames: int, crop: int) -> Part:
-    channels, kernel = genotype.stem.channels, genotype.stem.temporal_kernel
+def _parts(genotype: Genotype, stream: Stream, frames: int, crop: int) -> Iterator[Part]:
+    """The stem and the groups of a stream."""
+    stem = _stem(stream.stem, frames, crop)
+    yield stem
+    yield from _groups(genotype, stream, frames, stem.side)
+
+
+def _stem(stem: Stem, frames: int, crop: int) -> Part:
+    channels, kernel = stem.channels, stem.temporal_kernel
     side = math.ceil(crop / 2)
     cells = frames * side**2
     clip = 3 * frames * crop**2
@@ -127,9 +133,9 @@ def _stem(genotype: Genotype, frames: int, crop: int) -> Part:
     return Part(name="stem", channels=channels, side=side, layers=layers, peak=peak)
 
 
-def _groups(genotype: Genotype, frames: int, side: int) -> Iterator[Part]:
-    blocks, nodes = genotype.blocks(), genotype.attention.nodes
-    for row, group in enumerate(genotype.groups):
+def _groups(genotype: Genotype, stream: Stream, frames: int, side: int) -> Iterator[Part]:
+    blocks, nodes = genotype.blocks_of(stream), genotype.attention.nodes
+    for row, group in enumerate(stream.groups):
         layers: list[Layer] = []
         peak = 0
         for block in blocks:

@@ -7,7 +7,7 @@ and Auto-X3D (inner channels over channels *in*, a stage is several groups).
 from __future__ import annotations
 
 import math
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -46,6 +46,16 @@ class Head:
     hidden: Count
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """What a network sees through one stem: its clips, and the blocks that they pass."""
+
+    name: str
+    input: ClipSpec
+    stem: Stem
+    groups: tuple[Group, ...]
+
+
 @table
 class Genotype:
     """A whole network."""
@@ -75,6 +85,11 @@ class Genotype:
         atomic.write_text(path, "".join(lines) + to_yaml(self))
 
     @property
+    def streams(self) -> tuple[Stream, ...]:
+        """In the order in which a network takes their clips; every network has one so far."""
+        return (Stream(name="rgb", input=self.input, stem=self.stem, groups=self.groups),)
+
+    @property
     def pool(self) -> int:
         """Side of the head's average pool: what is left of the training crop, 5 of 160 px."""
         return math.ceil(self.input.crop / (2 * math.prod(group.stride for group in self.groups)))
@@ -89,21 +104,20 @@ class Genotype:
         return stages
 
     def blocks(self) -> list[Block]:
-        """Every residual block in its order, sizes worked out."""
+        """Every residual block in its order, stream by stream."""
+        return [block for stream in self.streams for block in self.blocks_of(stream)]
+
+    def blocks_of(self, stream: Stream) -> list[Block]:
+        """The residual blocks of a stream in their order, sizes worked out."""
         blocks: list[Block] = []
-        channels = self.stem.channels
-        for row, group in enumerate(self.groups):
+        channels, everywhere = stream.stem.channels, self.attention.placement == "after_block"
+        for row, group in enumerate(stream.groups):
             for index in range(group.blocks):
-                blocks.append(self._block(row, index, channels))
+                block = sized(group, row, index, channels, self.expansion_of, self.block)
+                attends = everywhere or index == group.blocks - 1
+                blocks.append(block if attends else replace(block, attention="none"))
                 channels = group.channels
         return blocks
-
-    def _block(self, row: int, index: int, channels_in: int) -> Block:
-        group = self.groups[row]
-        block = sized(group, row, index, channels_in, self.expansion_of, self.block)
-        if index == group.blocks - 1 or self.attention.placement == "after_block":
-            return block
-        return replace(block, attention="none")
 
 
 def to_yaml(genotype: Genotype) -> str:

@@ -79,7 +79,7 @@ class VideoNet(nn.Module):
 
     def __init__(self, genotype: Genotype, classes: int) -> None:
         super().__init__()
-        rows = genotype.blocks()
+        rows, self.streams = genotype.blocks(), len(genotype.streams)
         window = (genotype.input.frames, genotype.pool, genotype.pool)
         self.stem = StemLayer(genotype.stem)
         self.blocks = nn.ModuleList(block(row, genotype.block) for row in rows)
@@ -94,16 +94,26 @@ class VideoNet(nn.Module):
 
         P is 1 at the training crop. What leaves a network, scores, is the task's to say.
         """
-        (x,) = of_streams(clips)
+        (features,) = map(self._features, of_streams(clips, self.streams))
+        return self.head(features)
+
+    def _features(self, x: Tensor) -> Tensor:
+        """What a stream makes of its clips, (B, C, T, H, W), for the head."""
         x = self.stem(x)
         for part, attend in zip(self.blocks, self.attention, strict=True):
             x = attend(part(x))
-        return self.head(x)
+        return x
 
 
-def of_streams(clips: Tensor | Sequence[Tensor]) -> list[Tensor]:
-    """The clips of each stream, in the memory format of the layers; a tensor is that of the one."""
-    streams = [clips] if isinstance(clips, Tensor) else clips
+def of_streams(clips: Tensor | Sequence[Tensor], count: int) -> list[Tensor]:
+    """The clips of each stream in the memory format of the layers; a tensor is those of one.
+
+    Raises:
+        ValueError: there are not `count` of them.
+    """
+    streams = [clips] if isinstance(clips, Tensor) else list(clips)
+    if len(streams) != count:
+        raise ValueError(f"clips of {len(streams)} streams for a network that has {count}")
     return [one.contiguous(memory_format=torch.channels_last_3d) for one in streams]
 
 

@@ -192,14 +192,14 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 
 
 def check(
-    found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], path: Path, fix: str = REFIT
+    tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], path: Path, fix: str = REFIT
 ) -> None:
     """Refuses the first tensor that is missing, unknown or of another shape."""
-    for name in sorted(wanted.keys() | found.keys()):
-        if name not in found:
+    for name in sorted(wanted.keys() | tensors.keys()):
+        if name not in tensors:
             raise Refused(f"{path}: '{name}' is missing. {fix}")
         if name not in wanted:
             raise Refused(f"{path}: '{name}' is not in the network. {fix}")
-        have, need = list(found[name].shape), list(wanted[name].shape)
+        have, need = list(tensors[name].shape), list(wanted[name].shape)
         if have != need:
             raise Refused(f"{path}: '{name}' is {have}, and the network needs {need}. {fix}")
