@@ -2,9 +2,10 @@
 
     python bench/augment.py [--device cuda] [--clips 50]
 
-Every row of the policy with both its operations, then clips as the policy draws them. Pixels are
-compared before anything is timed; the two take turns. On a CPU it is CPU time on one thread; on a
-GPU the clock, of whole chunks of eight clips that lie there already, and Pillow stays on the CPU.
+Measures every row of the policy with both its operations, then clips as the policy samples them.
+Pixels are compared before anything is timed, and the two alternate. On a CPU the figure is CPU time
+on one thread; on a GPU it is wall time for chunks of eight clips in its memory, and Pillow runs on
+the CPU.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ def main() -> None:
     )
     flags.add_argument("--device", default="cpu")
     flags.add_argument("--clips", type=int, default=50, help="drawn from the policy")
-    asked = flags.parse_args()
+    options = flags.parse_args()
     torch.set_num_threads(1)
-    clip, device = picture(), torch.device(asked.device)
+    clip, device = picture(), torch.device(options.device)
     rows = [
         tuple(Operation(name, magnitude / 9, 1) for name, _, magnitude in row)
         for row in dict.fromkeys(POLICY)
@@ -46,12 +47,12 @@ def main() -> None:
     print(f"{'ms a clip':28} {'tensors':>8} {'Pillow':>8} {'times':>6}")
     for row in rows:
         show(", ".join(one.name for one in row), *measure(clip, [row], device))
-    drawn = [draw(np.random.default_rng(seed)) for seed in range(asked.clips)]
+    drawn = [draw(np.random.default_rng(seed)) for seed in range(options.clips)]
     show("as the policy draws them", *measure(clip, drawn, device))
 
 
 def picture() -> Tensor:
-    """uint8 (T, H, W, 3): smooth patches and some noise, as in a photograph."""
+    """A clip, uint8 (T, H, W, 3), of smooth patches and some noise, as in a photograph."""
     generator = torch.Generator().manual_seed(0)
     patches = torch.rand(FRAMES, 3, 12, 12, generator=generator)
     smooth = F.interpolate(patches, (SIDE, SIDE), mode="bicubic")
@@ -60,7 +61,7 @@ def picture() -> Tensor:
 
 
 def compare(clip: Tensor, operations: Operations) -> None:
-    """Stops where the two do not give the same picture."""
+    """Exits if the two do not give the same picture."""
     off = (autoaugment(clip, operations) != by_pillow(clip, operations)).any(-1).float().mean()
     if off > CLOSE:
         raise SystemExit(f"{operations}: {off:.1%} of the pixels differ")
@@ -102,7 +103,7 @@ PILLOW: dict[str, Callable[..., Image.Image]] = {
 
 
 def measure(clip: Tensor, drawn: Sequence[Operations], device: torch.device) -> tuple[float, float]:
-    """Seconds a clip, the median of rounds in turns: tensors, Pillow."""
+    """Seconds a clip with tensors and with Pillow: medians over alternating rounds."""
     chunk = [clip.to(device)] * (CHUNK if device.type == "cuda" else 1)
 
     def tensors() -> None:

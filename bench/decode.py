@@ -1,9 +1,9 @@
-"""CPU time of a random training clip: 13 frames, stride 6, of 10 s videos; ours and its peers.
+"""CPU time to decode a random training clip (13 frames, stride 6, of 10 s videos): ours and peers.
 
     python bench/decode.py [--videos FOLDER] [--count 4] [--clips 12]
 
-Peers are used where they import (PYTHONPATH). Frames are compared before anything is timed; the
-order of measurements is shuffled; figures are medians, with the 10th and 90th percentile.
+Peers are used if they can be imported (PYTHONPATH). Frames are compared before anything is timed,
+the order of measurements is shuffled; figures are medians, with the 10th and 90th percentile.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def check(usable: dict[str, readers.Reader], video: footage.Video) -> None:
-    """Stops at a reader that gives other frames."""
+    """Exits if a reader gives different frames."""
     for path in video:
         indices = views.clip_frames(37.0, FRAMES, STRIDE, 30, "stride")
         expected = readers.pyav(path, indices)
@@ -47,7 +47,7 @@ def check(usable: dict[str, readers.Reader], video: footage.Video) -> None:
 def measure(
     usable: dict[str, readers.Reader], videos: list[footage.Video], clips: int
 ) -> dict[tuple[str, str], list[float]]:
-    """(reader, encoding) -> seconds of CPU time of each clip."""
+    """Seconds of CPU time of each clip, by (reader, encoding)."""
     rng = random.Random(0)
     span = FRAMES * STRIDE
     jobs: list[tuple[str, str, Path, int]] = [

@@ -2,10 +2,10 @@
 
     python bench/encoding.py --workspace DEMO --out FOLDER [--seeds 1 2 3]
 
-Both are made of the raw videos of a finished workspace (`make demo`), by the same filters at the
-same size and rate; only what x264 is told differs. Network S is trained by the stages' programs
-under this project's params.yaml, and tested on clips of its own encoding and of the other. What
-FOLDER has already is not made again, so that a stopped run goes on.
+Both are made from the raw videos of a finished workspace (`make demo`), with the same filters at
+the same size and rate; only the options of x264 differ. Network S is trained by the stages'
+programs under this project's params.yaml, and tested on clips of its own encoding and of the other.
+What FOLDER already has is not made again, so that a stopped run resumes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from autox3d.ingest import encode, source
 from autox3d.vision.clips.format.decode import IndexedVideo
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
-TOLD = ("-tune", "-crf", "-preset", "-x264-params")  # by us; x264's defaults are without
+OURS = ("-tune", "-crf", "-preset", "-x264-params")  # our options; x264's defaults have none
 KINDS = ("default", "ours")
 
 
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def by_default(workspace: Path, table: Path) -> None:
-    """The workspace's clips encoded as x264 does where it is told nothing, and their table."""
+    """Encodes the clips of the workspace with x264's default options, and writes their table."""
     params = settings.load(PARAMS).transcode
     rows = tables.read_table(workspace / "data/clips.parquet")
     paths = tables.read_table(workspace / "data/videos.parquet").set_index("key")["path"]
@@ -89,10 +89,10 @@ def by_default(workspace: Path, table: Path) -> None:
 
 
 def untold(command: list[str]) -> Iterator[str]:
-    """Without the options in TOLD and their values."""
+    """The command without the options in OURS and their values."""
     parts = iter(command)
     for part in parts:
-        if part in TOLD:
+        if part in OURS:
             next(parts)
         else:
             yield part
@@ -111,7 +111,7 @@ def train(folder: Path, genotype: Path, clips: Path, shards: Path, seed: int) ->
 
 
 def test(folder: Path, clips: Path, shards: Path, tested: str) -> dict:
-    """The stage's metrics."""
+    """The metrics of the stage."""
     metrics = folder / f"{tested}.json"
     if not metrics.exists():
         outputs = {"scores": f"{tested}.parquet", "confusion": f"{tested}.csv"}
@@ -129,7 +129,7 @@ def stage(name: str, folder: Path, shards: Path, **files: Path | str) -> None:
 
 
 def show(rows: pd.DataFrame) -> None:
-    """Top-1 of the test videos, %: the mean over seeds, and each seed."""
+    """Prints top-1 of the test videos in percent: the mean over seeds, and each seed."""
     for (trained, tested), part in rows.groupby(["trained", "tested"], sort=False):
         for crops in ("center", "lcr"):
             each = " ".join(f"{top1:.1f}" for top1 in part[crops])

@@ -1,12 +1,12 @@
-"""CPU time of the 30 views of a test video: one decode for all, against view by view.
+"""CPU time of the 30 views of a test video: one decode for all views, against one for each view.
 
     python bench/evaluate.py [--videos FOLDER] [--count 4]
 
 Views are 10 clips of 13 frames, stride 6, by three crops of 182 px. Ours are made from our own
-encoding. "View by view" opens and decodes x264's default file anew for each, with each reader,
-and cuts the view as ours are cut; "as published" does to its pixels what SlowFast does. Views are
-compared before anything is timed. Videos and readers take turns in random order; a ratio is that
-of one video, the table has the median and the range over videos.
+encoding. "View by view" opens and decodes x264's default file again for each view, with each
+reader, and cuts the view as ours are cut; "as published" does to its pixels what SlowFast does.
+Views are compared before anything is timed. Videos and readers take turns in random order; a ratio
+is that of one video, the table has the median and the range over videos.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from autox3d.core.values import ClipSpec
 from autox3d.vision.clips import views
 from autox3d.vision.clips.format.decode import IndexedVideo
 from autox3d.vision.clips.transform import resized
-from autox3d.vision.clips.videos import VideoViews, test_frames
+from autox3d.vision.clips.videos import VideoViews, frames_at
 
 FRAMES, STRIDE, SHORT = 13, 6, 182
 SPEC = ClipSpec(frames=FRAMES, stride=STRIDE, crop=160, short=SHORT)
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def check(ways: dict[str, Way], videos: list[footage.Video]) -> None:
-    """Stops at a way that gives other views than PyAV's plain decode of its kind of file."""
+    """Exits if a way gives other views than PyAV's plain decode of its kind of file."""
     for video in videos:
         for name, way in ways.items():
             kind = "ours" if name.endswith(", ours") else "default"
@@ -69,12 +69,12 @@ def _everything(path: Path) -> np.ndarray:
 
 
 def decoded_once(path: Path, indices: np.ndarray) -> np.ndarray:
-    """What `readers.pyav` gives, quicker the second time."""
+    """The frames of `readers.pyav`, cached after the first call."""
     return _everything(path)[indices]
 
 
 def measure(ways: dict[str, Way], videos: list[footage.Video]) -> dict[str, np.ndarray]:
-    """(videos,) seconds of CPU time, the median of its rounds, for each way."""
+    """Seconds of CPU time of each video, (videos,), the median over rounds, for each way."""
     jobs = [(name, n) for name in ways for n in range(len(videos))]
     jobs += [("one decode, ours", n) for n in range(len(videos))] * (ROUNDS - 1)
     random.Random(0).shuffle(jobs)
@@ -101,7 +101,7 @@ def show(times: dict[str, np.ndarray], count: int) -> None:
 
 def together(video: footage.Video) -> Tensor:
     clip = IndexedVideo(video.ours.read_bytes())
-    found = test_frames(clip, PLACES, SPEC, "stride")
+    found = frames_at(clip, PLACES, SPEC, "stride")
     return VideoViews(0, "lcr", SHORT, PLACES, *found).clips
 
 

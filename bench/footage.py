@@ -1,6 +1,6 @@
-"""The videos that readers are compared on: given ones, or generated ones, encoded in two ways.
+"""The videos on which readers are compared: given or generated ones, encoded in two ways.
 
-Generated pictures flatter us: real footage costs a decoder more, and every reader alike.
+Generated pictures favour our reader: real footage costs every decoder more.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ GENERATED = (  # lavfi sources, 340x256
 
 
 class Video(NamedTuple):
-    """One source, twice."""
+    """One source video in two encodings."""
 
     default: Path  # x264 at its default settings, 30 frames a second
     ours: Path  # as `transcode` stores it
@@ -39,7 +39,7 @@ class Video(NamedTuple):
 
 @functools.cache
 def shape(path: Path) -> tuple[int, int, int]:
-    """Frames, height, width; known before anything is timed."""
+    """Frames, height and width; read before anything is timed."""
     video = IndexedVideo(path.read_bytes())
     return video.count, video.height, video.width
 
@@ -57,7 +57,7 @@ def options(doc: str | None) -> argparse.Namespace:
 
 @contextmanager
 def encoded(folder: Path | None, count: int) -> Iterator[list[Video]]:
-    """Up to `count` videos, both ways; the files go with the context."""
+    """Up to `count` videos in both encodings; the files are deleted after the block."""
     params = settings.load(PARAMS).transcode
     small = dataclasses.replace(params, short=SHORT)
     with tempfile.TemporaryDirectory() as scratch:

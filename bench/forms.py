@@ -1,10 +1,11 @@
-r"""What a network's forms cost and keep: float32, bfloat16, ONNX, ONNX in int8; accuracy, latency.
+r"""Accuracy and latency of the forms of a network: float32, bfloat16, ONNX, ONNX in int8.
 
     python -m bench.forms --weights data/weights/s --videos data/raw/demo/test \
         --calibration data/raw/demo/train
 
-Every video's class is the name of its folder. All forms score the same 30 views of each, decoded
-once; int8 is scaled on clips of other videos, eight a class. Latency is that of 30 made-up views.
+The class of a video is the name of its folder. All forms score the same 30 views of each video,
+decoded once; int8 is calibrated on clips of other videos, eight of each class. Latency is measured
+on 30 synthetic views.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def main() -> None:
 
 
 def mean(run: export.Exported, views: Tensor, dtype: torch.dtype) -> Tensor:
-    """uint8 (V, T, S, S, 3) -> float32 (C,)."""
+    """The mean scores of views: uint8 (V, T, S, S, 3) -> float32 (C,)."""
     pieces = normalise(views).to(dtype).split(CPU_BATCH)
     return torch.cat([run(piece).float() for piece in pieces]).mean(0)
 
@@ -74,7 +75,7 @@ def mean(run: export.Exported, views: Tensor, dtype: torch.dtype) -> Tensor:
 def runs(
     trained: weights.Trained, typical: Tensor, scratch: Path, side: int
 ) -> dict[str, tuple[export.Exported, torch.dtype]]:
-    """Each form and the type of its input; the first is what the others are held against."""
+    """Each form with the dtype of its input; the others are compared with the first."""
     export.export(trained, scratch / "float32.onnx", side)
     export.export(trained, scratch / "int8.onnx", side, typical)
     quick = fast(trained, torch.device("cpu"), torch.float32)
@@ -88,7 +89,7 @@ def runs(
 
 
 def labelled(folder: Path, trained: weights.Trained, count: int) -> Iterable[tuple[Tensor, int]]:
-    """uint8 (30, T, S, S, 3) and the class of every video that decodes."""
+    """Yields the views, uint8 (30, T, S, S, 3), and the class of every video that decodes."""
     clip = trained.genotype.input
     chosen = [sorted((folder / name).iterdir())[:count] for name in trained.classes]
     for path in (path for paths in chosen for path in paths):
@@ -101,7 +102,7 @@ def labelled(folder: Path, trained: weights.Trained, count: int) -> Iterable[tup
 
 
 def calibration(folder: Path, trained: weights.Trained) -> Tensor:
-    """uint8 (N, T, S, S, 3): clips of the first videos of each class."""
+    """Clips of the first videos of each class, uint8 (N, T, S, S, 3)."""
     kinds = sorted(path for path in folder.iterdir() if path.is_dir())
     chosen = [path for kind in kinds for path in sorted(kind.glob("0*"))[:A_CLASS]]
     return export.calibration(trained, chosen, "lcr")

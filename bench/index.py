@@ -1,8 +1,8 @@
-"""What Kinetics' table of clips costs a process of 64: opened, ordered for an epoch, dealt out.
+"""What Kinetics' table of clips costs one of 64 processes: to open, order and share it.
 
     python bench/index.py [--rows 240000]
 
-Each round is a process of its own, since memory is the most that it ever held.
+Each round is a process of its own, since the memory reported is the peak of a process.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def write(table: Path, rows: int) -> None:
-    """As `index` writes it."""
+    """Writes a table as the stage `index` does."""
     number = np.arange(rows)
     frame = pd.DataFrame(
         {
@@ -61,7 +61,7 @@ def write(table: Path, rows: int) -> None:
 
 
 def deal(table: Path) -> str:
-    """The last process's share of an epoch, and what it took."""
+    """Prints the time and memory that the last process needs for its share of an epoch."""
     before, cpu, clock = peak(), time.process_time(), time.perf_counter()
     clips = Clips.load(table, split="train")
     order = epoch_order(len(clips), BATCH, seed=1, epoch=3)
@@ -72,7 +72,7 @@ def deal(table: Path) -> str:
 
 
 def peak() -> float:
-    """MB."""
+    """Peak memory of this process, MB."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 

@@ -7,7 +7,7 @@ Both read the same files and score the same views: 10 clips of 13 frames, stride
 of 182 px. Theirs is what its own data sets do in a test: `EncodedVideoPyAV` on the clips of
 `ConstantClipsPerVideoSampler` (one decode of a clip for its three crops), frames subsampled,
 scaled and cropped by its transforms, and its X3D-S, in batches as large as ours. Ours is
-`Network.predict`. The two take turns, file by file, in one process.
+`Network.predict`. The two alternate, file by file, in one process.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def arguments() -> argparse.Namespace:
-    """What the command line says."""
+    """The options on the command line."""
     parser = argparse.ArgumentParser(description="X3D-S on videos against PyTorchVideo's.")
     parser.add_argument("--videos", type=Path, help="folder of real videos; else, generated ones")
     parser.add_argument("--count", type=int, default=4, help="videos used, at most")
@@ -72,7 +72,7 @@ def arguments() -> argparse.Namespace:
 
 
 def ours(trained: Trained, dtype: torch.dtype | None) -> Predict:
-    """Our network, folded, with our decoder ahead of it."""
+    """Our network, folded, with our decoder prefetching clips."""
     network = Network(trained, "cpu", dtype)
     return lambda path: network.predict(path, CLIPS).scores
 
@@ -89,7 +89,7 @@ def theirs(layout: torch.memory_format) -> Predict:
     video_class, sampler, functional = peers.video_tools()
 
     def clip(decoded: Tensor) -> list[Tensor]:
-        """(3, frames, H, W) of one clip -> three crops of (3, 13, 182, 182)."""
+        """The three crops of a clip: (3, frames, H, W) -> three of (3, 13, 182, 182)."""
         few = functional.uniform_temporal_subsample(decoded, FRAMES)
         scaled = functional.short_side_scale((few / 255 - 0.45) / 0.225, SHORT)
         return [functional.uniform_crop(scaled, SHORT, side) for side in range(CROPS)]
@@ -112,7 +112,7 @@ def theirs(layout: torch.memory_format) -> Predict:
 def interleaved(
     contenders: dict[str, Predict], files: list[Path], repeats: int
 ) -> dict[str, list[tuple[float, float]]]:
-    """Wall and CPU seconds of each contender at each file, after one file to warm up."""
+    """Wall and CPU seconds of each contender for each file, after one file of warm-up."""
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
     for number, path in enumerate([files[0], *files * repeats]):
         for name, predict in contenders.items():

@@ -2,13 +2,13 @@
 
     python bench/loader.py [--videos FOLDER] [--count 4] [--clips 12]
 
-Every loader makes the same batches of uint8, of the same random clips of 13 frames, stride 6, and
+Every loader makes the same batches of uint8, from the same random clips of 13 frames, stride 6, and
 the same boxes, at 160 px: ours from shards, the peers' from files, through the same cut and the
 same DataLoader, so that they differ in the reader alone. "As published" does what SlowFast and
 mmaction2 do to pixels besides: the whole frame to float, normalised, then resized and cropped.
 Batches are compared before anything is timed; the order of rounds is shuffled; figures are
-medians, with the lowest and the highest, and hold the start of the workers: give them many clips.
-Wall time needs an idle machine: where others work, it favours readers that start more threads.
+medians with the lowest and the highest, and include the start of the workers: use many clips.
+Wall time needs an idle machine: on a busy one it favours readers that start more threads.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ SAMPLING = Sampling(jitter=(182, 228), flip=True, autoaugment=False, rule="strid
 
 
 class Spent(NamedTuple):
-    """Seconds a clip."""
+    """CPU and wall time, seconds for each clip."""
 
     cpu: float
     wall: float
@@ -55,7 +55,7 @@ class Spent(NamedTuple):
 
 @dataclass(frozen=True)
 class Unread:
-    """A `decode.Video` of which only the shape is known, before anything is timed."""
+    """A `decode.Video` of which only the shape was read, before anything is timed."""
 
     count: int
     height: int
@@ -67,7 +67,7 @@ class Unread:
 
 
 class Files(Dataset):
-    """The clips that ours makes of its shards, out of files by one reader."""
+    """The clips that our loader makes from shards, made from files by one reader."""
 
     def __init__(self, read: readers.Reader, paths: list[Path], published: bool = False) -> None:
         self.read, self.paths, self.published = read, paths, published
@@ -83,7 +83,7 @@ class Files(Dataset):
 
 
 def published(frames: np.ndarray, chosen: loader.Cut) -> Tensor:
-    """float (3, T, 160, 160): the same box, out of the resized frame."""
+    """The same box cut from the resized frame, float (3, T, 160, 160)."""
     box = chosen.box
     scale = CROP / box.side
     height, width = (round(side * scale) for side in frames.shape[1:3])
@@ -119,7 +119,7 @@ def main() -> None:
 
 
 def check(loaders: dict[str, Loader], expected: dict[str, Loader]) -> None:
-    """Stops at a loader that gives other pixels than PyAV's plain decode of its kind of file."""
+    """Exits if a loader gives other pixels than PyAV's plain decode of its kind of file."""
     for kind, reference in expected.items():
         whole = [*reference()]
         for name, make in loaders.items():
@@ -129,7 +129,7 @@ def check(loaders: dict[str, Loader], expected: dict[str, Loader]) -> None:
 
 
 def shards(videos: list[footage.Video], repeats: int) -> Loader:
-    """Our loader over one shard that holds the clips."""
+    """Our loader over one shard with the clips."""
     folder = videos[0].ours.parent
     data = [video.ours.read_bytes() for video in videos]
     (folder / "0.tar").write_bytes(b"".join(data))
@@ -153,7 +153,7 @@ def shards(videos: list[footage.Video], repeats: int) -> Loader:
 
 
 def plain(files: Files) -> Loader:
-    """The same clips in the same order."""
+    """A loader of the same clips in the same order with one reader."""
     order = epoch_order(len(files.paths), BATCH, SEED, EPOCH).tolist()
     return lambda: DataLoader(
         files, batch_sampler=order, num_workers=WORKERS, multiprocessing_context="fork"
@@ -161,7 +161,7 @@ def plain(files: Files) -> Loader:
 
 
 def run(make: Loader) -> Spent:
-    """Of this process and of its workers, from start to end."""
+    """The time of this process and of its workers, from start to end."""
     began, cpu, clips = time.perf_counter(), cpu_time(), 0
     for batch in make():
         clips += len(batch)
@@ -170,7 +170,7 @@ def run(make: Loader) -> Spent:
 
 
 def cpu_time() -> float:
-    """Seconds, children that have ended included."""
+    """CPU time in seconds, including children that have ended."""
     both = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(usage.ru_utime + usage.ru_stime for usage in both)
 

@@ -3,9 +3,9 @@
     python -m bench.networks                            # CPU, float32
     python -m bench.networks --device cuda --type bfloat16
 
-Runs of the two take turns, so that what slows the machine down slows both; medians are compared.
+Runs of the two alternate, so that other load on the machine slows both; medians are compared.
 Then our depthwise convolutions, forward and backward, kernel by kernel in both memory formats,
-against the bytes that they have to move.
+compared with the bytes that they have to move.
 
     B clips, C channels, T frames, H x W pixels
 """
@@ -38,7 +38,7 @@ LAYERS = ((54, 28), (108, 14), (216, 7), (432, 4))  # X3D-S's inner channels and
 
 
 class Logits(nn.Module):
-    """Our network with logits (B, classes), as the peers have them."""
+    """Our network with logits (B, classes), like those of the peers."""
 
     def __init__(self, net: VideoNet) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def arguments() -> argparse.Namespace:
-    """What the command line says."""
+    """The options on the command line."""
     parser = argparse.ArgumentParser(description="X3D-S against PyTorchVideo's.")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--type", default="float32", choices=["float32", "bfloat16"])
@@ -77,7 +77,7 @@ def arguments() -> argparse.Namespace:
 def networks(
     batch: int, frames: int, crop: int, repeats: int, device: torch.device, dtype: torch.dtype
 ) -> None:
-    """Ours, theirs, and theirs in our memory format; a training step and an inference."""
+    """Prints training steps and inference of ours, theirs, and theirs in our memory format."""
     genotype = Genotype.load(X3D_S)
     genotype = replace(genotype, input=replace(genotype.input, frames=frames, crop=crop))
     clips = torch.randn(batch, 3, frames, crop, crop, device=device)
@@ -99,7 +99,7 @@ def networks(
 
 
 def layout(x: Tensor) -> torch.memory_format:
-    """The memory format that a tensor has."""
+    """The name of a tensor's memory format."""
     last = x.is_contiguous(memory_format=torch.channels_last_3d)
     return torch.channels_last_3d if last else torch.contiguous_format
 
@@ -121,7 +121,7 @@ def training_step(net: nn.Module, clips: Tensor, dtype: torch.dtype) -> Callable
 
 
 def inference(net: nn.Module, clips: Tensor, dtype: torch.dtype) -> Callable[[], None]:
-    """Scores of a batch."""
+    """The scores of a batch."""
 
     def once() -> None:
         net.eval()
@@ -137,7 +137,7 @@ def inference(net: nn.Module, clips: Tensor, dtype: torch.dtype) -> Callable[[],
 def interleaved(
     runs: dict[str, Callable[[], None]], repeats: int, device: torch.device
 ) -> dict[str, list[float]]:
-    """Seconds of each repeat, after two to warm up; the runs take turns."""
+    """Seconds of each repeat, after two of warm-up; the runs alternate."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for repeat in range(repeats + 2):
         for name, run in runs.items():
@@ -148,7 +148,7 @@ def interleaved(
 
 
 def timed(run: Callable[[], None], device: torch.device) -> float:
-    """Wall seconds, the device's work included."""
+    """Wall time in seconds, including the work of the device."""
     if device.type == "cuda":
         torch.cuda.synchronize()
     began = time.perf_counter()
@@ -159,7 +159,7 @@ def timed(run: Callable[[], None], device: torch.device) -> float:
 
 
 def table(title: str, seconds: dict[str, list[float]]) -> None:
-    """Medians with quartiles, and how many times as long as the first."""
+    """Prints medians with quartiles, and their ratio to the first."""
     print(f"| {title} | median, ms | quartiles, ms | times ours |\n|---|---|---|---|")
     ours = statistics.median(next(iter(seconds.values())))
     for name, taken in seconds.items():
@@ -172,7 +172,7 @@ def table(title: str, seconds: dict[str, list[float]]) -> None:
 def kernels(
     batch: int, frames: int, repeats: int, device: torch.device, dtype: torch.dtype
 ) -> None:
-    """Forward and backward of each depthwise kernel, all of X3D-S's inner widths together."""
+    """Times forward and backward of each depthwise kernel, over all inner widths of X3D-S."""
     head = "| depthwise | MB moved | " + " | ".join(f"{name}, ms" for name in FORMATS)
     print(head + " | GB/s, channels last |\n|---|---|---|---|---|")
     for kernel in KERNELS:
@@ -194,7 +194,7 @@ def layers(
     device: torch.device,
     dtype: torch.dtype,
 ) -> tuple[Callable[[], None], int]:
-    """One forward and backward pass of each layer, and the bytes that it cannot but move.
+    """One forward and backward pass of each layer, and the bytes that it has to move at least.
 
     Those are five: input and output forward; the output's gradient, the input and its gradient
     backward (weights are small).

@@ -1,4 +1,4 @@
-r"""The networks that ours are held against, from packages of their own: `.peers`, beside `.venv`.
+r"""The networks that ours are compared with, from packages in `.peers`, beside `.venv`.
 
 pip install --no-deps --no-build-isolation --require-hashes --target .peers \
     -r requirements-peers.lock
@@ -54,7 +54,7 @@ def video_tools() -> tuple[Any, Any, Any]:
 
 
 def _without_torchvision() -> None:
-    """Lets PyTorchVideo import: it names a detection layer of torchvision, which X3D has not.
+    """Lets PyTorchVideo be imported: it imports a detection layer of torchvision, unused in X3D.
 
     Torchvision's wheel does not import beside a torch without CUDA.
     """

@@ -1,6 +1,6 @@
-"""Ways to read frames of a video, each (path, indices) -> uint8 (T, H, W, 3), on one thread.
+"""Readers of video frames, each a function (path, indices) -> uint8 (T, H, W, 3), on one thread.
 
-A peer that is not installed, or does not import, is a line of text in place of a function.
+For a peer that is not installed or cannot be imported there is a line of text instead.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def ours(path: Path, indices: np.ndarray) -> np.ndarray:
 
 
 def any_file(path: Path, indices: np.ndarray) -> np.ndarray:
-    """As ours reads what is no MP4 with H.264."""
+    """Our reader for files that are not MP4 with H.264."""
     return open_video(path).frames(indices)
 
 
@@ -63,7 +63,7 @@ def slowfast(path: Path, indices: np.ndarray) -> np.ndarray:
 
 
 def usable(only: list[str] | None) -> dict[str, Reader]:
-    """Readers that are here, ours first; of the peers those of `only` alone. Tells of others."""
+    """The readers that can be used, ours first, and of the peers only `only`; prints the others."""
     found: dict[str, Reader] = {}
     for name, reader in everyone().items():
         if only and not name.startswith("ours") and name not in only:
@@ -102,9 +102,9 @@ def as_published(frames: np.ndarray, height: int, width: int, box: Box) -> Tenso
 
 
 def compare(what: str, found: np.ndarray | Tensor, expected: np.ndarray | Tensor) -> None:
-    """Stops where pixels, of any layout of ours, are not the expected ones.
+    """Exits if pixels, in any of our layouts, are not the expected ones.
 
-    What `as_published` made is put back to bytes first.
+    The result of `as_published` is converted back to bytes first.
     """
     close, pixels = CLOSE, torch.as_tensor(found)
     if pixels.is_floating_point():  # (..., 3, T, S, S)
@@ -118,7 +118,7 @@ def _pytorchvideo() -> Reader:
     decoder, *_ = peers.video_tools()
 
     def read(path: Path, indices: np.ndarray) -> np.ndarray:
-        """Every frame between the first and the last as float, then those that are wanted."""
+        """Reads every frame from the first to the last as float, then selects the wanted ones."""
         first, last = int(indices[0]), int(indices[-1])
         with path.open("rb") as file:
             video = decoder(file, decode_audio=False)
@@ -155,7 +155,7 @@ def _opencv() -> Reader:
     cv2.setNumThreads(1)
 
     def read(path: Path, indices: np.ndarray) -> np.ndarray:
-        """Seeks once, grabs what lies between."""
+        """Seeks once, then grabs the frames in between."""
         video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
         video.set(cv2.CAP_PROP_POS_FRAMES, int(indices[0]))
         frames = []

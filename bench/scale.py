@@ -1,11 +1,11 @@
-"""Kinetics-400 on paper: 240,000 videos in 240 shards, as DVC, Snakemake and a loader see them.
+"""Kinetics-400 simulated: 240,000 videos in 240 shards, as DVC, Snakemake and a loader see them.
 
     python bench/scale.py [--gigabytes 2] [--shards 240]
 
 A scratch clone gets params/kinetics400.yaml and every output that the stages would leave, all
 committed to DVC: tables of the real length, shards of random bytes, `--gigabytes` together. Then
-each question is asked as a user would, in a process of its own. Told are seconds by the clock,
-seconds of processor time and the most memory. The clone is deleted in the end.
+each command runs as a user would run it, in a process of its own. The figures are wall seconds,
+seconds of processor time and peak memory. The clone is deleted at the end.
 
     table and sampler   clips.parquet opened, an epoch ordered, one of 64 processes given its share
     status, warm        `dvc status` when DVC knows every file's hash
@@ -62,7 +62,7 @@ pipeline._record("transcode@7", before)
 
 
 class Spent(NamedTuple):
-    """One process and its children."""
+    """Time and memory of one process and its children."""
 
     clock: float  # s
     processor: float  # s
@@ -97,7 +97,7 @@ def main() -> None:
 
 
 def fill(root: Path, shards: int, size: int) -> None:
-    """A clone with everything done."""
+    """Makes a clone in which every stage is done."""
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(root)], check=True)
     os.chdir(root)
     settings = Path("params/kinetics400.yaml").read_text()
@@ -120,7 +120,7 @@ def fill(root: Path, shards: int, size: int) -> None:
 
 
 def make(out: Output, shards: int, size: int) -> None:
-    """A stand-in for one output, of `size` bytes if it is a shard."""
+    """Makes a placeholder for one output, of `size` bytes if it is a shard."""
     path = Path(out.fs_path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.name == "clips.parquet":
@@ -142,7 +142,7 @@ def make(out: Output, shards: int, size: int) -> None:
 
 
 def table(shards: int) -> pd.DataFrame:
-    """clips.parquet of 240,000 clips."""
+    """Writes clips.parquet with 240,000 clips."""
     number = np.arange(VIDEOS)
     hashed = [f"{n:064x}" for n in np.random.default_rng(0).integers(1 << 62, size=VIDEOS)]
     return pd.DataFrame(
@@ -160,18 +160,18 @@ def table(shards: int) -> pd.DataFrame:
 
 
 def spent(command: Sequence[str], folder: Path) -> Spent:
-    """Runs it; it must end well."""
+    """Runs a command, which must succeed, and returns its time and memory."""
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     began = time.perf_counter()
     process = subprocess.Popen(
         command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
     assert process.stderr is not None
-    said = process.stderr.read()
+    errors = process.stderr.read()
     _, status, used = os.wait4(process.pid, 0)
     clock = time.perf_counter() - began
     if status:
-        sys.exit(f"{' '.join(command)[:80]}: {said.decode()}")
+        sys.exit(f"{' '.join(command)[:80]}: {errors.decode()}")
     return Spent(clock, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
 
 

@@ -1,10 +1,10 @@
-r"""What alpha does where the clips say nothing: its entropy by step, with and without the baseline.
+r"""The entropy of alpha by step when clips give no signal, with and without the baseline.
 
     python -m bench.search_noise --space architectures/space_autox3d.yaml --steps 20000
 
-Log-likelihoods are noise that does not know which network it belongs to. With shares W_k - 1/K, as
+Log-likelihoods are noise that is independent of the network. With shares W_k - 1/K, as
 the search has them, and with W_k alone, whose expectation is the same. Read a search's entropy
-against the first: what falls as fast as this has not been learned from the clips.
+against the first: an entropy that falls this fast has not been learned from the clips.
 """
 
 from __future__ import annotations
@@ -31,30 +31,34 @@ def main() -> None:
     flags.add_argument("--deviation", type=float, default=0.03, help="of l_k, nats a clip")
     flags.add_argument("--clips", type=int, default=8, help="that l_k is summed over")
     flags.add_argument("--seed", type=int, default=1)
-    asked = flags.parse_args()
-    space = Space.load(asked.space)
-    marks = [step for step in (500, 1000, 2000, 4000, 8000, 20_000) if step <= asked.steps]
+    options = flags.parse_args()
+    space = Space.load(options.space)
+    marks = [step for step in (500, 1000, 2000, 4000, 8000, 20_000) if step <= options.steps]
     print(
-        f"{asked.draws} draws, rate {asked.lr}; entropy, share of uniform, after", *marks, "steps"
+        f"{options.draws} draws, rate {options.lr}; entropy, share of uniform, after",
+        *marks,
+        "steps",
     )
     for name, baseline in (("W_k - 1/K", True), ("W_k alone", False)):
-        found = entropies(space, asked, baseline, marks)
+        found = entropies(space, options, baseline, marks)
         print(f"{name}: " + " ".join(f"{entropy:.2f}" for entropy in found), flush=True)
 
 
 def entropies(
-    space: Space, asked: argparse.Namespace, baseline: bool, marks: list[int]
+    space: Space, options: argparse.Namespace, baseline: bool, marks: list[int]
 ) -> list[float]:
-    """Mean over the open choices, after each of so many steps."""
+    """The mean entropy over the open choices, after each of `steps` steps."""
     prior = Prior([len(choice.candidates) for choice in space.choices])
-    adam = torch.optim.Adam(prior.parameters(), lr=asked.lr)
-    generator = torch.Generator().manual_seed(asked.seed)
-    level = torch.full((asked.draws,), 0.0 if baseline else -1 / asked.draws, dtype=torch.float64)
+    adam = torch.optim.Adam(prior.parameters(), lr=options.lr)
+    generator = torch.Generator().manual_seed(options.seed)
+    level = torch.full(
+        (options.draws,), 0.0 if baseline else -1 / options.draws, dtype=torch.float64
+    )
     found = []
     for step in range(1, marks[-1] + 1):
-        noise = torch.randn(asked.draws, generator=generator, dtype=torch.float64)
-        weights = importance(asked.deviation * asked.clips * noise, 1.0)
-        draws = prior.sample(asked.draws, generator)
+        noise = torch.randn(options.draws, generator=generator, dtype=torch.float64)
+        weights = importance(options.deviation * options.clips * noise, 1.0)
+        draws = prior.sample(options.draws, generator)
         prior.alpha.grad = -alpha_gradient(prior, draws, weights, level)
         adam.step()
         if step in marks:

@@ -1,8 +1,8 @@
-"""What logging a step costs the stage: ours, with MLflow there and away, and MLflow's own call.
+"""What logging a step costs a stage: ours, with MLflow reachable and not, and MLflow's own call.
 
     python bench/tracking.py [--steps 2000] [--theirs 100]
 
-The store is a fresh SQLite file. "Away" is an address where nothing listens.
+The store is a fresh SQLite file. "Away" is an address that nothing listens on.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ AWAY = "http://127.0.0.1:9"
 
 
 def main() -> None:
-    """A table on stdout."""
+    """Prints a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--theirs", type=int, default=100, metavar="STEPS")
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def report(name: str, log: Callable[[int, Mapping[str, float]], object], steps: int) -> None:
-    """One line of the table; a pause between steps, as training makes one."""
+    """Prints a line of the table; there is a pause between steps, as in training."""
     costs = []
     for step in range(steps):
         begin = time.perf_counter()
@@ -53,7 +53,7 @@ def report(name: str, log: Callable[[int, Mapping[str, float]], object], steps: 
 
 
 def theirs(folder: Path) -> Callable[[int, Mapping[str, float]], object]:
-    """A step as a program logs it that asks MLflow itself."""
+    """Logs a step as a program does that calls MLflow itself."""
     from mlflow import MlflowClient
     from mlflow.entities import Metric
 

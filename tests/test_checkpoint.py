@@ -32,7 +32,7 @@ from autox3d.runtime.lock import Locked
 
 
 def state(step: int) -> dict[str, object]:
-    """Weights, an optimiser's state and plain data, as a training loop has them."""
+    """A state as a training loop has it: weights, optimiser state and plain data."""
     generator = torch.Generator().manual_seed(step)
     return {
         "net": {"weight": torch.randn(8, 4, generator=generator)},
@@ -44,7 +44,7 @@ def state(step: int) -> dict[str, object]:
 
 
 def same(found: dict[str, object] | None, step: int) -> bool:
-    """Bit for bit."""
+    """Whether two states are equal bit for bit."""
     wanted = state(step)
     return found is not None and all(
         torch.equal(a, b) if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor) else a == b
@@ -71,7 +71,7 @@ def kept(tmp_path: Path) -> Iterator[Checkpoints]:
 
 
 def test_the_newest_comes_back_bit_for_bit_and_the_last_three_stay(kept: Checkpoints) -> None:
-    """And the best, however old it is."""
+    """The best checkpoint also stays, however old it is."""
     assert kept.newest() is None
     for step in (0, 5, 10, 15, 20):
         kept.save(step, state(step), best=step == 5)
@@ -93,7 +93,7 @@ def test_the_newest_comes_back_bit_for_bit_and_the_last_three_stay(kept: Checkpo
 def test_every_flipped_bit_and_every_cut_is_noticed_and_the_one_before_is_taken(
     kept: Checkpoints, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """50 flips anywhere in the file, 10 lengths, and nothing at all."""
+    """50 flips anywhere in the file, 10 truncations, and an empty file."""
     for step in (1, 2):
         kept.save(step, state(step))
     newest = kept.folder / "step-000000002.ckpt"
@@ -116,8 +116,8 @@ def test_every_flipped_bit_and_every_cut_is_noticed_and_the_one_before_is_taken(
         )
 
 
-def test_where_all_are_damaged_nothing_starts_afresh(kept: Checkpoints) -> None:
-    """The user decides, not the program."""
+def test_a_run_whose_checkpoints_are_all_damaged_does_not_start_over(kept: Checkpoints) -> None:
+    """The user decides whether to start over, not the program."""
     for step in (1, 2):
         kept.save(step, state(step))
         (kept.folder / f"step-{step:09d}.ckpt").write_bytes(b"")
@@ -130,7 +130,7 @@ def test_where_all_are_damaged_nothing_starts_afresh(kept: Checkpoints) -> None:
 
 
 def test_what_could_not_be_read_back_is_not_written(kept: Checkpoints) -> None:
-    """It names the place in the state."""
+    """The error names the place in the state."""
     with pytest.raises(TypeError, match=r"^state\['path'\] is a PosixPath: save tensors and plain"):
         kept.save(1, {"path": Path("x")})
     assert kept.newest() is None
@@ -139,7 +139,7 @@ def test_what_could_not_be_read_back_is_not_written(kept: Checkpoints) -> None:
 def test_another_commit_resumes_with_a_warning(
     kept: Checkpoints, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Code may change under a run; silently it may not."""
+    """The code may change during a run, but not silently."""
     monkeypatch.setattr(checkpoint, "head", lambda: "a" * 40)
     kept.save(1, state(1))
     monkeypatch.setattr(checkpoint, "head", lambda: "b" * 40)
@@ -152,7 +152,7 @@ def test_another_commit_resumes_with_a_warning(
 
 
 def rewritten(path: Path, number: int, names: Callable[[str], str]) -> None:
-    """As another version would write it: format, names of layers, and a digest that fits."""
+    """Rewrites a checkpoint as another version would, with a matching digest."""
     _, line, body = path.read_bytes().split(b"\n", 2)
     about = json.loads(line) | {"format": number}
     content = torch.load(io.BytesIO(body), weights_only=True)
@@ -163,8 +163,8 @@ def rewritten(path: Path, number: int, names: Callable[[str], str]) -> None:
     path.write_bytes(hashlib.sha256(data).hexdigest().encode() + b"\n" + data)
 
 
-def test_format_1_comes_back_with_the_names_that_layers_have_today(kept: Checkpoints) -> None:
-    """`look` is a layer's whole name; what only has it inside keeps it."""
+def test_format_1_is_read_with_the_current_names_of_layers(kept: Checkpoints) -> None:
+    """`look` is renamed only as the whole name of a layer, not as a part of another name."""
     names = ["blocks.0.depthwise.conv.weight", "blocks.0.depthwise.t3_s3.norm.bias", "outlook.bias"]
     net = {name: torch.full((2,), float(place)) for place, name in enumerate(names)}
     kept.save(1, {"net": net, "optimiser": {"state": {0: {"momentum": torch.ones(2)}}}})
@@ -182,7 +182,7 @@ def test_format_1_comes_back_with_the_names_that_layers_have_today(kept: Checkpo
 
 
 def test_a_format_of_a_later_version_is_refused(kept: Checkpoints) -> None:
-    """Not passed over: the run would go back to an earlier step in silence."""
+    """It is not skipped, since the run would silently go back to an earlier step."""
     for step in (1, 2):
         kept.save(step, state(step))
     path = kept.folder / "step-000000002.ckpt"
@@ -196,7 +196,7 @@ def test_a_format_of_a_later_version_is_refused(kept: Checkpoints) -> None:
 def test_a_full_disk_keeps_the_last_checkpoint(
     kept: Checkpoints, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One line, no half file, and after room is made it goes on."""
+    """The error is one line, no partial file is left, and saving works once there is space."""
     kept.save(1, state(1))
     sync = os.fsync
 
@@ -223,7 +223,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(
 
 @pytest.mark.system
 def test_a_really_full_disk_keeps_the_last_checkpoint(small_disk: SmallDisk) -> None:
-    """As above, on a file system with room for two; the third fits once room is made."""
+    """As above, on a file system with space for two; the third is saved once there is space."""
     disk = small_disk(256)
     with Checkpoints(disk / "run") as kept:
         large = {"x": torch.arange(25_000.0)}
@@ -259,7 +259,7 @@ with Checkpoints(Path(sys.argv[1])) as kept:
 
 
 def test_a_kill_inside_the_writing_loses_nothing(tmp_path: Path) -> None:
-    """kill -9 at any moment: what was announced as saved is there, and nothing needs mending."""
+    """After kill -9 at any moment, all that was reported as saved is there, without repair."""
     announced = 0
     for pause in (0.0, 0.005, 0.01):
         writer = subprocess.Popen(
@@ -272,8 +272,8 @@ def test_a_kill_inside_the_writing_loses_nothing(tmp_path: Path) -> None:
             announced = int(writer.stdout.readline())
         time.sleep(pause)
         writer.kill()
-        said = writer.communicate()[0].split()
-        announced = int(said[-1]) if said else announced
+        output = writer.communicate()[0].split()
+        announced = int(output[-1]) if output else announced
     with Checkpoints(tmp_path) as kept:
         found = kept.newest()
     assert found is not None
@@ -304,7 +304,7 @@ def test_a_lock_of_another_machine_is_taken_over_once_its_heartbeat_stops(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The lock is watched, so no clocks are compared; one with a heartbeat is respected."""
-    monkeypatch.setattr(lock, "LIMIT", 0.5)
+    monkeypatch.setattr(lock, "STALE_AFTER", 0.5)
     path = tmp_path / "claim.json"
     path.write_text(json.dumps({"token": "x", "host": "n7", "pid": 1, "started": "1"}))
     os.utime(path, (0, 0))
@@ -326,8 +326,8 @@ def test_a_lock_of_another_machine_is_taken_over_once_its_heartbeat_stops(
     theirs.release()
 
 
-def test_only_the_first_rank_writes_and_all_hear_sigterm(tmp_path: Path) -> None:
-    """The flag is for the loop to see at its next step; afterwards SIGTERM is what it was."""
+def test_only_the_first_rank_writes_and_all_receive_sigterm(tmp_path: Path) -> None:
+    """The loop sees the flag at its next step; afterwards the old handler is restored."""
     before = signal.getsignal(signal.SIGTERM)
     with Checkpoints(tmp_path / "run", writes=False) as kept:
         kept.save(1, state(1))
@@ -340,7 +340,7 @@ def test_only_the_first_rank_writes_and_all_hear_sigterm(tmp_path: Path) -> None
 
 
 def test_ctrl_c_saves_and_a_second_one_does_not_wait(tmp_path: Path) -> None:
-    """The first is a request, as SIGTERM is."""
+    """The first Ctrl-C requests a stop, as SIGTERM does."""
     with Checkpoints(tmp_path, writes=False):
         os.kill(os.getpid(), signal.SIGINT)
         assert stop_requested()
@@ -350,14 +350,14 @@ def test_ctrl_c_saves_and_a_second_one_does_not_wait(tmp_path: Path) -> None:
 
 @dataclass(frozen=True)
 class Numbers:
-    """Some parameters."""
+    """Settings for a fingerprint."""
 
     lr: float
     sizes: tuple[int, ...]
 
 
-def test_a_fingerprint_follows_from_all_that_the_result_follows_from(tmp_path: Path) -> None:
-    """Parameters, and the content of files and folders; not their names or places."""
+def test_a_fingerprint_covers_everything_that_determines_the_result(tmp_path: Path) -> None:
+    """It covers settings and the content of files and folders, not their names or places."""
     table = tmp_path / "clips.parquet"
     table.write_bytes(b"clips")
     weights = tmp_path / "weights"
@@ -391,14 +391,14 @@ class Before:
 
 @schema.table
 class Now:
-    """The same, with a setting that came since."""
+    """The same settings, with one that a later version added."""
 
     lr: float
     rate: Annotated[float, Added(0.0)]
 
 
-def test_a_setting_that_came_since_leaves_the_fingerprint_as_it_was() -> None:
-    """With its value of before, and with no other; so checkpoints of before are found."""
+def test_a_setting_that_was_added_later_keeps_the_fingerprint() -> None:
+    """Only with the value that keeps the earlier behaviour, so old checkpoints are found."""
     before = fingerprint(params=Before(lr=0.1))
 
     assert fingerprint(params=Now(lr=0.1, rate=0.0)) == before

@@ -34,7 +34,7 @@ VIEWS = [
 
 @pytest.fixture(scope="module")
 def folder(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """N.parquet for each N: real videos, some of them under several keys."""
+    """A folder with N.parquet for each N: real videos, some of them under several keys."""
     folder = tmp_path_factory.mktemp("counts")
     (folder / "shards").symlink_to(clips / "shards")
     rows = tables.read_table(clips / "clips.parquet")
@@ -51,7 +51,7 @@ def folder(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def found(
     runner: killing.Runner, folder: Path, counts: tuple[int, ...], processes: int
 ) -> dict[str, list[Any]]:
-    """For each number of videos what `processes` processes, one group for all, find."""
+    """The results of `processes` processes for each number of videos."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
@@ -72,13 +72,13 @@ def found(
 def _rank(
     folder: Path, counts: tuple[int, ...], rank: int, processes: int, port: str, out: Path
 ) -> None:
-    """One process; rank 0 writes for each count [rows, keys and views, digest, accuracy]."""
+    """Runs one process; rank 0 writes [rows, keys and views, digest, accuracy] for each count."""
     torch.set_num_threads(1)
     world = {"RANK": rank, "WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1"}
     os.environ.update({name: str(value) for name, value in world.items()})
     os.environ.update(MASTER_PORT=port, AUTOX3D_WORKERS="0", GLOO_SOCKET_IFNAME="lo")
     params = settings.Evaluate(split="test", clips=(1,), rule="ends", sampling="linspace", batch=3)
-    told = {}
+    summary = {}
     with join() as here:
         genotype = Genotype.load(folder / "s.yaml")
         torch.manual_seed(1)
@@ -94,15 +94,15 @@ def _rank(
             for scores in table["scores"]:
                 digest.update(scores.tobytes())
             top1 = summarise(table, trained, clips, params).lcr.metrics["top1"]
-            told[count] = [views, digest.hexdigest(), top1]
+            summary[count] = [views, digest.hexdigest(), top1]
     if rank == 0:
-        out.write_text(json.dumps(told))
+        out.write_text(json.dumps(summary))
 
 
 def check(
     runner: killing.Runner, folder: Path, counts: tuple[int, ...], processes: list[int]
 ) -> None:
-    """Each view of each video once, with the scores that one process finds."""
+    """Checks that each view of each video is there once, with the scores of one process."""
     alone = found(runner, folder, counts, 1)
     for count in counts:
         keys = [f"k{number:02d}" for number in range(count)]
@@ -112,11 +112,11 @@ def check(
 
 
 def test_three_processes_score_as_one(runner, folder):
-    """Fewer videos than processes, as many, and numbers that do not divide."""
+    """There are fewer videos than processes, as many, and numbers that do not divide evenly."""
     check(runner, folder, SOME, [3])
 
 
 @pytest.mark.long
 def test_one_to_four_processes_score_every_number_of_videos_alike(runner, folder):
-    """1 to 65 videos."""
+    """This holds for 1 to 65 videos."""
     check(runner, folder, tuple(range(1, MOST + 1)), [2, 3, 4])

@@ -1,4 +1,4 @@
-"""What the network saw is shown where it is; the clips shown are the ones that tell most."""
+"""Heat maps show where the evidence is, for the most confident clips."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from support import ROOT, results_folder, shards
+from support import ROOT, programs, results_folder, shards
 from torch import Tensor, nn
 
 from autox3d.core import tables
@@ -29,7 +29,7 @@ from autox3d.vision.models.network import VideoNet, open_branches
 
 
 class Colours(nn.Module):
-    """Class 0 is the mean of red, class 1 that of green less that of red."""
+    """A network whose class 0 is the mean of red, and class 1 that of green minus that of red."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,8 +42,8 @@ class Colours(nn.Module):
         return torch.stack([red, green - red], 1)
 
 
-def test_the_map_is_the_one_that_can_be_worked_out() -> None:
-    """Of a network that adds up colours, each cell's part of the logit; below 0 is 0."""
+def test_the_map_equals_the_one_worked_out_by_hand() -> None:
+    """For a network that sums colours it is each cell's share of the logit, at least 0."""
     net, clips = Colours(), torch.randn(2, 3, 4, 5, 6)
     maps = grad_cam(net.features, net, clips, torch.tensor([0, 1]))
     cells = 4 * 5 * 6
@@ -52,7 +52,7 @@ def test_the_map_is_the_one_that_can_be_worked_out() -> None:
 
 
 def test_a_spot_is_found_in_space_and_time() -> None:
-    """One red cell in one frame: there the map has its maximum, and is 0 elsewhere."""
+    """With one red cell in one frame, the map has its maximum there and is 0 elsewhere."""
     clip = torch.zeros(1, 3, 6, 8, 8)
     clip[0, 0, 4, 2, 7] = 1.0
     net = Colours()
@@ -61,7 +61,7 @@ def test_a_spot_is_found_in_space_and_time() -> None:
 
 
 def test_in_a_video_network_it_is_the_slope_of_the_head() -> None:
-    """The same map by differentiating the head alone; no gradient is left, no hook either."""
+    """Differentiating the head alone gives the same map; no gradient and no hook is left."""
     torch.manual_seed(1)
     net = VideoNet(results_folder.genotype(), 5).eval()
     open_branches(net, 1.0)
@@ -82,7 +82,7 @@ def test_in_a_video_network_it_is_the_slope_of_the_head() -> None:
 
 
 def test_a_sheet_is_lit_where_the_map_is() -> None:
-    """A grey clip: as it is in the first row, dark in the second but for the frame that counts."""
+    """A grey clip is unchanged in the first row, and dark in the second except for one frame."""
     clip = torch.full((4, 20, 20, 3), 200, dtype=torch.uint8)
     heat = torch.zeros(4, 2, 2)
     heat[2] = 5.0
@@ -94,14 +94,14 @@ def test_a_sheet_is_lit_where_the_map_is() -> None:
 
 
 def test_a_map_of_nothing_is_dark() -> None:
-    """Where nothing speaks for a class, there is no division by 0."""
+    """Where there is no evidence for a class, nothing is divided by 0."""
     clip = torch.full((2, 8, 8, 3), 100, dtype=torch.uint8)
     made = sheet(clip, [torch.zeros(2, 2, 2)])
     assert np.unique(made[TILE + GAP :, :TILE]).tolist() == [100 * DARK]
 
 
 def test_a_long_clip_is_shown_from_first_to_last() -> None:
-    """16 frames: as many as fit a page; 5: all of them."""
+    """Of 16 frames as many are shown as fit a page, of 5 all."""
     assert shown(16).tolist() == [0, 2, 4, 6, 9, 11, 13, 15]
     assert len(shown(16)) == FRAMES
     assert shown(5).tolist() == [0, 1, 2, 3, 4]
@@ -145,7 +145,7 @@ def test_confused_pairs_are_counted() -> None:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four test videos of three classes, and a network that has not learned."""
+    """Four test videos of three classes, and an untrained network."""
     root = tmp_path_factory.mktemp("explain")
     table = shards.make(root)
     rows = tables.read_table(table)
@@ -165,18 +165,16 @@ def program(root: Path, stage: str, *flags: str) -> subprocess.CompletedProcess[
     command = [sys.executable, "-m", f"autox3d.stages.{stage}", "--weights", "weights"]
     command += ["--clips", "clips.parquet", "--scores", "scores.parquet", *flags]
     own = {"AUTOX3D_SHARDS": "shards", "AUTOX3D_TRACKING": "off", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        command, cwd=root, env=os.environ | own, capture_output=True, text=True, check=False
-    )
+    return programs.run("networks", command, root, os.environ | own)
 
 
 def test_every_number_of_clips_comes_from_one_pass(made: Path) -> None:
-    """K of 1, 3, 5, 7, 10, Center and LCR, worked out again from the saved scores (X3D, 4.3)."""
+    """K of 1, 3, 5, 7, 10, Center and LCR, computed again from the saved scores (X3D, 4.3)."""
     rows = tables.read_table(made / "scores.parquet")
     found = json.loads((made / "m.json").read_text())["k_clips"]
-    told = {(row["crops"], row["clips"]): (row["views"], row["top1"]) for row in found}
-    assert set(told) == {(crops, k) for crops in ("center", "lcr") for k in K_CURVE}
-    for (crops, k), (views, top1) in told.items():
+    measured = {(row["crops"], row["clips"]): (row["views"], row["top1"]) for row in found}
+    assert set(measured) == {(crops, k) for crops in ("center", "lcr") for k in K_CURVE}
+    for (crops, k), (views, top1) in measured.items():
         places = {"1/2"} if k == 1 else {str(Fraction(n, k - 1)) for n in range(k)}
         chosen = rows[(rows["crops"] == crops) & rows["place"].isin(places)]
         videos = chosen.groupby("key")

@@ -1,4 +1,4 @@
-"""An exported network gives the network's scores in programs that know nothing of this one."""
+"""An exported network gives the same scores in programs without the code of this project."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from autox3d.vision.models.weights import Trained
 
 
 def small(name: str) -> Trained:
-    """A shipped architecture, thin, shallow, with every kind of layer that it has."""
+    """A shipped architecture made thin and shallow, with every kind of layer that it has."""
     net, genotype, classes = trained(name)
     return Trained(net, genotype, classes, {}, {})
 
 
 def nonlocal_() -> Trained:
-    """With attention of the other kind."""
+    """A network with non-local attention."""
     found = small("autox3d_s").genotype
     groups = tuple(replace(group, attention="nonlocal") for group in found.groups)
     genotype = replace(found, groups=groups)
@@ -75,7 +75,7 @@ def glore() -> Trained:
 
 @pytest.fixture(scope="module")
 def files(glore, tmp_path_factory) -> Path:
-    """Both formats, and int8."""
+    """The exported files: both formats, and int8."""
     folder = tmp_path_factory.mktemp("exported")
     for name in ("net.pt2", "net.onnx"):
         found = export.export(glore, folder / name, 40)
@@ -102,7 +102,7 @@ np.save(sys.argv[3], scores)
 
 @pytest.mark.parametrize("name", ["net.pt2", "net.onnx"])
 def test_another_program_gets_the_same_scores(glore, files, name, tmp_path):
-    """Without a line of ours, for as many clips as it likes: to 1e-4."""
+    """Without our code and for any number of clips, scores agree to 1e-4."""
     clips = torch.randn(5, 3, 4, 40, 40)
     np.save(tmp_path / "clips.npy", clips.numpy())
     paths = (files / name, tmp_path / "clips.npy", tmp_path / "scores.npy")
@@ -114,21 +114,25 @@ def test_another_program_gets_the_same_scores(glore, files, name, tmp_path):
     assert expected.std(0).max() > 1e-3  # clips differ, so equal scores mean something
 
 
-def test_the_files_say_how_to_use_them(files):
-    """Classes, sizes and normalisation, in the format's own place for it."""
+def test_the_files_describe_how_to_use_them(files):
+    """Classes, sizes and normalisation are where the format stores metadata."""
     session = onnxruntime.InferenceSession(files / "net.onnx")
-    told = session.get_modelmeta().custom_metadata_map
+    metadata = session.get_modelmeta().custom_metadata_map
     extra = {export.CARD: ""}
     torch.export.load(files / "net.pt2", extra_files=extra)
     card = json.loads(extra[export.CARD])
 
-    assert json.loads(told["classes"]) == card["classes"] == CLASSES
-    assert json.loads(told["normalisation"]) == card["normalisation"] == NORMALISATION
-    assert (told["name"], json.loads(told["frames"]), json.loads(told["side"])) == ("tiny", 4, 40)
+    assert json.loads(metadata["classes"]) == card["classes"] == CLASSES
+    assert json.loads(metadata["normalisation"]) == card["normalisation"] == NORMALISATION
+    assert (metadata["name"], json.loads(metadata["frames"]), json.loads(metadata["side"])) == (
+        "tiny",
+        4,
+        40,
+    )
 
 
-def test_onnx_is_of_today(files):
-    """Its operators are those of the newest set that exporter and runtime share."""
+def test_onnx_has_the_newest_operators(files):
+    """Its operator set is the newest that both exporter and runtime support."""
     model = onnx.load(files / "net.onnx")
 
     assert [(one.domain, one.version) for one in model.opset_import] == [("", export.OPSET)]
@@ -136,7 +140,7 @@ def test_onnx_is_of_today(files):
 
 
 def test_int8_stores_a_byte_a_weight_and_stays_near(glore, files):
-    """A third of the size at most; scores move by hundredths, not more."""
+    """The file has at most a third of the size, and scores change by hundredths at most."""
     clips = (torch.randint(0, 256, (8, 3, 4, 40, 40)) / 255 - 0.45) / 0.225
     with torch.inference_mode():
         moved = (export.open_onnx(files / "int8.onnx")(clips) - plain(glore)(clips)).abs().max()
@@ -150,7 +154,7 @@ def test_int8_stores_a_byte_a_weight_and_stays_near(glore, files):
 
 
 def test_a_file_that_scores_otherwise_is_not_written(glore, tmp_path, monkeypatch):
-    """The check comes before the name; what was there before stays."""
+    """The check comes before the file is renamed, so an older file stays."""
     out = tmp_path / "net.pt2"
     out.write_text("before")
     other = folded(ready(glore.genotype))
@@ -172,7 +176,7 @@ def test_a_file_that_scores_otherwise_is_not_written(glore, tmp_path, monkeypatc
     ],
 )
 def test_what_cannot_be_exported_is_refused(glore, tmp_path, name, typical, line):
-    """Before any work."""
+    """It is refused before any work."""
     with pytest.raises(Refused) as refused:
         export.export(glore, tmp_path / name, 40, typical)
 
@@ -180,7 +184,7 @@ def test_what_cannot_be_exported_is_refused(glore, tmp_path, name, typical, line
 
 
 def test_networks_are_timed_side_by_side(glore, tmp_path):
-    """Given weights in every form, and a bare genotype; a row each, with cost and memory."""
+    """Weights in every form and a bare genotype have a row each, with cost and memory."""
     weights.save(tmp_path / "net", glore.net, glore.genotype, CLASSES, {})
     glore.genotype.save(tmp_path / "bare.yaml")
     forms = ["fast", "folded", "plain", "bfloat16", "pt2"]

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
 
 def workspace(root: Path) -> Toy:
-    """The real data stages and their code, four shards, and few videos."""
+    """A workspace with the real data stages, four shards and a few videos."""
     toy = Toy.new(root)
     (root / "stage.py").unlink()
     shutil.copytree(ROOT / "src", root / "src", ignore=shutil.ignore_patterns("__pycache__"))
@@ -33,7 +33,7 @@ def workspace(root: Path) -> Toy:
 
 
 def digests(root: Path) -> dict[str, str]:
-    """SHA-256 of every file that the stages made, without what DVC writes for git beside them."""
+    """The SHA-256 of every file that the stages made, without DVC's .gitignore files."""
     paths = [path for name in MADE for path in [root / name, *(root / name).glob("*")]]
     files = [path for path in paths if path.is_file() and path.name != ".gitignore"]
     return {
@@ -43,7 +43,7 @@ def digests(root: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("jobs", [2, 4])
 def test_one_two_and_four_jobs_make_the_same_bytes(tmp_path: Path, alone: Toy, jobs: int) -> None:
-    """Snakemake with so many jobs at once, against one after another; the raw videos are given."""
+    """Snakemake with several jobs at once gives what jobs one after another give."""
     toy = workspace(tmp_path / "toy")
     shutil.copytree(alone.root / "data/raw", toy.root / "data/raw")
     toy.snakemake("--cores", str(jobs))
@@ -56,7 +56,7 @@ def test_one_two_and_four_jobs_make_the_same_bytes(tmp_path: Path, alone: Toy, j
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Toy:
-    """One job at a time."""
+    """The digests with one job at a time."""
     toy = workspace(tmp_path_factory.mktemp("alone") / "toy")
     toy.snakemake("--cores", "1")
     return toy

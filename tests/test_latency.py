@@ -1,4 +1,4 @@
-"""Latency is wall time of real passes, all of a video's views in each."""
+"""Latency is the wall time of real passes, each with all views of a video."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 
 
 def test_the_median_is_that_of_the_runs_after_the_warm_up():
-    """A slow first run, as of a cold cache, does not count; an odd slow one does not move it."""
+    """A slow first run, as with a cold cache, does not count; one slow run does not change it."""
     naps = iter([0.3, 0.02, 0.02, 0.2, 0.02, 0.2])
     found = latency(lambda: time.sleep(next(naps)), repeats=5, warmup=1, device=CPU)
 
@@ -27,7 +27,7 @@ def test_the_median_is_that_of_the_runs_after_the_warm_up():
 
 
 def test_every_view_is_scored_in_each_run():
-    """In batches of the given size, the last one smaller, and one by one."""
+    """Views are scored in batches of the given size, the last one smaller, and one by one."""
     seen = []
     clips = torch.zeros(7, 3, 2, 4, 4)
     measure(lambda piece: seen.append(len(piece)), clips, batch=3, repeats=2, warmup=1)
@@ -36,7 +36,7 @@ def test_every_view_is_scored_in_each_run():
 
 
 def test_peak_memory_sees_what_was_freed_again():
-    """200 MB for the time of one pass; and not those of an earlier measurement."""
+    """It sees 200 MB of one pass, and not those of an earlier measurement."""
     clips = torch.zeros(1, 3, 2, 4, 4)
 
     def greedy(_: torch.Tensor) -> float:
@@ -51,7 +51,7 @@ def test_peak_memory_sees_what_was_freed_again():
 
 
 def test_the_stage_measures_what_prediction_runs(tmp_path):
-    """Its file says on what, of how many views, and how long; batches and single views both."""
+    """Its file has the device, the number of views and the seconds, batched and one by one."""
     net, genotype, classes = trained()
     weights.save(tmp_path / "net", net, genotype, classes, {})
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())

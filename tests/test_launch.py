@@ -1,4 +1,4 @@
-"""One command starts one process, or many; however they end, it is said in a line and a status."""
+"""One command starts one process or many, and reports their end with a line and a status."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def talk(world):
     tensors = [layout, torch.ones(2, dtype=torch.float64), torch.tensor(world.rank), torch.ones(1)]
     world.sum_(tensors)
     world.agree("sums", tensors[0])
-    told = {
+    report = {
         "sums": [tensor.unique().tolist() for tensor in tensors],
         "kept": layout.is_contiguous(memory_format=torch.channels_last_3d),
         "gathered": world.gather(f"rank {world.rank}"),
@@ -59,7 +59,7 @@ def talk(world):
         "argv": sys.argv[1:],
     }
     if world.rank == 0:
-        print(json.dumps(told))
+        print(json.dumps(report))
 
 
 def wait(world):
@@ -82,7 +82,7 @@ Launch = Callable[..., subprocess.Popen[str]]
 
 @pytest.fixture
 def launch(tmp_path: Path) -> Iterator[Launch]:
-    """Starts the probe among the project's stages."""
+    """Starts the probe program as a stage of the project."""
     (tmp_path / "probe.py").write_text(PROBE)
     (tmp_path / "sitecustomize.py").write_text(
         f"import autox3d.stages\nautox3d.stages.__path__.append({str(tmp_path)!r})\n"
@@ -111,43 +111,43 @@ def launch(tmp_path: Path) -> Iterator[Launch]:
 
 
 def test_alone_the_stage_runs_in_this_process(launch: Launch) -> None:
-    """No launcher's seconds, no second process; the sums are what they were."""
+    """There is no launcher to wait for and no second process; sums change nothing."""
     process = launch("talk", "1")
-    said, errors = process.communicate()
+    output, errors = process.communicate()
 
     assert process.returncode == 0, errors
-    told = json.loads(said)
-    assert told["pid"] == process.pid
-    assert told["argv"] == ["--out", "x"]
-    assert told["sums"] == [[1.0], [1.0], [0], [1.0]]
-    assert told["gathered"] == ["rank 0"]
-    assert told["any"] == [False, False]
+    report = json.loads(output)
+    assert report["pid"] == process.pid
+    assert report["argv"] == ["--out", "x"]
+    assert report["sums"] == [[1.0], [1.0], [0], [1.0]]
+    assert report["gathered"] == ["rank 0"]
+    assert report["any"] == [False, False]
 
 
 def test_two_processes_sum_gather_and_share_the_cores(launch: Launch) -> None:
-    """Each dtype in its own message, layouts kept."""
+    """Each dtype has its own message, and memory formats are kept."""
     process = launch("talk", "2")
-    said, errors = process.communicate()
+    output, errors = process.communicate()
 
     assert process.returncode == 0, errors
-    told = json.loads(said)
-    assert told["size"] == 2
-    assert told["argv"] == ["--out", "x"]
-    assert told["sums"] == [[3.0], [2.0], [1], [2.0]]
-    assert told["kept"]
-    assert told["gathered"] == ["rank 0", "rank 1"]
-    assert told["any"] == [True, False]
-    assert told["threads"] == max(1, len(os.sched_getaffinity(0)) // 2)
+    report = json.loads(output)
+    assert report["size"] == 2
+    assert report["argv"] == ["--out", "x"]
+    assert report["sums"] == [[3.0], [2.0], [1], [2.0]]
+    assert report["kept"]
+    assert report["gathered"] == ["rank 0", "rank 1"]
+    assert report["any"] == [True, False]
+    assert report["threads"] == max(1, len(os.sched_getaffinity(0)) // 2)
     assert errors == ""
 
 
-def test_ranks_that_come_to_other_values_stop(launch: Launch) -> None:
-    """The line names the value and the rank."""
+def test_ranks_that_compute_different_values_stop(launch: Launch) -> None:
+    """The message names the value and the rank."""
     process = launch("disagree", "2")
-    said, errors = process.communicate()
+    output, errors = process.communicate()
 
     assert process.returncode == 1
-    assert said == ""
+    assert output == ""
     first, last = errors.splitlines()
     assert re.fullmatch(
         r"rank 0 of 2 \(\S+, pid \d+\): alpha of rank 1 differs from rank 0's. Report this error.",
@@ -158,8 +158,8 @@ def test_ranks_that_come_to_other_values_stop(launch: Launch) -> None:
     )
 
 
-def test_a_mistake_of_the_user_is_told_once(launch: Launch) -> None:
-    """Not once for each rank."""
+def test_a_user_error_is_printed_once(launch: Launch) -> None:
+    """It is not printed by each rank."""
     process = launch("refuse", "2")
     _, errors = process.communicate()
 
@@ -169,7 +169,7 @@ def test_a_mistake_of_the_user_is_told_once(launch: Launch) -> None:
 
 
 def test_a_rank_that_dies_takes_the_job_down(launch: Launch) -> None:
-    """And the last line says which it was."""
+    """The last line names the rank."""
     process = launch("die", "2")
     _, errors = process.communicate(timeout=60)
 
@@ -182,7 +182,7 @@ def test_a_rank_that_dies_takes_the_job_down(launch: Launch) -> None:
 
 
 def test_a_node_that_dies_takes_the_others_down(launch: Launch) -> None:
-    """Two launchers that meet, as on two nodes; the one that is left says it in a line."""
+    """Two launchers meet as on two nodes; the one that is left ends with one line."""
     meeting = f"7-1/2/n1/127.0.0.1:{free_port()}"
     nodes = [
         launch("wait", "1", AUTOX3D_MEETING=meeting, SLURMD_NODENAME=name) for name in ("n1", "n2")
@@ -203,22 +203,22 @@ def test_a_node_that_dies_takes_the_others_down(launch: Launch) -> None:
 
 @pytest.mark.parametrize("target", ["launcher", "rank"])
 def test_sigterm_lets_the_ranks_save(launch: Launch, target: str) -> None:
-    """Sent to the launcher or to one rank; a second one while saving is harmless. 75: run again."""
+    """Status 75 means "run again"; a second SIGTERM while saving is harmless."""
     process = launch("wait", "2")
     assert process.stdout is not None
     ranks = [int(process.stdout.readline().split()[1]) for _ in range(2)]
     os.kill(process.pid if target == "launcher" else ranks[1], signal.SIGTERM)
     if target == "rank":
         os.kill(ranks[1], signal.SIGTERM)
-    said, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=60)
 
     assert process.returncode == 75, errors
-    assert said == "saved\nsaved\n"
+    assert output == "saved\nsaved\n"
     assert errors == ""
 
 
 def test_a_killed_launcher_leaves_no_ranks(launch: Launch) -> None:
-    """Nor does a killed job, then."""
+    """Therefore a killed job leaves none, either."""
     process = launch("wait", "2")
     assert process.stdout is not None
     ranks = [int(process.stdout.readline().split()[1]) for _ in range(2)]
@@ -238,7 +238,7 @@ def test_a_killed_launcher_leaves_no_ranks(launch: Launch) -> None:
 def test_mistakes_are_one_line(
     launch: Launch, processes: str, words: tuple[str, ...], line: str
 ) -> None:
-    """Before anything starts."""
+    """They stop the launcher before anything starts."""
     process = launch("talk", processes, *words)
     _, errors = process.communicate()
 

@@ -84,7 +84,7 @@ def test_keys_are_names_for_the_members_of_a_tar():
 
 def lists(folder: Path, videos: Annotations, root: Path, shards: list[int]) -> dict[str, bytes]:
     rows = listing.list_videos(videos, root, "v", shards)
-    listing.write(rows, videos.classes, folder / "videos.parquet", folder / "lists", shards)
+    listing.write(rows, videos, folder / "videos.parquet", folder / "lists", shards)
     return {path.name: path.read_bytes() for path in sorted((folder / "lists").iterdir())}
 
 

@@ -1,4 +1,4 @@
-"""docs/OWN_DATA.md works as it stands: each of its commands, in its order, in a fresh clone."""
+"""docs/OWN_DATA.md works as written: each of its commands, in order, in a fresh clone."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SMALL = {  # of params/folder.yaml, so that a minute is enough
 
 
 def clone(root: Path) -> Path:
-    """The last commit and this page, with `clips/`, an X3D-S as published, and small settings."""
+    """A clone of the last commit with `clips/` and small settings."""
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(root)], check=True)
     (root / ".venv").symlink_to(Path(sys.executable).parents[1])
     for name in ("requirements.lock", "pyproject.toml"):  # `make setup` is done
@@ -56,7 +56,7 @@ def clone(root: Path) -> Path:
 
 
 def publish(path: Path) -> None:
-    """Random weights of X3D-S, by SlowFast's names."""
+    """Writes random weights of X3D-S under SlowFast's tensor names."""
     genotype = Genotype.load(ROOT / "architectures/x3d_s.yaml")
     names = published.layer_names(genotype, "SlowFast")
     state = VideoNet(genotype, 400).state_dict()
@@ -66,7 +66,7 @@ def publish(path: Path) -> None:
 
 
 def type_in(root: Path, commands: str) -> str:
-    """What a user sees who types them one by one."""
+    """The output that a user sees who types the commands."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("AUTOX3D_")}
     path = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
     environment = kept | {"PATH": path, "PYTHONPATH": str(root / "src"), "DVC_NO_ANALYTICS": "1"}
@@ -87,7 +87,7 @@ def type_in(root: Path, commands: str) -> str:
 
 @pytest.mark.timeout(180)
 def test_the_first_look_counts_the_videos(tmp_path):
-    """Up to the data report: every fifth one is held out."""
+    """The commands up to the data report hold out every fifth video."""
     root = clone(tmp_path / "clone")
     for block in BLOCKS[:3]:
         type_in(root, block)
@@ -103,17 +103,17 @@ def test_the_first_look_counts_the_videos(tmp_path):
 
 @pytest.mark.long
 def test_every_command_of_the_page_works(tmp_path):
-    """From scratch, from published weights, from our own; each start is another training."""
+    """Training starts from scratch, from published weights and from our own."""
     root = clone(tmp_path / "clone")
     publish(root / "X3D_S.pyth")
-    starts, said = [], ""
+    starts, output = [], ""
     for block in BLOCKS:
-        said = type_in(root, block.replace("epochs: 30/", "epochs: 2/").replace("p: 3/", "p: 1/"))
+        output = type_in(root, block.replace("epochs: 30/", "epochs: 2/").replace("p: 3/", "p: 1/"))
         if "evaluate@x3d_s" in block:
             how = json.loads((root / "data/weights/x3d_s/model.json").read_text())["how"]
             starts.append((how["params"]["init"], how.get("init")))
         if "autox3d predict" in block:
-            answers = re.findall(r"^data/raw/videos/val/.*\.mp4$", said, re.MULTILINE)
+            answers = re.findall(r"^data/raw/videos/val/.*\.mp4$", output, re.MULTILINE)
             assert len(answers) == 6
 
     folders, digests = zip(*starts, strict=True)
@@ -121,13 +121,13 @@ def test_every_command_of_the_page_works(tmp_path):
     assert digests[0] is None
     assert digests[1] != digests[2]
     assert len(json.loads((root / "results/evaluate/x3d_s.json").read_text())["per_class"]) == 3
-    assert "evaluate@x3d_s " in said  # of the plan, which is last
+    assert "evaluate@x3d_s " in output  # of the plan, which is last
     (root / "data/given/mine/model.json").write_text("{}")
     assert "data/given/mine" in type_in(root, "dvc status train@x3d_s")
 
 
 def test_the_page_changes_what_the_settings_have():
-    """Each of its substitutions meets the shipped file, or those that stand before."""
+    """Each of its substitutions applies to the shipped file, after the ones before it."""
     settings = (ROOT / "params/folder.yaml").read_text()
     for command in re.findall(r"^sed -i '(.*)' params.yaml$", PAGE, re.MULTILINE):
         changed = subprocess.run(
@@ -145,7 +145,7 @@ def test_the_page_changes_what_the_settings_have():
 
 
 def test_no_folder_to_start_from_is_one_line(tmp_path):
-    """It names the setting's value and both ways out."""
+    """It names the value of the setting and both fixes."""
     params = settings.load(ROOT / "params.yaml").train["s"]
     assert given(params) == {}
     with pytest.raises(Refused) as caught:

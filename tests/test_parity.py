@@ -56,7 +56,7 @@ def genotype(name: str, crop: int) -> Genotype:
 
 
 def ours(net: nn.Module, of: Genotype, folder: Path) -> VideoNet:
-    """Its weights, the way that `autox3d import-weights` takes them."""
+    """Our network with its weights, as `autox3d import-weights` converts them."""
     torch.save({"model_state": net.state_dict()}, folder / "peer.pyth")
     published.convert(folder / "peer.pyth", of, None, folder / "ours")
     return weights.load(folder / "ours").net
@@ -82,7 +82,7 @@ def test_evaluation_gives_equal_logits(name, tmp_path):
 
 @pytest.mark.parametrize("name", ["x3d_xs", "x3d_s", "x3d_l"])  # M is S with three more frames
 def test_training_gives_equal_logits_and_gradients(name, tmp_path):
-    """Batch statistics, in float64 to 1e-10; the one norm that PyTorchVideo leaves out left out."""
+    """With batch statistics in float64 to 1e-10, without the norm that PyTorchVideo lacks."""
     net = peer(name, 64).double().train()
     mine = ours(net, genotype(name, 64), tmp_path).double().train()
     set_training(mine, bn_clips=2)
@@ -98,7 +98,7 @@ def test_training_gives_equal_logits_and_gradients(name, tmp_path):
 
 
 def test_training_in_float32_agrees(tmp_path):
-    """To 1e-4, through our own convolutions, which float64 does not take."""
+    """They agree to 1e-4 through our own convolutions, which float64 does not use."""
     net = peer("x3d_xs", 64).train()
     mine = ours(net, genotype("x3d_xs", 64), tmp_path).train()
     set_training(mine, bn_clips=4)
@@ -133,7 +133,7 @@ def test_slowfast_names_carry_every_tensor(tmp_path):
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path):
-    """By the first tensor that does not fit, and with the way out."""
+    """The error names the first tensor that does not fit, and the fix."""
     net = peer("x3d_xs", 64)
     torch.save(net.state_dict(), tmp_path / "peer.pyth")
     with pytest.raises(Refused) as refused:

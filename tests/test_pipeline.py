@@ -15,7 +15,7 @@ from support.toy import ALL, NOTHING, SNAKEMAKE, Toy, wait_for
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Toy:
-    """All stages have run, under DVC, and the state is committed."""
+    """A workspace where DVC has run all stages, with its state committed."""
     toy = Toy.new(tmp_path_factory.mktemp("done") / "toy")
     toy.dvc("repro")
     assert toy.ran() == ALL
@@ -32,7 +32,7 @@ def toy(done: Toy, tmp_path: Path) -> Iterator[Toy]:
 def test_snakemake_runs_all_from_scratch_shards_at_once_and_dvc_takes_it_as_done(
     tmp_path: Path, done: Toy
 ) -> None:
-    """After it, neither engine has anything to do, says so, and needs less than 10 s for it."""
+    """Afterwards both engines report in less than 10 s that there is nothing to do."""
     toy = Toy.new(tmp_path / "toy")
     first, second = toy.hold("shard@0"), toy.hold("shard@1")
     work = toy.start(*SNAKEMAKE, "--cores", "2")
@@ -40,9 +40,9 @@ def test_snakemake_runs_all_from_scratch_shards_at_once_and_dvc_takes_it_as_done
     second.unlink()
     wait_for((toy.root / ".pipeline/shard@1.done").exists)
     first.unlink()  # in which order they end changes nothing
-    said, _ = work.communicate(timeout=120)
+    output, _ = work.communicate(timeout=120)
 
-    assert work.returncode == 0, said
+    assert work.returncode == 0, output
     assert sorted(toy.ran()) == sorted(ALL)
     assert toy.lock() == done.lock()
     start = time.monotonic()
@@ -56,7 +56,7 @@ def test_snakemake_runs_all_from_scratch_shards_at_once_and_dvc_takes_it_as_done
 def test_a_changed_parameter_reruns_the_same_stages_in_both_engines(
     toy: Toy, tmp_path: Path
 ) -> None:
-    """And leaves the same dvc.lock."""
+    """Both engines leave the same dvc.lock."""
     other = toy.copy(tmp_path / "other")
     for one in (toy, other):
         one.set({"shard": {"pixels": 2}})
@@ -69,7 +69,7 @@ def test_a_changed_parameter_reruns_the_same_stages_in_both_engines(
 
 
 def test_the_engines_take_turns_and_an_older_state_comes_back_without_work(toy: Toy) -> None:
-    """DVC, Snakemake, DVC on three parameters; then git and Snakemake bring back the first."""
+    """DVC, Snakemake and DVC run with three settings; git and Snakemake restore the first."""
     toy.set({"test": {"views": 2}})
     toy.snakemake()
     assert toy.ran() == ["test"]
@@ -88,28 +88,33 @@ def test_the_engines_take_turns_and_an_older_state_comes_back_without_work(toy: 
 
 
 def test_a_deleted_output_comes_back_from_the_cache(toy: Toy) -> None:
-    """Only its stage is looked at, and nothing runs."""
+    """Only its stage is checked, and nothing runs."""
     before = toy.read("data/model.json")
     (toy.root / "data/model.json").unlink()
-    said = toy.snakemake()
+    output = toy.snakemake()
 
-    assert "train: restored from the cache" in said
+    assert "train: restored from the cache" in output
     assert toy.read("data/model.json") == before
     assert toy.ran() == []
     assert toy.up_to_date()
 
 
-def test_a_dry_run_tells_what_would_run_and_changes_nothing(toy: Toy) -> None:
-    """Stages that follow a changed one are named, too."""
+def test_a_dry_run_shows_what_would_run_and_changes_nothing(toy: Toy) -> None:
+    """Stages that depend on a changed one are listed, too."""
     toy.set({"train": {"epochs": 3}})
-    said = toy.snakemake("--dry-run")
+    output = toy.snakemake("--dry-run")
 
-    assert set(re.findall(r"^(\w+) +\d+$", said, re.MULTILINE)) == {"train", "test", "all", "total"}
+    assert set(re.findall(r"^(\w+) +\d+$", output, re.MULTILINE)) == {
+        "train",
+        "test",
+        "all",
+        "total",
+    }
     assert toy.ran() == []
 
 
 def test_frozen_stages_stay_as_they_are(toy: Toy) -> None:
-    """`dvc freeze` holds under both engines: what depends on them goes on with what is there."""
+    """Both engines respect `dvc freeze`: dependent stages use the outputs that exist."""
     toy.dvc("freeze", "train")
     toy.set({"shard": {"pixels": 3}, "test": {"views": 3}})
     toy.snakemake()
@@ -122,16 +127,16 @@ def test_frozen_stages_stay_as_they_are(toy: Toy) -> None:
 
 
 def test_a_mistake_in_dvc_yaml_is_one_line(toy: Toy) -> None:
-    """DVC's own words, without its traceback."""
+    """It is DVC's own message, without a traceback."""
     (toy.root / "dvc.yaml").write_text("stages:\n  list: {cmd: x, dep: [stage.py]}\n")
 
-    said = toy.snakemake(status=1)
+    output = toy.snakemake(status=1)
 
     assert (
         "\ndvc.yaml: './dvc.yaml' validation failed: "
         "extra keys not allowed @ data['stages']['list']['dep']\n"
-    ) in said
-    assert "Traceback" not in said
+    ) in output
+    assert "Traceback" not in output
 
 
 @pytest.mark.parametrize(

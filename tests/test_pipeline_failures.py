@@ -1,4 +1,4 @@
-"""What dies, changes or collides while a stage runs is never recorded as done."""
+"""A stage that dies, or whose inputs change while it runs, is never recorded as done."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.timeout(120)
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Toy:
-    """All stages have run."""
+    """A workspace where all stages have run."""
     toy = Toy.new(tmp_path_factory.mktemp("done") / "toy")
     toy.dvc("repro")
     assert toy.ran() == ALL
@@ -30,12 +30,12 @@ def toy(done: Toy, tmp_path: Path) -> Iterator[Toy]:
 
 
 def test_a_failed_stage_says_why_and_is_not_recorded(toy: Toy) -> None:
-    """Its half-written output under a final name deceives neither engine."""
+    """Neither engine accepts its partial output under the final name."""
     toy.set({"train": {"epochs": 1, "fail": 1}})
-    said = toy.snakemake(status=1)
+    output = toy.snakemake(status=1)
 
-    assert "train: status 1. The end of .pipeline/train.log:" in said
-    assert "  train: the loss is not finite" in said
+    assert "train: status 1. The end of .pipeline/train.log:" in output
+    assert "  train: the loss is not finite" in output
     assert toy.ran() == ["train"]
     assert toy.read("data/model.json") == '"half"'
     assert "train" in toy.dvc("status")
@@ -47,23 +47,23 @@ def test_a_failed_stage_says_why_and_is_not_recorded(toy: Toy) -> None:
 
 
 def test_a_killed_stage_runs_again(toy: Toy) -> None:
-    """kill -9, and nothing to clean up by hand."""
+    """After kill -9 nothing has to be cleaned up by hand."""
     toy.set({"train": {"epochs": 2}})
     hold = toy.hold("train")
     work = toy.start(*SNAKEMAKE)
     os.kill(toy.pid("train"), signal.SIGKILL)
-    said, _ = work.communicate(timeout=60)
+    output, _ = work.communicate(timeout=60)
     hold.unlink()
 
     assert work.returncode == 1
-    assert "train: status 137" in said
+    assert "train: status 137" in output
     toy.snakemake()
     assert toy.ran() == ["train", "train", "test"]
     assert toy.up_to_date()
 
 
 def test_a_change_while_a_stage_runs_is_refused_and_dvc_answers_meanwhile(toy: Toy) -> None:
-    """No lock is held; put back, the parameters give what they gave before."""
+    """No lock is held meanwhile; with the old settings the stage gives the old result."""
     toy.set({"train": {"epochs": 2}})
     hold = toy.hold("train")
     work = toy.start(*SNAKEMAKE)
@@ -75,11 +75,11 @@ def test_a_change_while_a_stage_runs_is_refused_and_dvc_answers_meanwhile(toy: T
     assert "train" in toy.snakemake("--dry-run")
     toy.set({"train": {"epochs": 3}})
     hold.unlink()
-    said, _ = work.communicate(timeout=60)
+    output, _ = work.communicate(timeout=60)
 
     assert work.returncode == 1
     line = "train: params.yaml: train changed while it ran, so its result is not recorded."
-    assert line in said
+    assert line in output
     assert toy.ran() == ["train"]
     assert "train" in toy.dvc("status")
     toy.set({"train": {"epochs": 2}})
@@ -89,7 +89,7 @@ def test_a_change_while_a_stage_runs_is_refused_and_dvc_answers_meanwhile(toy: T
 
 
 def test_after_snakemake_was_killed_the_next_one_waits_for_its_job(toy: Toy) -> None:
-    """The job it left behind ends and is recorded; it runs once, and no lock is lifted by hand."""
+    """The job that it left behind ends and is recorded; nothing runs twice or needs unlocking."""
     toy.set({"train": {"epochs": 2}})
     hold = toy.hold("train")
     first = toy.start(*SNAKEMAKE)
@@ -112,21 +112,21 @@ def test_after_snakemake_was_killed_the_next_one_waits_for_its_job(toy: Toy) -> 
 def test_a_signal_reaches_the_stage_once_and_its_status_comes_back(
     toy: Toy, number: signal.Signals
 ) -> None:
-    """To the whole group, as a terminal or SLURM sends it. 75 is: saved, run me again."""
+    """The group receives it, as from a terminal or SLURM. Status 75 means saved, run again."""
     toy.set({"train": {"epochs": 2}})
     toy.hold("train")
     work = toy.start(*JOB, "train")
     toy.pid("train")
     os.killpg(work.pid, number)
-    said, _ = work.communicate(timeout=60)
+    output, _ = work.communicate(timeout=60)
 
     assert work.returncode == 75
-    assert "train: saved and stopped: run again to resume." in said
+    assert "train: saved and stopped: run again to resume." in output
     assert toy.read("signals.log") == f"{number.name}\n"
 
 
 def test_a_killed_job_takes_its_stage_with_it(toy: Toy) -> None:
-    """No orphan goes on writing outputs that the next job writes."""
+    """No orphan writes outputs while the next job writes them."""
     toy.set({"train": {"epochs": 2}})
     toy.hold("train")
     work = toy.start(*JOB, "train")
@@ -137,12 +137,12 @@ def test_a_killed_job_takes_its_stage_with_it(toy: Toy) -> None:
     wait_for(lambda: not stage.exists(), 5)
 
 
-def test_a_job_waits_for_dvc_and_says_so(toy: Toy) -> None:
-    """Up to a limit; then it names what to look for."""
+def test_a_job_waits_for_dvc_and_reports_it(toy: Toy) -> None:
+    """It waits up to a limit; then its message says what to look for."""
     toy.set({"train": {"epochs": 2}})
     lock = zc.lockfile.LockFile(str(toy.root / ".dvc/tmp/lock"))
-    said = toy.job("train", status=1, AUTOX3D_PATIENCE="1")
-    assert said.splitlines() == [
+    output = toy.job("train", status=1, AUTOX3D_PATIENCE="1")
+    assert output.splitlines() == [
         "train: waiting for another DVC process",
         "train: DVC has been locked for 1 s. Find the dvc process that works here; "
         "if there is none, delete .dvc/tmp/rwlock.",

@@ -1,4 +1,4 @@
-"""Files of settings lose their YAML aliases and gain keys, and keep all else to the letter."""
+"""Files of settings lose YAML aliases and gain keys; all other text stays as it is."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ train:  # a table each
 """
 
 
-def test_aliases_and_merge_keys_are_written_out_where_they_stand():
-    """Comments and the spelling of numbers stay, and every value does."""
+def test_aliases_and_merge_keys_are_written_out_in_place():
+    """Comments, the spelling of numbers and all values stay."""
     made = without_aliases(ALIASES)
 
     assert made == PLAIN
@@ -78,18 +78,18 @@ def test_aliases_and_merge_keys_are_written_out_where_they_stand():
 
 @pytest.mark.parametrize("text", [PLAIN, "", "# nothing\n", "a: 1", "a: 'R&D *s'\n"])
 def test_a_file_without_aliases_stays_as_it_is(text):
-    """To the letter; `&` and `*` within quotes are no aliases."""
+    """Not a character changes; `&` and `*` in quotes are not aliases."""
     assert without_aliases(text) == text
 
 
 def test_what_cannot_be_written_out_is_refused():
-    """A table that contains itself has no end."""
+    """A table that contains itself would never end."""
     with pytest.raises(ValueError, match=r"^a table contains itself$"):
         without_aliases("a: &a {b: *a}\n")
 
 
 def test_keys_that_are_missing_come_last_in_their_tables():
-    """In the style of the table, before the lines that separate it from the next."""
+    """They have the style of the table and come before the blank lines that follow it."""
     above, below = "train:\n  s:\n    lr: 1.6\n    cut: {a: 1}  # c\n", "\n  m: {lr: 1"
     text = f"{above}{below}}}\n  n: {{rate: 0.5}}\n  o: {{}}\n"
 

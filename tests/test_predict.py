@@ -1,4 +1,4 @@
-"""What a network says of a video: the test's views, one line for a bad file, bounded memory."""
+"""Prediction uses the views of a test, prints one line for a bad file, and bounds its memory."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from autox3d.inference.stream import windows
 from autox3d.ingest.encode import program
 from autox3d.ingest.source import BadVideo
 from autox3d.vision.clips import views
-from autox3d.vision.clips.videos import test_frames
+from autox3d.vision.clips.videos import frames_at
 from autox3d.vision.models import weights
 
 SHORT, FRAMES, STRIDE = 40, 4, 2
@@ -51,7 +51,7 @@ def network(folder) -> Network:
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory) -> Path:
-    """Three good ones of several kinds, and a bad one."""
+    """A folder with three good videos of several kinds, and a bad one."""
     folder = tmp_path_factory.mktemp("videos")
     for name in ("plain.mp4", "vp9.webm", "with_sound.mp4"):
         KINDS[name][1](folder / name)
@@ -60,7 +60,7 @@ def videos(tmp_path_factory) -> Path:
 
 
 def film(path: Path, seconds: float, size: str = "64x48") -> Path:
-    """Moving pictures, quickly made."""
+    """Makes a video of moving pictures quickly."""
     picture = ("-f", "lavfi", "-i", f"testsrc=s={size}:r=30:d={seconds}")
     settings = ("-c:v", "mpeg4", "-q:v", "5", "-y", str(path))
     subprocess.run([program(), "-v", "error", *picture, *settings], check=True)
@@ -68,7 +68,7 @@ def film(path: Path, seconds: float, size: str = "64x48") -> Path:
 
 
 def run(*words: object, monkeypatch: pytest.MonkeyPatch) -> int:
-    """The program's exit status."""
+    """Runs the program and returns its exit status."""
     monkeypatch.setattr(sys, "argv", ["autox3d", *map(str, words)])
     with pytest.raises(SystemExit) as ended:
         cli.main()
@@ -77,12 +77,12 @@ def run(*words: object, monkeypatch: pytest.MonkeyPatch) -> int:
 
 
 def test_the_package_imports_without_torch():
-    """`autox3d.load` brings it when it is first named; nothing else does."""
+    """Torch is imported when `autox3d.load` is first used, and not before."""
     look = "print('torch' in sys.modules)"
     code = f"import sys, autox3d; {look}; autox3d.load; {look}"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
-    assert told.stdout.split() == ["False", "True"]
+    assert ended.stdout.split() == ["False", "True"]
 
 
 ODD = ("variable_rate.mp4", "late_start.mkv", "duplicate_times.mkv", "rotated_90.mp4", "1_fps.mp4")
@@ -91,7 +91,7 @@ ODD += ("size_changes.ts", "240_fps.mp4", "trimmed.mp4", "slightly_damaged.ts", 
 
 @pytest.mark.parametrize("name", ODD)
 def test_a_video_plays_as_it_reads(name, tmp_path):
-    """One frame after the other, they are those of random access: rotated, variable, cut."""
+    """Frames read in sequence equal those of random access: rotated, variable rate, cut."""
     KINDS[name][1](tmp_path / name)
     video = FileVideo(tmp_path / name, rate=30)
     wanted = np.arange(0, video.count, 3)
@@ -105,7 +105,7 @@ def test_a_video_plays_as_it_reads(name, tmp_path):
 
 
 def test_only_frames_that_a_clip_shows_are_converted(tmp_path, monkeypatch):
-    """And each once, however many clips it is in."""
+    """Each is converted once, however many clips it is in."""
     path, converted = film(tmp_path / "film.avi", 4), []
     plain = stream.resized
     monkeypatch.setattr(stream, "resized", lambda *a: converted.append(1) or plain(*a))
@@ -118,12 +118,12 @@ def test_only_frames_that_a_clip_shows_are_converted(tmp_path, monkeypatch):
     )
 
 
-def test_clips_of_a_short_video_lie_where_the_test_puts_them(tmp_path):
-    """Ten of them, from the beginning to the end, and not one frame elsewhere."""
+def test_clips_of_a_short_video_are_where_the_test_has_them(tmp_path):
+    """There are ten, from the beginning to the end, with exactly the frames of the test."""
     path = film(tmp_path / "film.avi", 2)
     video = FileVideo(path, rate=30)
     places = views.test_places(10, "ends")
-    times, read = test_frames(video, places, SPEC, "linspace")
+    times, read = frames_at(video, places, SPEC, "linspace")
 
     found = list(windows(path, 10, FRAMES, STRIDE, SHORT, "linspace"))
 
@@ -135,7 +135,7 @@ def test_clips_of_a_short_video_lie_where_the_test_puts_them(tmp_path):
 
 @pytest.mark.parametrize("seconds", [3.0, 3.1, 10.0])
 def test_clips_of_a_long_video_leave_no_gap(seconds, tmp_path):
-    """As many as it takes; the last ends with the video."""
+    """There are as many as needed, and the last one ends with the video."""
     path = film(tmp_path / "film.avi", seconds)
 
     found = list(windows(path, 3, FRAMES, STRIDE, SHORT, "linspace"))
@@ -146,7 +146,7 @@ def test_clips_of_a_long_video_leave_no_gap(seconds, tmp_path):
 
 
 def test_a_video_shorter_than_a_clip_is_one_clip(tmp_path):
-    """Its last frame repeats."""
+    """Its last frame is repeated."""
     (window,) = windows(film(tmp_path / "film.avi", 0.1), 10, FRAMES, STRIDE, SHORT, "linspace")
 
     assert window.end == pytest.approx(0.1)
@@ -154,7 +154,7 @@ def test_a_video_shorter_than_a_clip_is_one_clip(tmp_path):
 
 
 def test_prediction_is_the_mean_over_the_network_s_views(network, folder, tmp_path):
-    """As `evaluate` computes it: three crops of ten clips, the network as it was saved."""
+    """It equals what `evaluate` computes: three crops of ten clips with the saved network."""
     path = film(tmp_path / "film.avi", 2)
     net = weights.load(folder).net
     every = []
@@ -175,8 +175,8 @@ def test_prediction_is_the_mean_over_the_network_s_views(network, folder, tmp_pa
     assert scores[0] == pytest.approx(float(found.scores.max()))
 
 
-def test_bfloat16_says_nearly_the_same(folder, network, tmp_path):
-    """Scores within a few hundredths, and the same class."""
+def test_bfloat16_gives_nearly_the_same_scores(folder, network, tmp_path):
+    """Scores differ by a few hundredths at most, and the class is the same."""
     path = film(tmp_path / "film.avi", 1)
     half = autox3d.load(folder, device="cpu", dtype=torch.bfloat16).predict(path)
     full = network.predict(path)
@@ -186,31 +186,31 @@ def test_bfloat16_says_nearly_the_same(folder, network, tmp_path):
 
 
 def test_what_is_wrong_with_a_video_is_raised(network, videos):
-    """As the loader names it."""
+    """The error is that of the loader."""
     with pytest.raises(BadVideo, match="no video container"):
         network.predict(videos / "words.mp4")
 
 
 def test_the_others_are_predicted_past_a_bad_file(folder, videos, monkeypatch, capsys):
-    """A folder, a pattern and a missing name: a line each for the bad ones, and status 1."""
+    """With a folder, a pattern and a missing file, each bad one has a line; the status is 1."""
     words = (videos, f"{videos}/pl*.mp4", videos / "gone.mp4", "--weights", folder)
     status = run("predict", *words, monkeypatch=monkeypatch)
 
-    told = capsys.readouterr()
+    ended = capsys.readouterr()
     fix = "Give another file, or leave it out."
     reason = "no video container (Invalid data found when processing input)"
     assert status == 1
-    assert told.err.splitlines() == [
+    assert ended.err.splitlines() == [
         f"{videos}/words.mp4: {reason}. {fix}",
         f"{videos}/gone.mp4: there is no such file. {fix}",
     ]
-    names = [line for line in told.out.splitlines() if not line.startswith(" ")]
+    names = [line for line in ended.out.splitlines() if not line.startswith(" ")]
     assert names == [f"{videos}/{name}" for name in ("plain.mp4", "vp9.webm", "with_sound.mp4")]
-    assert sum(line.endswith(tuple(CLASSES)) for line in told.out.splitlines()) == 3 * 5
+    assert sum(line.endswith(tuple(CLASSES)) for line in ended.out.splitlines()) == 3 * 5
 
 
 def test_programs_read_a_line_of_json_a_video(folder, videos, monkeypatch, capsys):
-    """With the clips in their order where they are asked for."""
+    """With `--over-time` it has the clips in order."""
     words = (videos / "plain.mp4", videos / "vp9.webm", "--weights", folder)
     flags = ("--json", "--over-time", "--top", 2, "--clips", 4)
     assert run("predict", *words, *flags, monkeypatch=monkeypatch) == 0
@@ -226,13 +226,13 @@ def test_programs_read_a_line_of_json_a_video(folder, videos, monkeypatch, capsy
 
 
 def test_nothing_to_predict_is_named(folder, tmp_path, monkeypatch, capsys):
-    """An empty folder, and a pattern that nothing fits."""
+    """This holds for an empty folder and for a pattern that matches nothing."""
     assert run("predict", tmp_path, "--weights", folder, monkeypatch=monkeypatch) == 1
     assert capsys.readouterr().err == f"{tmp_path}: no video there. Check the path.\n"
 
 
-def test_an_annotated_video_carries_the_words(folder, videos, tmp_path, monkeypatch):
-    """Same frames, same sound, and white letters in the corner that was not white."""
+def test_an_annotated_video_shows_the_prediction(folder, videos, tmp_path, monkeypatch):
+    """It has the same frames and sound, and white letters in a corner that was not white."""
     out = tmp_path / "out.mp4"
     words = (videos / "with_sound.mp4", "--weights", folder, "--render", out)
     assert run("predict", *words, monkeypatch=monkeypatch) == 0
@@ -244,13 +244,13 @@ def test_an_annotated_video_carries_the_words(folder, videos, tmp_path, monkeypa
     changed = np.abs(after - before).max(-1) > 100
     assert changed[corner].sum() > 20
     assert changed[source.height // 3 :].sum() == 0
-    told = subprocess.run([program(), "-i", out], capture_output=True, text=True, check=False)
-    assert "Audio: aac" in told.stderr
+    ended = subprocess.run([program(), "-i", out], capture_output=True, text=True, check=False)
+    assert "Audio: aac" in ended.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
 
 def test_annotated_videos_never_overwrite_each_other(folder, videos, tmp_path, monkeypatch, capsys):
-    """Two of one name, the video itself, and what is no MP4 are refused before any work."""
+    """Two files of one name, the video itself and other formats are refused before any work."""
     film(tmp_path / "plain.mkv", 0.2)
     pair = (videos / "plain.mp4", tmp_path / "plain.mkv")
     common = ("--weights", folder, "--render")
@@ -266,7 +266,7 @@ def test_annotated_videos_never_overwrite_each_other(folder, videos, tmp_path, m
 
 
 def test_words_are_shown_around_the_middle_of_their_clip(network, tmp_path):
-    """And what a class is called cannot command the renderer."""
+    """The name of a class cannot be read as a command of the renderer."""
     found = network.predict(film(tmp_path / "film.avi", 1), clips=2)
     lines = subtitles(found._replace(classes=["{\\b1}\nrun"] * 6)).splitlines()
 
@@ -292,22 +292,22 @@ for path in sys.argv[2:]:
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux measures it")
 def test_memory_does_not_grow_with_a_video(tmp_path):
-    """Two minutes take what twenty seconds take; their frames alone would be 133 MB."""
+    """Two minutes need what twenty seconds need; their frames alone would be 133 MB."""
     _, genotype, classes = trained()
     slow = replace(genotype, input=replace(genotype.input, stride=30, short=96))
     weights.save(tmp_path / "net", ready(slow), slow, classes, {})
     videos = [film(tmp_path / f"{number}.avi", s, "128x96") for number, s in enumerate((20, 120))]
     command = [sys.executable, "-c", LONG, tmp_path / "net", videos[0], *videos]
-    told = subprocess.run(command, capture_output=True, text=True, check=True)
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
 
-    _, (few, small), (many, large) = (map(int, row.split()) for row in told.stdout.splitlines())
+    _, (few, small), (many, large) = (map(int, row.split()) for row in ended.stdout.splitlines())
 
     assert (few, many) == (10, 30)
     assert large - small < 20_000  # kB
 
 
-def test_what_is_made_ahead_keeps_its_order_and_its_errors():
-    """The error comes after the items before it; a reader that leaves ends the thread."""
+def test_prefetching_keeps_the_order_and_the_errors():
+    """An error comes after the items before it; the thread ends with its reader."""
 
     def items():
         yield from range(3)

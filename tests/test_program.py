@@ -48,24 +48,24 @@ def program(tmp_path: Path) -> list[str]:
 
 
 def ended(command: list[str]) -> tuple[int, str]:
-    """Its status and what it says on stderr."""
+    """The exit status of a program and its output on stderr."""
     done = subprocess.run(command, capture_output=True, text=True)
     return done.returncode, done.stderr
 
 
 def test_flags_are_paths_and_all_are_needed(program: list[str], tmp_path: Path) -> None:
-    """Dashes for underscores; the usage is the module's own text."""
+    """Flags have dashes for underscores; the usage has the text of the module."""
     (tmp_path / "clips").write_text("clip")
     files = ["--clips", str(tmp_path / "clips"), "--out-dir", str(tmp_path)]
 
     assert ended([*program, *files]) == (0, "")
     assert (tmp_path / "copy").read_text() == "clip"
-    status, said = ended([*program, *files[:2]])
+    status, output = ended([*program, *files[:2]])
     assert status == 2
-    assert "the following arguments are required: --out-dir" in said
-    status, said = ended([*program, *files, "--ou", "x"])
+    assert "the following arguments are required: --out-dir" in output
+    status, output = ended([*program, *files, "--ou", "x"])
     assert status == 2
-    assert "unrecognized arguments: --ou x" in said
+    assert "unrecognized arguments: --ou x" in output
     usage = subprocess.run([*program, "--help"], capture_output=True, text=True).stdout
     assert "Copies one table." in usage
 
@@ -81,7 +81,7 @@ def test_a_mistake_of_the_user_is_one_line(program: list[str], tmp_path: Path) -
 
 
 def test_an_unwritable_folder_is_one_line(program: list[str], tmp_path: Path) -> None:
-    """As a user without root's rights."""
+    """The program runs as a user without root's rights."""
     (tmp_path / "clips").write_text("clip")
     out = tmp_path / "out"
     out.mkdir(mode=0o555)
@@ -94,17 +94,17 @@ def test_an_unwritable_folder_is_one_line(program: list[str], tmp_path: Path) ->
         for folder in tmp_path.parents[:-2]:  # all of pytest's own
             folder.chmod(0o755)
 
-    status, said = ended([*user, *program, *files])
+    status, output = ended([*user, *program, *files])
 
     assert status == 1
     name = "nobody" if user else os.environ.get("USER", "")
-    assert said.startswith(f"{out}/copy: permission denied. Make it accessible to user {name}")
-    assert len(said.splitlines()) == 1
+    assert output.startswith(f"{out}/copy: permission denied. Make it accessible to user {name}")
+    assert len(output.splitlines()) == 1
     assert not list(out.iterdir())
 
 
 def test_sigterm_unwinds(program: list[str], tmp_path: Path) -> None:
-    """Temporary files go; the status is that of the signal."""
+    """Temporary files are removed, and the status is that of the signal."""
     process = subprocess.Popen(
         [*program, "--clips", "slow", "--out-dir", "x"], stdout=subprocess.PIPE, text=True
     )

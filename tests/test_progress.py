@@ -1,4 +1,4 @@
-"""A long step tells how far it is: a bar for a person, plain lines for a log."""
+"""A long loop reports its progress: a bar on a terminal, plain lines in a log."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LOOP = "[time.sleep(0.05) for _ in progress(range(40), 40, 'transcode', 'clips')
 
 
 def test_a_person_sees_a_bar_with_rate_and_time_left() -> None:
-    """On a terminal, redrawn in place."""
+    """On a terminal the bar is redrawn in place."""
     keyboard, terminal = pty.openpty()
     termios.tcsetwinsize(terminal, (24, 80))
     process = subprocess.Popen([sys.executable, "-c", f"{STEP}; {LOOP}"], stderr=terminal)
@@ -41,7 +41,7 @@ def test_a_person_sees_a_bar_with_rate_and_time_left() -> None:
 
 
 def test_a_log_gets_a_last_line_only_where_a_step_is_short() -> None:
-    """No carriage returns, no bars."""
+    """The log has no carriage returns and no bars."""
     done = subprocess.run([sys.executable, "-c", f"{STEP}; {LOOP}"], capture_output=True, text=True)
 
     assert re.fullmatch(r"transcode: 40/40 clips, \d[\d.]* clips/s, 00:0\d gone\n", done.stderr), (
@@ -52,7 +52,7 @@ def test_a_log_gets_a_last_line_only_where_a_step_is_short() -> None:
 def test_a_log_gets_a_line_now_and_then(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With the time that is left at the rate so far."""
+    """Each line has the time left at the rate so far."""
     monkeypatch.setattr(module, "PAUSE", 0.2)
     for _ in progress(range(10), 10, "train", "epochs"):
         time.sleep(0.1)
@@ -66,8 +66,8 @@ def test_a_log_gets_a_line_now_and_then(
     assert last.startswith("train: 10/10 epochs, ")
 
 
-def test_a_step_that_breaks_off_says_where(capsys: pytest.CaptureFixture[str]) -> None:
-    """The item at which it broke is not counted."""
+def test_a_loop_that_fails_reports_how_far_it_came(capsys: pytest.CaptureFixture[str]) -> None:
+    """The item that failed is not counted."""
     steps = progress(range(10), 10, "train", "epochs")
     for step in steps:
         if step == 3:
@@ -77,10 +77,10 @@ def test_a_step_that_breaks_off_says_where(capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr().err.startswith("train: 3/10 epochs, ")
 
 
-def test_only_rank_0_tells(
+def test_only_rank_0_reports(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Eight ranks, one bar."""
+    """Eight ranks show one bar."""
     monkeypatch.setenv("RANK", "1")
 
     assert list(progress(range(3), 3, "train", "epochs")) == [0, 1, 2]

@@ -1,4 +1,4 @@
-"""Killed at any moment, a run ends with the bits of one that was left alone."""
+"""A run that is killed at any moment and resumed ends with the bits of an undisturbed run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PLACES = {
 
 
 class Whole(NamedTuple):
-    """A run that was left alone."""
+    """An undisturbed run."""
 
     digests: dict[str, str]
     counts: dict[str, int]  # of each kind of point, in rank 0
@@ -37,7 +37,7 @@ class Whole(NamedTuple):
 def wholes(
     clips: Path, runner: Runner, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[tuple[str, int], Whole]:
-    """Undisturbed runs, made once each, when they are first asked for."""
+    """Undisturbed runs; each is made once, when it is first needed."""
 
     class Wholes(dict[tuple[str, int], Whole]):
         def __missing__(self, key: tuple[str, int]) -> Whole:
@@ -52,7 +52,7 @@ def wholes(
 
 
 def points(stage: str, counts: dict[str, int], seed: int) -> list[str]:
-    """One random occurrence of each place."""
+    """One random occurrence of each place where a run can be killed."""
     chance = random.Random(seed)
     return [f"{kind}:{chance.randint(1, counts[kind])}" for kind in PLACES[stage]]
 
@@ -60,7 +60,7 @@ def points(stage: str, counts: dict[str, int], seed: int) -> list[str]:
 def killed(
     stage: str, processes: int, at: list[str], whole: Whole, clips: Path, runner: Runner, to: Path
 ) -> None:
-    """Killed at each of the points in turn, then left alone."""
+    """Kills a run at each of the points in turn, then lets it finish."""
     like = whole.folder if stage == "search" else None
     folder = killing.fresh(clips, to, like)
     for point in at:
@@ -71,12 +71,12 @@ def killed(
 
 @pytest.mark.parametrize("point", ["half:6", "score:11"])
 def test_a_killed_training_ends_with_the_same_bits(point, wholes, clips, runner, tmp_path):
-    """Inside the writing of a checkpoint, and inside a validation."""
+    """It is killed while it writes a checkpoint, and during a validation."""
     killed("train", 1, [point], wholes["train", 1], clips, runner, tmp_path / "run")
 
 
 def test_drop_connect_is_a_setting_of_training(wholes, clips, runner, tmp_path):
-    """Another rate trains to other weights, from the same ones and under checkpoints of its own."""
+    """Another rate gives other weights from the same start, with checkpoints of its own."""
     folder = killing.fresh(clips, tmp_path / "run")
     params = yaml.safe_load((folder / "params.yaml").read_text())
     params["train"]["s"]["drop_connect"] = 0.5
@@ -94,7 +94,7 @@ def test_drop_connect_is_a_setting_of_training(wholes, clips, runner, tmp_path):
 @pytest.mark.long
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_training_killed_at_twenty_points(processes, wholes, clips, runner, tmp_path):
-    """Five in the writing of a checkpoint, five in what ends an epoch, three at its turn."""
+    """Five while a checkpoint is written, five at the end of an epoch, three between epochs."""
     whole = wholes["train", processes]
     for point in points("train", whole.counts, processes):
         killed("train", processes, [point], whole, clips, runner, tmp_path / "run")
@@ -103,7 +103,7 @@ def test_a_training_killed_at_twenty_points(processes, wholes, clips, runner, tm
 @pytest.mark.long
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_training_killed_three_times(processes, wholes, clips, runner, tmp_path):
-    """A few steps further each time."""
+    """Each kill comes a few steps later."""
     at = ["update:3", "half:2", "score:5"]
     killed("train", processes, at, wholes["train", processes], clips, runner, tmp_path / "run")
 
@@ -112,7 +112,7 @@ def test_a_training_killed_three_times(processes, wholes, clips, runner, tmp_pat
 @pytest.mark.parametrize("stage", ["warmup", "search"])
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_search_killed_at_ten_points(stage, processes, wholes, clips, runner, tmp_path):
-    """Weights, momentum, alpha, Adam's moments and the trace of every step."""
+    """Compared are weights, momentum, alpha, Adam's moments and the trace of every step."""
     whole = wholes[stage, processes]
     for point in points(stage, whole.counts, processes):
         killed(stage, processes, [point], whole, clips, runner, tmp_path / "run")

@@ -1,4 +1,4 @@
-"""A loss that is no number, a full disk, and another number of processes."""
+"""Runs with a loss that is not finite, a full disk, or another number of processes."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ pytestmark = pytest.mark.timeout(600)
 
 
 def finite(folder: Path, stage: str, net: str) -> bool:
-    """The weights of the newest checkpoint."""
+    """Whether the weights of the newest checkpoint are finite."""
     path = max(folder.glob(f"checkpoints/{stage}-*/step-*.ckpt"))
     weights = killing.read(path)["state"][net].values()
     return all(bool(weight.isfinite().all()) for weight in weights)
 
 
 def test_a_nan_in_one_process_stops_all_at_the_same_step(clips, runner, tmp_path):
-    """Rank 1's chunk of the seventh step: its clips are named, and a rerun goes on."""
+    """Rank 1's chunk of the seventh step is NaN: its clips are named, and a rerun resumes."""
     folder = killing.fresh(clips, tmp_path / "run")
     status = runner.run("train", folder, 2, POISON="loss:7", AT="1")
 
     assert status == 1
-    said = (folder / "log").read_text()
+    output = (folder / "log").read_text()
     kept = next(folder.glob("checkpoints/train-*")).relative_to(folder)
     line = (
         rf"{kept}/not-finite.txt: the loss of step 6 is nan, from (v\d\d), (v\d\d); "
         "step 6 is kept, and the run resumes there. "
         "Run again; if it happens again, look at these clips or lower the learning rate."
     )
-    (first,) = re.findall(f"(?m)^{line}$", said)
-    (second,) = re.findall(f"(?m)^rank 1: {line}$", said)
+    (first,) = re.findall(f"(?m)^{line}$", output)
+    (second,) = re.findall(f"(?m)^rank 1: {line}$", output)
     assert first == second
     assert (folder / kept / "not-finite.txt").read_text().split() == list(first)
     order = killing.step_keys(folder, epoch=1, step=2)
@@ -49,13 +49,13 @@ def test_a_nan_in_one_process_stops_all_at_the_same_step(clips, runner, tmp_path
 
 
 def test_a_nan_in_a_search_stops_it(clips, runner, tmp_path):
-    """In warm-up; the clips of both halves are named."""
+    """The NaN is in the warm-up; the message names the clips of both halves."""
     folder = killing.fresh(clips, tmp_path / "run")
 
     assert runner.run("warmup", folder, 1, POISON="loss:9") == 1
-    said = (folder / "log").read_text()
-    assert "the loss of step 2 is nan, from v" in said
-    assert "step 2 is kept, and the run resumes there" in said
+    output = (folder / "log").read_text()
+    assert "the loss of step 2 is nan, from v" in output
+    assert "step 2 is kept, and the run resumes there" in output
     named = next(folder.glob("checkpoints/warmup-*/not-finite.txt")).read_text().split()
     assert len(named) == 8
     assert finite(folder, "warmup", "supernet")
@@ -66,20 +66,20 @@ def test_a_nan_in_a_search_stops_it(clips, runner, tmp_path):
     [("train", (0, 2), killing.step_keys), ("warmup", (1, 0), killing.search_keys)],
 )
 def test_weights_that_are_not_finite_are_never_saved(stage, place, keys, clips, runner, tmp_path):
-    """The third update spoils one: the clips of that step are named, not those of the next."""
+    """The third update spoils one: the message names the clips of that step, not the next one's."""
     folder = killing.fresh(clips, tmp_path / "run")
 
     assert runner.run(stage, folder, POISON="update:3") == 1
-    said = (folder / "log").read_text()
-    assert "the weights after step 2 are not finite, from v" in said
-    assert "step 2 is kept, and the run resumes there" in said
+    output = (folder / "log").read_text()
+    assert "the weights after step 2 are not finite, from v" in output
+    assert "step 2 is kept, and the run resumes there" in output
     named = next(folder.glob(f"checkpoints/{stage}-*/not-finite.txt")).read_text().split()
     assert named == keys(folder, *place)
 
 
 @pytest.mark.parametrize("stage", ["train", pytest.param("warmup", marks=pytest.mark.long)])
-def test_ranks_that_see_other_checkpoints_do_not_start(stage, clips, runner, tmp_path):
-    """Rank 1 lacks the newest one: no step is mixed with another, and the line says what to do."""
+def test_ranks_that_see_different_checkpoints_do_not_start(stage, clips, runner, tmp_path):
+    """Rank 1 lacks the newest one: steps are not mixed, and the message says what to do."""
     folder = killing.fresh(clips, tmp_path / "run")
     assert runner.run(stage, folder, 2, POINT="update:3") == -9
     assert killing.newest(folder, stage) == 2
@@ -95,7 +95,7 @@ def test_ranks_that_see_other_checkpoints_do_not_start(stage, clips, runner, tmp
 
 
 def test_ranks_whose_alpha_drifts_apart_stop_at_the_end_of_the_epoch(clips, runner, tmp_path):
-    """By 1e-12 in rank 1, after the second step of two: no epoch of it is kept."""
+    """It drifts by 1e-12 in rank 1 after the last step of an epoch, which is not kept."""
     warm = killing.fresh(clips, tmp_path / "warm")
     runner.finish("warmup", warm)
     folder = killing.fresh(clips, tmp_path / "run", like=warm)
@@ -108,7 +108,7 @@ def test_ranks_whose_alpha_drifts_apart_stop_at_the_end_of_the_epoch(clips, runn
 
 @pytest.mark.long
 def test_two_processes_then_one_then_two(clips, runner, tmp_path):
-    """The same clips, draws and dropout; losses within 1e-5 of those of one process."""
+    """They use the same clips, draws and dropout; losses are within 1e-5 of one process."""
     alone, mixed = (killing.fresh(clips, tmp_path / name) for name in ("alone", "mixed"))
     for stage in ("train", "warmup", "search"):
         runner.finish(stage, alone)
@@ -133,7 +133,7 @@ def test_two_processes_then_one_then_two(clips, runner, tmp_path):
 
 @pytest.mark.system
 def test_a_training_on_a_full_disk_goes_on_once_there_is_room(clips, runner, small_disk, tmp_path):
-    """Status 1 and a line; then the bits of a run that always had room."""
+    """It ends with status 1 and a line, and later with the bits of a run that always had space."""
     disk = small_disk(1024)
     wanted = runner.finish("train", killing.fresh(clips, tmp_path / "whole"))
     folder = killing.fresh(clips, tmp_path / "run")
@@ -142,8 +142,10 @@ def test_a_training_on_a_full_disk_goes_on_once_there_is_room(clips, runner, sma
     (disk / "other").write_bytes(bytes(2**20 - 4096 - int(2.5 * size)))
 
     assert runner.run("train", folder) == 1
-    said = (folder / "log").read_text()
-    assert re.search(r"no room for step \d+; step \d+ is kept, and the run resumes there. F", said)
+    output = (folder / "log").read_text()
+    assert re.search(
+        r"no room for step \d+; step \d+ is kept, and the run resumes there. F", output
+    )
     assert finite(folder, "train", "net")
     assert not list(disk.glob("*/*.part"))
     (disk / "other").unlink()
@@ -152,7 +154,7 @@ def test_a_training_on_a_full_disk_goes_on_once_there_is_room(clips, runner, sma
 
 @pytest.mark.long
 def test_any_damage_of_the_newest_checkpoint_is_noticed(clips, runner, tmp_path):
-    """50 flipped bits, cut short, empty: the one before is taken, to the same bits."""
+    """With 50 flipped bits, truncated or empty, the one before is used, to the same bits."""
     folder = killing.fresh(clips, tmp_path / "run")
     wanted = runner.finish("train", folder)
     kept = next(folder.glob("checkpoints/train-*"))
@@ -167,9 +169,9 @@ def test_any_damage_of_the_newest_checkpoint_is_noticed(clips, runner, tmp_path)
         newest.write_bytes(data)
         (folder / "log").unlink()
         assert runner.finish("train", folder) == wanted
-        said = (folder / "log").read_text()
+        output = (folder / "log").read_text()
         line = f"{newest.relative_to(folder)}: damaged: its SHA-256 does not match. "
-        assert f"{line}Using the one before.\n" in said
+        assert f"{line}Using the one before.\n" in output
     for path in kept.glob("step-*.ckpt"):
         path.write_bytes(b"")
     assert runner.run("train", folder) == 1

@@ -1,4 +1,4 @@
-"""A signal ends a training within seconds, its step saved; the same command then goes on."""
+"""A signal ends a training within seconds with its step saved; the same command resumes it."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ DOWN_WITHIN = 60  # s from a rank's death
 
 @pytest.fixture(scope="module")
 def two(clips, runner, tmp_path_factory) -> dict[str, str]:
-    """The digests of two processes that were left alone."""
+    """The digests of an undisturbed run of two processes."""
     folder = killing.fresh(clips, tmp_path_factory.mktemp("two") / "run")
     return runner.finish("train", folder, 2)
 
 
 @pytest.fixture(scope="module")
 def one(clips, runner, tmp_path_factory) -> dict[str, str]:
-    """The digests of one process that was left alone."""
+    """The digests of an undisturbed run of one process."""
     return runner.finish("train", killing.fresh(clips, tmp_path_factory.mktemp("one") / "run"))
 
 
 @pytest.fixture
 def hooks(tmp_path: Path) -> Path:
-    """Where every Python of a run finds `killing` and arms itself."""
+    """The folder from which every Python process of a run imports `killing`, which arms itself."""
     folder = tmp_path / "hooks"
     folder.mkdir()
     (folder / "sitecustomize.py").write_text("from support import killing\nkilling.arm()\n")
@@ -43,7 +43,7 @@ def hooks(tmp_path: Path) -> Path:
 
 
 def launched(folder: Path, hooks: Path, processes: int, **environment: str) -> tuple[int, float]:
-    """The stage's command, started by /bin/sh as DVC starts it: its status, and when it ended."""
+    """Runs the stage's command with /bin/sh as DVC does; returns its status and end time."""
     command = f"exec {sys.executable} -m autox3d.runtime.launch train {killing.FLAGS['train']}"
     settings = killing.ENVIRONMENT | {
         "AUTOX3D_PROCESSES": str(processes),
@@ -71,7 +71,7 @@ def launched(folder: Path, hooks: Path, processes: int, **environment: str) -> t
 def test_sigterm_saves_the_step_and_asks_to_be_run_again(
     moment, step, clips, runner, one, hooks, tmp_path
 ):
-    """Within an epoch and within a validation; a second one while saving is harmless."""
+    """It works in an epoch and in a validation; a second SIGTERM while saving is harmless."""
     folder = killing.fresh(clips, tmp_path / "run")
     check_saved(folder, launched(folder, hooks, 1, TERM=moment, TARGET="rank")[0], step)
     assert runner.finish("train", folder) == one
@@ -83,14 +83,14 @@ def test_sigterm_saves_the_step_and_asks_to_be_run_again(
     ("moment", "step"), [("update:6", 6), ("score:3", 4), ("settle:1", 12), ("half:1", 4)]
 )
 def test_sigterm_to_two_processes(target, moment, step, clips, runner, two, hooks, tmp_path):
-    """Sent to one rank, to torchrun, or to all of them as a batch system does."""
+    """It is sent to one rank, to torchrun, or to all of them as a batch system does."""
     folder = killing.fresh(clips, tmp_path / "run")
     check_saved(folder, launched(folder, hooks, 2, TERM=moment, TARGET=target)[0], step)
     assert runner.finish("train", folder, 2) == two
 
 
 def check_saved(folder: Path, status: int, step: int) -> None:
-    """The status says "run again", and the checkpoint came in time."""
+    """Checks that the status means "run again" and that the checkpoint was saved in time."""
     log = (folder / "log").read_text()
     assert status == RESUME, log
     assert "Traceback" not in log
@@ -103,7 +103,7 @@ def check_saved(folder: Path, status: int, step: int) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("moment", ["update:6", "score:3"])
 def test_a_rank_that_dies_takes_the_job_down(moment, clips, runner, two, hooks, tmp_path):
-    """kill -9 of rank 1 alone; the last line says so, and the run resumes."""
+    """After kill -9 of rank 1 alone, the last line names it, and the run resumes."""
     folder = killing.fresh(clips, tmp_path / "run")
     status, ended = launched(folder, hooks, 2, POINT=moment, AT="1")
 

@@ -38,7 +38,7 @@ def read(name: str) -> Genotype:
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("size", SIZES)
 def test_shipped_m_and_l_are_scaled_from_s(size, variant):
-    """The files hold what the rule makes of S, no row typed in."""
+    """The files have what the rule makes of S; no row is typed by hand."""
     name = f"autox3d_{size}{variant}"
     clip, depth = SIZES[size]
 
@@ -82,7 +82,7 @@ def test_x3d_depths_are_multiples_of_x2ds(name, factor):
 
 @pytest.mark.parametrize("depth", [1, 1.5, 2, 3.7])
 def test_a_stage_gets_its_share_of_blocks(depth):
-    """In all, the rounded product: what one group cannot take, the next one does."""
+    """The stage has the rounded product; the next group takes what one group cannot."""
     for stage in read("autox3d_s").stages():
         total = sum(group.blocks for group in deepened(stage, depth))
 
@@ -90,13 +90,13 @@ def test_a_stage_gets_its_share_of_blocks(depth):
 
 
 def test_no_group_loses_its_last_block():
-    """However shallow."""
+    """This holds for any depth factor."""
     for stage in read("autox3d_s").stages():
         assert {group.blocks for group in deepened(stage, 0.01)} == {1}
 
 
 def test_thinned_multiplies_every_width():
-    """In eights, at least 8; expansions, kernels and strides stay."""
+    """Widths are multiples of 8, at least 8; expansions, kernels and strides stay."""
     clip = ClipSpec(frames=8, stride=4, crop=48, short=56)
     small = thinned(read("x3d_s"), "x3d_s", clip, width=0.25, depth=0.5)
 

@@ -1,4 +1,4 @@
-"""The pipeline on a real SLURM of two nodes, through Snakemake's executor, and what befalls it."""
+"""The pipeline on a real SLURM of two nodes, through Snakemake's executor, with failures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CLUSTER = ROOT / "tests/slurm/cluster"
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The SLURM's folder."""
+    """The folder of a running SLURM."""
     folder = tmp_path_factory.mktemp("cluster")
     subprocess.run([CLUSTER, "start", folder], check=True)
     yield folder
@@ -29,7 +29,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def toy(cluster: Path, tmp_path: Path) -> Iterator[Toy]:
-    """Nothing has run yet, and nothing is left at work afterwards."""
+    """A workspace where nothing has run; no job is left running afterwards."""
     toy = Toy.new(tmp_path / "toy")
     yield toy
     toy.stop()
@@ -37,7 +37,7 @@ def toy(cluster: Path, tmp_path: Path) -> Iterator[Toy]:
 
 
 def test_the_cluster_of_another_is_not_touched(cluster: Path, tmp_path: Path) -> None:
-    """To this one, the running one is another's."""
+    """A running SLURM that another checkout started is left alone."""
     second = subprocess.run([CLUSTER, "start", tmp_path], capture_output=True, text=True)
 
     assert second.returncode == 1
@@ -51,7 +51,7 @@ def test_the_cluster_of_another_is_not_touched(cluster: Path, tmp_path: Path) ->
 def test_the_pipeline_runs_and_a_training_killed_on_two_nodes_is_resumed(
     toy: Toy, tmp_path: Path
 ) -> None:
-    """Two ranks on two nodes, killed: the next attempt ends with the bits of two on one node."""
+    """Two ranks on two nodes are killed; the next attempt has the bits of two on one node."""
     fit = Fit.add(toy, epochs=16, resources='nodes: 2, gres: "gpu:1"')
     mirrored = {"AUTOX3D_PROCESSES": "1", "AUTOX3D_TRACKING": "on"}
     work = toy.start(*SLURM, **mirrored, **ENVIRONMENT)
@@ -59,9 +59,9 @@ def test_the_pipeline_runs_and_a_training_killed_on_two_nodes_is_resumed(
     (job,) = toy.jobs("rule_fit")
     toy.type("scancel", "--signal", "KILL", "--full", job)
     killed = fit.step()
-    said, _ = work.communicate(timeout=300)
+    output, _ = work.communicate(timeout=300)
 
-    assert work.returncode == 0, said
+    assert work.returncode == 0, output
     assert sorted(toy.ran()) == ["list", "shard@0", "shard@1", "test", "train"]
     assert toy.up_to_date()
     done, total = fit.last_attempt()
@@ -73,7 +73,7 @@ def test_the_pipeline_runs_and_a_training_killed_on_two_nodes_is_resumed(
 
 
 def test_after_snakemake_was_killed_the_next_one_adopts_its_jobs(toy: Toy) -> None:
-    """Its own job takes no node before the one left behind has ended; that one's result stands."""
+    """The new job gets no node before the old one has ended, whose result is used."""
     toy.dvc("repro", "shard")
     hold = toy.hold("train")
     toy.ran()
@@ -87,10 +87,10 @@ def test_after_snakemake_was_killed_the_next_one_adopts_its_jobs(toy: Toy) -> No
     wait_for(lambda: len(toy.jobs("rule_train")) == 2, 60)
     waiting = toy.type("squeue", "--noheader", "--states", "PD", "--format", "%k %E")
     hold.unlink()
-    said, _ = second.communicate(timeout=200)
+    output, _ = second.communicate(timeout=200)
 
     assert waiting == f"rule_train afterany:{left}(unfulfilled)\n"
-    assert second.returncode == 0, said
+    assert second.returncode == 0, output
     assert toy.ran() == ["train", "test"]
     assert toy.up_to_date()
     assert toy.jobs("") == []
@@ -99,17 +99,17 @@ def test_after_snakemake_was_killed_the_next_one_adopts_its_jobs(toy: Toy) -> No
 @pytest.mark.long
 @pytest.mark.timeout(1500)
 def test_a_job_put_back_into_the_queue_resumes(toy: Toy, tmp_path: Path) -> None:
-    """`scontrol requeue`, as when a node is lost: the same job again, from its checkpoint."""
+    """`scontrol requeue`, as after the loss of a node, resumes the job from its checkpoint."""
     fit = Fit.add(toy, epochs=40, resources="gpu: 1")
     work = toy.start(*SLURM, "--until", "fit", **ENVIRONMENT)
     wait_for(lambda: fit.step() >= 2 * STEPS, 200)
     (job,) = toy.jobs("rule_fit")
     toy.type("scontrol", "requeue", job)
     saved = fit.step()
-    said, _ = work.communicate(timeout=500)
+    output, _ = work.communicate(timeout=500)
 
-    assert work.returncode == 0, said
-    assert "Trying to restart" not in said
+    assert work.returncode == 0, output
+    assert "Trying to restart" not in output
     assert fit.log().count("exec python") == 2
     done, total = fit.last_attempt()
     assert done == total <= 40 * STEPS - saved
@@ -119,16 +119,16 @@ def test_a_job_put_back_into_the_queue_resumes(toy: Toy, tmp_path: Path) -> None
 @pytest.mark.long
 @pytest.mark.timeout(1500)
 def test_a_job_out_of_time_saves_and_the_next_one_resumes(toy: Toy, tmp_path: Path) -> None:
-    """Its limit is a minute, and it is held up for so long."""
+    """The job is delayed until its limit of a minute is over."""
     fit = Fit.add(toy, epochs=40, resources="gpu: 1", minutes=1)
     work = toy.start(*SLURM, "--until", "fit", **ENVIRONMENT)
     wait_for(lambda: fit.step() >= 2 * STEPS, 200)
     os.kill(fit.pid(), signal.SIGSTOP)
     held = fit.step()
-    said, _ = work.communicate(timeout=500)
+    output, _ = work.communicate(timeout=500)
 
-    assert work.returncode == 0, said
-    assert "Trying to restart" in said
+    assert work.returncode == 0, output
+    assert "Trying to restart" in output
     assert "fit: saved and stopped: run again to resume." in fit.job_logs()
     done, total = fit.last_attempt()
     assert done == total <= 40 * STEPS - held

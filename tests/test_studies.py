@@ -20,6 +20,7 @@ from support import ROOT, killing
 
 from autox3d.core import settings
 from autox3d.core.errors import Refused
+from autox3d.core.records import Provenance
 from autox3d.core.search_records import StudyProvenance, StudyRecord, StudyRow
 from autox3d.reporting.layout import Figure, Table
 from autox3d.reporting.page import page
@@ -99,6 +100,29 @@ def study(name: str) -> tuple[Lab, StudyRecord]:
     return found, kind_of(found.params, name).run(found, found.params.studies[name])
 
 
+@pytest.fixture(scope="module")
+def done(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder where every study has run, its records under results/studies."""
+    folder = lay_out(clips, tmp_path_factory.mktemp("done"), SMALL)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name, value in killing.ENVIRONMENT.items():
+            patch.setenv(name, value)
+        for name in SMALL:
+            found, record = study(name)
+            record.write(Path(f"results/studies/{name}.json"))
+            StudyProvenance(runs=found.made).write(Path(f"results/studies/{name}_made.json"))
+            assert StudyRecord.read(Path(f"results/studies/{name}.json")) == record
+    return folder
+
+
+def record_of(folder: Path, name: str) -> tuple[StudyRecord, dict[str, Provenance]]:
+    """What a study has found, and the provenance of its runs."""
+    results = folder / "results/studies"
+    made = StudyProvenance.read(results / f"{name}_made.json").runs
+    return StudyRecord.read(results / f"{name}.json"), made
+
+
 def number(found: StudyRow | StudyRecord, name: str) -> float:
     """A number of a row or of a whole study, which must be there."""
     value = found.numbers[name]
@@ -115,14 +139,14 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
-def test_the_weight_of_the_cost_is_one_warm_up_and_a_search_for_each(workspace):
+def test_the_weight_of_the_cost_is_one_warm_up_and_a_search_for_each(done):
     """And what the record says of a search is what its files say."""
-    found, record = study("beta")
+    record, made = record_of(done, "beta")
 
     assert [row.name for row in record.rows] == ["beta 0", "beta 0.5"]
-    assert list(found.made) == ["warmup", "beta0", "beta0.5"]
+    assert list(made) == ["warmup", "beta0", "beta0.5"]
     assert record.rows[1].series["gmacs by epoch"][-1] == record.rows[1].numbers["gmacs"]
-    trace = (workspace / "out/beta/beta0.5/trace.csv").read_text().splitlines()
+    trace = (done / "out/beta/beta0.5/trace.csv").read_text().splitlines()
     last = dict(zip(trace[0].split(","), trace[-1].split(","), strict=True))
     assert float(last["mode_gmacs"]) == record.rows[1].numbers["gmacs"]
     assert float(last["loss"]) == record.rows[1].numbers["loss"]
@@ -173,9 +197,9 @@ def test_the_pipelines_warm_up_is_taken_where_its_settings_are_the_same(workspac
     assert list(given.made) == ["warmup"]
 
 
-def test_targets_are_asked_for_in_three_forms(workspace):
+def test_targets_are_asked_for_in_three_forms(done):
     """Half-way from the cheapest to the median: a range of a twentieth, and two hinges."""
-    _, record = study("targets")
+    record, _ = record_of(done, "targets")
     least, median = number(record, "cheapest_gmacs"), number(record, "median_gmacs")
 
     assert [row.name for row in record.rows] == ["range 0.5", "hinge 0.5", "plain 0.5"]
@@ -186,36 +210,36 @@ def test_targets_are_asked_for_in_three_forms(workspace):
         assert row.numbers["off_target"] == pytest.approx(number(row, "gmacs") / target - 1)
 
 
-def test_naive_and_fair_have_a_warm_up_each_and_share_a_target(workspace):
+def test_naive_and_fair_have_a_warm_up_each_and_share_a_target(done):
     """A curve an epoch, how often parts are used, and each network trained."""
-    found, record = study("channels")
+    record, made = record_of(done, "channels")
     rows = {row.name: row for row in record.rows}
 
     assert list(rows) == ["naive", "fair"]
     assert all(len(row.series["gmacs by epoch"]) == 1 for row in record.rows)
     # 8 and 16 of 16 channels: by prefixes the first part serves both; taken fairly, so it must, too
     assert rows["naive"].series["uses of channels, group 1"] == (2, 1)
-    assert {"naive_warmup", "fair_warmup", "train_naive", "train_fair"} <= set(found.made)
+    assert {"naive_warmup", "fair_warmup", "train_naive", "train_fair"} <= set(made)
     for row in record.rows:
         assert 0 <= number(row, "top1") <= 1
 
 
-def test_attention_stands_beside_none_and_beside_units_by_hand(workspace):
+def test_attention_stands_beside_none_and_beside_units_by_hand(done):
     """Six networks, each trained; of the searched one the probability of each block's unit."""
-    _, record = study("attention")
+    record, _ = record_of(done, "attention")
 
     assert [row.name for row in record.rows] == ["without", *attention.MANUAL, "searched"]
     assert record.rows[-1].series["block"][0] == 1
     costs = [number(row, "gmacs") for row in record.rows]
     assert costs[1] > costs[0]  # stage 1 has a unit that can be set
     assert all("top1" in row.numbers for row in record.rows)
-    trained = weights.load(Path("out/attention/train_stage_1/weights"))
+    trained = weights.load(done / "out/attention/train_stage_1/weights")
     assert trained.genotype.groups[0].attention == "glore"
 
 
-def test_seeds_stand_beside_their_controls(workspace):
+def test_seeds_stand_beside_their_controls(done):
     """Two rows a seed, and how far the seeds agree."""
-    _, record = study("seeds")
+    record, _ = record_of(done, "seeds")
 
     assert [row.name for row in record.rows] == [
         f"seed {seed}, {what}" for seed in (1, 2) for what in ("search", "null control")
@@ -225,15 +249,16 @@ def test_seeds_stand_beside_their_controls(workspace):
     assert all(0 < chance < 1 for chance in chances)
 
 
-def test_the_searched_network_stands_beside_random_ones(workspace):
+def test_the_searched_network_stands_beside_random_ones(done):
     """Three others, each as a path of the supernet and trained for an epoch."""
-    _, record = study("random_networks")
+    record, _ = record_of(done, "random_networks")
 
     assert [row.name for row in record.rows] == ["searched", "random_1", "random_2", "random_3"]
     assert all({"gmacs", "supernet_top1", "top1"} <= set(row.numbers) for row in record.rows)
     assert -1 <= number(record, "kendall_tau") <= 1
     assert record.numbers["beaten"] in range(4)
-    genotypes = {weights.load(path).genotype.groups for path in Path("out").rglob("weights")}
+    folders = (done / "out/random_networks").rglob("weights")
+    genotypes = {weights.load(path).genotype.groups for path in folders}
     assert len(genotypes) == 4
 
 
@@ -294,8 +319,7 @@ TRAIN = {"train": {"s": {"init": "w"}}}
 REFUSED = {
     "unknown kind": (
         entry("betas", values=[1.0]),
-        "'studies.x.kind' is 'betas'. Known: attention, beta, channels, random_networks, seeds, "
-        "targets.",
+        f"'studies.x.kind' is 'betas'. Known: {', '.join(sorted(kind.names()))}.",
     ),
     "no values": (
         entry("beta"),
@@ -408,16 +432,11 @@ def test_told_to_stop_between_two_runs_a_study_stops(workspace, monkeypatch):
     assert study("beta")[1].rows
 
 
-def test_records_are_read_as_they_were_written(workspace):
-    """The file of numbers has no provenance in it: that stands beside it."""
-    found, record = study("targets")
-    record.write(Path("targets.json"))
-    made = StudyProvenance(runs=found.made)
-    made.write(Path("targets_made.json"))
-
-    assert StudyRecord.read(Path("targets.json")) == record
-    assert StudyProvenance.read(Path("targets_made.json")) == made
-    assert "hours" not in Path("targets.json").read_text()
+def test_numbers_and_provenance_stand_in_files_of_their_own(done):
+    """What is the same bits anywhere has no hours in it; every kind there is was tried."""
+    for name in SMALL:
+        assert "hours" not in (done / f"results/studies/{name}.json").read_text()
+        assert "hours" in (done / f"results/studies/{name}_made.json").read_text()
     assert kind.names() == {study["kind"] for study in SMALL.values()}
 
 
@@ -553,15 +572,12 @@ def test_two_processes_share_one_world_from_run_to_run(clips, tmp_path):
     assert len(StudyRecord.read(folder / "seeds.json").rows) == 4
 
 
-def test_the_report_has_a_section_of_what_the_studies_found(workspace):
+def test_the_report_has_a_section_of_what_the_studies_found(done, tmp_path):
     """A figure or a table a kind, the papers' numbers beside them; no section without a study."""
-    results = Path("results")
-    (results / "studies").mkdir(parents=True)
+    results = tmp_path / "results"
+    results.mkdir()
     assert studies(read(results, {})).is_empty
-    for name in SMALL:
-        found, record = study(name)
-        record.write(results / f"studies/{name}.json")
-        StudyProvenance(runs=found.made).write(results / f"studies/{name}_made.json")
+    shutil.copytree(done / "results/studies", results / "studies")
     shown = read(results, {})
     elements = {element.title: element for element in studies(shown).elements}
 
@@ -598,7 +614,9 @@ def test_the_sections_that_are_shipped_fit_behind_their_settings(name, tmp_path)
     path.write_text(whole.read_text() + section.read_text())
     params = settings.load(path)
 
-    assert {study.kind for study in params.studies.values()} == kind.names()
+    assert {study["kind"] for study in SMALL.values()} == {
+        study.kind for study in params.studies.values()
+    }
     for one, asked in params.studies.items():
         kind_of(settings.for_study(params, one, path), one, path)
         assert (ROOT / asked.space).is_file()

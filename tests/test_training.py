@@ -34,8 +34,8 @@ def test_the_rate_is_stated_for_256_clips():
     assert scaled_rate(0.4, 1024) == 1.6
 
 
-def test_batch_norm_is_spared_from_weight_decay():
-    """With zero gradients, one step shrinks the convolution alone."""
+def test_weight_decay_does_not_apply_to_batch_norm():
+    """With zero gradients, one step shrinks only the convolution."""
     net = nn.Sequential(nn.Conv3d(3, 4, 1), nn.BatchNorm3d(4))
     before = [p.detach().clone() for p in net.parameters()]
     optimiser = sgd(net, 0.0, 0.1)
@@ -53,7 +53,7 @@ def test_batch_norm_is_spared_from_weight_decay():
 
 
 def test_accuracy_by_hand():
-    """Three labelled videos of four: two right at first, all within five; class 2 has no video."""
+    """Three of four videos have labels: two correct at top-1, all at top-5; class 2 has none."""
     scores = np.array(
         [
             [0.9, 0.1, 0, 0, 0, 0],
@@ -73,7 +73,7 @@ def test_accuracy_by_hand():
 
 
 def test_equal_scores_go_to_the_lower_class():
-    """A network that says nothing gets the share of class 0, not a share of luck."""
+    """A network with constant scores gets the share of class 0, not a random share."""
     measured = TASK.measure(np.zeros((4, 8)), np.array([0, 1, 2, 7]))
 
     assert (measured["top1"], measured["top5"]) == (0.25, 0.75)
@@ -126,7 +126,7 @@ SCHEDULE = Schedule(seed=1, epochs=2, steps=3, warmup=1, peak=0.1, batch=8, chun
 
 
 class World:
-    """Processes as the loop sees them; `take` is what becomes of the tensors to be summed."""
+    """Processes as the loop sees them; `take` replaces the sum over processes."""
 
     def __init__(self, size: int, take: Callable[[list[Tensor]], None]) -> None:
         self.size, self.take, self.device = size, take, torch.device("cpu")
@@ -148,7 +148,7 @@ def test_training_learns():
 
 
 @pytest.mark.parametrize("stop", range(1, 6))
-def test_a_run_goes_on_from_any_step_to_the_same_bits(stop):
+def test_a_run_resumes_from_any_step_with_the_same_bits(stop):
     """Saved after any step and loaded into a new state: weights, momentum, BN, dropout, sums."""
     whole = new_state()
     wanted = list(train_steps(whole, TASK, SCHEDULE, batches, ALONE))
@@ -166,7 +166,7 @@ def test_a_run_goes_on_from_any_step_to_the_same_bits(stop):
 
 
 def test_two_halves_of_a_step_are_the_step():
-    """Processes that share a step's chunks and sum their gradients get what one process gets."""
+    """Processes that share the chunks of a step and sum their gradients match one process."""
     whole = new_state()
     one = next(iter(train_steps(whole, TASK, SCHEDULE, batches, ALONE)))
 
@@ -200,14 +200,14 @@ def test_two_halves_of_a_step_are_the_step():
 
 
 def test_dropout_is_drawn_by_seed_step_and_chunk():
-    """No two of them share their noise."""
+    """No two of these combinations share their noise."""
     seeds = {chunk_seed(a, b, c) for a in range(4) for b in range(50) for c in range(50)}
 
     assert len(seeds) == 4 * 50 * 50
 
 
 def test_a_loss_that_is_not_finite_stops_the_run():
-    """The step and the chunk are named; the weights are still those before it."""
+    """The error names the step and the chunk; the weights are unchanged."""
     state = new_state()
     before = [p.detach().clone() for p in state.net.parameters()]
 
@@ -227,7 +227,7 @@ def test_a_loss_that_is_not_finite_stops_the_run():
 
 
 def test_a_gradient_that_is_not_finite_stops_the_run():
-    """Though every loss is a number."""
+    """The run stops although every loss is finite."""
     state = new_state()
     before = [p.detach().clone() for p in state.net.parameters()]
     state.net[0].bias.register_hook(lambda grad: grad * float("inf"))  # type: ignore[index]
@@ -240,12 +240,12 @@ def test_a_gradient_that_is_not_finite_stops_the_run():
 
 
 def chunk_list(batch: Batch) -> list[tuple[int, Tensor, Tensor]]:
-    """In no order: the chunks carry their numbers."""
+    """Chunks in any order, since each has its number."""
     parts = zip(batch.clips.split(4), batch.labels.split(4), strict=True)
     return [(n, normalise(clips), labels) for n, (clips, labels) in enumerate(parts)][::-1]
 
 
-def test_precise_statistics_are_those_of_all_clips():
+def test_recalibrated_statistics_are_those_of_all_clips():
     """Against a sum over every pixel in float64, up to n / (n - 1) within a chunk."""
     norm = nn.BatchNorm3d(3)
     recalibrate_batch_norm(nn.Sequential(norm), map(chunk_list, batches(0, 0)), 2, ALONE.sum_)
@@ -258,8 +258,8 @@ def test_precise_statistics_are_those_of_all_clips():
     assert (norm.momentum, found["num_batches_tracked"]) == (0.1, 0)
 
 
-def test_precise_statistics_are_the_same_bits_for_any_number_of_processes():
-    """Each chunk's moments have a place of their own: sums with zeros are exact."""
+def test_recalibration_gives_the_same_bits_for_any_number_of_processes():
+    """The moments of each chunk have a row of their own, and sums with zeros are exact."""
 
     def settled(share: slice, take: Callable[[list[Tensor]], None]) -> dict[str, Tensor]:
         net = new_state().net

@@ -40,7 +40,7 @@ TABLE = {"search": "results/search/trace.csv", "train": "results/train/s.csv"}
 
 
 def typed(folder: Path, *words: str) -> str:
-    """What a command says that somebody types there."""
+    """The output of a command that is typed there."""
     command = [str(BIN / words[0]), *words[1:]]
     done = subprocess.run(command, cwd=folder, env=ALONE, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -60,7 +60,7 @@ def stale(folder: Path) -> set[str]:
 
 
 def close(left: Any, right: Any) -> None:
-    """As between processors, where 2e-6 of the largest value was measured."""
+    """Whether values differ as little as between processors (2e-6 of the largest was measured)."""
     np.testing.assert_allclose(left, right, rtol=1e-3, atol=1e-5)
 
 
@@ -120,11 +120,11 @@ def test_after_an_upgrade_neither_engine_has_anything_to_do(workspace):
     old = digests(workspace)
     assert len(stale(workspace)) == STAGES  # all, by the paths of their code
 
-    said = typed(workspace, "autox3d", "upgrade")
+    output = typed(workspace, "autox3d", "upgrade")
 
-    assert "params.yaml: aliases and merge keys are written out" in said
-    assert f"{STAGES} of {STAGES} stages are recorded as done; none was run\n" in said
-    assert "params.yaml: train.x3d_s.drop_connect is new" in said
+    assert "params.yaml: aliases and merge keys are written out" in output
+    assert f"{STAGES} of {STAGES} stages are recorded as done; none was run\n" in output
+    assert "params.yaml: train.x3d_s.drop_connect is new" in output
     assert "# no dropout" in (workspace / "params.yaml").read_text()
     assert stale(workspace) == set()
     assert NOTHING in typed(workspace, "snakemake", "--workflow-profile", "workflow/profiles/local")
@@ -162,7 +162,7 @@ def test_a_fix_makes_stale_what_its_room_says(workspace):
         path.write_text(text)
 
 
-def test_what_differs_is_left_to_run_and_said_in_a_line_each(workspace):
+def test_what_differs_is_left_to_run_with_a_line_each(workspace):
     """A setting, an input, an output, other code; what is in the cache alone is brought back."""
     edit(workspace / "params.yaml", "beta: 0.2", "beta: 0.3")
     edit(workspace / "architectures/x3d_s.yaml", "name:", "# mine\nname:")
@@ -224,8 +224,8 @@ def test_a_run_that_was_stopped_goes_on_to_the_result_that_it_would_have_had(wor
     expected = json.loads((workspace / "expected.json").read_text())
     wanted = expected[run]
     shutil.copyfile(workspace / wanted["params"], workspace / "params.yaml")
-    said = upgraded(workspace)
-    assert any(line.startswith(f"{wanted['stage']}: left to run: params.yaml: ") for line in said)
+    output = upgraded(workspace)
+    assert any(line.startswith(f"{wanted['stage']}: left to run: params.yaml: ") for line in output)
 
     typed(workspace, "dvc", "repro", "--single-item", wanted["stage"])
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol, cast
 
 from autox3d.core.errors import Refused
+from autox3d.core.tables import CLASSIFY
 from autox3d.datasets import adapters
 from autox3d.datasets.reading import unknown_class
 
@@ -39,6 +40,7 @@ class Annotations(NamedTuple):
 
     videos: list[Video]
     classes: tuple[str, ...]  # in alphabetical order
+    task: str = CLASSIFY  # what the labels are for: a file of vision/tasks
 
 
 Files = Mapping[str, Path]  # the annotation files by their names in `annotate.files`

@@ -147,7 +147,7 @@ def _check(rows: pd.DataFrame, classes: Sequence[str], folder: Path) -> None:
 
 
 def write(
-    rows: pd.DataFrame, classes: Sequence[str], table: Path, lists: Path, shards: Sequence[int]
+    rows: pd.DataFrame, annotated: Annotations, table: Path, lists: Path, shards: Sequence[int]
 ) -> None:
     """Writes the table of videos, and one list a shard into the folder `lists`.
 
@@ -159,4 +159,4 @@ def write(
     for old in lists.glob("*.parquet"):
         if old.stem not in map(str, shards):
             old.unlink()
-    write_table(rows[VIDEO_COLUMNS], table, classes)
+    write_table(rows[VIDEO_COLUMNS], table, annotated.classes, annotated.task)

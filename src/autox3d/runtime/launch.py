@@ -17,14 +17,12 @@ import sys
 import tempfile
 from typing import NoReturn
 
-import torch
-
 from autox3d.core import environment
 from autox3d.core.errors import Refused
 from autox3d.runtime import slurm
 from autox3d.runtime.program import RESUME, run
 
-GRACE = 60  # s that the ranks have to save a checkpoint after SIGTERM
+SAVE_TIME = 60  # s that the ranks have to save a checkpoint after SIGTERM
 
 
 def main() -> None:
@@ -53,6 +51,8 @@ def _stage() -> tuple[str, list[str]]:
 def _processes() -> int:
     """The number of processes on this node; sets their threads so that they share its cores."""
     forced = environment.processes()
+    import torch  # takes a second, which a mistake in the command need not wait for
+
     if forced:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     processes = forced or torch.cuda.device_count() or 1
@@ -85,7 +85,7 @@ def _torchrun(processes: int, node: slurm.Node | None, command: list[str]) -> No
         local_addr="127.0.0.1" if alone else None,
         logs_specs=DefaultLogsSpecs(log_dir=scratch.name),
         max_restarts=0,  # a retry of the job resumes
-        shutdown_timeout=GRACE,
+        shutdown_timeout=SAVE_TIME,
     )
     try:
         elastic_launch(config, sys.executable)(*command)

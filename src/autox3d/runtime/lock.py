@@ -21,7 +21,7 @@ from typing import Any
 from autox3d.core.errors import Refused
 
 BEAT = 5.0  # s between two heartbeats
-LIMIT = 30.0  # s without a heartbeat after which a lock is stale
+STALE_AFTER = 30.0  # s without a heartbeat after which a lock is stale
 SETTLE = 0.5  # s after a takeover, so that of two jobs that took over at once one finds out
 
 
@@ -112,11 +112,11 @@ class Lock:
             if _started(owner["pid"]) == owner["started"]:
                 raise refusal
             return
-        waiting = f"waiting {LIMIT:.0f} s for a heartbeat of {_name(owner)}"
+        waiting = f"waiting {STALE_AFTER:.0f} s for a heartbeat of {_name(owner)}"
         print(f"{self.path}: {waiting}", file=sys.stderr)
-        until = time.monotonic() + LIMIT
+        until = time.monotonic() + STALE_AFTER
         while time.monotonic() < until:
-            time.sleep(min(1.0, LIMIT / 10))
+            time.sleep(min(1.0, STALE_AFTER / 10))
             if _last_beat(self.path) not in (first, None):
                 raise refusal
 

@@ -26,7 +26,7 @@ def main() -> None:
         annotated = annotations.read(params.dataset, root, folder, params.files)
     looking = partial(progress, what="look", unit="videos")
     rows = listing.list_videos(annotated, root, folder, params.shards, looking)
-    listing.write(rows, annotated.classes, files.videos, files.lists, params.shards)
+    listing.write(rows, annotated, files.videos, files.lists, params.shards)
     on_disk = (rows["status"] == "listed").sum()
     print(f"{len(rows)} videos of {len(annotated.classes)} classes, {on_disk} of them on disk")
 

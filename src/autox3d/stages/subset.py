@@ -8,7 +8,7 @@ Official lists of ids are relative to the data root, AUTOX3D_RAW (data/raw).
 from __future__ import annotations
 
 from autox3d.core import environment, settings
-from autox3d.core.tables import read_classes, read_table, write_table
+from autox3d.core.tables import read_classes, read_table, read_task, write_table
 from autox3d.datasets import subset
 from autox3d.runtime.program import arguments, run
 
@@ -19,7 +19,7 @@ def main() -> None:
     root = environment.raw()
     clips, classes = read_table(files.clips), read_classes(files.clips)
     chosen, kept = subset.choose(clips, classes, params, root)
-    write_table(chosen, files.subset, kept)
+    write_table(chosen, files.subset, kept, read_task(files.clips))
     counts = chosen["split"].value_counts()
     print(f"{len(kept)} classes, {counts.get('train', 0)} train, {counts.get('val', 0)} val clips")
 

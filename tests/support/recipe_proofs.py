@@ -1,0 +1,278 @@
+"""What must hold of each thing that a recipe of CONTRIBUTING.md adds; run in the scratch copy.
+
+    python -m support.recipe_proofs NAME FOLDER [SHARED]
+
+The working directory is `src` of the scratch copy, so that `autox3d` is the copy's. FOLDER is
+empty; SHARED has clips.parquet and shards/, as support.killing makes them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+import autox3d
+from autox3d.core import settings, tables
+from autox3d.core.errors import Refused
+from autox3d.core.records import Evaluation
+from autox3d.inference.fold import folded
+from autox3d.reporting import results, results_table
+from autox3d.search.constraint import Constraint
+from autox3d.search.likelihood import Likelihood
+from autox3d.search.loop import Costs, SearchSchedule, SearchState, search_steps
+from autox3d.search.prior import Prior
+from autox3d.search.space import Draw, Space, SpaceCosts
+from autox3d.search.strategies.parsec import STRATEGY
+from autox3d.search.supernet import Supernet
+from autox3d.studies import kind
+from autox3d.studies.lab import Lab
+from autox3d.vision.arch.cost import cost
+from autox3d.vision.learning.schedule import sgd
+from autox3d.vision.models.network import VideoNet, open_branches, set_training
+from autox3d.vision.tasks.classify import TASK
+from support import corpus, killing
+
+COPY = Path.cwd().parent  # of the repository
+CLASSES, LABELS = 5, torch.tensor([0, 1, 2, 3])
+
+
+def block_type(folder: Path) -> None:
+    """Counted, built, trained, searched, folded."""
+    space = Space.load(COPY / "architectures/space_demo_split.yaml")
+    of_space(space, new=("space", "time"))
+    old = Space.load(COPY / "architectures/space_demo.yaml")
+    assert old.block.type == "inverted"  # and no file had to say so
+
+
+def attention_unit(folder: Path) -> None:
+    """The same, after each group."""
+    text = (COPY / "architectures/space_demo.yaml").read_text()
+    path = folder / "space.yaml"
+    path.write_text(text.replace("[none, glore]", "[none, efficient]").replace("1024", "64"))
+    of_space(Space.load(path), new=("query", "extend"))
+
+
+def of_space(space: Space, new: tuple[str, ...]) -> None:
+    """`new`: names of the layers that the recipe adds."""
+    widest = tuple(len(choice.candidates) - 1 for choice in space.choices)
+    for draw in ((0,) * len(widest), widest):
+        genotype = space.genotype(draw, "drawn")
+        with torch.device("meta"):
+            net = VideoNet(genotype, CLASSES)
+        assert sum(one.numel() for one in net.parameters()) == cost(genotype, CLASSES).params
+    spec = space.input
+    torch.manual_seed(1)
+    clips = torch.randn(4, 3, spec.frames, spec.crop, spec.crop)
+    trains(VideoNet(space.genotype(widest, "drawn"), CLASSES), clips, new)
+    searches(space, widest, clips, new)
+
+
+def trains(net: VideoNet, clips: torch.Tensor, new: tuple[str, ...]) -> None:
+    """One step moves the new layers; without its batch norms the network says the same."""
+    set_training(net, bn_clips=2)
+    open_branches(net, 0.5)
+    before = values(net, new)
+    optimiser = sgd(net, 0.9, 0.0)
+    for group in optimiser.param_groups:
+        group["lr"] = 0.1
+    TASK.loss(net(clips), LABELS).backward()
+    optimiser.step()
+    moved(before, values(net, new))
+    net.eval()
+    with torch.inference_mode():
+        torch.testing.assert_close(folded(net)(clips), net(clips), rtol=1e-3, atol=1e-4)
+
+
+def searches(space: Space, widest: Draw, clips: torch.Tensor, new: tuple[str, ...]) -> None:
+    """A step for weights and alpha; then a path is the network that is cut out of the supernet."""
+    net = Supernet(space, CLASSES, "fair")
+    set_training(net, bn_clips=2)
+    open_branches(net, 0.5)
+    prior = Prior([len(choice.candidates) for choice in space.choices])
+    weights, costs = sgd(net, 0.9, 0.0), SpaceCosts(space, CLASSES)
+    state = SearchState(net, prior, weights, torch.optim.Adam(prior.parameters()))
+    before = values(net, new)
+    schedule = SearchSchedule(
+        seed=1,
+        until=1,
+        steps=1,
+        batch=4,
+        draws=2,
+        alpha_draws=2,
+        shared=False,
+        strategy=STRATEGY,
+        likelihood=Likelihood("sum", 1.0),
+        constraint=Constraint("log", 0.1, None, costs.of(widest)),
+        costs=Costs(costs.of, costs.expected),
+        rate=lambda step: 0.1,
+    )
+    batches = lambda epoch, step: [[(0, clips, LABELS)]]  # noqa: E731
+    (step,) = search_steps(state, TASK, schedule, batches, batches, lambda tensors: None)
+    assert step.loss == step.loss > 0
+    moved(before, values(net, new))
+    path = net.network(widest).train()
+    with torch.no_grad():
+        assert torch.equal(path(clips), net(clips, widest))
+
+
+def values(net: torch.nn.Module, names: tuple[str, ...]) -> dict[str, torch.Tensor]:
+    """The weights of the layers with one of these names."""
+    found = {
+        name: weight.detach().clone()
+        for name, weight in net.named_parameters()
+        if set(names) & set(name.split("."))
+    }
+    assert found
+    return found
+
+
+def moved(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> None:
+    """Most have; in a search some candidates were not drawn."""
+    changed = [name for name in before if not torch.equal(before[name], after[name])]
+    assert len(changed) > len(before) / 4, changed
+
+
+def data_set(folder: Path) -> None:
+    """Listed by the stage from a folder of real videos; a wrong label is refused by its place."""
+    videos = folder / "raw/rgb"
+    videos.mkdir(parents=True)
+    for name in ("a_00001", "b_00002", "c_00003"):
+        corpus.ffmpeg(*corpus.SOURCE, *corpus.H264, seconds=0.2, to=videos / f"{name}.mp4")
+    lists = {
+        "classes": [["Back", "15som", "05Twis", "FREE"], ["Inward", "Dive", "NoTwis", "PIKE"]],
+        "train": [{"vid_name": "a_00001", "label": 1}, {"vid_name": "b_00002", "label": 0}],
+        "test": [{"vid_name": "c_00003", "label": 1}, {"vid_name": "d_00004", "label": 0}],
+    }
+    for name, content in lists.items():
+        (folder / f"raw/{name}.json").write_text(json.dumps(content))
+    files = {name: f"{name}.json" for name in lists}
+    configure(folder, annotate={"dataset": "diving48", "videos": "rgb", "files": files})
+    os.environ["AUTOX3D_RAW"] = str(folder / "raw")
+    program("annotate", "--videos videos.parquet --lists lists")
+    rows = tables.read_table(folder / "videos.parquet").set_index("key")
+    assert tables.read_classes(folder / "videos.parquet") == (
+        "Back_15som_05Twis_FREE",
+        "Inward_Dive_NoTwis_PIKE",
+    )
+    assert rows["status"].to_dict() == {
+        "a_00001": "listed", "b_00002": "listed", "c_00003": "listed", "d_00004": "missing"
+    }  # fmt: skip
+    assert rows.loc["a_00001", "label"] == "Inward_Dive_NoTwis_PIKE"
+    (folder / "raw/test.json").write_text('[{"vid_name": "c_00003", "label": 2}]')
+    with pytest.raises(Refused, match=r"test.json entry 1: label 2 is none of the 2 dives\.$"):
+        program("annotate", "--videos videos.parquet --lists lists")
+
+
+def task(folder: Path, shared: Path) -> None:
+    """Trained for a step, evaluated, and shown by the report; all under the task's own names."""
+    lay_out(folder, shared)
+    name_task(shared / "clips.parquet", folder / "clips.parquet", "ordered")
+    training = {"epochs": 1, "warmup": 0, "batch": 16, "bn_steps": 1}
+    params = configure(folder, evaluate={"split": "val", "clips": [1], "batch": 8})
+    params["train"]["s"] |= training
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    program("train", killing.FLAGS["train"])
+    head, row = (folder / "curve.csv").read_text().splitlines()
+    assert head.split(",") == ["epoch", "lr", "loss", "near", "val_near"]
+    assert 0 < float(row.split(",")[2]) < 30
+    out = "--metrics results/evaluate/s.json --confusion results/evaluate/s_confusion.csv"
+    program("evaluate", f"--weights weights --clips clips.parquet --scores scores.parquet {out}")
+    record = Evaluation.read(folder / "results/evaluate/s.json")
+    assert record.task == "ordered"
+    assert set(record.lcr.metrics) == {"near", "exact"}
+    read = results.read(folder / "results", results.settings_of(folder / "params.yaml"))
+    assert [one.name for one in read.tested] == ["s"]
+    shown = results_table.markdown(read.networks, read.task.shown)
+    assert "off by one at most, %" in shown
+    assert "top-1" not in shown
+
+
+def search_strategy(folder: Path, shared: Path) -> None:
+    """Two steps of the stage, by the strategy that params.yaml names."""
+    lay_out(folder, shared)
+    params = configure(folder, warmup={"epochs": 0})
+    params["search"] |= {"strategy": "best_up", "epochs": 1}
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    for stage in ("warmup", "search"):
+        program(stage, killing.FLAGS[stage])
+    steps = tables.read_table(folder / "steps.parquet")
+    assert len(steps) == 2
+    assert (steps["effective_draws"] == 1).all()  # of the draws of a chunk one counts
+
+
+def study(folder: Path, shared: Path, asked: str) -> None:
+    """A row for each value; `asked` is the recipe's entry of params.yaml."""
+    lay_out(folder, shared)
+    assert "draws" in kind.names()
+    studies = yaml.safe_load(asked)
+    studies["draws"] |= {"space": "space.yaml", "values": [2.0, 3.0]}
+    params = configure(folder, warmup={"epochs": 0}, studies=studies)
+    params["search"]["epochs"] = 1
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    whole = settings.for_study(settings.load(), "draws")
+    space, clips = Space.load(folder / "space.yaml"), folder / "clips.parquet"
+    lab = Lab("draws", whole, space, clips, clips, folder / "out", tracked=False)
+    record = kind.kind_of(whole, "draws").run(lab, whole.studies["draws"])
+    assert [row.name for row in record.rows] == ["K = 2", "K = 3"]
+    assert set(lab.made) == {"warmup", "draws2", "draws3"}
+
+
+def command(folder: Path, shared: Path) -> None:
+    """Counts the clips of a real table."""
+    from autox3d import cli
+
+    sys.argv = ["autox3d", "clips", str(shared / "clips.parquet")]
+    cli.main()
+
+
+def helps(folder: Path) -> None:
+    """`autox3d clips --help`."""
+    from autox3d import cli
+
+    sys.argv = ["autox3d", "clips", "--help"]
+    cli.main()
+
+
+def lay_out(folder: Path, shared: Path) -> None:
+    """Clips, small settings and a small space in the working directory, which is `folder` then."""
+    killing.lay_out(shared, folder)
+    os.chdir(folder)
+
+
+def configure(folder: Path, **sections: dict[str, Any]) -> dict[str, Any]:
+    """params.yaml in `folder`, which becomes the working directory; some settings changed."""
+    path = folder / "params.yaml"
+    params = yaml.safe_load((path if path.exists() else COPY / "params.yaml").read_text())
+    for name, changed in sections.items():
+        params[name] = params.get(name, {}) | changed
+    path.write_text(yaml.safe_dump(params))
+    os.chdir(folder)
+    return params
+
+
+def name_task(source: Path, target: Path, name: str) -> None:
+    """A copy of a table of clips whose labels are for another task."""
+    target.unlink()
+    rows, classes = tables.read_table(source), tables.read_classes(source)
+    tables.write_table(rows, target, classes, name)
+
+
+def program(stage: str, flags: str) -> None:
+    """A stage with its arguments, as `python -m` would start it."""
+    sys.argv = [stage, *flags.split()]
+    importlib.import_module(f"autox3d.stages.{stage}").main()
+
+
+if __name__ == "__main__":
+    assert Path(autox3d.__file__).is_relative_to(COPY)
+    name, folder, *more = sys.argv[1:]
+    given = [Path(word) if word.startswith("/") else word for word in more]
+    globals()[name](Path(folder), *given)
