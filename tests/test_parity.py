@@ -140,7 +140,7 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path):
         published.convert(tmp_path / "peer.pyth", genotype("x3d_l", 64), None, tmp_path / "ours")
 
     assert str(refused.value) == (
-        f"{tmp_path}/peer.pyth: 'blocks.10.expand.conv.weight' is missing. "
+        f"{tmp_path}/peer.pyth: 'blocks.10.depthwise.conv.weight' is missing. "
         "Give the genotype that it was trained with."
     )
     assert not (tmp_path / "ours").exists()

@@ -28,7 +28,7 @@ from autox3d.inference.stream import windows
 from autox3d.ingest.encode import program
 from autox3d.ingest.source import BadVideo
 from autox3d.vision.clips import views
-from autox3d.vision.clips.videos import test_frames
+from autox3d.vision.clips.videos import frames_at
 from autox3d.vision.models import weights
 
 SHORT, FRAMES, STRIDE = 40, 4, 2
@@ -123,7 +123,7 @@ def test_clips_of_a_short_video_are_where_the_test_has_them(tmp_path):
     path = film(tmp_path / "film.avi", 2)
     video = FileVideo(path, rate=30)
     places = views.test_places(10, "ends")
-    times, read = test_frames(video, places, SPEC, "linspace")
+    times, read = frames_at(video, places, SPEC, "linspace")
 
     found = list(windows(path, 10, FRAMES, STRIDE, SHORT, "linspace"))
 

@@ -22,7 +22,7 @@ from autox3d.explaining.gradcam import grad_cam
 from autox3d.explaining.sheet import jpeg, sheet, shown
 from autox3d.vision.clips.normalise import normalise
 from autox3d.vision.clips.store import Clips
-from autox3d.vision.clips.videos import VideoViews, test_frames
+from autox3d.vision.clips.videos import VideoViews, frames_at
 from autox3d.vision.models.weights import Trained
 
 CENTRE = Fraction(1, 2)  # the clip in the middle of the video
@@ -146,7 +146,7 @@ def explain(
 def centre_clip(trained: Trained, clips: Clips, tests: Evaluate, row: int) -> Tensor:
     """The centre clip of the video in a row of the table, uint8 (T, S, S, 3)."""
     spec = trained.genotype.input
-    times, frames = test_frames(clips.video(row), [CENTRE], spec, tests.sampling)
+    times, frames = frames_at(clips.video(row), [CENTRE], spec, tests.sampling)
     views = VideoViews(row, "center", spec.crop, (CENTRE,), times, frames)
     return views.clips[0]
 

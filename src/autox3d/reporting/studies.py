@@ -142,7 +142,7 @@ def _printed(
     if any(row.gmacs is not None for row in papers.values()):
         columns["G"] = gmacs
     if any(row.top1 is not None for row in papers.values()):
-        columns["top-1, %"] = top1
+        columns[tasks.named("classify").headline.head] = top1
     return columns
 
 

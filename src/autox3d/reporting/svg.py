@@ -1,4 +1,4 @@
-"""Matplotlib figures as SVG that stands inside a page: no scripts, no fonts, no outside."""
+"""Matplotlib figures as SVG inside a page: without scripts, fonts or links to outside."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ STYLE = {
 
 
 class Drawing:
-    """A figure under way; `svg` once its block has ended."""
+    """A figure that is being drawn; `svg` is set when its block ends."""
 
     def __init__(self, figure: Figure) -> None:
         self.figure = figure
@@ -71,8 +71,8 @@ def drawing(alt: str, height: float = 3.0, width: float = WIDTH) -> Iterator[Dra
     """A figure in the report's style.
 
     Args:
-        alt: what it shows, for those who do not see it.
-        height, width: inches.
+        alt: a text for those who do not see the figure.
+        height, width: in inches.
     """
     with mpl.rc_context(STYLE):  # pyright: ignore[reportArgumentType]
         drawn = Drawing(Figure(figsize=(width, height)))
@@ -83,7 +83,7 @@ def drawing(alt: str, height: float = 3.0, width: float = WIDTH) -> Iterator[Dra
 
 
 def inline(svg: str, alt: str) -> str:
-    """An SVG file's content as an element of a page: scales with it, and says what it is."""
+    """The content of an SVG file as an element of a page, with a text alternative."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL)
     svg = re.sub(r' id="[a-z_.]+\d+"', "", svg)  # axes_1, text_2: the same in every figure
@@ -95,29 +95,29 @@ def inline(svg: str, alt: str) -> str:
 
 def axes(drawn: Drawing, x: str, y: str) -> Axes:
     """One pair of axes with its labels."""
-    found = drawn.figure.subplots()
-    found.set_xlabel(x)
-    found.set_ylabel(y)
+    pair = drawn.figure.subplots()
+    pair.set_xlabel(x)
+    pair.set_ylabel(y)
     if x == "epoch":
-        found.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    return found
+        pair.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    return pair
 
 
 def legend(of: Axes, columns: int = 3) -> None:
-    """Under the axes, where it hides nothing."""
+    """Adds a legend below the axes, where it covers no data."""
     if len(of.get_legend_handles_labels()[0]) > 1:
         place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2)}
         of.legend(ncols=columns, columnspacing=1.2, handlelength=1.6, **place)
 
 
 def percents(of: Axes, *, x: bool = False) -> None:
-    """Shares are drawn, percents are read."""
+    """Labels an axis of shares in percent."""
     axis = of.xaxis if x else of.yaxis
     axis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
 
 
 def costs(of: Axes) -> None:
-    """A logarithmic axis of G multiply-adds, its ticks in plain numbers."""
+    """Makes the x axis logarithmic, with plain numbers at its ticks: G multiply-adds."""
     of.set_xscale("log")
     plain = FuncFormatter(lambda value, _: f"{value:g}")
     of.xaxis.set_major_formatter(plain)

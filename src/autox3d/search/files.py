@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from autox3d.core import atomic, names
 from autox3d.core.curves import Curve
 from autox3d.core.search_records import Alpha, Choice
+from autox3d.runtime.provenance import measured
 from autox3d.search.loop import SearchState
 from autox3d.search.prior import Prior
 from autox3d.search.space import Space
@@ -109,3 +110,10 @@ def probabilities(space: Space, alpha: torch.Tensor) -> list[list[float]]:
     with torch.no_grad():
         prior.alpha.copy_(alpha)
     return prior.probabilities()
+
+
+def write_nothing(trace: Path, alpha: Path, made: Path, space: Space) -> None:
+    """The files of a control without an epoch: a head and no rows, no choices, no hours."""
+    write_curve(trace, "control", [])
+    Alpha(space=space.name, choices=()).write(alpha)
+    measured(0.0, torch.device("cpu"), 0).write(made)

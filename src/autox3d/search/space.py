@@ -176,10 +176,7 @@ class SpaceCosts:
         side, before = whole.parts[0].side, (space.stem.channels,)
         for row, group in enumerate(space.groups):
             lists = [before, *(getattr(group, column) for column in CHOICES)]
-            macs = [
-                _group_macs(first, row, side, taken, classes) for taken in itertools.product(*lists)
-            ]
-            self._groups.append(np.array(macs, dtype=np.int64).reshape([len(x) for x in lists]))
+            self._groups.append(_group_table(first, row, side, lists, classes))
             side, before = whole.parts[row + 1].side, group.channels
         last = [replace(first.groups[-1], channels=channels) for channels in before]
         ends = [replace(first, groups=(*first.groups[:-1], group)) for group in last]
@@ -225,6 +222,23 @@ def within(
         f"{TRIED:,} random networks of {space.name}: {len(draws)} different ones cost {least:g} to"
         f" {most:g} G multiply-adds, not {count}"
     )
+
+
+def _group_table(
+    first: Genotype, row: int, side: int, lists: Sequence[tuple[Any, ...]], classes: int
+) -> np.ndarray:
+    """Multiply-adds of one group for every combination of the channels before it and its choices.
+
+    What a unit adds depends on the group's channels alone, so units are not multiplied out.
+    """
+    *others, widths, units = lists
+
+    def macs(*columns: tuple[Any, ...]) -> np.ndarray:
+        found = [_group_macs(first, row, side, x, classes) for x in itertools.product(*columns)]
+        return np.array(found, dtype=np.int64).reshape([len(column) for column in columns])
+
+    added = macs(*(column[:1] for column in others), widths, units)
+    return macs(*others, widths, units[:1]) + added - added[..., :1]
 
 
 def _group_macs(first: Genotype, row: int, side: int, taken: tuple[Any, ...], classes: int) -> int:

@@ -18,7 +18,7 @@ from autox3d.core.errors import Refused
 from autox3d.runtime import provenance
 from autox3d.runtime.program import arguments, run
 from autox3d.runtime.session import session
-from autox3d.search.files import alpha_record, write_curve
+from autox3d.search.files import alpha_record, write_curve, write_nothing
 from autox3d.search.run import SearchClips, SearchRecipe, search
 from autox3d.search.space import Space
 
@@ -33,6 +33,9 @@ def main() -> None:
             f"params.yaml: 'control.epochs' is {epochs}, but the search has {params.epochs}. "
             "Ask for as many or fewer."
         )
+    if not epochs:
+        write_nothing(files.trace, files.alpha, files.made, space)
+        return
     parts = {"shared": shared, "search": params, "warm": recipe.warmup.epochs, "epochs": epochs}
     parts |= {"space": space, "clips": files.clips, "init": files.init}
     shown = asdict(shared) | {"search": asdict(params)}

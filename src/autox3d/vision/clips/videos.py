@@ -89,7 +89,7 @@ class ViewLoader:
         places = views.union_places(self.counts, self.rule)
 
         def make(row: int) -> tuple[np.ndarray, Tensor]:
-            return test_frames(self.clips.video(row), places, self.spec, self.sampling)
+            return frames_at(self.clips.video(row), places, self.spec, self.sampling)
 
         made = in_workers(make, self._rows, self.workers, ahead=1)
         for row, decoded in zip(self._rows, made, strict=True):
@@ -118,7 +118,7 @@ def centre_clips(
     )
 
 
-def test_frames(
+def frames_at(
     video: Video, places: Sequence[Fraction], spec: ClipSpec, sampling: FramesRule
 ) -> tuple[np.ndarray, Tensor]:
     """What the clips at `places` show: int64 (K, T) into uint8 (U, H, W, 3), resized.
