@@ -95,7 +95,11 @@ WRONG = {
         "blocks: 0",
         "'train.groups', row 1, 'blocks' must be > 0, not 0.",
     ),
-    "key twice": ("batch: 8", "batch: 8, batch: 9", "'batch' stands twice (line 1). Delete one."),
+    "key twice": (
+        "batch: 8",
+        "batch: 8, batch: 9",
+        "'batch' is listed twice (line 1). Delete one.",
+    ),
     "no table": (GOOD, "train: 8", "'train' must be a table, not 8."),
     "no section": (GOOD, "search: {}", "missing section 'train'."),
 }

@@ -1,6 +1,6 @@
-"""The CSV files that stages leave for each other and for the report: numbers by epoch, pairs.
+"""The CSV files that stages write for each other and for the report: curves and confusions.
 
-A number is written with as many digits as it takes to read the same bits again.
+Numbers are written with enough digits to read back the same bits.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from autox3d.core import atomic
 from autox3d.core.errors import Refused
 from autox3d.core.origin import run_again
 
-TEXTS, WHOLE = ("phase",), ("epoch",)  # columns of words and of whole numbers; the rest is float
+TEXTS, WHOLE = ("phase",), ("epoch",)  # columns of text and of whole numbers; the others are floats
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Columns of one length, a row an epoch; a missing number is not-a-number.
+    """Columns of equal length with one row per epoch; a missing number is nan.
 
-    Training: epoch, lr, loss, the task's headline metric, and `val_` of it. Warm-up and search:
-    epoch, phase, and the means of `autox3d.search.trace`.
+    Training has epoch, lr, loss, the task's headline metric, and the same with the prefix `val_`.
+    Warm-up and search have epoch, phase, and the means of `autox3d.search.trace`.
     """
 
     columns: Mapping[str, Sequence[float | str]]
 
     @classmethod
     def of(cls, rows: Sequence[Mapping[str, float | str]], names: Sequence[str] = ()) -> Curve:
-        """The rows as columns: those that are named, or those of the first row."""
+        """Makes a curve of rows, with the columns `names`; by default, those of the first row."""
         names = names or list(rows[0])
         return cls({name: [row.get(name, math.nan) for row in rows] for name in names})
 
@@ -43,7 +43,7 @@ class Curve:
         return len(next(iter(self.columns.values()), ()))
 
     def __getitem__(self, name: str) -> list[float]:
-        """A column of numbers."""
+        """The numbers of one column."""
         return [float(value) for value in self.columns[name]]
 
     def write(self, path: Path) -> None:
@@ -52,10 +52,10 @@ class Curve:
 
     @classmethod
     def read(cls, path: Path, wanted: Sequence[str]) -> Curve:
-        """The whole table, which must have the columns `wanted`.
+        """Reads all columns of a file, which must include those in `wanted`.
 
         Raises:
-            Refused: a missing or damaged file, or one that lacks a column.
+            Refused: the file is missing or damaged, or lacks a column.
         """
         head, *rows = _read(path, wanted)
         columns: dict[str, list[float | str]] = {name: [] for name in head}
@@ -72,22 +72,22 @@ class Curve:
 
 
 class Pair(NamedTuple):
-    """A labelled video: its class, and the one that the network predicts."""
+    """The actual and the predicted class of a labelled video."""
 
     actual: str
     predicted: str
 
 
 def write_confusion(pairs: Iterable[Pair], path: Path) -> None:
-    """One row a labelled video."""
+    """Writes one row per labelled video."""
     _write(path, [Pair._fields, *pairs])
 
 
 def read_confusion(path: Path) -> list[Pair]:
-    """What `write_confusion` wrote.
+    """Reads a file of `write_confusion`.
 
     Raises:
-        Refused: a missing or damaged file.
+        Refused: the file is missing or damaged.
     """
     head, *rows = _read(path, Pair._fields)
     at = [head.index(name) for name in Pair._fields]
@@ -115,7 +115,7 @@ def _write(path: Path, rows: Iterable[Sequence[str]]) -> None:
 
 
 def _read(path: Path, wanted: Sequence[str]) -> list[list[str]]:
-    """Head and rows, all of one length."""
+    """The header and the rows, all of equal length."""
     try:
         rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"), newline="")))
     except FileNotFoundError as error:

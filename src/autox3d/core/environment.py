@@ -1,7 +1,7 @@
-"""The environment variables of this project: what each means, and what it says now.
+"""The environment variables of this project: their meanings and current values.
 
-They say where things are and how a machine is used, and change no result. Each is read when it is
-asked for, so that one process can set it for another. docs/OPERATIONS.md lists them.
+They set locations and the use of the machine, and never change a result. Each is read at every
+call, so that one process can set it for another. docs/OPERATIONS.md lists them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class Variable(NamedTuple):
     """One row of the table in docs/OPERATIONS.md."""
 
     name: str
-    default: str  # a value, or in words where it depends on the machine
+    default: str  # a value, or a description if it depends on the machine
     meaning: str
 
 
@@ -49,11 +49,11 @@ PATIENCE = Variable("AUTOX3D_PATIENCE", "3600", "s that a job waits for DVC's lo
 TRACKING = Variable("AUTOX3D_TRACKING", "on", "`off` writes no metrics to MLflow")
 ALL = (RAW, SHARDS, PROCESSES, WORKERS, CHECKPOINTS, SAVE_EVERY, TIMEOUT, PATIENCE, TRACKING)
 
-MEETING = "AUTOX3D_MEETING"  # of our own: job/node/host:port, for the launchers of a job's nodes
+MEETING = "AUTOX3D_MEETING"  # internal: job/node/host:port, set by the launchers of a job's nodes
 
 
 def raw() -> Path:
-    """The folder that the paths of raw videos and of annotation files start from."""
+    """The folder that paths of raw videos and annotation files are relative to."""
     return Path(_text(RAW))
 
 
@@ -68,19 +68,19 @@ def checkpoints() -> Path:
 
 
 def processes() -> int | None:
-    """Processes of a node without its GPUs; None where nobody said how many.
+    """The number of CPU processes on a node; None if the variable is not set.
 
     Raises:
-        Refused: no whole number from 1 on.
+        Refused: the value is not a whole number of at least 1.
     """
     return _whole(PROCESSES, 1)
 
 
 def workers() -> int | None:
-    """Loader processes of a rank; None where nobody said how many.
+    """The number of loader processes of a rank; None if the variable is not set.
 
     Raises:
-        Refused: no whole number from 0 on.
+        Refused: the value is not a whole number of at least 0.
     """
     return _whole(WORKERS, 0)
 
@@ -89,7 +89,7 @@ def save_every() -> float:
     """Seconds between checkpoints within an epoch.
 
     Raises:
-        Refused: no number of seconds.
+        Refused: the value is not a number of seconds.
     """
     return _seconds(SAVE_EVERY)
 
@@ -98,7 +98,7 @@ def timeout() -> float:
     """Seconds that a rank waits for the others.
 
     Raises:
-        Refused: no number of seconds.
+        Refused: the value is not a number of seconds.
     """
     return _seconds(TIMEOUT)
 
@@ -107,7 +107,7 @@ def patience() -> float:
     """Seconds that a job waits for DVC's lock.
 
     Raises:
-        Refused: no number of seconds.
+        Refused: the value is not a number of seconds.
     """
     return _seconds(PATIENCE)
 

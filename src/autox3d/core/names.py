@@ -1,10 +1,10 @@
-"""Formats of files that are kept, and the names that layers have in them.
+"""Versions of the file formats, and the names of layers in each.
 
 Files of tensors (weights, supernets, checkpoints):
-format 1   says no format, but for checkpoints; a block's depthwise layer is called `look`
-format 2   it is called `depthwise`
+format 1   a block's depthwise layer is called `look`; only checkpoints record the format
+format 2   the layer is called `depthwise`; all files record the format
 
-Tables and records have format 1, and do not say it.
+Tables and records have format 1 and do not record it.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ KEY = "autox3d_format"
 
 
 def modern(tensors: Mapping[str, T]) -> dict[str, T]:
-    """The same under the names of the current format; names that are current stay."""
+    """Returns the tensors under the names of the current format."""
     return {name.replace(".look.", ".depthwise."): tensor for name, tensor in tensors.items()}
 
 
 def check_format(found: object, path: Path, known: Sequence[int] = (1, FORMAT)) -> None:
-    """Refuses a file of a format that a later version writes.
+    """Checks that this version can read a format.
 
     Raises:
-        Refused: none of those that are known.
+        Refused: the format is not one of the known ones.
     """
     names = [str(number) for number in known]
     if str(found) not in names:

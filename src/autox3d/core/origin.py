@@ -1,17 +1,17 @@
-"""Which stage wrote a file under results/, so that an error can say what to run again."""
+"""The stage that wrote a file under results/, so that an error can name the one to run again."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-PER_NETWORK = ("train", "evaluate", "latency", "explain")  # folders with one file a network
-STUDIES = "studies"  # the folder with two files a study
+PER_NETWORK = ("train", "evaluate", "latency", "explain")  # folders with one file per network
+STUDIES = "studies"  # the folder with two files per study
 ONE_STAGE = ("search", "control", "derive")  # folders that one stage fills
 OTHERS = {"data": "index", "alpha": "search", "genotype": "derive"}
 
 
 def stage_of(path: Path) -> str:
-    """results/evaluate/s.json -> `evaluate@s`; results/warmup_made.json -> `warmup`."""
+    """Example: results/evaluate/s.json -> `evaluate@s`; results/warmup_made.json -> `warmup`."""
     name, folder = path.stem.removesuffix("_made").removesuffix("_confusion"), path.parent.name
     if folder == STUDIES:
         return f"study@{name}"
@@ -21,5 +21,5 @@ def stage_of(path: Path) -> str:
 
 
 def run_again(path: Path) -> str:
-    """The way out of a damaged file."""
+    """How to fix a damaged file, as the last sentence of an error message."""
     return f"Run `{stage_of(path)}` again."

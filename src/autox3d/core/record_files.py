@@ -1,4 +1,4 @@
-"""Reading a JSON file as a frozen table, so that a damaged one is refused in one line."""
+"""Reads JSON files as frozen tables, with a one-line error for a damaged file."""
 
 from __future__ import annotations
 
@@ -19,12 +19,16 @@ Content = dict[str, Any]
 def read_record(
     path: Path, kind: type[T], nested: Callable[[Content], Content] = lambda content: content
 ) -> T:
-    """The file as a `kind`; `nested` turns the file's keys into the table's."""
+    """Reads the file as a `kind`; `nested` converts the file's content to the table's fields.
+
+    Raises:
+        Refused: the file is missing or damaged.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise Refused(f"{path}: there is no such file. {run_again(path)}") from error
-    except ValueError as error:  # no JSON, or no UTF-8
+    except ValueError as error:  # not JSON, or not UTF-8
         raise Refused(f"{path}: not JSON ({error}). {run_again(path)}") from error
     if not isinstance(content, dict):
         raise Refused(f"{path}: not a JSON object. {run_again(path)}")
@@ -40,5 +44,5 @@ def read_record(
 
 
 def without(content: Content, key: str, default: object) -> Content:
-    """The content; without `key` where it holds nothing but its default."""
+    """Returns the content without `key` if its value is the default."""
     return {k: v for k, v in content.items() if k != key or v != default}

@@ -1,10 +1,10 @@
-"""The JSON files that stages leave for each other and for the report, one frozen table each.
+"""The JSON files that stages write for each other and for the report, one frozen table for each.
 
-`write` puts the fields into the file in the order of the table; `read` checks every key and type,
-and refuses what it does not know. Accuracies are shares in [0, 1], costs G multiply-adds of one
-view. Metrics stand in a file under their own names beside the other keys; the names are the
-task's, and the first one is the headline. `autox3d.core.search_records` has the records of the
-search, `autox3d.core.curves` the CSV files.
+`write` keeps the order of the fields; `read` checks every key and type, and refuses unknown keys.
+Accuracies are shares in [0, 1], costs are G multiply-adds per view. In a file, metrics are stored
+under their own names beside the other keys; the task defines the names, and the first one is the
+headline. `autox3d.core.search_records` has the records of the search, `autox3d.core.curves` the
+CSV files.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from autox3d.core import atomic
 from autox3d.core.record_files import Content, read_record, without
 from autox3d.core.schema import table
 
-Metrics = dict[str, float | None]  # None: there was no label to measure by
+Metrics = dict[str, float | None]  # None: no video has a label
 Crops = Literal["center", "lcr"]  # one crop of a clip, or left, centre and right
 
-CLASSIFY = "classify"  # the task that a file means when it names none
+CLASSIFY = "classify"  # the task of a file that does not name one
 
 
 @table
@@ -46,7 +46,7 @@ class RefusedVideo:
 
 @table
 class Account:
-    """results/data.json: what became of every video that was listed."""
+    """results/data.json: how many of the listed videos are usable, missing or refused, and why."""
 
     total: Counts
     classes: int
@@ -57,7 +57,7 @@ class Account:
     refused_videos: tuple[RefusedVideo, ...]
 
     def content(self) -> Content:
-        """What the file holds."""
+        """The content of the JSON file."""
         content = asdict(self)
         rows = [{"class": name, **counts} for name, counts in content["by_class"].items()]
         return content.pop("total") | content | {"by_class": rows}
@@ -67,7 +67,7 @@ class Account:
 
     @classmethod
     def read(cls, path: Path) -> Account:
-        """Raises Refused for a missing or damaged file."""
+        """Reads the file; raises Refused if it is missing or damaged."""
 
         def nested(content: Content) -> Content:
             total = {key: content.pop(key) for key in ("listed", "usable", "missing", "refused")}
@@ -78,12 +78,12 @@ class Account:
 
 @table
 class Provenance:
-    """*_made.json: how a result was made; kept apart from outputs that are the same bits anywhere.
+    """*_made.json: how a result was made, kept apart from the reproducible outputs.
 
-    Stages that draw no random numbers have no seed.
+    Stages that use no random numbers have no seed.
     """
 
-    commit: str  # of the code, with a `+` where it was changed; empty outside of git
+    commit: str  # of the code, with a `+` if it had changes; empty outside of git
     device: str
     processes: int
     hours: float  # of wall time
@@ -92,7 +92,7 @@ class Provenance:
     seed: int | None = None
 
     def content(self) -> Content:
-        """What the file holds."""
+        """The content of the JSON file."""
         return without(asdict(self), "seed", None)
 
     def write(self, path: Path) -> None:
@@ -100,13 +100,13 @@ class Provenance:
 
     @classmethod
     def read(cls, path: Path) -> Provenance:
-        """Raises Refused for a missing or damaged file."""
+        """Reads the file; raises Refused if it is missing or damaged."""
         return read_record(path, cls)
 
 
 @table
 class Score:
-    """The metrics of one way of testing."""
+    """The metrics of one test protocol."""
 
     views: int  # of a video
     metrics: Metrics
@@ -114,7 +114,7 @@ class Score:
 
 @table
 class ClipsScore:
-    """The metrics with so many clips a video."""
+    """The metrics with a given number of clips per video."""
 
     clips: int
     crops: Crops
@@ -124,33 +124,33 @@ class ClipsScore:
 
 @table
 class Evaluation:
-    """results/evaluate/<name>.json: how well a network does, on which videos, at what cost."""
+    """results/evaluate/<name>.json: metrics of a network on held-out videos, and its cost."""
 
     k_clips: tuple[ClipsScore, ...]
-    center: Score  # of the largest number of clips
+    center: Score  # one centre crop per clip, with the largest number of clips
     per_class: dict[str, float | None]  # class -> `class_metric` of the lcr test
     lcr: Score
     net: str
     split: str
-    rule: str  # where the clips of a video lie
+    rule: str  # placement of the clips in a video
     videos: int
     labelled: int  # videos that have a label
     params: int
     gmacs_center: float
     gmacs_lcr: float
     task: str = CLASSIFY
-    class_metric: str = ""  # none where there is no class
+    class_metric: str = ""  # empty if there are no classes
 
     def score(self, crops: Crops) -> Score:
-        """The metrics with one or with three crops a clip."""
+        """The metrics with one or with three crops per clip."""
         return self.center if crops == "center" else self.lcr
 
     def gmacs(self, crops: Crops) -> float:
-        """The cost of one view."""
+        """The cost of one view, G multiply-adds."""
         return self.gmacs_center if crops == "center" else self.gmacs_lcr
 
     def content(self) -> Content:
-        """What the file holds."""
+        """The content of the JSON file."""
         content = asdict(self)
         metric = content.pop("class_metric")
         content["k_clips"] = [_flat(row) for row in content["k_clips"]]
@@ -164,7 +164,7 @@ class Evaluation:
 
     @classmethod
     def read(cls, path: Path) -> Evaluation:
-        """Raises Refused for a missing or damaged file."""
+        """Reads the file; raises Refused if it is missing or damaged."""
         return read_record(path, cls, _nested_evaluation)
 
 
@@ -183,7 +183,7 @@ def _nested_evaluation(content: Content) -> Content:
 
 @table
 class Seconds:
-    """Time for all views of a video: the median of the repeats, and the quartiles around it."""
+    """Seconds for all views of a video: median and quartiles over the repeats."""
 
     median: float
     low: float
@@ -192,7 +192,7 @@ class Seconds:
 
 @table
 class Latency:
-    """results/latency/<name>.json: how fast a network is; its file begins with the provenance."""
+    """results/latency/<name>.json: latency of a network; the file begins with the provenance."""
 
     made: Provenance
     net: str
@@ -206,7 +206,7 @@ class Latency:
     peak_mb: float  # MB
 
     def content(self) -> Content:
-        """What the file holds."""
+        """The content of the JSON file."""
         content = asdict(self)
         return without(content.pop("made"), "seed", None) | content
 
@@ -215,7 +215,7 @@ class Latency:
 
     @classmethod
     def read(cls, path: Path) -> Latency:
-        """Raises Refused for a missing or damaged file."""
+        """Reads the file; raises Refused if it is missing or damaged."""
         keys = ("commit", "device", "processes", "hours", "torch", "python")
 
         def nested(content: Content) -> Content:
@@ -233,7 +233,7 @@ class ExplainedClip:
     actual: str | None  # None: the video has no label
     predicted: str
     score: float  # of the predicted class
-    lit: tuple[str, ...]  # the classes of the heat maps
+    lit: tuple[str, ...]  # the classes that have a heat map
     by_frame: tuple[float, ...]  # each frame's share of the evidence for the predicted class
     shown: tuple[int, ...]  # the frames in the picture
     picture: str  # JPEG, base64
@@ -245,8 +245,8 @@ class ConfusedPair:
 
     actual: str
     predicted: str
-    videos: int  # of the actual class that are taken for the other one
-    of: int  # videos of the actual class
+    videos: int  # of the actual class that are classified as the predicted one
+    of: int  # all videos of the actual class
     clips: tuple[ExplainedClip, ...]
 
 
@@ -264,7 +264,7 @@ class Explanation:
 
     @classmethod
     def read(cls, path: Path) -> Explanation:
-        """Raises Refused for a missing or damaged file."""
+        """Reads the file; raises Refused if it is missing or damaged."""
         return read_record(path, cls)
 
 
@@ -274,7 +274,7 @@ def _flat(row: Mapping[str, Any]) -> Content:
 
 
 def _nested(row: Mapping[str, Any], keys: tuple[str, ...]) -> Content:
-    """The inverse of `_flat`: whatever is not one of the keys is a metric."""
+    """The inverse of `_flat`: all names other than the keys are metrics."""
     return {key: row[key] for key in keys} | {
         "metrics": {name: value for name, value in row.items() if name not in keys}
     }

@@ -1,4 +1,4 @@
-"""YAML files read into frozen dataclasses, every mistake named by file, place and way out."""
+"""Reads YAML files into frozen dataclasses; an error names the file, the place and the fix."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 
 class Loader(yaml.SafeLoader):
-    """Reads 5e-5 as the number that it is in YAML 1.2, and to DVC, which writes it so."""
+    """A safe loader that reads 5e-5 as a number, as YAML 1.2 and DVC do."""
 
 
 Loader.add_implicit_resolver("tag:yaml.org,2002:float", EXPONENT, list("-+.0123456789"))
@@ -48,16 +48,16 @@ Loader.add_implicit_resolver("tag:yaml.org,2002:float", EXPONENT, list("-+.01234
 
 @dataclasses.dataclass(frozen=True)
 class Added:
-    """Marks a field that came with a later version: `rate: Annotated[Share, Added(0.0)]`.
+    """Marks a field that a later version added: `rate: Annotated[Share, Added(0.0)]`.
 
-    A file must name it all the same; the refusal says the value that changes nothing.
+    The field is still required; the error message gives the value that keeps the old behaviour.
     """
 
-    value: Any  # with which the program does what it did before there was the field
+    value: Any  # with which the program behaves as it did before the field was added
 
 
 def added(kind: type) -> dict[str, Any]:
-    """The fields of a table that later versions added, each with its value of before."""
+    """The fields that later versions added to a table, with the values of the old behaviour."""
     marks = {
         name: [mark.value for mark in field.metadata if isinstance(mark, Added)]
         for name, field in getattr(kind, "__pydantic_fields__", {}).items()
@@ -66,7 +66,7 @@ def added(kind: type) -> dict[str, Any]:
 
 
 def optional_section() -> Any:
-    """The default of a section that a later version added: files of before have no entry in it."""
+    """The default of a section that a later version added, for older files: an empty table."""
     return dataclasses.field(default_factory=dict)
 
 
@@ -74,24 +74,24 @@ def optional_section() -> Any:
     frozen_default=True, kw_only_default=True, field_specifiers=(optional_section,)
 )
 def table(cls: type[T]) -> type[T]:
-    """Makes `cls` a frozen, keyword-only dataclass whose YAML form is checked to the letter."""
+    """Makes `cls` a frozen, keyword-only dataclass whose YAML form is checked strictly."""
     return typing.cast("type[T]", _dataclass(cls, frozen=True, kw_only=True, config=STRICT))
 
 
 def parse(path: Path) -> Any:
-    """The plain content of a YAML file.
+    """Returns the plain content of a YAML file.
 
     Raises:
-        Refused: the file is missing, unreadable, not YAML, or names a key twice.
+        Refused: the file is missing, unreadable or not YAML, or has a duplicate key.
     """
     return parse_text(read(path), path)
 
 
 def read(path: Path) -> str:
-    """The text of a file.
+    """Returns the text of a file.
 
     Raises:
-        Refused: the file is missing, unreadable, or no text.
+        Refused: the file is missing, unreadable or not UTF-8.
     """
     try:
         return path.read_text(encoding="utf-8")
@@ -104,15 +104,15 @@ def read(path: Path) -> str:
 
 
 def parse_text(text: str, path: Path) -> Any:
-    """The plain content of a file's `text`; `path` is for the message.
+    """Returns the plain content of YAML text; `path` names the file in error messages.
 
     Raises:
-        Refused: the text is not YAML, or names a key twice.
+        Refused: the text is not YAML, or has a duplicate key.
     """
     try:
         loader = Loader(text)
     except yaml.reader.ReaderError as error:
-        raise Refused(f"{path}: no YAML: {error.reason}. Is it a text file?") from error
+        raise Refused(f"{path}: not YAML: {error.reason}. Is it a text file?") from error
     loader.name = str(path)
     try:
         node = loader.get_single_node()
@@ -120,13 +120,13 @@ def parse_text(text: str, path: Path) -> Any:
         return loader.construct_document(node) if node else None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise Refused(f"{path}: no YAML at line {line}: {error.problem}.") from error
+        raise Refused(f"{path}: not YAML at line {line}: {error.problem}.") from error
     finally:
         loader.dispose()
 
 
 def _refuse_double_keys(node: yaml.Node | None, path: Path) -> None:
-    """YAML lets the last one win, in silence."""
+    """Refuses a duplicate key, of which YAML would silently keep the last value."""
     if isinstance(node, yaml.SequenceNode):
         for item in node.value:
             _refuse_double_keys(item, path)
@@ -135,15 +135,15 @@ def _refuse_double_keys(node: yaml.Node | None, path: Path) -> None:
         for key, value in node.value:
             if str(key.value) in seen:
                 line = key.start_mark.line + 1
-                raise Refused(f"{path}: '{key.value}' stands twice (line {line}). Delete one.")
+                raise Refused(f"{path}: '{key.value}' is listed twice (line {line}). Delete one.")
             seen.add(str(key.value))
             _refuse_double_keys(value, path)
 
 
 def refuse_aliases(text: str, path: Path) -> None:
-    """Every value must stand in its own place, for DVC to override one and no other.
+    """Refuses YAML aliases, because DVC cannot override a value that two sections share.
 
-    Of a table that two sections share, DVC changes both, or keeps the value of the second.
+    `dvc exp run -S` would change it in both sections, or not at all.
 
     Raises:
         Refused: the file has an alias (`*s`) or a merge key (`<<:`).
@@ -162,21 +162,21 @@ def refuse_aliases(text: str, path: Path) -> None:
 
 
 def load(path: Path, kind: type[T], section: str = "") -> T:
-    """The file, or its dotted `section`, as a `kind`.
+    """Reads the file, or its dotted `section`, as a `kind`.
 
     Raises:
-        Refused: for the first thing wrong: unknown, missing, ill-typed or out of range.
+        Refused: a key is unknown, missing, ill-typed or out of range; the first fault is reported.
     """
-    found = parse(path)
+    content = parse(path)
     for key in filter(None, section.split(".")):
-        if not isinstance(found, dict) or key not in found:
+        if not isinstance(content, dict) or key not in content:
             raise Refused(f"{path}: missing section '{section}'.")
-        found = found[key]
-    return check(found, kind, path, section)
+        content = content[key]
+    return check(content, kind, path, section)
 
 
 def check(found: Any, kind: type[T], path: Path, section: str = "") -> T:
-    """Plain content as a `kind`; `path` and `section` are for the message."""
+    """Converts plain content to a `kind`; `path` and `section` name its place in error messages."""
     try:  # strict JSON: an object is a table, an array a tuple, and nothing else is converted
         return TypeAdapter(kind).validate_json(json.dumps(found, default=str))
     except ValidationError as error:
@@ -184,7 +184,7 @@ def check(found: Any, kind: type[T], path: Path, section: str = "") -> T:
 
 
 def _message(error: ValidationError, kind: Any, section: str) -> str:
-    """An unknown key explains a missing one, so it is told first."""
+    """Describes one fault: an unknown key if there is one, as it often explains a missing one."""
     faults = sorted(error.errors(), key=lambda fault: fault["type"] not in UNKNOWN)
     fault = faults[0]
     place = _place(section, fault["loc"])
@@ -215,7 +215,7 @@ def _place(section: str, loc: tuple[int | str, ...]) -> str:
 
 
 def _kind_at(kind: Any, loc: tuple[int | str, ...]) -> type:
-    """The table that stands at `loc` inside `kind`."""
+    """The type of the table at the place `loc` inside `kind`."""
     for step in loc:
         if isinstance(step, int) or not dataclasses.is_dataclass(kind):
             kind = typing.get_args(kind)[-1 if isinstance(step, str) else 0]
@@ -227,7 +227,7 @@ def _kind_at(kind: Any, loc: tuple[int | str, ...]) -> type:
 
 
 def _value_of_before(kind: Any, loc: tuple[int | str, ...]) -> str:
-    """The way out where a file of an earlier version lacks a field."""
+    """A hint how to fix a file of an earlier version that lacks a field."""
     *table, name = loc
     before = added(_kind_at(kind, tuple(table)))
     if name not in before:
@@ -246,5 +246,5 @@ def _wanted(fault: Any) -> str:
 
 
 def dump(content: Any) -> str:
-    """YAML of plain content, keys in their order, one line for each innermost table."""
+    """Writes plain content as YAML: keys in order, one line for each innermost table."""
     return yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120)

@@ -1,4 +1,4 @@
-"""The JSON files of the search and of its studies; see `autox3d.core.records`."""
+"""The JSON files of the search and its studies; see `autox3d.core.records`."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from autox3d.core.record_files import Content, read_record, without
 from autox3d.core.records import Metrics, Provenance
 from autox3d.core.schema import table
 
-SUPERNET = "supernet_"  # prefix of a metric that is measured on a path of the supernet
+SUPERNET = "supernet_"  # prefix of a metric measured with the supernet's shared weights
 
 
 @table
 class Choice:
-    """One choice of a search, and what the search thinks of its candidates."""
+    """One choice of a search, with the probabilities of its candidates by epoch."""
 
     group: int  # from 1
     column: str  # kernel, expansion, channels, attention
     candidates: tuple[str | int | float, ...]
-    probabilities: tuple[tuple[float, ...], ...]  # a row an epoch, a column a candidate
-    logits: tuple[float, ...]  # at the end, one a candidate
+    probabilities: tuple[tuple[float, ...], ...]  # one row per epoch, one column per candidate
+    logits: tuple[float, ...]  # at the end, one per candidate
 
 
 @table
@@ -31,20 +31,20 @@ class Alpha:
     """alpha.json: the architecture distribution of a search, epoch by epoch."""
 
     space: str
-    choices: tuple[Choice, ...]  # none where no epoch was run
+    choices: tuple[Choice, ...]  # empty if no epoch was run
 
     def write(self, path: Path) -> None:
         atomic.write_json(path, asdict(self))
 
     @classmethod
     def read(cls, path: Path) -> Alpha:
-        """Raises Refused for a missing or damaged file."""
+        """Reads the file; raises Refused if it is missing or damaged."""
         return read_record(path, cls)
 
 
 @table
 class Decision:
-    """One choice of the derived network."""
+    """One choice of the derived network, with the final probabilities."""
 
     group: int  # from 1
     column: str
@@ -54,13 +54,13 @@ class Decision:
 
 @table
 class DerivedNetwork:
-    """One network of the space, ranked by its path through the supernet."""
+    """One network of the space, ranked by its accuracy with the supernet's weights."""
 
     gmacs: float
     probability: float
-    supernet: Metrics  # with the shared weights, on the validation videos
+    supernet: Metrics  # with the supernet's weights, on the validation videos
     groups: tuple[str, ...]  # kernel, expansion, channels and attention of each
-    choices: tuple[Decision, ...] = ()  # of the derived network alone
+    choices: tuple[Decision, ...] = ()  # for the derived network only
 
 
 @table
@@ -68,13 +68,13 @@ class Derived:
     """results/derive/derive.json: the derived network and its runners-up under the target."""
 
     space: str
-    networks: str  # how many the space has, rounded
+    networks: str  # number of networks in the space, rounded
     target_gmacs: float
     found: DerivedNetwork
     runners_up: tuple[DerivedNetwork, ...]  # the best first
 
     def content(self) -> Content:
-        """What the file holds."""
+        """The content of the JSON file."""
         content = asdict(self)
         content["found"] = _flat_supernet(content["found"])
         content["runners_up"] = [_flat_supernet(one) for one in content["runners_up"]]
@@ -85,7 +85,7 @@ class Derived:
 
     @classmethod
     def read(cls, path: Path) -> Derived:
-        """Raises Refused for a missing or damaged file."""
+        """Reads the file; raises Refused if it is missing or damaged."""
 
         def nested(content: Content) -> Content:
             found = _nested_supernet(content["found"])
@@ -106,7 +106,7 @@ class StudyRow:
 
 @table
 class StudyRecord:
-    """results/studies/<name>.json: what a study has found; the same bits wherever it is made."""
+    """results/studies/<name>.json: the reproducible results of a study."""
 
     study: str
     kind: str
@@ -121,7 +121,7 @@ class StudyRecord:
 
     @classmethod
     def read(cls, path: Path) -> StudyRecord:
-        """Raises Refused for a missing or damaged file."""
+        """Reads the file; raises Refused if it is missing or damaged."""
         return read_record(path, cls)
 
 
@@ -137,12 +137,12 @@ class StudyProvenance:
 
     @classmethod
     def read(cls, path: Path) -> StudyProvenance:
-        """Raises Refused for a missing or damaged file."""
+        """Reads the file; raises Refused if it is missing or damaged."""
         return read_record(path, cls, lambda content: {"runs": content})
 
 
 def _flat_supernet(network: Content) -> Content:
-    """Metrics under names such as `supernet_top1`, where the table has `supernet`."""
+    """Moves the metrics in `supernet` to the top, under names such as `supernet_top1`."""
     flat: Content = {}
     for key, value in network.items():
         named = {f"{SUPERNET}{name}": share for name, share in network["supernet"].items()}

@@ -1,6 +1,7 @@
-"""What params.yaml may say: one frozen table a stage, a sentence a setting, no defaults.
+"""The settings in params.yaml: one frozen table for each section, a comment for each setting.
 
-A missing, unknown or ill-typed key stops a stage before it works (`autox3d.core.schema`).
+There are no defaults: a missing, unknown or ill-typed key stops a stage before it does any work
+(`autox3d.core.schema`). Learning rates are given for a batch of 256 clips and scaled linearly.
 """
 
 from __future__ import annotations
@@ -20,100 +21,101 @@ from autox3d.core.values import ClipSpec, Count, Encoding, Positive, Rate, Sampl
 
 T = TypeVar("T")
 PARAMS = Path("params.yaml")
-STUDIED = ("supernet", "warmup", "search", "control", "derive", "train")  # a study may change them
+# The sections that a study may override.
+STUDIED = ("supernet", "warmup", "search", "control", "derive", "train")
 
 
 @table
 class Demo:
-    """The generated videos: camera motions over random textures."""
+    """The generated demo videos: camera motions over random textures."""
 
-    seed: int
-    train: Count  # videos a class
-    val: Count
-    test: Count
-    paces: Count  # classes for each of the 8 motions, from slow to fast
-    speed: Positive  # times the usual speeds
+    seed: int  # of the random textures and motions
+    train: Count  # training videos per class
+    val: Count  # validation videos per class
+    test: Count  # test videos per class
+    paces: Count  # classes per motion (there are 8), from slow to fast
+    speed: Positive  # factor on the default speeds
 
 
 @table
 class Annotate:
-    """Which videos there are, with their classes and splits."""
+    """The data set: its videos, their classes and their splits."""
 
-    dataset: str  # "demo", or a file of datasets/adapters; checked by the stage `annotate`
-    videos: str  # folder of the videos, under the data root
-    files: dict[str, str]  # the annotation files the data set asks for, under the data root
-    shards: Annotated[tuple[int, ...], Field(min_length=1)]  # a list and a transcode job each
-    demo: Demo  # used by `dataset: demo` alone
+    dataset: str  # "demo", or the name of a file in datasets/adapters (checked by `annotate`)
+    videos: str  # folder of the videos, relative to the data root
+    files: dict[str, str]  # annotation files that the data set needs, relative to the data root
+    shards: Annotated[tuple[int, ...], Field(min_length=1)]  # numbers; one transcode job for each
+    demo: Demo  # used only with `dataset: demo`
 
 
 @table
 class Ids:
-    """Lists of the ids of videos, one a line, under the data root."""
+    """Files with one video id per line, relative to the data root."""
 
-    train: str
-    val: str
+    train: str  # ids of the training videos
+    val: str  # ids of the validation videos
 
 
 @table
 class Subset:
-    """Mini-Kinetics-200, or its rule on any data; and the halves of the search."""
+    """The subset for the search: Mini-Kinetics-200, or its selection rule on other data."""
 
-    seed: int
-    classes: Count  # kept: those with most training clips
-    train: Count  # clips a class, or all where there are fewer
-    val: Count
-    ids: Ids | None  # the official lists, in place of the rule above
+    seed: int  # of the selection and of the split into two halves (weights and alpha)
+    classes: Count  # classes to keep: those with the most training clips
+    train: Count  # training clips per class; all of them if there are fewer
+    val: Count  # validation clips per class; all of them if there are fewer
+    ids: Ids | None  # official lists of videos, instead of the rule above
 
 
 @table
 class Likelihood:
-    """How clips weigh the networks drawn; the papers leave it open."""
+    """How clips weight the sampled networks; the papers do not specify it."""
 
-    clips: Count  # of a chunk, which has draws and importances of its own
-    reduction: Literal["sum", "mean"]  # of the log-likelihoods of a chunk's clips
-    temperature: Positive  # importances are the softmax of log-likelihoods over this
+    clips: Count  # clips per chunk; each chunk has its own sampled networks and importances
+    reduction: Literal["sum", "mean"]  # how the log-likelihoods of a chunk's clips are combined
+    temperature: Positive  # divides the log-likelihoods before the softmax over the networks
 
 
 @table
 class Supernet:
-    """What warm-up and search share: one run of the weights, on one half of the training clips."""
+    """The supernet's weights, which warm-up and search train on one half of the training clips."""
 
-    seed: int
-    space: str  # file of the candidates
-    selection: Literal["fair", "naive"]  # which parts of a shared kernel a candidate takes
-    batch: Count  # clips a step of each half, over all processes
-    lr: Positive  # for 256 clips; scaled with the batch; one cosine over warm-up and search
-    momentum: Share
-    weight_decay: float
-    dropout: Share
+    seed: int  # of the initial weights, the order of the clips and the sampled networks
+    space: str  # YAML file of the search space
+    selection: Literal["fair", "naive"]  # which parts of a shared kernel each candidate uses
+    batch: Count  # clips per step from each half, summed over all processes
+    lr: Positive  # peak learning rate for 256 clips; one cosine over warm-up and search
+    momentum: Share  # of SGD
+    weight_decay: float  # of SGD
+    dropout: Share  # rate before the last layer
     bn_clips: Count  # clips that share batch-norm statistics, within a chunk
-    branch_gamma: Share  # first value of each branch's last batch norm; 0 in X3D's code
+    branch_gamma: Share  # initial gamma of each branch's last batch norm; 0 in X3D's code
     likelihood: Likelihood
-    shared_draws: bool  # whether all chunks of a step see the same networks
+    shared_draws: bool  # true: all chunks of a step use the same sampled networks
     sampling: Sampling
 
 
 @table
 class Warmup:
-    """Weights alone: every network equally probable."""
+    """Training of the supernet's weights alone, with every network equally probable."""
 
-    epochs: Whole  # 0: the search begins with weights as they are drawn
-    draws: Count  # K, networks a chunk; 1 is ordinary training of one random path
+    epochs: Whole  # 0: the search starts from randomly initialised weights
+    draws: Count  # K, networks sampled per chunk; 1 trains a single random path
 
 
 @table
 class Search:
-    """Weights and alpha in turn."""
+    """The search, which updates the weights and the architecture logits alpha alternately."""
 
-    strategy: Annotated[str, Added("parsec")]  # a file of search/strategies
-    epochs: Count
-    draws: Count  # K for the weights
-    alpha_draws: Annotated[int, Field(ge=2)]  # K for alpha; one draw alone teaches it nothing
-    alpha_lr: Positive  # of Adam
+    strategy: Annotated[str, Added("parsec")]  # the name of a file in search/strategies
+    epochs: Count  # after the warm-up
+    draws: Count  # K, networks sampled per chunk to update the weights
+    alpha_draws: Annotated[int, Field(ge=2)]  # K for alpha; one network has nothing to compare with
+    alpha_lr: Positive  # learning rate of Adam for alpha
     cost: Literal["log", "plain"]  # beta log C (Auto-TSNet) or beta C (Auto-X3D)
-    beta: Annotated[float, Field(ge=0)]
-    target: Positive  # G multiply-adds of a clip; dearer networks are pulled at
-    floor: Positive | None  # G multiply-adds; cheaper ones too, as in Auto-TSNet's range
+    beta: Annotated[float, Field(ge=0)]  # weight of the cost term
+    target: Positive  # G multiply-adds per clip; networks above it are penalised
+    floor: Positive | None  # G multiply-adds per clip; networks below it, too; null: no floor
 
     @field_validator("floor")
     @classmethod
@@ -126,36 +128,36 @@ class Search:
 
 @table
 class Control:
-    """The search with the labels of alpha's half shuffled: what is left is noise."""
+    """The null control: the search on shuffled labels, where alpha can only follow noise."""
 
-    epochs: Whole  # of the search, from its first on; 0: no control
+    epochs: Whole  # how many of the search's epochs to run; 0: no control
 
 
 @table
 class Derive:
-    """The most probable network, and the best of the others."""
+    """The derived network, which is the most probable one, and its runners-up."""
 
-    runners_up: Whole  # most probable networks under the target, ranked by the supernet
-    calibration: Count  # training clips that give a ranked network its batch-norm statistics
+    runners_up: Whole  # how many of the next most probable networks under the target to rank
+    calibration: Count  # training clips that recalibrate the batch norm of a ranked network
 
 
 @table
 class Train:
-    """Full training, from scratch or from given weights."""
+    """Training of one network, from scratch or from given weights."""
 
-    seed: int
-    epochs: Count
-    warmup: Whole  # epochs of linear warm-up
-    batch: Count  # clips a step, over all processes
-    lr: Positive  # for 256 clips; scaled with the batch
-    momentum: Share
-    weight_decay: float
-    dropout: Share
-    drop_connect: Annotated[Rate, Added(0.0)]  # at which a clip skips a residual branch
+    seed: int  # of the initial weights, the order of the clips and their augmentation
+    epochs: Count  # including the warm-up
+    warmup: Whole  # epochs in which the learning rate rises linearly
+    batch: Count  # clips per step, summed over all processes
+    lr: Positive  # peak learning rate for 256 clips; scaled with the batch
+    momentum: Share  # of SGD
+    weight_decay: float  # of SGD
+    dropout: Share  # rate before the last layer
+    drop_connect: Annotated[Rate, Added(0.0)]  # rate at which a clip skips a residual branch
     bn_clips: Count  # clips that share batch-norm statistics
-    bn_steps: Whole  # steps whose clips give the statistics of evaluation; 0: the running ones
-    branch_gamma: Share  # first value of each branch's last batch norm; 0 in X3D's code
-    init: str  # folder of weights to start from; `params/scratch`: they start at random
+    bn_steps: Whole  # steps of batch-norm recalibration after training; 0: running statistics
+    branch_gamma: Share  # initial gamma of each branch's last batch norm; 0 in X3D's code
+    init: str  # folder of weights to start from; `params/scratch`: random initialisation
     sampling: Sampling
 
 
@@ -163,76 +165,76 @@ class Train:
 class Evaluate:
     """Multi-view test of a trained network."""
 
-    split: Literal["train", "val", "test"]
-    clips: tuple[Count, ...]  # K, along time: one row of the results each, the largest the result
-    rule: Literal["ends", "starts"]  # where test clips start: see vision/clips/views.py
-    sampling: Literal["linspace", "stride"]
-    batch: Count  # views in one forward pass; changes no score
+    split: Literal["train", "val", "test"]  # whose videos are tested
+    clips: tuple[Count, ...]  # numbers of clips per video to test; the largest is the main result
+    rule: Literal["ends", "starts"]  # placement of the clips in a video, see vision/clips/views.py
+    sampling: Literal["linspace", "stride"]  # frames of a clip, see vision/clips/views.py
+    batch: Count  # views per forward pass; does not change the scores
 
 
 @table
 class Explain:
-    """Clips shown with what the network saw in them."""
+    """Heat maps (Grad-CAM) for a few clips."""
 
-    networks: Annotated[tuple[str, ...], Field(min_length=1)]  # of those that are trained
-    videos: Whole  # a right answer each, of as many classes
-    pairs: Whole  # of classes that are confused most
+    networks: Annotated[tuple[str, ...], Field(min_length=1)]  # names of trained networks
+    videos: Whole  # correctly classified videos to show, each of another class
+    pairs: Whole  # most confused pairs of classes to show
 
 
 @table
 class Latency:
-    """Seconds for the views of one video, as Auto-TSNet's Table 4 measures it."""
+    """The time in seconds for all views of one video, measured as in Auto-TSNet's Table 4."""
 
-    views: Count
-    batch: Count  # views in one forward pass
-    repeats: Count
-    warmup: Whole  # runs before the first that counts
+    views: Count  # of one video
+    batch: Count  # views per forward pass
+    repeats: Count  # timed runs
+    warmup: Whole  # untimed runs before them
 
 
 @table
 class Scale:
-    """One size of the found network."""
+    """One size (S, M or L) of the derived network."""
 
-    frames: Count
-    stride: Count  # source frames at 30 fps between clip frames
-    crop: Count  # px, training
-    short: Count  # px, the shorter side in tests, and the side of the left-centre-right crops
-    depth: Positive  # times the blocks of each stage
+    frames: Count  # of a clip
+    stride: Count  # source frames at 30 fps from one clip frame to the next
+    crop: Count  # side of the square training crop, px
+    short: Count  # shorter side in tests, and side of the left-centre-right crops, px
+    depth: Positive  # factor on the number of blocks of each stage
 
     @property
     def spec(self) -> ClipSpec:
-        """The clips of a network of this size."""
+        """The clips that a network of this size takes."""
         return ClipSpec(frames=self.frames, stride=self.stride, crop=self.crop, short=self.short)
 
 
 @table
 class Baseline:
-    """A network to compare with, made from a given one, at the input of `scale.s`."""
+    """A network to compare with: a given one, scaled, with the input of `scale.s`."""
 
-    of: str  # its genotype
-    width: Positive  # times the channels
-    depth: Positive  # times the blocks of each stage
-    temporal: bool  # false: every kernel one frame long
+    of: str  # YAML file of the given genotype
+    width: Positive  # factor on the channels
+    depth: Positive  # factor on the number of blocks of each stage
+    temporal: bool  # false: no temporal kernels, each spans one frame
 
 
 @table
 class Study:
-    """A study of the search: many searches and trainings that differ in one thing.
+    """A study of the search: several searches and trainings that differ in one thing.
 
-    Its kind decides which of the settings it uses; those that it does not use are empty, 0 or null.
+    The kind decides which of the settings are used; the others must be empty, 0 or null.
     """
 
-    kind: str  # a file of src/autox3d/studies: attention, beta, channels, random_networks, ...
-    space: str  # file of the candidates, in place of `supernet.space`
-    values: tuple[float, ...]  # what differs: weights of the cost, shares of the way, seeds
-    networks: Whole  # random ones
-    train: str | None  # the entry of `train` by which networks are trained, for their accuracy
-    overrides: dict[str, dict[str, Any]]  # other settings for this study alone, by section
+    kind: str  # the name of a file in src/autox3d/studies: attention, beta, channels, ...
+    space: str  # YAML file of the search space, instead of `supernet.space`
+    values: tuple[float, ...]  # what is varied, such as weights of the cost term, or seeds
+    networks: Whole  # number of random networks
+    train: str | None  # entry of `train` to train the networks with; null: they are not trained
+    overrides: dict[str, dict[str, Any]]  # settings of other sections, for this study only
 
 
 @table
 class Params:
-    """The whole file."""
+    """All settings: the content of params.yaml."""
 
     annotate: Annotate
     transcode: Encoding
@@ -252,10 +254,10 @@ class Params:
 
 
 def load(path: Path = PARAMS) -> Params:
-    """The whole file, checked once a process: the same text gives the same `Params` again.
+    """Reads and checks the whole file; the result is cached by its text within a process.
 
     Raises:
-        Refused: a mistake anywhere in the file stops the first stage, before any work.
+        Refused: there is a mistake anywhere in the file.
     """
     return _checked(path, schema.read(path))
 
@@ -268,7 +270,10 @@ def _checked(path: Path, text: str) -> Params:
 
 
 def named(table: Mapping[str, T], section: str, name: str, path: Path = PARAMS) -> T:
-    """The entry `name` of a table such as `params.train`; `section` and `path` are for the message.
+    """Returns the entry `name` of a table such as `params.train`.
+
+    Args:
+        section, path: name the table and its file in the error message
 
     Raises:
         Refused: the file has no such entry.
@@ -279,10 +284,10 @@ def named(table: Mapping[str, T], section: str, name: str, path: Path = PARAMS) 
 
 
 def for_study(params: Params, name: str, path: Path = PARAMS) -> Params:
-    """The settings with the space and the overrides of the study `name`, checked as the file is.
+    """Returns the settings with the space and the overrides of the study `name`, checked again.
 
     Raises:
-        Refused: there is no such study; or an override names what is not there, or is ill-typed.
+        Refused: there is no such study, or an override is unknown or ill-typed.
     """
     study = named(params.studies, "studies", name, path)
     place = f"studies.{name}.overrides"
@@ -302,12 +307,12 @@ def for_study(params: Params, name: str, path: Path = PARAMS) -> Params:
 
 
 def _merged(content: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The content, save the keys of the changes; tables are merged key by key."""
-    found = dict(content)
+    """Returns the content with the changes applied; nested tables are merged key by key."""
+    merged = dict(content)
     for key, value in changes.items():
-        inner = found.get(key)
+        inner = merged.get(key)
         if isinstance(inner, dict) and isinstance(value, Mapping):
-            found[key] = _merged(inner, value)
+            merged[key] = _merged(inner, value)
         else:
-            found[key] = value
-    return found
+            merged[key] = value
+    return merged

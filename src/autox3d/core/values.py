@@ -1,6 +1,6 @@
-"""Frozen values that settings, architecture files and the library share; each checks itself.
+"""Frozen values that settings, architecture files and the library share; all are validated.
 
-The library takes these and never a section of params.yaml, so that it can be called without one.
+The library takes these instead of sections of params.yaml, so that it can be used without one.
 """
 
 from __future__ import annotations
@@ -15,48 +15,48 @@ Count = Annotated[int, Field(gt=0)]
 Whole = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Rate = Annotated[float, Field(ge=0, lt=1)]  # of what is left out: something must remain
+Rate = Annotated[float, Field(ge=0, lt=1)]  # below 1: something must be left over
 
 
 @table
 class ClipSpec:
-    """The clips that a network is made for."""
+    """The size of the clips that a network takes."""
 
-    frames: Count  # T, of a clip
+    frames: Count  # T, frames of a clip
     stride: Count  # source frames at 30 fps from one clip frame to the next
-    crop: Count  # px, the square that training sees
-    short: Count  # px, the shorter side in tests; also the side of the left-centre-right crops
+    crop: Count  # side of the square training crop, px
+    short: Count  # shorter side in tests, and side of the left-centre-right crops, px
 
 
 @table
 class Sampling:
     """How a training clip is cut from a video."""
 
-    jitter: tuple[Count, Count]  # px, range of the shorter side before the crop
-    flip: bool  # off where labels know left from right
-    autoaugment: bool  # ImageNet's policy, the same for all frames of a clip
-    rule: Literal["linspace", "stride"]  # which frames: see vision/clips/views.py
-    repeats: Count  # clips of each video that a batch has, out of one decode (arXiv:1902.05509)
+    jitter: tuple[Count, Count]  # range of the shorter side before the crop, px
+    flip: bool  # random horizontal flip; false if classes differ in left and right
+    autoaugment: bool  # ImageNet's AutoAugment policy, the same for all frames of a clip
+    rule: Literal["linspace", "stride"]  # frames of a clip, see vision/clips/views.py
+    repeats: Count  # clips of each video in a batch, from one decoding (arXiv:1902.05509)
 
 
 @table
 class Encoding:
-    """How every video is checked and encoded once, for sparse random access.
+    """How videos are checked and transcoded once, for sparse random access.
 
-    The shape of pixels is ignored on purpose. `crf` 24 with `tune` "fastdecode,psnr" is a small
-    variant, where disk counts more than pixels.
+    The pixel aspect ratio is ignored on purpose. `crf` 24 with `tune` "fastdecode,psnr" makes
+    smaller files at some loss of quality.
     """
 
-    short: Count  # px, the shorter side; longer than any training jitter, or upscaled later
-    fps: Count  # constant frame rate of the clips
-    crf: Whole  # x264 quality, lower is better
-    preset: Literal["ultrafast", "veryfast", "fast", "medium", "slow"]
-    tune: str  # of x264; fastdecode is CAVLC without a loop filter
-    keyint: Count  # frames from key frame to key frame
-    bframes: Whole  # disposable frames between references
-    max_pixels: Count  # a larger frame is refused before it costs memory
-    max_seconds: Positive  # a longer video is refused: cut it first
-    timeout: Positive  # s, for one video
-    memory_mb: Count  # of address space, for one decoder or encoder
-    min_share: Share  # of a video's declared duration that must decode
-    max_lost: Share  # of a shard's videos that may be refused before the stage stops
+    short: Count  # shorter side, px; if below the training jitter, clips are upscaled later
+    fps: Count  # constant frame rate, frames per second
+    crf: Whole  # x264's quality; lower is better and larger
+    preset: Literal["ultrafast", "veryfast", "fast", "medium", "slow"]  # of x264
+    tune: str  # of x264; fastdecode means CAVLC and no loop filter
+    keyint: Count  # frames from one key frame to the next
+    bframes: Whole  # B-frames between reference frames; a decoder can skip them
+    max_pixels: Count  # per frame; a larger one is refused before it needs memory
+    max_seconds: Positive  # duration; a longer video is refused and must be cut first
+    timeout: Positive  # seconds for one video
+    memory_mb: Count  # limit on the address space of a decoder or encoder, MB
+    min_share: Share  # share of a video's declared duration that must decode
+    max_lost: Share  # share of a shard's videos that may be refused before the stage stops
