@@ -233,7 +233,7 @@ MISTAKES = {
     "one draw": ({"search": {"alpha_draws": 1}}, "params.yaml: 'search.alpha_draws' must be >= 2"),
     "longer control": (
         {"control": {"epochs": 4}},
-        "params.yaml: 'control.epochs' is 4, but the search has 3. Ask for as many or fewer.",
+        "params.yaml: 'control.epochs' is 4, but the search has 3. Set it to 3 or less.",
     ),
     "other space": (
         {},

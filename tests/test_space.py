@@ -101,7 +101,7 @@ def test_a_network_outside_the_space_is_no_draw():
     space = SPACES["demo"]
     genotype = SPACES["autox3d"].genotype((0,) * 44, "other")
 
-    with pytest.raises(ValueError, match="other: 11 groups, not as the space"):
+    with pytest.raises(ValueError, match="other: 11 groups, unlike the space"):
         space.draw(genotype)
 
 

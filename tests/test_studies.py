@@ -327,7 +327,7 @@ REFUSED = {
     ),
     "values twice": (
         entry("seeds", values=[1, 1]),
-        "'studies.x.values' names a number twice: [1.0, 1.0] (kind 'seeds').",
+        "'studies.x.values' has a number twice: [1.0, 1.0] (kind 'seeds').",
     ),
     "values for nothing": (
         entry("channels", values=[1.0]),
@@ -335,7 +335,7 @@ REFUSED = {
     ),
     "networks for nothing": (
         entry("beta", values=[1.0], networks=3),
-        "'studies.x.networks' must be 0, not 3: this kind draws none (kind 'beta').",
+        "'studies.x.networks' must be 0, not 3: this kind samples none (kind 'beta').",
     ),
     "one network": (
         entry("random_networks", networks=1, train="s"),
@@ -378,8 +378,8 @@ REFUSED = {
     ),
     "a control longer than the search": (
         entry("seeds", values=[1], overrides={"search": {"epochs": 1}, "control": {"epochs": 2}}),
-        "'studies.x': 'control.epochs' is 2, but the search has 1. Ask for as many or fewer, in "
-        "its overrides.",
+        "'studies.x': 'control.epochs' is 2, but the search has 1. Set it to 1 or less in "
+        "the overrides.",
     ),
 }
 

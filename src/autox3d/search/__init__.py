@@ -1,1 +1,1 @@
-"""PARSEC over a space of networks, with a cost term."""
+"""The architecture search: PARSEC over a space of networks, with a cost term."""

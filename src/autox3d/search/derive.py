@@ -1,4 +1,4 @@
-"""What a search has found: its most probable network, and how others under the target compare."""
+"""Derives the most probable network of a search, and ranks the next ones under the target."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from autox3d.vision.clips.videos import centre_clips
 from autox3d.vision.learning.scoring import scores_of
 from autox3d.vision.models.network import VideoNet, set_training
 
-TRIED = 100_000  # most probable draws that are looked at for some under the target
+TRIED = 100_000  # most probable networks that are searched for some under the target
 
 
 class RankingClips(NamedTuple):
-    """What networks of a supernet are calibrated and ranked on."""
+    """The clips on which networks of a supernet are calibrated and ranked."""
 
     train: Clips
     val: Clips
 
     @classmethod
     def load(cls, table: Path, shards: Path | None = None) -> RankingClips:
-        """The weights' half of the training clips, and the validation videos.
+        """Loads the weights' half of the training clips, and the validation videos.
 
         Raises:
-            Refused: there is no such table, or it has no such clips.
+            Refused: the table is missing, or has no such clips.
         """
         val = Clips.load(table, split="val", shards=shards)
         return cls(Clips.load(table, split="train", half="weights", shards=shards), val)
@@ -54,25 +54,27 @@ def ranked(
     calibration: int,
     world: World,
 ) -> list[Metrics]:
-    """The headline of each draw's network in the supernet, one centre clip a validation video.
+    """Measures the headline of each network with the supernet's weights.
+
+    Each validation video is tested on its centre clip.
 
     Args:
-        calibration: training clips that give each network its batch-norm statistics
+        calibration: number of training clips that recalibrate the batch norm of each network
     """
     nets = calibrated(supernet, draws, clips.train, shared, calibration, world)
     spec = supernet.space.input
     videos = centre_clips(clips.val, spec, shared.sampling.rule, world.place).videos()
     task, count = clips.val.task, len(clips.val)
-    found = scores_of(nets, task, videos, count, world.device, world.gather)
+    all_scores = scores_of(nets, task, videos, count, world.device, world.gather)
     headline = task.headline.name
-    return [{headline: task.measure(scores, clips.val.labels)[headline]} for scores in found]
+    return [{headline: task.measure(scores, clips.val.labels)[headline]} for scores in all_scores]
 
 
 def load_prior(path: Path, space: Space) -> Prior:
-    """The prior as the search left it.
+    """Loads the architecture distribution at the end of the search.
 
     Raises:
-        Refused: no such file, or the choices of another space.
+        Refused: the file is missing or damaged, or belongs to another space.
     """
     logits = [choice.logits for choice in Alpha.read(path).choices]
     prior = Prior([len(choice.candidates) for choice in space.choices])
@@ -85,10 +87,10 @@ def load_prior(path: Path, space: Space) -> Prior:
 
 
 def load_supernet(path: Path, space: Space, classes: int, shared: Shared) -> Supernet:
-    """The shared weights as the search left them.
+    """Loads the supernet with its weights at the end of the search.
 
     Raises:
-        Refused: no such file, or the weights of another space.
+        Refused: the file is missing or damaged, or belongs to another space.
     """
     net = Supernet(space, classes, shared.selection)
     set_training(net, bn_clips=shared.bn_clips, dropout=shared.dropout)
@@ -99,7 +101,7 @@ def load_supernet(path: Path, space: Space, classes: int, shared: Shared) -> Sup
 def runners_up(
     prior: Prior, chosen: Draw, costs: SpaceCosts, target: float, count: int
 ) -> list[Draw]:
-    """The most probable draws under the target, `chosen` left out; fewer where they are rare."""
+    """Returns up to `count` of the most probable networks under the target, without `chosen`."""
     best = itertools.islice(prior.descending(), TRIED)
     under = (draw for _, draw in best if draw != chosen and costs.of(draw) <= target)
     return list(itertools.islice(under, count))
@@ -113,7 +115,7 @@ def calibrated(
     count: int,
     world: World,
 ) -> list[VideoNet]:
-    """The networks of the draws, with batch-norm statistics of `count` training clips."""
+    """Extracts the networks, with batch-norm statistics of `count` training clips."""
     loader = TrainLoader(
         clips=clips,
         spec=supernet.space.input,
@@ -138,7 +140,7 @@ def report(
     draws: Sequence[Draw],
     measured: Sequence[Metrics],
 ) -> Derived:
-    """The first of the draws as the network that was found, the others as runners-up."""
+    """Makes the record: the first network is the derived one, the others are runners-up."""
     rows = [
         describe(space, prior, costs, draw, metrics)
         for draw, metrics in zip(draws, measured, strict=True)
@@ -153,14 +155,14 @@ def report(
 
 
 def headline(network: DerivedNetwork) -> float:
-    """The first of its metrics in the supernet."""
+    """The first metric of the network with the supernet's weights."""
     return next(iter(network.supernet.values())) or 0.0
 
 
 def describe(
     space: Space, prior: Prior, costs: SpaceCosts, draw: Draw, metrics: Metrics
 ) -> DerivedNetwork:
-    """One network in numbers and in words."""
+    """Makes the record of one network."""
     groups = space.genotype(draw, space.name).groups
     return DerivedNetwork(
         gmacs=costs.of(draw),
@@ -171,7 +173,7 @@ def describe(
 
 
 def decided(space: Space, prior: Prior, chosen: Draw) -> tuple[Decision, ...]:
-    """Each choice, what was taken, and how probable each candidate is."""
+    """Lists each choice with the chosen candidate and the probabilities of all."""
     rows = zip(space.choices, chosen, prior.probabilities(), strict=True)
     return tuple(
         Decision(

@@ -1,4 +1,4 @@
-"""The files of warm-up and search: shared weights, the trace by epoch and by step, alpha."""
+"""The files of warm-up and search: shared weights, traces by epoch and by step, alpha."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from autox3d.search.supernet import Supernet, load_weights
 from autox3d.search.trace import Step
 
 MEANS = ("loss", "alpha_loss", "effective_draws", "over_target", "drawn_gmacs")  # over an epoch
-ALPHAS = ("alpha_loss", "over_target")  # those of them that warm-up has not: it knows no target
+ALPHAS = ("alpha_loss", "over_target")  # the means that only the search has
 
 
 def epoch_row(rows: Sequence[Step]) -> dict[str, float]:
-    """An epoch of the trace: means over its steps, and where alpha stands at its end."""
+    """One row of the trace: means over the steps of an epoch, and the state of alpha at its end."""
     last, count = rows[-1], len(rows)
     means = [name for name in MEANS if not (name in ALPHAS and math.isnan(getattr(last, name)))]
     open_choices = [value for value in last.entropy if value > 0] or [0.0]
@@ -41,7 +41,7 @@ def epoch_row(rows: Sequence[Step]) -> dict[str, float]:
 
 
 def write_curve(path: Path, phase: str, rows: Sequence[Step]) -> None:
-    """One line an epoch; where there is none, the head alone."""
+    """Writes one row per epoch; without epochs, the file has only its header."""
     means = [name for name in MEANS if phase != "warmup" or name not in ALPHAS]
     columns = ["epoch", "phase", "lr", *means, "expected_gmacs", "mode_gmacs", "entropy"]
     epochs = groupby(rows, key=lambda row: row.epoch)
@@ -50,7 +50,7 @@ def write_curve(path: Path, phase: str, rows: Sequence[Step]) -> None:
 
 
 def save_weights(path: Path, state: SearchState) -> None:
-    """The shared weights and the momentum of each: the search goes on as if never stopped."""
+    """Saves the shared weights and their momentum, from which the search continues seamlessly."""
     tensors: dict[str, torch.Tensor] = {}
     for name, weight in state.supernet.named_parameters():
         tensors[f"weight.{name}"] = weight.detach().cpu().contiguous()
@@ -62,10 +62,10 @@ def save_weights(path: Path, state: SearchState) -> None:
 
 
 def take_over(path: Path, state: SearchState) -> None:
-    """What `save_weights` wrote at the end of the warm-up.
+    """Loads the weights and momentum that `save_weights` wrote at the end of the warm-up.
 
     Raises:
-        Refused: the file is missing, or holds the weights of another space.
+        Refused: the file is missing, or belongs to another space.
     """
     assert isinstance(state.supernet, Supernet)
     tensors = load_weights(state.supernet, path, "warmup")
@@ -75,17 +75,17 @@ def take_over(path: Path, state: SearchState) -> None:
 
 
 def steps_table(space: Space, rows: Sequence[Step]) -> pd.DataFrame:
-    """One row a step; the entropy of each choice in a column of its own."""
-    found = pd.DataFrame([row._asdict() for row in rows]).drop(columns="entropy")
+    """Makes a table with one row per step and an entropy column for each choice."""
+    table = pd.DataFrame([row._asdict() for row in rows]).drop(columns="entropy")
     names = [f"entropy {choice.group + 1} {choice.column}" for choice in space.choices]
     entropy = pd.DataFrame([row.entropy for row in rows], columns=pd.Index(names))
-    return pd.concat([found, entropy], axis=1)
+    return pd.concat([table, entropy], axis=1)
 
 
 def alpha_record(space: Space, state: SearchState) -> Alpha:
-    """Every choice with the probabilities of its candidates by epoch, and the logits at the end.
+    """Lists each choice with its candidates' probabilities by epoch and their final logits.
 
-    Without an epoch there is none: nothing was decided.
+    If no epoch was run, the record has no choices.
     """
     if not state.alphas:
         return Alpha(space=space.name, choices=())
@@ -105,7 +105,7 @@ def alpha_record(space: Space, state: SearchState) -> Alpha:
 
 
 def probabilities(space: Space, alpha: torch.Tensor) -> list[list[float]]:
-    """For each choice, the probability of each candidate."""
+    """Returns the probability of each candidate, for each choice."""
     prior = Prior([len(choice.candidates) for choice in space.choices])
     with torch.no_grad():
         prior.alpha.copy_(alpha)
@@ -113,7 +113,7 @@ def probabilities(space: Space, alpha: torch.Tensor) -> list[list[float]]:
 
 
 def write_nothing(trace: Path, alpha: Path, made: Path, space: Space) -> None:
-    """The files of a control without an epoch: a head and no rows, no choices, no hours."""
+    """Writes the files of a control without epochs: no rows, no choices, no hours."""
     write_curve(trace, "control", [])
     Alpha(space=space.name, choices=()).write(alpha)
     measured(0.0, torch.device("cpu"), 0).write(made)

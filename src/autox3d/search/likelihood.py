@@ -1,4 +1,4 @@
-"""How the clips of a chunk make the weight of a draw, and how many draws count in the end."""
+"""The weighting of sampled networks by the clips of a chunk, and the effective sample size."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from torch import Tensor
 
 
 class Likelihood(NamedTuple):
-    """How the clips of a chunk make one importance; the papers leave it open."""
+    """How the log-likelihoods of a chunk become importances; the papers do not specify it."""
 
-    reduction: Literal["sum", "mean"]  # of l_k over the clips of a chunk
-    temperature: float  # W_k is the softmax of the reduced l_k over this
+    reduction: Literal["sum", "mean"]  # of the clips' log-likelihoods, to l_k
+    temperature: float  # W_k is the softmax over k of l_k / temperature
 
     def scale(self, clips: int) -> float:
-        """What the sum over so many clips is divided by before the softmax."""
+        """The divisor of a sum over `clips` clips before the softmax."""
         return self.temperature * (clips if self.reduction == "mean" else 1)
 
 
 def effective_draws(weights: Tensor) -> float:
-    """1 / sum_k W_k^2: K where all draws count alike, 1 where one counts alone."""
+    """Returns 1 / sum_k W_k^2: K if all weights are equal, 1 if one network has all the weight."""
     return 1 / weights.double().square().sum().item()

@@ -1,11 +1,11 @@
-"""The search: weights alone at first, then weights and alpha in turn (A3D 5.1.2, A3D-S 1).
+"""The loop of warm-up and search: weights alone, then weights and alpha (A3D 5.1.2, A3D-S 1).
 
-A step's clips come in chunks of fixed size. A chunk shares batch-norm statistics, has draws of its
-own, and the importance of a draw is that for the chunk alone; so it does not matter which process
-works on it. All that is random in a chunk follows from (seed, half, step, chunk).
+The clips of a step come in chunks of fixed size. Each chunk has its own batch-norm statistics,
+sampled networks and importances, so the result does not depend on which process handles it. All
+randomness in a chunk follows from (seed, half, step, chunk).
 
-Each half of a step is reduced over the processes once: a flat message of the weights' gradients
-and, being float64, one of the sums; for alpha a single one, gradient and sums together.
+Each half of a step needs one reduction over the processes: one flat message with the gradients of
+the weights and one with the float64 sums; for alpha, a single message with gradient and sums.
 """
 
 from __future__ import annotations
@@ -27,58 +27,58 @@ from autox3d.search.strategy import Strategy
 from autox3d.search.trace import Step, Sums, chunk_sums, pack, unpack
 from autox3d.vision.tasks.task import Task
 
-Chunk = tuple[int, Tensor, Tensor]  # number in the step, clips (B, 3, T, H, W), labels (B, ...)
+Chunk = tuple[int, Tensor, Tensor]  # index in step, clips (B, 3, T, H, W), labels (B, ...)
 Batch = Iterable[Chunk]  # this process's share of one step
-Batches = Callable[[int, int], Iterable[Batch]]  # (epoch, first step) -> the rest of the epoch
+Batches = Callable[[int, int], Iterable[Batch]]  # (epoch, first step) -> the rest of its batches
 Reduce = Callable[[list[Tensor]], None]  # sums tensors over all processes, in place
 WEIGHTS, ALPHA = 0, 1  # the halves of the training clips
 
 
 class Costs(NamedTuple):
-    """What networks cost, G multiply-adds."""
+    """Functions for the cost of networks, G multiply-adds."""
 
-    of: Callable[[Draw], float]
-    expected: Callable[[list[list[float]]], float]  # of a draw, by each choice's probabilities
+    of: Callable[[Draw], float]  # cost of one network
+    expected: Callable[[list[list[float]]], float]  # mean under the choices' probabilities
 
 
 class SearchSchedule(NamedTuple):
-    """The numbers of a run that the loop needs."""
+    """The settings of a run that the loop needs."""
 
     seed: int
-    until: int  # epochs, counted over warm-up and search
-    steps: int  # an epoch
-    batch: int  # clips a step, over all processes, of each half
-    draws: int  # K for the weights
-    alpha_draws: int  # K for alpha; not used in warm-up
-    shared: bool  # whether the chunks of a step share their draws
+    until: int  # last epoch (exclusive), counted over warm-up and search
+    steps: int  # per epoch
+    batch: int  # clips per step of each half, over all processes
+    draws: int  # K, networks sampled per chunk for the weights
+    alpha_draws: int  # K for alpha; unused in warm-up
+    shared: bool  # whether all chunks of a step use the same networks
     strategy: Strategy
     likelihood: Likelihood
     constraint: Constraint
     costs: Costs
-    rate: Callable[[int], float]  # of the weights, by step counted over warm-up and search
+    rate: Callable[[int], float]  # learning rate by step, counted over warm-up and search
 
 
 @dataclass
 class SearchState:
-    """Everything that a later process needs to go on to the same bits."""
+    """Everything that a resumed process needs to reach the same bits."""
 
     supernet: nn.Module  # (clips, draw) -> logits
     prior: Prior
     sgd: torch.optim.Optimizer
     adam: torch.optim.Optimizer
-    epoch: int = 0  # the next step to do
-    step: int = 0
+    epoch: int = 0  # of the next step, counted over warm-up and search
+    step: int = 0  # next step of the epoch
     rows: list[Step] = field(default_factory=list)
-    alphas: list[Tensor] = field(default_factory=list)  # at the end of each epoch
+    alphas: list[Tensor] = field(default_factory=list)  # alpha at the end of each epoch
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain data only."""
+        """The state as tensors and plain data, for a checkpoint."""
         parts = {name: getattr(self, name).state_dict() for name in self._parts}
         place = {"epoch": self.epoch, "step": self.step}
         return parts | place | {"rows": pack(self.rows), "alphas": list(self.alphas)}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Takes over a saved state."""
+        """Restores a state of `state_dict`."""
         for name in self._parts:
             getattr(self, name).load_state_dict(saved[name])
         self.epoch, self.step = saved["epoch"], saved["step"]
@@ -97,17 +97,17 @@ def search_steps(
     alpha_batches: Batches | None,
     reduce: Reduce,
 ) -> Iterator[Step]:
-    """Goes on from where `state` stands and hands over after every step.
+    """Runs the remaining steps from `state`, and yields the metrics of each one after it.
 
     Args:
-        alpha_batches: None in warm-up, where alpha stays as it is.
+        alpha_batches: None in warm-up, which does not change alpha
 
     Raises:
-        FloatingPointError: a loss is not finite. Its own half has updated nothing; where it is
-            alpha's, the weights have done their part of the step.
+        FloatingPointError: a loss is not finite. This half of the step has updated nothing; if it
+            is alpha's half, the weights have already been updated.
     """
     if alpha_batches is not None and schedule.alpha_draws < 2:
-        raise ValueError("one draw has importance 1 whatever it is worth: K must be 2 or more")
+        raise ValueError("one network alone always has importance 1: K must be 2 or more")
     while state.epoch < schedule.until:
         batches = weight_batches(state.epoch, state.step)
         others = iter(alpha_batches(state.epoch, state.step)) if alpha_batches else None
@@ -135,7 +135,7 @@ def weight_step(
     done: int,
     rate: float,
 ) -> Sums:
-    """One update of the weights, by the mean over the clips of all processes."""
+    """Updates the weights once, by the mean gradient over the clips of all processes."""
     state.supernet.train()
     parameters = list(state.supernet.parameters())
     total = [torch.zeros_like(parameter) for parameter in parameters]
@@ -152,7 +152,7 @@ def weight_step(
     reduce([*total, sums])
     _check(sums, done)
     for parameter, gradient in zip(parameters, total, strict=True):
-        parameter.grad = gradient.div_(-schedule.batch)  # up the likelihood is down the loss
+        parameter.grad = gradient.div_(-schedule.batch)  # ascent on the likelihood
     for group in state.sgd.param_groups:
         group["lr"] = rate
     state.sgd.step()
@@ -168,7 +168,7 @@ def alpha_step(
     reduce: Reduce,
     done: int,
 ) -> Sums:
-    """One update of alpha, by the mean over the chunks of all processes: K forward passes each."""
+    """Updates alpha once, by the mean over all chunks; each chunk takes K forward passes."""
     state.supernet.eval()  # no dropout
     total = torch.zeros_like(state.prior.alpha)
     sums = torch.zeros(len(Sums._fields), dtype=torch.float64)
@@ -185,17 +185,17 @@ def alpha_step(
         sums += chunk_sums(likelihoods, weights, costs, schedule.constraint.most)
     reduce([total, sums])
     _check(sums, done)
-    found = Sums(*sums.tolist())
-    state.prior.alpha.grad = total.div_(-found.chunks)
+    summed = Sums(*sums.tolist())
+    state.prior.alpha.grad = total.div_(-summed.chunks)
     state.adam.step()
     state.adam.zero_grad()
-    return found
+    return summed
 
 
 def _draws(
     state: SearchState, schedule: SearchSchedule, half: int, done: int, chunk: int, count: int
 ) -> list[Draw]:
-    """The chunk's draws; also starts the stream that dropout takes its noise from."""
+    """Samples the networks of a chunk, and seeds the random numbers of dropout."""
     torch.manual_seed(seed_of(schedule.seed, half, done, chunk))
     key = seed_of(schedule.seed, half, done, -1 if schedule.shared else chunk)
     generator = torch.Generator().manual_seed(key)
@@ -203,7 +203,7 @@ def _draws(
 
 
 def seed_of(*numbers: int) -> int:
-    """One seed for each tuple of numbers."""
+    """Hashes a tuple of numbers to a seed."""
     text = " ".join(map(str, numbers)).encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) >> 1
 
@@ -211,7 +211,7 @@ def seed_of(*numbers: int) -> int:
 def _forward(
     net: nn.Module, task: Task, clips: Tensor, labels: Tensor, draw: Draw
 ) -> Callable[[], Tensor]:
-    """A call that gives l_k with its graph."""
+    """Returns a function that computes l_k with its autograd graph."""
 
     def forward() -> Tensor:
         with torch.autocast(clips.device.type, torch.bfloat16, enabled=clips.is_cuda):
@@ -230,7 +230,7 @@ def _check(sums: Tensor, done: int) -> None:
 def _row(
     state: SearchState, schedule: SearchSchedule, rate: float, sums: Sums, other: Sums | None
 ) -> Step:
-    """The trace of a step; `other` is what the alpha half added up."""
+    """The metrics of a step; `other` has the sums of the alpha half, None in warm-up."""
     drawn = other or sums
     losses = [
         math.nan if half is None else half.loss * half.chunks / (half.draws * schedule.batch)

@@ -1,7 +1,7 @@
-"""The distribution over networks that the search learns: P(A | alpha), independent choices.
+"""The distribution over networks that the search learns: P(A | alpha) with independent choices.
 
-alpha  logits: for each choice, one for each candidate; uniform at first
-A      a draw: for each choice, the number of a candidate
+alpha  logits, one for each candidate of each choice; uniform at the start
+A      a draw: the index of one candidate for each choice
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from autox3d.search.space import Draw
 
 
 class Prior(nn.Module):
-    """Independent categorical choices. It stays on the CPU, in float64: it is a few numbers."""
+    """Independent categorical distributions, one per choice; small, so on the CPU in float64."""
 
     def __init__(self, candidates: Sequence[int]) -> None:
-        """`candidates`: how many each choice has."""
+        """`candidates` are the numbers of candidates of the choices."""
         super().__init__()
         self.candidates = tuple(candidates)
         shape = len(self.candidates), max(self.candidates)
@@ -31,21 +31,21 @@ class Prior(nn.Module):
             self.absent[choice, count:] = True
 
     def log_probabilities(self) -> Tensor:
-        """(choices, most candidates); -inf where a choice has fewer."""
+        """Returns (choices, most candidates), with -inf for candidates that do not exist."""
         return self.alpha.masked_fill(self.absent, -torch.inf).log_softmax(1)
 
     def probabilities(self) -> list[list[float]]:
-        """For each choice, the probability of each of its candidates."""
+        """Returns the probability of each candidate, for each choice."""
         rows = self.log_probabilities().exp().tolist()
         return [row[:count] for row, count in zip(rows, self.candidates, strict=True)]
 
     def log_prob(self, draws: Sequence[Draw]) -> Tensor:
-        """log P(A_k | alpha): (K,)."""
+        """Returns log P(A_k | alpha) of the draws, (K,)."""
         picked = torch.tensor(draws).T  # (choices, K)
         return self.log_probabilities().gather(1, picked).sum(0)
 
     def sample(self, count: int, generator: torch.Generator) -> list[Draw]:
-        """So many draws."""
+        """Samples `count` architectures independently; some may be equal."""
         with torch.no_grad():
             picked = torch.multinomial(
                 self.log_probabilities().exp(), count, replacement=True, generator=generator
@@ -53,23 +53,23 @@ class Prior(nn.Module):
         return [tuple(draw) for draw in picked.T.tolist()]
 
     def mode(self) -> Draw:
-        """The most probable draw; of equal candidates the first."""
+        """The most probable architecture; the first of equally probable candidates."""
         return tuple(self.log_probabilities().argmax(1).tolist())
 
     def entropy(self) -> list[float]:
-        """Of each choice, 1 where uniform; 0 for a choice that has a single candidate."""
+        """Returns the normalised entropy of each choice: 1 if uniform, 0 for one candidate."""
         logs = self.log_probabilities().detach()
         nats = -(logs.exp() * logs.masked_fill(self.absent, 0)).sum(1)
         return [
-            found / math.log(count) if count > 1 else 0.0
-            for found, count in zip(nats.tolist(), self.candidates, strict=True)
+            value / math.log(count) if count > 1 else 0.0
+            for value, count in zip(nats.tolist(), self.candidates, strict=True)
         ]
 
     def descending(self) -> Iterator[tuple[float, Draw]]:
-        """All draws with their log-probabilities, the most probable first, made as asked for.
+        """Yields all draws with their log-probabilities lazily, the most probable first.
 
-        Each choice's candidates are put in descending order; the next best draw is always one
-        step further down in one choice than a draw that has been handed out.
+        Each choice's candidates are sorted in descending order. The next best draw is always one
+        rank lower in one choice than a draw that has been yielded, so a heap is enough.
         """
         logs = self.log_probabilities().detach()
         orders = logs.neg().argsort(dim=1, stable=True).tolist()

@@ -1,10 +1,10 @@
-"""Warm-up and search: the shared weights alone, then weights and alpha in turn.
+"""Warm-up (shared weights alone) and search (weights and alpha alternately).
 
     with session("search", parts=parts, params=params, data=table) as work:
         result = search(space, SearchClips.load(table), recipe, work, init=warmed_up)
 
-Called alike by the stages, by studies and by a notebook. Both resume from the newest checkpoint of
-the session and end with the same bits.
+Stages, studies and notebooks call the same functions. An interrupted run resumes from the newest
+checkpoint of the session and ends with the same bits.
 """
 
 from __future__ import annotations
@@ -47,20 +47,20 @@ class SearchClips(NamedTuple):
 
     @classmethod
     def load(cls, table: Path) -> SearchClips:
-        """The halves of a table.
+        """Loads both halves from a table.
 
         Raises:
-            Refused: there is no such table, or no clip of a half in it.
+            Refused: the table is missing, or one of the halves is empty.
         """
         return cls(*(Clips.load(table, split="train", half=half) for half in HALVES))
 
     def shuffle(self, seed: int) -> None:
-        """The null control: each clip of alpha's half gets the label of another, once for all."""
+        """Shuffles the labels of alpha's half once, for the null control."""
         np.random.default_rng((seed, len(self.alpha))).shuffle(self.alpha.labels)
 
 
 class SearchRecipe(NamedTuple):
-    """The settings that warm-up and search follow, sections of params.yaml."""
+    """The sections of params.yaml that warm-up and search use."""
 
     supernet: Shared
     warmup: Warmup
@@ -68,12 +68,12 @@ class SearchRecipe(NamedTuple):
 
     @classmethod
     def of(cls, params: Params) -> SearchRecipe:
-        """Those of the whole file."""
+        """Takes the sections from all settings."""
         return cls(params.supernet, params.warmup, params.search)
 
     @property
     def other_strategy(self) -> dict[str, str]:
-        """A part of the warm-up's fingerprint, for which earlier versions knew PARSEC alone."""
+        """A part of the warm-up's fingerprint; empty for PARSEC, as in earlier versions."""
         name = self.search.strategy
         return {} if name == "parsec" else {"strategy": name}
 
@@ -84,21 +84,21 @@ class SearchRecipe(NamedTuple):
 
 
 class SearchResult(NamedTuple):
-    """Where a warm-up or a search has ended."""
+    """The final state of a warm-up or a search."""
 
     space: Space
     state: SearchState
-    seconds: float  # at work, in all processes that one after another had this run
+    seconds: float  # working time, summed over interruptions
 
 
 def warm_up(
     space: Space, clips: SearchClips, recipe: SearchRecipe, session: Session
 ) -> SearchResult:
-    """Trains the shared weights alone, every network equally probable.
+    """Trains the shared weights alone, with every network equally probable.
 
     Raises:
         Refused: a loss or a weight is not finite.
-        SystemExit: the run was told to stop; its state is saved.
+        SystemExit: the run received a stop signal; its state is saved.
     """
     phase = Phase(space, clips, recipe, session)
     schedule = phase.schedule(until=recipe.warmup.epochs, draws=recipe.warmup.draws)
@@ -116,16 +116,17 @@ def search(
     epochs: int | None = None,
     name: str = "search",
 ) -> SearchResult:
-    """Weights and alpha in turn, from the weights that a warm-up has left.
+    """Updates weights and alpha alternately, starting from the weights of a warm-up.
 
     Args:
-        init: what the warm-up wrote
-        epochs: the first ones of the search alone; all by default
-        name: what the progress is called
+        init: the file of weights that the warm-up wrote
+        epochs: how many epochs of the search to run; all by default
+        name: the name in progress messages
 
     Raises:
-        Refused: `init` is missing or of another space; a loss or a weight is not finite.
-        SystemExit: the run was told to stop; its state is saved.
+        Refused: `init` is missing or belongs to another space; or a loss or a weight is not
+            finite.
+        SystemExit: the run received a stop signal; its state is saved.
     """
     phase = Phase(space, clips, recipe, session)
     phase.state.epoch = recipe.warmup.epochs
@@ -139,7 +140,7 @@ def search(
 
 
 class Phase:
-    """One warm-up or search run, from its parts to its last step (see `runtime.resumable`)."""
+    """One run of a warm-up or a search, which can be resumed (see `runtime.resumable`)."""
 
     def __init__(
         self, space: Space, clips: SearchClips, recipe: SearchRecipe, session: Session
@@ -160,7 +161,7 @@ class Phase:
         self.state = SearchState(net, prior, weights, torch.optim.Adam(prior.parameters()))
 
     def schedule(self, *, until: int, draws: int) -> SearchSchedule:
-        """What the loop needs; alpha's part plays no role in warm-up."""
+        """The settings of the loop; those of alpha are unused in warm-up."""
         costs = SpaceCosts(self.space, len(self.classes))
         shared, search = self.recipe.supernet, self.recipe.search
         total = self.recipe.epochs * self.steps
@@ -181,7 +182,7 @@ class Phase:
         )
 
     def batches(self, half: str) -> Batches:
-        """A half's clips, normalised on the device."""
+        """The clips of a half in chunks, normalised on the device."""
         shared = self.recipe.supernet
         loader = TrainLoader(
             clips=self.halves[half],
@@ -201,7 +202,7 @@ class Phase:
         return epoch
 
     def go(self, name: str, schedule: SearchSchedule, alpha: Batches | None) -> None:
-        """Every step, from the newest checkpoint on, which is saved now and then."""
+        """Runs all steps from the newest checkpoint, and saves new ones regularly."""
         kept = self.session.kept
         if saved := newest(kept, self.world):
             self._before = saved["seconds"]
@@ -222,23 +223,23 @@ class Phase:
 
     @property
     def seconds(self) -> float:
-        """At work so far, in all processes that one after another had this run."""
+        """Working time so far, summed over interruptions."""
         return self._before + time.monotonic() - self._began
 
     def saved(self) -> tuple[int, dict[str, Any]]:
-        """Steps done, and the whole state."""
+        """The number of finished steps, and the state for a checkpoint."""
         return len(self.state.rows), {"state": self.state.state_dict(), "seconds": self.seconds}
 
     def ends_epoch(self) -> bool:
-        """Whether all steps of the epoch are done."""
+        """Whether the last step was the last of its epoch."""
         return self.state.step == self.steps
 
     def is_best(self) -> bool:
-        """Never: nothing is validated here."""
+        """Always false, as a search does not validate."""
         return False
 
     def clips_of(self, error: FloatingPointError, *, done: bool) -> list[str]:
-        """Keys of a step's clips, those for the weights first."""
+        """Keys of the clips of a step, those of the weights' half first, for error messages."""
         step, keys = self.state.step - done, []
         for half, clips in self.halves.items():
             seed, repeats = self._order_seed(half), self.recipe.supernet.sampling.repeats
@@ -247,5 +248,5 @@ class Phase:
         return keys
 
     def _order_seed(self, half: str) -> int:
-        """Each half has an order of its own."""
+        """The seed for the order of a half, different for each half."""
         return self.recipe.supernet.seed * len(HALVES) + HALVES.index(half)

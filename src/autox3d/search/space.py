@@ -1,7 +1,7 @@
-"""The space that the search chooses from: a genotype whose columns list candidates.
+"""The search space: a genotype whose columns list candidates.
 
-A draw is one number for each choice: the number of the candidate that it takes. Choices come group
-by group, in the order of `CHOICES`. A list of one candidate is a choice too, already taken.
+A draw describes one network by one number for each choice, the index of the candidate. Choices are
+ordered by group, then as in `CHOICES`. A column with a single candidate is a choice as well.
 """
 
 from __future__ import annotations
@@ -31,28 +31,28 @@ from autox3d.vision.arch.units import UNITS
 Draw = tuple[int, ...]
 CHOICES = ("kernel", "expansion", "channels", "attention")
 SOME = Field(min_length=1)
-TRIED = 100_000  # random networks that are looked at for some of a given cost
+TRIED = 100_000  # random networks that are sampled to find some within a cost window
 
 
 class Choice(NamedTuple):
-    """One thing that the search decides."""
+    """One decision of the search: a column of a group, and its candidates."""
 
-    group: int  # its row, from 0
+    group: int  # index of the group, from 0
     column: str  # of `CHOICES`
     candidates: tuple[Any, ...]
 
 
 class Axes(NamedTuple):
-    """The rings that the shared kernels of a group are cut by."""
+    """The rings of parts from which the shared kernels of a group are cut."""
 
-    inputs: Ring  # of the stage before, or of this one
-    outputs: Ring  # of this stage: one for all of its groups, so that equal width is equal set
+    inputs: Ring  # channels of the previous stage, or of this one
+    outputs: Ring  # channels of this stage; all groups share it, so equal widths are equal sets
     expansions: Ring
 
 
 @table
 class Space:
-    """All networks that the search may find."""
+    """All networks that the search can choose from."""
 
     name: str
     input: ClipSpec
@@ -65,7 +65,7 @@ class Space:
 
     @staticmethod
     def load(path: Path) -> Space:
-        """Raises Refused: a mistake in the file, or candidates that share no grid."""
+        """Reads a file; raises Refused for a mistake, or for candidates that share no grid."""
         space = schema.load(path, Space)
         try:
             check_columns(space.block, space.groups)
@@ -83,7 +83,7 @@ class Space:
 
     @cached_property
     def choices(self) -> tuple[Choice, ...]:
-        """Everything to be decided, in the order of a draw."""
+        """All choices, in the order of a draw."""
         return tuple(
             Choice(row, column, getattr(group, column))
             for row, group in enumerate(self.groups)
@@ -92,11 +92,11 @@ class Space:
 
     @property
     def size(self) -> int:
-        """How many networks there are."""
+        """The number of networks in the space."""
         return math.prod(len(choice.candidates) for choice in self.choices)
 
     def genotype(self, draw: Draw, name: str) -> Genotype:
-        """The network that a draw stands for."""
+        """The network that a draw describes."""
         taken = [choice.candidates[i] for choice, i in zip(self.choices, draw, strict=True)]
         rows = zip(self.groups, _rows(taken), strict=True)
         return Genotype(
@@ -114,13 +114,13 @@ class Space:
         )
 
     def draw(self, genotype: Genotype) -> Draw:
-        """The draw that stands for a network.
+        """The draw that describes a network.
 
         Raises:
             ValueError: the network is not in the space.
         """
         if len(genotype.groups) != len(self.groups):
-            raise ValueError(f"{genotype.name}: {len(genotype.groups)} groups, not as the space")
+            raise ValueError(f"{genotype.name}: {len(genotype.groups)} groups, unlike the space")
         draw: list[int] = []
         for choice in self.choices:
             value = getattr(genotype.groups[choice.group], choice.column)
@@ -133,7 +133,7 @@ class Space:
         return tuple(draw)
 
     def axes(self, selection: Selection) -> list[Axes]:
-        """The rings of each group. A stage's groups share one ring of channels."""
+        """The rings of each group; all groups of a stage share one ring of channels."""
         stages = self._stages()
         widths = {
             stage: {
@@ -153,7 +153,7 @@ class Space:
         return axes
 
     def _stages(self) -> list[int]:
-        """The stage of each group, from 1: a stride of 2 begins one."""
+        """The stage of each group, from 1; a stride of 2 begins a new stage."""
         stages: list[int] = []
         for group in self.groups:
             begins = group.stride == 2 or not stages
@@ -162,10 +162,10 @@ class Space:
 
 
 class SpaceCosts:
-    """Multiply-adds of every network of a space, from a table for each group.
+    """The multiply-adds of any network of a space, from one table per group.
 
-    What a group costs depends on its own choices and on the channels of the group before, so that
-    the cost of a draw is a sum of table entries, and its expectation a sum of small products.
+    The cost of a group depends on its own choices and on the channels of the previous group. So the
+    cost of a draw is a sum of table entries, and its expectation is a sum of small products.
     """
 
     def __init__(self, space: Space, classes: int) -> None:
@@ -183,7 +183,7 @@ class SpaceCosts:
         self._head = np.array([cost(end, classes).parts[-1].macs for end in ends], dtype=np.int64)
 
     def of(self, draw: Draw) -> float:
-        """G multiply-adds a clip: `cost` of the draw's genotype."""
+        """G multiply-adds per clip, equal to `cost` of the draw's genotype."""
         macs, before = self._stem, 0
         for macs_of, row in zip(self._groups, _rows(draw), strict=True):
             macs += int(macs_of[before, *row])
@@ -191,7 +191,7 @@ class SpaceCosts:
         return (macs + int(self._head[before])) / 1e9
 
     def expected(self, probabilities: Sequence[Sequence[float]]) -> float:
-        """Mean over draws whose choices are independent, with these probabilities."""
+        """Mean G multiply-adds per clip under independent choices with these probabilities."""
         macs, before = float(self._stem), np.ones(1)
         for macs_of, row in zip(self._groups, _rows(probabilities), strict=True):
             chances = [before, *(np.asarray(choice) for choice in row)]
@@ -205,10 +205,13 @@ class SpaceCosts:
 def within(
     space: Space, costs: SpaceCosts, least: float, most: float, count: int, seed: int
 ) -> list[Draw]:
-    """So many different networks, drawn uniformly, that cost `least` to `most` G multiply-adds.
+    """Samples `count` distinct architectures uniformly within a cost window.
+
+    Args:
+        least, most: bounds of the window, G multiply-adds per clip
 
     Raises:
-        ValueError: `TRIED` draws had fewer.
+        ValueError: `TRIED` samples have fewer distinct architectures in the window.
     """
     rng = np.random.default_rng(seed)
     draws: dict[Draw, None] = {}
@@ -227,22 +230,22 @@ def within(
 def _group_table(
     first: Genotype, row: int, side: int, lists: Sequence[tuple[Any, ...]], classes: int
 ) -> np.ndarray:
-    """Multiply-adds of one group for every combination of the channels before it and its choices.
+    """Multiply-adds of one group for every combination of its input channels and its choices.
 
-    What a unit adds depends on the group's channels alone, so units are not multiplied out.
+    The cost of an attention unit depends only on the group's channels, so it is added separately.
     """
     *others, widths, units = lists
 
     def macs(*columns: tuple[Any, ...]) -> np.ndarray:
-        found = [_group_macs(first, row, side, x, classes) for x in itertools.product(*columns)]
-        return np.array(found, dtype=np.int64).reshape([len(column) for column in columns])
+        costs = [_group_macs(first, row, side, x, classes) for x in itertools.product(*columns)]
+        return np.array(costs, dtype=np.int64).reshape([len(column) for column in columns])
 
     added = macs(*(column[:1] for column in others), widths, units)
     return macs(*others, widths, units[:1]) + added - added[..., :1]
 
 
 def _group_macs(first: Genotype, row: int, side: int, taken: tuple[Any, ...], classes: int) -> int:
-    """Multiply-adds of one group behind so many channels of `side` px."""
+    """Multiply-adds of one group; `taken` has its input channels (of `side` px) and its choices."""
     before, *choices = taken
     group = replace(first.groups[row], **dict(zip(CHOICES, choices, strict=True)))
     alone = replace(
@@ -261,12 +264,12 @@ def _fixed(group: Candidates) -> dict[str, Any]:
 
 
 def _rows(taken: Sequence[Any]) -> list[tuple[Any, ...]]:
-    """A flat draw's values, group by group."""
+    """Splits the values of a draw by group."""
     return [tuple(taken[i : i + len(CHOICES)]) for i in range(0, len(taken), len(CHOICES))]
 
 
 def _check_grid(path: Path, row: int, space: Space, axes: Axes) -> None:
-    """Inner channels and graph nodes must come in whole parts, halves of channels too."""
+    """Refuses a group whose parts have a fractional number of inner channels or graph nodes."""
     place = f"{path}: 'groups', row {row + 1}"
     width, units = axes.outputs.step, space.groups[row].attention
     sides = [axes.outputs] if space.expansion_of == "out" else [axes.inputs, axes.outputs]
@@ -285,7 +288,7 @@ def _check_grid(path: Path, row: int, space: Space, axes: Axes) -> None:
 
 
 def _check_stem(path: Path, space: Space, axes: Axes) -> None:
-    """Where the first shortcut may be the identity, it must add each channel to itself."""
+    """Refuses a space whose first shortcut, as an identity, would add unequal channels."""
     width, ring = space.stem.channels, axes.outputs
     if space.groups[0].stride == 2 or width not in space.groups[0].channels:
         return

@@ -1,11 +1,11 @@
-"""How a search chooses among networks: one frozen value of functions, a file each in `strategies`.
+"""The interface of search strategies: a frozen set of functions, one file each in `strategies`.
 
-    alpha  the state of the prior, logits of independent choices
-    A_k    draw k of K
+    alpha  logits of the prior, which has independent choices
+    A_k    network k of K
     l_k    log-likelihood of a chunk of clips under A_k, nats
 
-The loop owns batches, processes, optimisers and the trace; a strategy says which networks a chunk
-sees, what each of them counts, and where the prior goes. `search.strategy` names it.
+The loop owns batches, processes, optimisers and the trace. A strategy samples the networks of each
+chunk, weights them, and computes the gradients. The setting `search.strategy` selects it.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from autox3d.core.errors import Refused
 from autox3d.search.prior import Prior
 from autox3d.search.space import Draw
 
-Forward = Callable[[], Tensor]  # the log-likelihood of one draw, with its graph
+Forward = Callable[[], Tensor]  # computes the log-likelihood of one network, with its graph
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Strategy:
     """The functions of a strategy; `scale` divides log-likelihoods before they are compared.
 
-    propose          (prior, count, generator) -> the draws of a chunk
-    weigh            (l_k (K,), scale) -> (K,): the share of each draw, sum 1
-    weight_gradient  (forwards, parameters, scale) -> the gradient to go up, a tensor for each
+    propose          (prior, count, generator) -> networks sampled for a chunk
+    weigh            (l_k (K,), scale) -> weights of the networks (K,), which sum to 1
+    weight_gradient  (forwards, parameters, scale) -> ascent direction, a tensor for each
                      parameter, and l_k (K,)
-    alpha_gradient   (prior, draws, shares (K,), pull (K,)) -> the gradient to go up, like alpha;
-                     `pull` is what the cost takes from each share
-    choose           (prior) -> the draw that the search ends with
+    alpha_gradient   (prior, draws, weights (K,), pull (K,)) -> ascent direction of the shape of
+                     alpha; `pull` is what the cost term subtracts from each weight
+    choose           (prior) -> the network that is derived after the search
     """
 
     propose: Callable[[Prior, int, torch.Generator], list[Draw]]
@@ -48,7 +48,7 @@ class Strategy:
 
 
 def named(name: str) -> Strategy:
-    """The strategy of a file in `strategies`, such as `parsec`.
+    """Imports a strategy by the name of its file in `strategies`, such as `parsec`.
 
     Raises:
         Refused: there is no such strategy.
@@ -62,6 +62,6 @@ def named(name: str) -> Strategy:
 
 
 def names() -> set[str]:
-    """The strategies that there are: the files of the folder `strategies`."""
+    """The names of all strategies: the files of the folder `strategies`."""
     files = (Path(__file__).parent / "strategies").glob("*.py")
     return {path.stem for path in files} - {"__init__"}

@@ -1,12 +1,12 @@
-"""All networks of a space in one set of weights (A3D 3.2, 4.2).
+"""The supernet: all networks of a space in one set of shared weights (A3D 3.2, 4.2).
 
-The weights are those of the widest network. A path is the network of a draw whose weights are
-gathered out of them, so the two agree to the last bit. What the candidates share:
+The shared weights are those of the widest network. A path is a network whose weights are gathered
+from them, so it computes the same bits as that network alone. What the candidates share:
 
-    1x1x1 convolutions, squeeze-excite, head   shared by all, cut by the candidates' arcs
-    depthwise kernel and the norm behind it    one for each block type, cut likewise
-    attention unit                             one for each kind, cut likewise
-    stem, the head behind its first layer      shared whole
+    1x1x1 convolutions, squeeze-excite, head   shared by all, sliced by the candidates' arcs
+    depthwise kernel and the norm after it     one for each kernel type, sliced likewise
+    attention unit                             one for each kind, sliced likewise
+    stem, the head after its first layer       shared as a whole
 """
 
 from __future__ import annotations
@@ -39,23 +39,23 @@ from autox3d.vision.models.network import (
 )
 from autox3d.vision.models.norm import BatchNorm
 
-HEAD = "conv.conv.weight"  # the one weight of the head that the last group's choice cuts
+HEAD = "conv.conv.weight"  # the only weight of the head that depends on the last group's width
 
 
 class Set(NamedTuple):
-    """Channels of the widest network: parts of so many channels each."""
+    """A set of channels of the widest network: parts of `size` channels each."""
 
     parts: Parts
     size: int
 
 
 class Supernet(nn.Module):
-    """The shared weights; each forward pass takes one draw.
+    """The shared weights as a module; each forward pass takes the draw of one network.
 
     Args:
-        space: what is searched
-        classes: number of them
-        selection: which parts of a shared kernel a candidate takes
+        space: the search space
+        classes: number of classes
+        selection: which parts of a shared kernel each candidate uses
     """
 
     def __init__(self, space: Space, classes: int, selection: Selection) -> None:
@@ -72,7 +72,7 @@ class Supernet(nn.Module):
         self._positions: dict[tuple[Set, torch.device], Tensor] = {}
 
     def _widen(self, number: int, row: Block) -> None:
-        """Gives a block a kernel for each type, a shortcut, and a unit for each kind."""
+        """Adds to a block a kernel of each type, a shortcut, and an attention unit of each kind."""
         group, own, kind = (
             self.space.groups[row.group],
             self.widest.blocks[number],
@@ -85,7 +85,7 @@ class Supernet(nn.Module):
         for name in kind.typed:
             parts = {kernel: one.get_submodule(name) for kernel, one in made.items()}
             own.add_module(name, nn.ModuleDict(parts))
-        for name in kind.optional:  # such as a shortcut, where two groups differ in width
+        for name in kind.optional:  # such as a shortcut, if two groups differ in width
             if isinstance(own.get_submodule(name), nn.Identity):
                 own.add_module(name, made[group.kernel[0]].get_submodule(name))
         kinds = {one for one in group.attention if "none" not in (one, row.attention)}
@@ -97,7 +97,7 @@ class Supernet(nn.Module):
         self.widest.attention[number].apply(initialise_layer)
 
     def train(self, mode: bool = True) -> Supernet:
-        """Evaluation drops nothing; all else stays: statistics are still the batch's own."""
+        """Turns dropout on or off; batch norm uses the statistics of the batch in both modes."""
         super().train()
         self.training = mode
         self.widest.head.dropout.train(mode)
@@ -105,22 +105,22 @@ class Supernet(nn.Module):
 
     @property
     def bn_clips(self) -> int:
-        """Clips that share batch-norm statistics; no running ones are kept."""
+        """The number of clips that share batch-norm statistics; there are no running ones."""
         return self.widest.stem.norm.clips
 
     @property
     def dropout(self) -> float:
-        """Rate before the last layer, in training."""
+        """The dropout rate before the last layer, in training."""
         return self.widest.head.dropout.p
 
     @property
     def drop_connect(self) -> float:
-        """Rate at which a clip skips a residual branch, in training."""
+        """The rate at which a clip skips a residual branch, in training."""
         layers = self.widest.blocks.modules()
         return next((layer.rate for layer in layers if isinstance(layer, DropConnect)), 0.0)
 
     def forward(self, clips: Tensor | Sequence[Tensor], draw: Draw) -> Tensor:
-        """(B, 3, T, H, W) -> logits (B, P, classes), by the batch's own statistics."""
+        """(B, 3, T, H, W) -> logits (B, P, classes), with batch statistics in batch norm."""
         genotype = self.space.genotype(draw, self.space.name)
         sets = block_sets(genotype, self.axes)
         (x,) = map(self.widest.stem, of_streams(clips, self.widest.streams))
@@ -135,7 +135,7 @@ class Supernet(nn.Module):
         return functional_call(self.widest.head, head, x)
 
     def network(self, draw: Draw) -> VideoNet:
-        """The network of a draw with its own copy of the weights; running statistics unset."""
+        """Extracts a network with its own copy of the weights; its batch norm needs calibration."""
         genotype = self.space.genotype(draw, self.space.name)
         net = VideoNet(genotype, self.classes)
         set_training(
@@ -165,7 +165,7 @@ class Supernet(nn.Module):
     def _block(
         self, number: int, row: Block, own: nn.Module, kernel: str, sets: dict[str, Set]
     ) -> dict[str, Tensor]:
-        """The weights of a block, by the names that they have in a network."""
+        """Slices the weights of a block, under the names that they have in a network."""
         shared, kind = self.widest.blocks[number], block_type(row.type)
         weights: dict[str, Tensor] = {}
         for name, _ in own.named_parameters():
@@ -178,7 +178,7 @@ class Supernet(nn.Module):
     def _unit(
         self, number: int, row: Block, unit: nn.Module, sets: dict[str, Set]
     ) -> dict[str, Tensor]:
-        """The weights of the unit of attention after a block; none for the identity."""
+        """Slices the weights of the attention unit after a block; none for the identity."""
         shared, cuts = self.widest.attention[number], UNITS[row.attention].cuts
         return {
             name: self._cut(
@@ -188,14 +188,14 @@ class Supernet(nn.Module):
         }
 
     def _cut(self, weight: Tensor, letters: str, sets: dict[str, Set]) -> Tensor:
-        """The rows and columns of a weight that the sets name; "-" leaves a dimension whole."""
+        """Slices a weight by one set per dimension; "-" keeps the whole dimension."""
         for dimension, letter in enumerate(letters):
-            if letter != "-" and weight.shape[dimension] > 1:  # depthwise: a single column
+            if letter != "-" and weight.shape[dimension] > 1:  # depthwise: one input
                 weight = weight.index_select(dimension, self._index(sets[letter], weight.device))
         return weight
 
     def _index(self, chosen: Set, device: torch.device) -> Tensor:
-        """The channels of a set; the few that a space has are made once."""
+        """The channel indices of a set, cached, as a space has few sets."""
         key = chosen, device
         if key not in self._positions:
             self._positions[key] = torch.tensor(indices(*chosen), device=device)
@@ -203,7 +203,7 @@ class Supernet(nn.Module):
 
 
 def wired(row: Block) -> Block:
-    """What of a block's row decides how its layers are wired, all sizes alike."""
+    """Normalises the sizes in a block's row, so that only its wiring distinguishes it."""
     return replace(
         row,
         group=0,
@@ -219,10 +219,10 @@ def wired(row: Block) -> Block:
 def wiring(
     row: Block, style: BlockStyle, bn_clips: int, drop_connect: float
 ) -> tuple[nn.Module, nn.Module]:
-    """A block and the unit behind it without weights of their own; sizes come with the weights.
+    """Makes a block and its attention unit on the meta device, to be called with any weights.
 
     Args:
-        row: of `wired`, so that few are ever made
+        row: a result of `wired`, so that the cache stays small
     """
     with torch.device("meta"):
         pair = block(row, style), attention(row.attention, row.channels, 1.0)
@@ -235,13 +235,13 @@ def wiring(
 
 
 def letters_of(cuts: Mapping[str, str], name: str) -> str:
-    """The sets that cut a parameter's dimensions; a bias has its weight's first one."""
+    """The letters of the sets that slice a parameter; a bias uses the first of its weight."""
     layer, _, kind = name.rpartition(".")
     return cuts[layer] if kind == "weight" else cuts[layer][0]
 
 
 def block_sets(genotype: Genotype, axes: list[Axes]) -> list[dict[str, Set]]:
-    """For every block of a network, where its channels stand in the widest one."""
+    """For every block of a network, the positions of its channels in the widest network."""
     every: list[dict[str, Set]] = []
     ring, inputs = axes[0].inputs, tuple(range(axes[0].inputs.count))
     for row in genotype.blocks():
@@ -264,7 +264,7 @@ def block_sets(genotype: Genotype, axes: list[Axes]) -> list[dict[str, Set]]:
 
 
 def widest_genotype(space: Space, axes: list[Axes]) -> Genotype:
-    """Every ring in full, and a unit of attention wherever one may stand."""
+    """The widest network: all parts of every ring, and attention wherever it is a candidate."""
     first = space.genotype((0,) * len(space.choices), space.name)
     groups = [
         replace(
@@ -284,10 +284,12 @@ def _full(ring: Ring) -> int:
 
 @torch.no_grad()
 def load_weights(net: Supernet, path: Path, stage: str) -> dict[str, Tensor]:
-    """Takes over the weights of a file that `stage` wrote, as `weight.<name>`; all that it holds.
+    """Loads the weights of a file that `stage` wrote; returns all tensors of the file.
+
+    The weights have the names `weight.<name>` in the file.
 
     Raises:
-        Refused: the file is missing, or holds the weights of another space.
+        Refused: the file is missing, or belongs to another space.
     """
     try:
         with safe_open(path, "pt") as file:
@@ -306,9 +308,12 @@ def load_weights(net: Supernet, path: Path, stage: str) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def calibrate(net: VideoNet, batches: Iterable[Tensor]) -> None:
-    """Gives a network running statistics: the plain mean over batches of (B, 3, T, H, W).
+    """Computes running batch-norm statistics of a network, as the mean over batches.
 
-    The supernet keeps none, since every path would need its own.
+    The supernet has none, since every path would need its own.
+
+    Args:
+        batches: clips (B, 3, T, H, W)
     """
     norms = [layer for layer in net.modules() if isinstance(layer, BatchNorm)]
     net.train()

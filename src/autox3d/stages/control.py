@@ -1,12 +1,12 @@
-r"""Stage `control`: the search again, with the labels of alpha's half shuffled. One process a GPU.
+r"""Stage `control`: the search with shuffled labels in alpha's half. One process per GPU.
 
 python -m autox3d.runtime.launch control --space architectures/space_demo.yaml \
     --clips data/subset.parquet --init data/supernet/warmup.safetensors \
     --alpha results/control/alpha.json --trace results/control/trace.csv \
     --made results/control/control_made.json
 
-Alpha can then learn nothing from the clips: what its entropy does here, it does without a reason.
-The epochs are the first ones of the search, at its rates. With none of them, the trace is empty.
+Alpha then cannot learn from the clips, so any change of its entropy is noise. The control runs the
+first epochs of the search with the same learning rates. With 0 epochs, the trace is empty.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from autox3d.search.space import Space
 
 
 def main() -> None:
-    """Settings: `control`, and those of the search."""
+    """Uses the settings `control` and those of the search."""
     files = arguments(__doc__, "space", "clips", "init", "alpha", "trace", "made")
     recipe, space = SearchRecipe.of(settings.load()), Space.load(files.space)
     shared, params, epochs = recipe.supernet, recipe.search, settings.load().control.epochs
     if epochs > params.epochs:
         raise Refused(
             f"params.yaml: 'control.epochs' is {epochs}, but the search has {params.epochs}. "
-            "Ask for as many or fewer."
+            f"Set it to {params.epochs} or less."
         )
     if not epochs:
         write_nothing(files.trace, files.alpha, files.made, space)

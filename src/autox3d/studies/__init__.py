@@ -1,1 +1,1 @@
-"""Studies of the search: many searches and trainings that differ in one thing, a file a kind."""
+"""Studies of the search: searches and trainings that differ in one thing; one file per kind."""

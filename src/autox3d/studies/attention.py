@@ -1,4 +1,4 @@
-"""Attention alone (A3D, Table 3): units that a search has placed, beside none and some by hand."""
+"""Attention alone (A3D, Table 3): units placed by a search, by hand, and none at all."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from autox3d.search.space import Draw, Space
 from autox3d.studies.kind import Kind, alone, record
 from autox3d.studies.lab import Lab
 
-# By hand, as in the table: stage -> units behind its first blocks.
+# Placement by hand, as in the table: stage -> number of units, after its first blocks.
 MANUAL = {"stage 1": {1: 2}, "stage 2": {2: 2}, "stage 3": {3: 2}, "stages 3, 4": {3: 2, 4: 3}}
 
 
 def run(lab: Lab, study: Study) -> StudyRecord:
-    """A row a network; the searched one has the probability of a unit behind each open block."""
+    """One row per network; the searched one has the probability of a unit after each open block."""
     space, recipe = (
         lab.space,
         lab.recipe(search={"beta": 0.0}),
-    )  # cost is not what this one is about
+    )  # this study has no cost term
     result = lab.search("search", recipe, lab.warm_up("warmup", recipe))
     draws = {"without": tuple(0 for _ in space.choices)}
     draws |= {name: by_hand(space, units) for name, units in MANUAL.items()}
@@ -38,7 +38,7 @@ def run(lab: Lab, study: Study) -> StudyRecord:
 
 
 def by_hand(space: Space, units: dict[int, int]) -> Draw:
-    """GloRe behind the first blocks of a stage, as many as it has: stage -> units."""
+    """Places GloRe units after the first blocks of the stages; `units` maps stage -> number."""
     stages = list(itertools.accumulate(group.stride == 2 for group in space.groups))
     left, draw = dict(units), []
     for choice in space.choices:

@@ -1,4 +1,4 @@
-"""The weight of the cost (TS-S, Table 1): one warm-up, a search for each beta."""
+"""The weight of the cost term (TS-S, Table 1): one warm-up, then one search per beta."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from autox3d.studies.lab import Lab
 
 
 def run(lab: Lab, study: Study) -> StudyRecord:
-    """A row a beta: where its search has ended."""
+    """One row per beta, with the end of its search."""
     recipe = lab.recipe()
     warm = lab.warm_up("warmup", recipe)
     rows = []

@@ -1,7 +1,7 @@
-"""Fair against naive parts of a shared kernel (A3D, Figure 4, Table 4).
+"""Fair and naive selection of the parts of a shared kernel (A3D, Figure 4, Table 4).
 
-Two warm-ups and two searches, alike but for the parts that a candidate takes, with the same
-one-sided target: half-way from the cheapest network to the median of random ones.
+Two warm-ups and two searches differ only in the parts that a candidate uses. Both have the same
+one-sided target, half-way between the cheapest and the median cost of random networks.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SELECTIONS: tuple[Selection, ...] = ("naive", "fair")
 
 
 def run(lab: Lab, study: Study) -> StudyRecord:
-    """A row a selection: what its network costs by epoch, and how often each part is used."""
+    """One row per selection: the network's cost by epoch, and the uses of each part."""
     least, median = lab.spread()
     target = round((least + median) / 2, 6)
     rows = []
@@ -32,12 +32,12 @@ def run(lab: Lab, study: Study) -> StudyRecord:
 
 
 def counted(lab: Lab, selection: Selection) -> dict[str, tuple[float, ...]]:
-    """By group and axis, how many candidates use each part of the shared kernel."""
-    found = {}
+    """Counts the candidates that use each part of a shared kernel, by group and axis."""
+    counts = {}
     for row, axes in enumerate(lab.space.axes(selection), 1):
         for name, ring in (("channels", axes.outputs), ("expansion", axes.expansions)):
-            found[f"uses of {name}, group {row}"] = uses(ring.arcs.values(), ring.count)
-    return found
+            counts[f"uses of {name}, group {row}"] = uses(ring.arcs.values(), ring.count)
+    return counts
 
 
 KIND = Kind(run, trains="if asked")

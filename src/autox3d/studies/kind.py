@@ -1,9 +1,9 @@
-"""What a study compares: a file a kind beside this one, each with a function and what it takes.
+"""The kinds of studies: one file each beside this one, with a function and its settings.
 
     record = kind_of(params, "beta").run(lab, params.studies["beta"])
 
-A new kind is one new file with a `KIND`; `autox3d.reporting.studies` shows its numbers as a table
-until it is given a figure of its own.
+A new kind is one new file that defines a `KIND`. `autox3d.reporting.studies` shows its numbers as a
+table; a figure can be added there.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from autox3d.studies.lab import Lab, Searched
 from autox3d.training.run import SCRATCH
 
 NONE: Mapping[str, float | None] = MappingProxyType({})
-SHARED = {"__init__", "kind", "lab"}  # files of this folder that are no kind
+SHARED = {"__init__", "kind", "lab"}  # files of this folder that do not define a kind
 
 
 class Kind(NamedTuple):
-    """One kind of study: its function, and which settings of `Study` it takes."""
+    """One kind of study: its function, and the settings of `Study` that it uses."""
 
     run: Callable[[Lab, Study], StudyRecord]
-    values: str = "empty"  # what the setting `values` must be, in words
-    counts: Container[int] = (0,)  # how many values it may have
-    draws: bool = False  # whether it draws `networks` at random
-    trains: Literal["never", "if asked", "always"] = "never"  # whether `train` may be null or named
+    values: str = "empty"  # description of the setting `values`, for messages
+    counts: Container[int] = (0,)  # allowed numbers of values
+    draws: bool = False  # whether it samples `networks` random networks
+    trains: Literal["never", "if asked", "always"] = "never"  # whether it trains networks
 
     def check(self, params: Params, name: str, path: Path = PARAMS) -> None:
-        """Holds the settings of the study `name` against what its kind takes, before any work.
+        """Checks the settings of the study `name` before any work.
 
         Raises:
-            Refused: a setting is missing that this kind needs, or given that it does not use.
+            Refused: a setting that this kind needs is missing, or one that it ignores is given.
         """
         study = params.studies[name]
         values, networks, train = list(study.values), study.networks, study.train
@@ -50,11 +50,11 @@ class Kind(NamedTuple):
         if len(values) not in self.counts:
             fault = f"values' must be {self.values}, not {values}"
         elif len(set(values)) < len(values):
-            fault = f"values' names a number twice: {values}"
+            fault = f"values' has a number twice: {values}"
         elif self.draws and networks < 2:
             fault = f"networks' must be 2 or more, not {networks}"
         elif not self.draws and networks:
-            fault = f"networks' must be 0, not {networks}: this kind draws none"
+            fault = f"networks' must be 0, not {networks}: this kind samples none"
         elif self.trains == "never" and train is not None:
             fault = f"train' must be null, not '{train}': this kind trains no network alone"
         elif self.trains == "always" and train is None:
@@ -70,10 +70,10 @@ class Kind(NamedTuple):
 
 
 def kind_of(params: Params, study: str, path: Path = PARAMS) -> Kind:
-    """The kind of the study, its settings checked; a file beside this one, such as `beta`.
+    """Imports the kind of a study, and checks the study's settings.
 
     Raises:
-        Refused: there is no such kind, or it does not take the study's settings.
+        Refused: the kind is unknown, or does not fit the settings.
     """
     name, known = params.studies[study].kind, sorted(names())
     if name not in known:
@@ -84,24 +84,24 @@ def kind_of(params: Params, study: str, path: Path = PARAMS) -> Kind:
 
 
 def names() -> set[str]:
-    """The kinds that there are: the files of this folder which define one."""
+    """The names of all kinds: the files of this folder that define one."""
     return {path.stem for path in Path(__file__).parent.glob("*.py")} - SHARED
 
 
 def ended(name: str, result: Searched, numbers: Metrics) -> StudyRow:
-    """The row of a search: these numbers, and where it has ended."""
+    """Makes the row of a search: the given numbers, and its final cost, probability and loss."""
     last, prior = result.epochs[-1], result.prior
-    found: Metrics = {
+    final: Metrics = {
         "gmacs": last["mode_gmacs"],
         "probability": math.exp(prior.log_prob([prior.mode()]).item()),
         "expected_gmacs": last["expected_gmacs"],
         "loss": last["loss"],
     }
-    return StudyRow(name=name, numbers=numbers | found, series={"gmacs by epoch": result.costs})
+    return StudyRow(name=name, numbers=numbers | final, series={"gmacs by epoch": result.costs})
 
 
 def alone(lab: Lab, study: Study, name: str, draw: Draw) -> StudyRow:
-    """The row of a network: its cost, and where the study trains, its headline after training."""
+    """Makes the row of a network: its cost, and its headline if the study trains networks."""
     genotype = lab.space.genotype(draw, name.replace(", ", "_").replace(" ", "_"))
     numbers: Metrics = {"gmacs": lab.costs.of(draw)}
     if study.train is not None:
@@ -112,7 +112,7 @@ def alone(lab: Lab, study: Study, name: str, draw: Draw) -> StudyRow:
 def record(
     lab: Lab, study: Study, rows: Sequence[StudyRow], numbers: Mapping[str, float | None] = NONE
 ) -> StudyRecord:
-    """The rows as the record of the study; `numbers` are of the study as a whole."""
+    """Makes the record of a study from its rows and the numbers of the study as a whole."""
     return StudyRecord(
         study=lab.study,
         kind=study.kind,

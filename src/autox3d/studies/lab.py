@@ -1,12 +1,12 @@
-"""The searches and trainings of one study, each a run of its own that resumes where it stood.
+"""The searches and trainings of one study; each is a separate run that can be resumed.
 
     lab = Lab(study="beta", params=params, space=space, subset=subset, clips=clips, out=out)
     warm = lab.warm_up("warmup", lab.recipe())
     result = lab.search("beta0.1", lab.recipe(search={"beta": 0.1}), warm)
 
-Each run has checkpoints under a fingerprint of all that it follows from, so a study that was
-stopped goes on where it stood: what was finished is taken from its last checkpoint. To MLflow a run
-is `study@beta/beta0.1`; its files stand in the folder `beta0.1` below `out`.
+Each run has checkpoints under a fingerprint of all its inputs. When a study is restarted, finished
+runs are loaded from their last checkpoints and the interrupted one resumes. In MLflow, a run has
+the name `study@beta/beta0.1`; its files are in the folder `beta0.1` of `out`.
 """
 
 from __future__ import annotations
@@ -39,23 +39,23 @@ from autox3d.training.run import TrainingClips, train
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.models import weights
 
-WARMED, SEARCHED = "warmup.safetensors", "search.safetensors"  # shared weights, in a run's folder
-DRAWN = 1000  # random networks that give the cheapest and the median cost of a space
+WARMED, SEARCHED = "warmup.safetensors", "search.safetensors"  # files of shared weights
+DRAWN = 1000  # random networks that estimate the cheapest and the median cost of a space
 
 
 class Ready(NamedTuple):
-    """A warm-up that exists already, and the settings that it followed."""
+    """A warm-up that already exists, and its settings."""
 
     weights: Path
     recipe: SearchRecipe
 
 
 class Searched(NamedTuple):
-    """Where a search of the study has ended."""
+    """The result of a search of the study."""
 
     prior: Prior
-    epochs: list[dict[str, float]]  # a row each, as in trace.csv
-    weights: Path | None  # the supernet's; a null control leaves none
+    epochs: list[dict[str, float]]  # one row per epoch, as in trace.csv
+    weights: Path | None  # of the supernet; None for a null control
 
     @property
     def costs(self) -> tuple[float, ...]:
@@ -65,32 +65,32 @@ class Searched(NamedTuple):
 
 @dataclass(frozen=True)
 class Lab:
-    """What the runs of a study share: settings, space, clips, and the folder of their files."""
+    """What the runs of a study share: settings, space, clips, and the output folder."""
 
-    study: str  # its name
-    params: Params  # with the study's overrides
+    study: str  # name of the study
+    params: Params  # settings, including the study's overrides
     space: Space
     subset: Path  # table of the clips that searches use
     clips: Path  # table of the clips that trainings use
-    out: Path
-    ready: Ready | None = None  # of the same space and clips; taken where its settings are the same
-    tracked: bool = True  # whether MLflow hears of the runs
-    made: dict[str, Provenance] = field(default_factory=dict)  # of each run so far, by its name
+    out: Path  # folder of the runs' files
+    ready: Ready | None = None  # of the same space and clips; used if its settings match
+    tracked: bool = True  # whether runs are logged to MLflow
+    made: dict[str, Provenance] = field(default_factory=dict)  # of the finished runs, by name
 
     def recipe(self, **sections: Mapping[str, Any]) -> SearchRecipe:
-        """The settings of a search, save these: `recipe(search={"beta": 0.1})`."""
+        """The settings of a search with some changed, such as `recipe(search={"beta": 0.1})`."""
         whole = SearchRecipe.of(self.params)
         changed = {name: replace(getattr(whole, name), **keys) for name, keys in sections.items()}
         return whole._replace(**changed)
 
     @cached_property
     def classes(self) -> int:
-        """Of the search's clips."""
+        """The number of classes of the clips that searches use."""
         return len(tables.read_classes(self.subset))
 
     @cached_property
     def costs(self) -> SpaceCosts:
-        """Of every network of the space."""
+        """The costs of all networks of the space."""
         return SpaceCosts(self.space, self.classes)
 
     @cached_property
@@ -99,11 +99,11 @@ class Lab:
         return tables.read_task(self.subset)
 
     def warm_up(self, name: str, recipe: SearchRecipe) -> Path:
-        """The shared weights that searches begin from: those that are ready, where they serve.
+        """Trains the weights that searches start from, or takes the existing ones if they match.
 
         Raises:
             Refused: a loss or a weight is not finite.
-            SystemExit: the run was told to stop; its state is saved.
+            SystemExit: the run received a stop signal; its state is saved.
         """
         if self.ready and _follows_from(self.ready.recipe) == _follows_from(recipe):
             return self.ready.weights
@@ -121,11 +121,11 @@ class Lab:
         return folder / WARMED
 
     def search(self, name: str, recipe: SearchRecipe, init: Path) -> Searched:
-        """A search from the weights `init`.
+        """Runs a search from the weights `init`.
 
         Raises:
-            Refused: `init` is of another space, or a loss or a weight is not finite.
-            SystemExit: the run was told to stop; its state is saved.
+            Refused: `init` belongs to another space, or a loss or a weight is not finite.
+            SystemExit: the run received a stop signal; its state is saved.
         """
         with self._search(name, recipe, init, recipe.search.epochs) as work:
             what = {"init": init, "name": name}
@@ -140,7 +140,7 @@ class Lab:
         return Searched(result.state.prior, _epochs(result.state), self.out / name / SEARCHED)
 
     def control(self, name: str, recipe: SearchRecipe, init: Path) -> Searched:
-        """Its null control: `control.epochs` of the same search on shuffled labels.
+        """Runs the null control of a search: its first `control.epochs` epochs on shuffled labels.
 
         Raises:
             As `search`.
@@ -155,14 +155,14 @@ class Lab:
         return Searched(result.state.prior, _epochs(result.state), None)
 
     def train(self, genotype: Genotype, entry: str) -> Metrics:
-        """Trains a network from scratch, as the entry of `train` says, whose `init` must be none.
+        """Trains a network from scratch, with the settings of an entry of `train`.
 
         Returns:
-            The headline of the task on the validation videos; None where none has a label.
+            The headline of the task on the validation videos; None if none has a label.
 
         Raises:
             Refused: there is no such entry, or a loss or a weight is not finite.
-            SystemExit: the run was told to stop; its state is saved.
+            SystemExit: the run received a stop signal; its state is saved.
         """
         recipe, name = settings.named(self.params.train, "train", entry), genotype.name
         parts = {"params": recipe, "genotype": genotype, "clips": self.clips}
@@ -181,7 +181,7 @@ class Lab:
         return {headline: result.metrics[f"val_{headline}"]}
 
     def ranked(self, draws: Sequence[Draw], supernet: Path) -> list[Metrics]:
-        """The headline of each draw as a calibrated path of the supernet, on validation videos."""
+        """Measures each network with the calibrated weights of a supernet, on validation videos."""
         shared, count = self.params.supernet, self.params.derive.calibration
         with join() as world:
             net = derive.load_supernet(supernet, self.space, self.classes, shared)
@@ -189,7 +189,7 @@ class Lab:
             return derive.ranked(draws, net.to(world.device), clips, shared, count, world)
 
     def spread(self) -> tuple[float, float]:
-        """The cheapest and the median of random networks, G multiply-adds."""
+        """The cheapest and the median cost of random networks, G multiply-adds."""
         return spread(self.space, self.costs)
 
     @cached_property
@@ -204,7 +204,7 @@ class Lab:
     def _search(
         self, name: str, recipe: SearchRecipe, init: Path, epochs: int
     ) -> Iterator[Session]:
-        """The session of a search or of a null control."""
+        """Opens the session of a search or a null control."""
         shared, params = recipe.supernet, recipe.search
         parts = {"shared": shared, "search": params, "warm": recipe.warmup.epochs}
         parts |= {"epochs": epochs, "space": self.space, "clips": self.subset, "init": init}
@@ -216,7 +216,7 @@ class Lab:
     def _run(
         self, name: str, parts: dict[str, Any], shown: dict[str, Any], data: Path
     ) -> Iterator[Session]:
-        """One run under a name of its own; told to stop at its end, the study stops."""
+        """Opens the session of one run; a stop signal at its end stops the study."""
         own = {"study": self.study, "run": name}
         run = f"{self.study}/{name}"
         with session(
@@ -227,7 +227,7 @@ class Lab:
                 sys.exit(RESUME)
 
     def _keep(self, name: str, result: SearchResult, recipe: SearchRecipe, work: Session) -> None:
-        """What a search and a null control leave alike."""
+        """Writes the files that a search and a null control have in common."""
         self._note(name, result.seconds, recipe.supernet.seed, work)
         if work.writes:
             alpha, trace = self.out / name / "alpha.json", self.out / name / "trace.csv"
@@ -242,7 +242,7 @@ class Lab:
 
 
 def spread(space: Space, costs: SpaceCosts) -> tuple[float, float]:
-    """The cheapest and the median of up to 1,000 random networks of a space, G multiply-adds."""
+    """The cheapest and the median cost of up to 1,000 random networks, G multiply-adds."""
     drawn = sorted(map(costs.of, draws(space, costs, 0.0, 1e9, min(DRAWN, space.size // 2), 1)))
     return drawn[0], drawn[len(drawn) // 2]
 
@@ -250,7 +250,10 @@ def spread(space: Space, costs: SpaceCosts) -> tuple[float, float]:
 def draws(
     space: Space, costs: SpaceCosts, least: float, most: float, count: int, seed: int
 ) -> list[Draw]:
-    """So many different random networks that cost `least` to `most` G multiply-adds.
+    """Samples `count` distinct architectures within a cost window.
+
+    Args:
+        least, most: bounds of the window, G multiply-adds per clip
 
     Raises:
         Refused: there are not enough of them.
@@ -262,10 +265,10 @@ def draws(
 
 
 def _follows_from(recipe: SearchRecipe) -> list[Any]:
-    """What a warm-up's weights are a result of, besides space and clips."""
+    """The settings that determine the weights of a warm-up, for a given space and clips."""
     return [recipe.supernet, recipe.warmup, recipe.search.epochs]
 
 
 def _epochs(state: SearchState) -> list[dict[str, float]]:
-    found = groupby(state.rows, key=lambda row: row.epoch)
-    return [epoch_row(list(rows)) for _, rows in found]
+    epochs = groupby(state.rows, key=lambda row: row.epoch)
+    return [epoch_row(list(rows)) for _, rows in epochs]

@@ -1,10 +1,10 @@
-"""The searched network beside random ones of its cost (TS-S, section 5, Figure 2).
+"""The searched network compared with random ones of similar cost (TS-S, section 5, Figure 2).
 
-Draws networks at random from the space, within a twentieth of the searched one's cost or in the
-range that `values` gives. Each has two accuracies on the validation videos: with the supernet's
-weights after calibration, and trained from scratch. Kendall's tau between the two says whether the
-supernet ranks as training does (1: the same order, 0: none); how many random networks the searched
-one beats says what the search was worth.
+Samples random networks of the space within 5 % of the searched one's cost, or in the range in
+`values`. Each network has two accuracies on the validation videos: with the calibrated weights of
+the supernet, and trained from scratch. Kendall's tau between the two measures whether the supernet
+ranks networks as training does (1: same order, 0: unrelated). The number of random networks that
+the searched one beats measures the benefit of the search.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from autox3d.studies.kind import Kind, alone, record
 from autox3d.studies.lab import Lab, draws
 
 SEARCHED = "searched"
-WIDTH = 0.05  # of the searched network's cost, to each side of it
+WIDTH = 0.05  # half-width of the cost window, as a share of the searched network's cost
 
 
 def run(lab: Lab, study: Study) -> StudyRecord:
-    """A row a network, the searched one first; Kendall's tau and the number of networks beaten."""
+    """One row per network, the searched one first; Kendall's tau and the number beaten."""
     recipe = lab.recipe()
     result = lab.search("search", recipe, lab.warm_up("warmup", recipe))
     mode = result.prior.mode()
@@ -44,38 +44,38 @@ def run(lab: Lab, study: Study) -> StudyRecord:
 
 
 def beside(lab: Lab, count: int, mode: Draw, least: float, most: float) -> dict[str, Draw]:
-    """So many random networks other than the searched one, by their names."""
+    """Samples `count` random networks other than the searched one; returns them by name."""
     drawn = draws(lab.space, lab.costs, least, most, count + 1, lab.params.supernet.seed)
     others = [draw for draw in drawn if draw != mode][:count]
     return {f"random_{number}": draw for number, draw in enumerate(others, 1)}
 
 
 def with_supernet(row: StudyRow, measured: Metrics) -> StudyRow:
-    """The row, and the network's headline as a path of the supernet."""
+    """Adds the headline with the supernet's weights to a row."""
     inside = {f"{SUPERNET}{name}": value for name, value in measured.items()}
     return StudyRow(name=row.name, numbers=row.numbers | inside, series=row.series)
 
 
 def compared(rows: Sequence[StudyRow]) -> dict[str, float]:
-    """Kendall's tau over the random networks, and how many of them the first row's beats.
+    """Kendall's tau over the random networks, and how many of them the first row beats.
 
     Raises:
-        Refused: no validation video has a label, so that there is no accuracy.
+        Refused: no validation video has a label, so there is no accuracy.
     """
     inside = next(name for name in rows[0].numbers if name.startswith(SUPERNET))
     values: list[tuple[float, float]] = []
     for row in rows:
         one, two = row.numbers[inside], row.numbers[inside.removeprefix(SUPERNET)]
         if one is None or two is None:
-            raise Refused("random networks are compared by accuracy, and no video of val has one.")
+            raise Refused("random networks are compared by accuracy: no video of val has a label.")
         values.append((one, two))
-    (_, found), *others = values
+    (_, searched), *others = values
     tau = kendall(*zip(*others, strict=True))
-    return {"kendall_tau": tau, "beaten": float(sum(found > two for _, two in others))}
+    return {"kendall_tau": tau, "beaten": float(sum(searched > two for _, two in others))}
 
 
 def kendall(one: Sequence[float], two: Sequence[float]) -> float:
-    """tau-b: pairs in the same order less those in the other, ties discounted."""
+    """Kendall's tau-b: concordant less discordant pairs, normalised with a correction for ties."""
     first, second = torch.tensor(one), torch.tensor(two)
     signs = [torch.sign(values[:, None] - values[None, :]) for values in (first, second)]
     norm = (signs[0].square().sum() * signs[1].square().sum()).sqrt()

@@ -1,7 +1,7 @@
-"""The search on several seeds, each beside its null control, and how far the seeds agree.
+"""The search with several seeds, each with its null control, and the agreement of the seeds.
 
-The claim: where the label is in time alone, some group's kernels turn temporal (t3, t5) with
-probability 0.9 or more; with the labels of alpha's half shuffled, none do.
+The claim: if classes differ only in motion, the search makes some group's kernels temporal (t3, t5)
+with probability 0.9 or more; with the labels of alpha's half shuffled, it makes none.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from autox3d.studies.lab import Lab
 
 
 def run(lab: Lab, study: Study) -> StudyRecord:
-    """Two rows a seed, search and null control: the probability of temporal kernels by group."""
+    """Two rows per seed, search and null control: the probability of temporal kernels by group."""
     check(lab, study)
     rows, modes = [], []
     for seed in map(int, study.values):
@@ -39,7 +39,7 @@ def run(lab: Lab, study: Study) -> StudyRecord:
 
 
 def check(lab: Lab, study: Study) -> None:
-    """Raises Refused for what is no seed, and for a control that is longer than the search."""
+    """Raises Refused for a value that is not a seed, or a control longer than the search."""
     place = f"params.yaml: 'studies.{lab.study}"
     if any(value < 0 or value != int(value) for value in study.values):
         raise Refused(f"{place}.values' must be seeds, whole numbers: {list(study.values)}.")
@@ -47,13 +47,13 @@ def check(lab: Lab, study: Study) -> None:
     if control > search:
         raise Refused(
             f"{place}': 'control.epochs' is {control}, but the search has {search}. "
-            "Ask for as many or fewer, in its overrides."
+            f"Set it to {search} or less in the overrides."
         )
 
 
 def temporal(space: Space, prior: Prior) -> dict[str, tuple[float, ...]]:
-    """Of each group whose kernel is searched, the probability that it sees more than a frame."""
-    found = [
+    """The probability of a temporal kernel, for each group whose kernel is searched."""
+    rows = [
         (
             float(choice.group + 1),
             math.fsum(
@@ -65,12 +65,12 @@ def temporal(space: Space, prior: Prior) -> dict[str, tuple[float, ...]]:
         for choice, row in zip(space.choices, prior.probabilities(), strict=True)
         if choice.column == "kernel" and len(row) > 1
     ]
-    groups, chances = zip(*found, strict=True) if found else ((), ())
+    groups, chances = zip(*rows, strict=True) if rows else ((), ())
     return {"group": groups, "P(temporal)": chances}
 
 
 def agreement(space: Space, modes: Sequence[Draw]) -> float:
-    """Share of the open choices that two seeds take alike, mean over the pairs of seeds."""
+    """The share of open choices in which two seeds agree, averaged over the pairs of seeds."""
     choices = [number for number, choice in enumerate(space.choices) if len(choice.candidates) > 1]
     pairs = list(itertools.combinations(modes, 2))
     alike = sum(one[choice] == two[choice] for one, two in pairs for choice in choices)

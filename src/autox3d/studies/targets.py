@@ -1,8 +1,8 @@
-"""What a search costs that was asked to cost something: a range and two hinges at each target.
+"""How close a search comes to a target cost: a range and two hinges at each target.
 
-The target lies on the way from the cheapest network of the space to the median of random ones. A
-range reaches a twentieth to each side of it (`search.floor`, `search.target`); a hinge pulls at
-what is dearer, in the form and with the weight of the settings, or in the plain form.
+Targets are interpolated between the cheapest and the median cost of random networks. A range
+extends 5 % to each side of the target (`search.floor`, `search.target`). A hinge penalises only
+networks above the target, with the form and weight in the settings, or in the plain form.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from autox3d.core.settings import Study
 from autox3d.studies.kind import Kind, ended, record
 from autox3d.studies.lab import Lab
 
-WIDTH = 0.05  # of the two-sided range, to each side of its target
-PLAIN = 20.0  # beta of the plain form, which no paper gives
+WIDTH = 0.05  # half-width of the two-sided range, as a share of its target
+PLAIN = 20.0  # beta of the plain form; no paper gives a value
 
 
 def run(lab: Lab, study: Study) -> StudyRecord:
-    """A row a form and a target: what was asked for, and how far from it the search has ended."""
+    """One row per form and target: the target, and the final relative distance from it."""
     warm = lab.warm_up("warmup", lab.recipe())
     least, median = lab.spread()
     rows = []
@@ -35,7 +35,7 @@ def run(lab: Lab, study: Study) -> StudyRecord:
 
 
 def asked(form: str, target: float) -> dict[str, Any]:
-    """The settings of `search` that ask for so many G multiply-adds."""
+    """The settings of `search` for a form and a target in G multiply-adds."""
     if form == "range":
         return {"floor": (1 - WIDTH) * target, "target": (1 + WIDTH) * target}
     plain = {"cost": "plain", "beta": PLAIN} if form == "plain" else {}

@@ -1,1 +1,1 @@
-"""How a search chooses: a file a strategy, each with a `STRATEGY`."""
+"""The search strategies: one file each, which defines a `STRATEGY`."""

@@ -1,14 +1,14 @@
-"""PARSEC: learn a distribution over networks, keep its mode (arXiv:1902.05116; A3D 4.1).
+"""PARSEC: learns a distribution over networks and keeps its mode (arXiv:1902.05116; A3D 4.1).
 
     omega  weights, shared by all networks
     alpha  logits of the prior
-    A_k    network k of K, drawn from P(A | alpha)
+    A_k    network k of K, sampled from P(A | alpha)
     l_k    log-likelihood of a chunk of clips under A_k, nats
-    W_k    importance of A_k: softmax of l_k over k
-    m_k    the share of grad log P(A_k | alpha) in the gradient for alpha
+    W_k    importance of A_k, the softmax of l_k over k
+    m_k    weight of grad log P(A_k | alpha) in the gradient for alpha
 
-The likelihood of a chunk is 1/K sum_k exp(l_k). Its logarithm has the gradient sum_k W_k grad l_k
-for omega and, since no gradient need pass through a network, sum_k W_k grad log P(A_k) for alpha.
+The likelihood of a chunk is 1/K sum_k exp(l_k). The gradient of its logarithm is sum_k W_k grad l_k
+for omega, and sum_k W_k grad log P(A_k) for alpha, which needs no backward pass through a network.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from autox3d.search.strategy import Forward, Strategy
 
 
 def importance(likelihoods: Tensor, scale: float) -> Tensor:
-    """l_k -> W_k, (K,)."""
+    """Computes the importances W_k (K,) from the log-likelihoods l_k (K,)."""
     return (likelihoods / scale).softmax(0)
 
 
 def weight_gradient(
     draws: Iterable[Forward], parameters: Sequence[nn.Parameter], scale: float
 ) -> tuple[list[Tensor], Tensor]:
-    """sum_k W_k grad l_k, with the activations of one draw in memory at a time; and l_k, (K,).
+    """Computes sum_k W_k grad l_k and l_k (K,); keeps the activations of one network at a time.
 
-    A streaming softmax: each gradient enters with weight exp(l_k - m), m the largest l so far
-    (both over `scale`); where m grows, what has been summed shrinks by as much. The parameters'
-    `grad` is used as the place of the sum and left empty.
+    This is a streaming softmax: each gradient is added with the weight exp(l_k - m), where m is the
+    largest l so far (both divided by `scale`). When m grows, the sum is scaled down accordingly.
+    The sum is accumulated in the parameters' `grad`, which is None afterwards.
     """
-    largest, total, found = -math.inf, 0.0, []
+    largest, total, values = -math.inf, 0.0, []
     for parameter in parameters:
         parameter.grad = None
     for forward in draws:
@@ -53,13 +53,13 @@ def weight_gradient(
         weight = math.exp(level - largest)
         (value * weight).backward()
         total += weight
-        found.append(value.detach())
+        values.append(value.detach())
     gradient = [_taken(parameter, total) for parameter in parameters]
-    return gradient, torch.stack(found)
+    return gradient, torch.stack(values)
 
 
 def _taken(parameter: nn.Parameter, total: float) -> Tensor:
-    """The normalised gradient; zero for a part that no draw touched."""
+    """Takes the normalised gradient of a parameter; zero if no network used it."""
     grad, parameter.grad = parameter.grad, None
     return torch.zeros_like(parameter) if grad is None else grad.div_(total)
 
@@ -67,13 +67,13 @@ def _taken(parameter: nn.Parameter, total: float) -> Tensor:
 def alpha_gradient(
     prior: Prior, draws: Sequence[tuple[int, ...]], weights: Tensor, pull: Tensor
 ) -> Tensor:
-    """sum_k m_k grad log P(A_k | alpha), to go up: the shape of alpha.
+    """Computes sum_k m_k grad log P(A_k | alpha), an ascent direction of the shape of alpha.
 
-    m_k = (W_k - 1/K) - pull_k. The 1/K takes nothing from the expectation, since the mean of
-    grad log P is zero, but most of the noise where the draws are about equally good.
+    m_k = (W_k - 1/K) - pull_k. The baseline 1/K does not change the expectation, as the mean of
+    grad log P is zero, but removes most of the noise when the networks are about equally good.
     """
     if len(draws) < 2:
-        raise ValueError("one draw has importance 1 whatever it is worth: K must be 2 or more")
+        raise ValueError("one network alone always has importance 1: K must be 2 or more")
     share = weights.to(torch.float64).cpu() - 1 / len(draws) - pull
     return torch.autograd.grad((share * prior.log_prob(draws)).sum(), prior.alpha)[0]
 
