@@ -211,6 +211,6 @@ def test_scores_of_other_videos_are_refused(made: Path) -> None:
     rows = tables.read_table(made / "scores.parquet")
     tables.write_table(rows[rows["key"] != rows["key"].iloc[0]], made / "few.parquet")
     done = program(made, "explain", "--scores", "few.parquet", "--out", "few.json")
-    line = "few.parquet: of other videos than clips.parquet has. Run `evaluate` again.\n"
+    line = "few.parquet: has other videos than clips.parquet. Run `evaluate` again.\n"
     assert (done.returncode, done.stderr) == (1, line)
     assert not (made / "few.json").exists()

@@ -1,1 +1,1 @@
-"""One thin program a stage of dvc.yaml: reads files, calls one function, writes files."""
+"""One thin program per stage of dvc.yaml: it reads files, calls one function, writes files."""

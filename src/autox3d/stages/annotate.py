@@ -1,8 +1,8 @@
-"""Stage `annotate`: lists the videos with their classes and splits, and renders the demo's.
+"""Stage `annotate`: lists the videos with classes and splits, and renders the demo's videos.
 
     python -m autox3d.stages.annotate --videos data/videos.parquet --lists data/lists
 
-The videos and their annotation files lie under the data root, AUTOX3D_RAW (data/raw).
+The videos and their annotation files are in the data root, AUTOX3D_RAW (data/raw).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-r"""Stage `baseline`: a network to compare the found one with, thinned or without time.
+r"""Stage `baseline`: makes a network to compare with: thinner, shallower or not temporal.
 
 python -m autox3d.stages.baseline --network x3d_s --genotype architectures/x3d_s.yaml \
     --out results/genotypes/x3d_s.yaml
@@ -13,7 +13,7 @@ from autox3d.vision.arch.genotype import Genotype
 
 
 def main() -> None:
-    """Settings: the entry of `baseline` that has the network's name; the input is that of S."""
+    """Uses the entry of `baseline` with the network's name, and the input of `scale.s`."""
     files = arguments(__doc__, "genotype", "out", words=["network"])
     params = settings.load()
     rule = settings.named(params.baseline, "baseline", files.network)

@@ -1,4 +1,4 @@
-r"""Stage `derive`: the most probable network, and how others under the target compare with it.
+r"""Stage `derive`: derives the most probable network, and ranks the next ones under the target.
 
 python -m autox3d.runtime.launch derive --space architectures/space_demo.yaml \
     --clips data/subset.parquet --alpha results/search/alpha.json \
@@ -24,7 +24,7 @@ from autox3d.search.strategy import named
 
 
 def main() -> None:
-    """Settings: `supernet`, `derive`, and the strategy and target of the search."""
+    """Uses the settings `supernet` and `derive`, and the strategy and target of `search`."""
     files = arguments(__doc__, "space", "clips", "alpha", "weights", "genotype", "report")
     params = settings.load()
     shared, target = params.supernet, params.search.target

@@ -1,4 +1,4 @@
-r"""Stage `evaluate`: scores of every view of every held-out video, and accuracy. One process a GPU.
+r"""Stage `evaluate`: scores every view of every held-out video. One process per GPU.
 
 python -m autox3d.runtime.launch evaluate --weights data/weights/s --clips data/clips.parquet \
     --scores data/scores/s.parquet --metrics results/evaluate/s.json \

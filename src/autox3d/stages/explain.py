@@ -1,4 +1,4 @@
-r"""Stage `explain`: heat maps for a few clips, and the classes that are confused most.
+r"""Stage `explain`: makes heat maps for a few clips and for the most confused classes.
 
 python -m autox3d.stages.explain --weights data/weights/s --clips data/clips.parquet \
     --scores data/scores/s.parquet --out results/explain/s.json
@@ -15,16 +15,14 @@ from autox3d.vision.models import weights
 
 
 def main() -> None:
-    """Settings: `explain`, and the split and views of `evaluate`."""
+    """Uses the settings `explain`, and the split and views of `evaluate`."""
     files = arguments(__doc__, "weights", "clips", "scores", "out")
     params = settings.load()
     trained = weights.load(files.weights)
     clips = Clips.load(files.clips, split=params.evaluate.split)
     table = tables.read_table(files.scores)
     if set(table["key"]) != {key.decode() for key in clips.keys}:
-        raise Refused(
-            f"{files.scores}: of other videos than {files.clips} has. Run `evaluate` again."
-        )
+        raise Refused(f"{files.scores}: has other videos than {files.clips}. Run `evaluate` again.")
     explanation(trained, clips, table, params.evaluate, params.explain).write(files.out)
 
 

@@ -1,4 +1,4 @@
-r"""Stage `latency`: seconds that a trained network takes for the views of one video, made up.
+r"""Stage `latency`: times a trained network on the views of one video, on synthetic input.
 
 python -m autox3d.stages.latency --weights data/weights/s --latency results/latency/s.json
 """
@@ -20,7 +20,7 @@ from autox3d.vision.models import weights
 
 
 def main() -> None:
-    """On the device and in the type that prediction takes."""
+    """Uses the setting `latency`; measures on the device and in the dtype of prediction."""
     files = arguments(__doc__, "weights", "latency")
     params = settings.load().latency
     began, trained = time.monotonic(), weights.load(files.weights)

@@ -1,4 +1,4 @@
-r"""Stage `report`: one page and one table of all results.
+r"""Stage `report`: writes a page and a table of all results.
 
 python -m autox3d.stages.report --results results --page results/report.html \
     --table results/table.md

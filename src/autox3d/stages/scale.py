@@ -1,4 +1,4 @@
-r"""Stage `scale`: the found network at one size.
+r"""Stage `scale`: scales the derived network to one size.
 
 python -m autox3d.stages.scale --network s --genotype results/derive/genotype.yaml \
     --out results/genotypes/s.yaml
@@ -13,7 +13,7 @@ from autox3d.vision.arch.genotype import Genotype
 
 
 def main() -> None:
-    """Settings: the entry of `scale` that has the network's name."""
+    """Uses the entry of `scale` with the network's name."""
     files = arguments(__doc__, "genotype", "out", words=["network"])
     size = settings.named(settings.load().scale, "scale", files.network)
     scaled(Genotype.load(files.genotype), files.network, size.spec, size.depth).save(files.out)

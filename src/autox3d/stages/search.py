@@ -1,4 +1,4 @@
-r"""Stage `search`: weights and alpha in turn, from the warmed-up supernet. One process a GPU.
+r"""Stage `search`: trains weights and alpha alternately after the warm-up. One process per GPU.
 
 python -m autox3d.runtime.launch search --space architectures/space_demo.yaml \
     --clips data/subset.parquet --init data/supernet/warmup.safetensors \
@@ -21,7 +21,7 @@ from autox3d.search.space import Space
 
 
 def main() -> None:
-    """Settings: `supernet`, `search`, and the epochs of `warmup`."""
+    """Uses the settings `supernet` and `search`, and the epochs of `warmup`."""
     names = ("space", "clips", "init", "weights", "alpha", "steps", "trace", "made")
     files = arguments(__doc__, *names)
     recipe, space = SearchRecipe.of(settings.load()), Space.load(files.space)

@@ -1,4 +1,4 @@
-r"""Stage `study`: many searches and trainings that differ in one thing. One process a GPU.
+r"""Stage `study`: runs searches and trainings that differ in one thing. One process per GPU.
 
 python -m autox3d.runtime.launch study --name beta --space architectures/space_demo.yaml \
     --subset data/subset.parquet --clips data/clips.parquet \
@@ -21,7 +21,7 @@ from autox3d.studies.lab import Lab, Ready
 
 
 def main() -> None:
-    """Settings: the entry of `studies` that has the study's name, and all that it can change."""
+    """Uses the entry of `studies` with the study's name, and all settings that it can override."""
     names = ("space", "subset", "clips", "init", "out", "record", "made")
     files, whole = arguments(__doc__, *names, words=["name"]), settings.load()
     params, space = settings.for_study(whole, files.name), Space.load(files.space)

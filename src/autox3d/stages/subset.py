@@ -2,7 +2,7 @@
 
     python -m autox3d.stages.subset --clips data/clips.parquet --subset data/subset.parquet
 
-Official lists of ids are relative to the data root, AUTOX3D_RAW (data/raw).
+The paths of official lists of ids are relative to the data root, AUTOX3D_RAW (data/raw).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-r"""Stage `train`: one network, from scratch or from given weights. One process a GPU.
+r"""Stage `train`: trains one network, from scratch or from weights. One process per GPU.
 
 python -m autox3d.runtime.launch train --network s --genotype results/genotypes/s.yaml \
     --clips data/clips.parquet --weights data/weights/s --curve results/train/s.csv \
@@ -23,7 +23,7 @@ from autox3d.vision.models import weights
 
 
 def main() -> None:
-    """Settings: the entry of `train` that has the network's name."""
+    """Uses the entry of `train` with the network's name."""
     files = arguments(__doc__, "genotype", "clips", "weights", "curve", "made", words=["network"])
     recipe = settings.named(settings.load().train, "train", files.network)
     genotype = Genotype.load(files.genotype)
@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def write(files: SimpleNamespace, result: TrainingResult, recipe: Train, work: Session) -> None:
-    """The outputs of the stage, and their copies for MLflow."""
+    """Writes the outputs of the stage, and logs them to MLflow."""
     sources = {"data": files.clips, **given(recipe)}
     how = {name: fingerprint(clips=path) for name, path in sources.items()}
     how |= {"params": asdict(recipe)}

@@ -3,7 +3,7 @@
     python -m autox3d.stages.transcode --list data/lists/0.parquet --shard data/shards/0.tar
         --index data/index/0.parquet
 
-The videos lie under the data root, AUTOX3D_RAW (data/raw). One is encoded on each core.
+The videos are in the data root, AUTOX3D_RAW (data/raw). Each core encodes one at a time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-r"""Stage `warmup`: the supernet's weights alone, every network equally probable. One process a GPU.
+r"""Stage `warmup`: trains the supernet's weights alone, before the search. One process per GPU.
 
 python -m autox3d.runtime.launch warmup --space architectures/space_demo.yaml \
     --clips data/subset.parquet --weights data/supernet/warmup.safetensors \
@@ -19,7 +19,7 @@ from autox3d.search.space import Space
 
 
 def main() -> None:
-    """Settings: `supernet`, `warmup`, and the search's epochs, which share one cosine with ours."""
+    """Uses the settings `supernet` and `warmup`, and the epochs of `search` for the cosine."""
     files = arguments(__doc__, "space", "clips", "weights", "curve", "made")
     recipe, space = SearchRecipe.of(settings.load()), Space.load(files.space)
     shared, warmup = recipe.supernet, recipe.warmup
