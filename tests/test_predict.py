@@ -228,7 +228,7 @@ def test_programs_read_a_line_of_json_a_video(folder, videos, monkeypatch, capsy
 def test_nothing_to_predict_is_named(folder, tmp_path, monkeypatch, capsys):
     """This holds for an empty folder and for a pattern that matches nothing."""
     assert run("predict", tmp_path, "--weights", folder, monkeypatch=monkeypatch) == 1
-    assert capsys.readouterr().err == f"{tmp_path}: no video there. Check the path.\n"
+    assert capsys.readouterr().err == f"{tmp_path}: no video found. Check the path.\n"
 
 
 def test_an_annotated_video_shows_the_prediction(folder, videos, tmp_path, monkeypatch):

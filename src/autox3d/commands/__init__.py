@@ -1,1 +1,1 @@
-"""The commands of `autox3d`, by what they work on."""
+"""The commands of `autox3d`, grouped by what they work on."""

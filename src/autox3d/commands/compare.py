@@ -11,22 +11,22 @@ from autox3d.commands.parser import Commands
 from autox3d.core import atomic, schema
 from autox3d.core.errors import Refused
 
-if TYPE_CHECKING:  # torch takes its time
+if TYPE_CHECKING:  # importing torch is slow
     from autox3d.reporting.differences import PipelineRun
 
 
 def add_to(commands: Commands) -> None:
-    """Adds compare."""
+    """Adds the command compare."""
     one = commands.add("compare", compare)
-    what = "a folder with params.yaml and results/, or a git revision of the one here"
+    what = "a folder with params.yaml and results/, or a git revision of this one"
     one.add_argument("before", metavar="A", help=what)
-    one.add_argument("after", metavar="B", help="another; . is what lies here")
-    one.add_argument("--html", type=Path, metavar="FILE", help="write a page with figures, too")
+    one.add_argument("after", metavar="B", help="another; . is the current folder")
+    one.add_argument("--html", type=Path, metavar="FILE", help="also write a page with figures")
 
 
 def compare(args: argparse.Namespace) -> None:
-    """Print what changed between two runs (settings, data, code, genotype), and what it did."""
-    from autox3d.reporting import differences_page  # matplotlib takes its time
+    """Print the differences between two runs: settings, data, code, genotype, and results."""
+    from autox3d.reporting import differences_page  # importing matplotlib is slow
 
     runs = load(args.before), load(args.after)
     print(differences_page.text(*runs))
@@ -35,10 +35,10 @@ def compare(args: argparse.Namespace) -> None:
 
 
 def load(name: str) -> PipelineRun:
-    """The run of a folder or of a git revision.
+    """Reads the run of a folder or of a git revision.
 
     Raises:
-        Refused: it is neither, or one of its files is damaged.
+        Refused: `name` is neither, or one of the files is damaged.
     """
     from autox3d.pipeline import revision
 

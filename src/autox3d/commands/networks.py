@@ -1,4 +1,4 @@
-"""Commands on networks, without data: cost, table, picture, another size, published weights."""
+"""Commands for networks that need no data: cost, table, picture, scaling, published weights."""
 
 from __future__ import annotations
 
@@ -18,32 +18,44 @@ from autox3d.vision.arch.genotype import Genotype
 
 
 def add_to(commands: Commands) -> None:
-    """Adds count, show, draw, scale and import-weights."""
+    """Adds the commands count, show, draw, scale and import-weights."""
     for name, command in (("count", count), ("show", show), ("draw", draw)):
         one = commands.add(name, command)
         one.add_argument("genotype", type=Path, help="architectures/autox3d_s.yaml, for example")
-        one.add_argument("--frames", type=positive, help="of a clip; the genotype's by default")
         one.add_argument(
-            "--crop", type=positive, help="px; the genotype's training crop by default"
+            "--frames", type=positive, help="frames of a clip; the genotype's by default"
         )
-        one.add_argument("--classes", type=positive, default=400, help="400 by default")
+        one.add_argument(
+            "--crop",
+            type=positive,
+            help="side of a clip, px; the genotype's training crop by default",
+        )
+        one.add_argument(
+            "--classes", type=positive, default=400, help="number of classes; 400 by default"
+        )
         if name == "count":
-            one.add_argument("--json", action="store_true", help="for programs")
+            one.add_argument("--json", action="store_true", help="print JSON")
         if name == "draw":
             one.add_argument("--out", type=Path, required=True, help="an .svg or .png file")
 
     one = commands.add("scale", scale)
     one.add_argument("genotype", type=Path)
-    one.add_argument("--depth", type=float, required=True, help="times the blocks of each stage")
+    one.add_argument(
+        "--depth", type=float, required=True, help="factor on the blocks of each stage"
+    )
     for size in ("frames", "stride", "crop", "short"):
         one.add_argument(f"--{size}", type=positive, required=True, help="of the new input")
-    one.add_argument("--out", type=Path, required=True, help="the new genotype, named after it")
+    one.add_argument(
+        "--out", type=Path, required=True, help="file of the new genotype, which gets its name"
+    )
 
     one = commands.add("import-weights", import_weights)
-    one.add_argument("checkpoint", type=Path, help="of PyTorchVideo or SlowFast")
+    one.add_argument("checkpoint", type=Path, help="a checkpoint of PyTorchVideo or SlowFast")
     one.add_argument("--genotype", type=Path, required=True)
-    one.add_argument("--classes", type=Path, help="a file with one name a line; numbers without it")
-    one.add_argument("--out", type=Path, required=True, help="the folder to make")
+    one.add_argument(
+        "--classes", type=Path, help="a file with one class name per line; default: numbers"
+    )
+    one.add_argument("--out", type=Path, required=True, help="the folder to create")
 
 
 def count(args: argparse.Namespace) -> None:
@@ -69,7 +81,7 @@ def count(args: argparse.Namespace) -> None:
 
 
 def summary(counts: dict[str, Any]) -> str:
-    """The counts as text."""
+    """Formats the counts as text."""
     here, lcr = (
         f"{counts['frames']}x{counts[crop]}x{counts[crop]}" for crop in ("crop", "lcr_crop")
     )
@@ -103,14 +115,14 @@ def show(args: argparse.Namespace) -> None:
 
 
 def draw(args: argparse.Namespace) -> None:
-    """Draw a genotype: its blocks, their widths and kernels, and where the cost lies."""
-    from autox3d.reporting import drawing  # matplotlib takes its time
+    """Draw a genotype: the widths and kernels of its blocks, and the cost of its groups."""
+    from autox3d.reporting import drawing  # importing matplotlib is slow
 
     drawing.draw(*counted(args), args.out)
 
 
 def scale(args: argparse.Namespace) -> None:
-    """Make a genotype of another size: other clips, deeper stages."""
+    """Scale a genotype to another clip size and depth."""
     clip = ClipSpec(frames=args.frames, stride=args.stride, crop=args.crop, short=args.short)
     genotype = scaled(Genotype.load(args.genotype), args.out.stem, clip, args.depth)
     command = f"autox3d scale {args.genotype} --depth {args.depth:g}"
@@ -119,15 +131,15 @@ def scale(args: argparse.Namespace) -> None:
 
 
 def import_weights(args: argparse.Namespace) -> None:
-    """Turn a published X3D checkpoint into a folder of weights that `evaluate` takes."""
-    from autox3d.inference import published  # torch takes its time
+    """Convert a published X3D checkpoint to a folder of weights for `evaluate`."""
+    from autox3d.inference import published  # importing torch is slow
 
     names = args.classes.read_text(encoding="utf-8").splitlines() if args.classes else None
     published.convert(args.checkpoint, Genotype.load(args.genotype), names, args.out)
 
 
 def counted(args: argparse.Namespace) -> tuple[Genotype, Cost]:
-    """The genotype, and its cost at the sizes of the command line."""
+    """Loads the genotype, and counts its cost at the sizes of the command line."""
     genotype = Genotype.load(args.genotype)
     try:
         return genotype, cost(genotype, args.classes, args.frames, args.crop)

@@ -14,7 +14,7 @@ from autox3d.commands.parser import Commands, positive
 from autox3d.core import atomic, schema, settings
 from autox3d.core.errors import Refused
 
-if TYPE_CHECKING:  # torch takes its time
+if TYPE_CHECKING:  # importing torch is slow
     from autox3d.planning.plan import Rates, StageCost
 
 HEAD = ("stage", "P multiply-adds", "device-hours", "core-hours", "GB", "files")
@@ -22,18 +22,25 @@ SPLITS = ("train", "val", "test")
 
 
 def add_to(commands: Commands) -> None:
-    """Adds plan."""
+    """Adds the command plan."""
     one = commands.add("plan", plan)
-    one.add_argument("--params", type=Path, default=Path("params.yaml"), help="its settings")
     one.add_argument(
-        "--rates", type=Path, required=True, help="measured speeds of a device; see --measure"
+        "--params", type=Path, default=Path("params.yaml"), help="settings of the pipeline"
     )
-    one.add_argument("--measure", action="store_true", help="measure here, and write --rates")
+    one.add_argument(
+        "--rates",
+        type=Path,
+        required=True,
+        help="file with measured speeds of a device; see --measure",
+    )
+    one.add_argument(
+        "--measure", action="store_true", help="measure this machine, and write --rates"
+    )
     for split in SPLITS:
-        one.add_argument(f"--{split}", type=whole, default=0, help="videos of this split")
-    one.add_argument("--classes", type=positive, required=True, help="of the data set")
-    one.add_argument("--seconds", type=positive, required=True, help="of a video, the mean")
-    one.add_argument("--json", action="store_true", help="for programs")
+        one.add_argument(f"--{split}", type=whole, default=0, help="number of videos of this split")
+    one.add_argument("--classes", type=positive, required=True, help="number of classes")
+    one.add_argument("--seconds", type=positive, required=True, help="mean duration of a video")
+    one.add_argument("--json", action="store_true", help="print JSON")
 
 
 def whole(text: str) -> int:
@@ -66,7 +73,7 @@ def plan(args: argparse.Namespace) -> None:
 
 
 def rows(costs: list[StageCost], rates: Rates) -> list[dict[str, Any]]:
-    """One row a stage, and their sum."""
+    """Makes one row per stage, and their sum."""
     stages = [
         {
             "stage": one.stage,
@@ -83,7 +90,7 @@ def rows(costs: list[StageCost], rates: Rates) -> list[dict[str, Any]]:
 
 
 def text(stages: list[dict[str, Any]], rates: Rates) -> str:
-    """The rows as a table in plain text, with the rates below it."""
+    """Formats the rows as a plain-text table, with the rates below it."""
     cells: list[tuple[str, ...]] = [HEAD]
     for row in stages:
         stage, *amounts, files = row.values()

@@ -1,4 +1,4 @@
-"""Commands on search spaces, without data: size, cost of the networks, random networks."""
+"""Commands for search spaces that need no data: size, costs, random networks."""
 
 from __future__ import annotations
 
@@ -19,25 +19,33 @@ MARKS = {"cheapest": 0.0, "2 %": 0.02, "median": 0.5, "dearest": 1.0}
 
 
 def add_to(commands: Commands) -> None:
-    """Adds space and random."""
+    """Adds the commands space and random."""
     one = commands.add("space", show)
     one.add_argument("space", type=Path, help="architectures/space_autox3d.yaml, for example")
-    one.add_argument("--classes", type=positive, default=400, help="400 by default")
+    one.add_argument(
+        "--classes", type=positive, default=400, help="number of classes; 400 by default"
+    )
 
     one = commands.add("random", random)
     one.add_argument("space", type=Path, help="architectures/space_autox3d.yaml, for example")
-    one.add_argument("--least", type=float, default=0.0, help="G multiply-adds of a clip; 0")
-    one.add_argument("--most", type=float, required=True, help="G multiply-adds of a clip")
-    one.add_argument("--count", type=positive, default=16, help="16 by default")
-    one.add_argument("--seed", type=int, default=1, help="1 by default")
-    one.add_argument("--classes", type=positive, default=400, help="400 by default")
-    one.add_argument("--out", type=Path, default=Path("architectures"), help="the folder")
-    text = "settings whose `train.s` all get; params.yaml"
+    one.add_argument(
+        "--least", type=float, default=0.0, help="G multiply-adds per clip; 0 by default"
+    )
+    one.add_argument("--most", type=float, required=True, help="G multiply-adds per clip")
+    one.add_argument("--count", type=positive, default=16, help="number of networks; 16 by default")
+    one.add_argument("--seed", type=int, default=1, help="seed of the sampling; 1 by default")
+    one.add_argument(
+        "--classes", type=positive, default=400, help="number of classes; 400 by default"
+    )
+    one.add_argument(
+        "--out", type=Path, default=Path("architectures"), help="folder of the genotypes"
+    )
+    text = "settings whose `train.s` trains them; params.yaml by default"
     one.add_argument("--params", type=Path, default=settings.PARAMS, help=text)
 
 
 def show(args: argparse.Namespace) -> None:
-    """Print the choices of a space, how many networks it has, and what random ones cost."""
+    """Print the choices of a space, the number of its networks, and the cost of random ones."""
     space = Space.load(args.space)
     for choice in space.choices:
         if len(choice.candidates) > 1:
@@ -53,7 +61,7 @@ def show(args: argparse.Namespace) -> None:
 
 
 def random(args: argparse.Namespace) -> None:
-    """Sample networks within a range of costs, to train beside the one that a search found."""
+    """Sample networks within a range of costs, to compare with the one that a search found."""
     space = Space.load(args.space)
     costs = SpaceCosts(space, args.classes)
     how = settings.named(settings.load(args.params).train, "train", "s", args.params)

@@ -1,4 +1,4 @@
-"""A workspace of an earlier version, taken over as it is."""
+"""The command that converts a workspace of an earlier version."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from autox3d.commands.parser import Commands
 
 
 def add_to(commands: Commands) -> None:
-    """upgrade."""
+    """Adds the command upgrade."""
     commands.add("upgrade", upgrade)
 
 
 def upgrade(args: argparse.Namespace) -> None:
-    """Make this folder's results and settings, made at commit 486c83c, those of this version."""
-    from autox3d.pipeline import upgrade as work  # DVC takes its time
+    """Convert this folder's results and settings of commit 486c83c to this version."""
+    from autox3d.pipeline import upgrade as work  # importing DVC is slow
 
     done = False
     for line in work.upgrade():

@@ -18,31 +18,50 @@ if TYPE_CHECKING:
     from autox3d.inference.network import Prediction
 
 SUFFIXES = {".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg"}
-SUFFIXES |= {".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"}  # of the videos of a folder
+SUFFIXES |= {".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"}  # of the files taken from a folder
 FORMS = ("fast", "folded", "plain", "bfloat16", "pt2", "onnx")
 
 
 def add_to(commands: Commands) -> None:
-    """Adds predict, export, bench and pack."""
+    """Adds the commands predict, export, bench and pack."""
     one = commands.add("predict", predict)
     one.add_argument("videos", nargs="+", metavar="VIDEO", help="a file, a folder or a pattern")
     one.add_argument("--weights", type=Path, required=True, help="a folder such as data/weights/s")
-    one.add_argument("--top", type=positive, default=5, help="classes to print; 5 by default")
-    one.add_argument("--clips", type=positive, default=10, help="along a video; 10 by default")
-    one.add_argument("--crops", choices=["lcr", "center"], default="lcr", help="lcr by default")
-    one.add_argument("--over-time", action="store_true", help="what each clip shows, too")
-    one.add_argument("--json", action="store_true", help="for programs: an object a line")
     one.add_argument(
-        "--render", type=Path, metavar="OUT", help="a video that says it: .mp4; a folder for many"
+        "--top", type=positive, default=5, help="number of classes to print; 5 by default"
+    )
+    one.add_argument(
+        "--clips", type=positive, default=10, help="number of clips per video; 10 by default"
+    )
+    one.add_argument(
+        "--crops",
+        choices=["lcr", "center"],
+        default="lcr",
+        help="left-centre-right (default) or centre crops",
+    )
+    one.add_argument(
+        "--over-time", action="store_true", help="also print the best class of each clip"
+    )
+    one.add_argument("--json", action="store_true", help="print one JSON object per line")
+    one.add_argument(
+        "--render",
+        type=Path,
+        metavar="OUT",
+        help="annotated video: an .mp4 file, or a folder for several",
     )
 
     one = commands.add("export", export)
     one.add_argument("--weights", type=Path, required=True, help="a folder such as data/weights/s")
     one.add_argument("--out", type=Path, required=True, help="a .pt2 (PyTorch) or .onnx file")
     one.add_argument(
-        "--crops", choices=["lcr", "center"], default="lcr", help="whose size it takes"
+        "--crops",
+        choices=["lcr", "center"],
+        default="lcr",
+        help="the test whose crop size it takes",
     )
-    one.add_argument("--int8", nargs="+", metavar="VIDEO", help="compute in int8, scaled on these")
+    one.add_argument(
+        "--int8", nargs="+", metavar="VIDEO", help="quantise to int8, calibrated on these"
+    )
 
     one = commands.add("bench", bench)
     one.add_argument(
@@ -52,24 +71,30 @@ def add_to(commands: Commands) -> None:
         metavar="NETWORK",
         help="a folder of weights or a genotype",
     )
-    one.add_argument("--forms", nargs="+", choices=FORMS, default=["fast"], help="fast by default")
-    one.add_argument("--views", type=positive, default=30, help="of a video; 30 by default")
-    one.add_argument("--batch", type=positive, help="views at once; what prediction takes")
-    one.add_argument("--repeats", type=positive, default=500, help="500 by default")
-    one.add_argument("--warmup", type=positive, default=20, help="runs before; 20 by default")
-    one.add_argument("--device", help="cpu or cuda; a GPU if there is one")
-    one.add_argument("--classes", type=positive, default=400, help="of a genotype; 400 by default")
-    one.add_argument("--json", action="store_true", help="for programs")
+    one.add_argument(
+        "--forms", nargs="+", choices=FORMS, default=["fast"], help="variants; fast by default"
+    )
+    one.add_argument("--views", type=positive, default=30, help="views per video; 30 by default")
+    one.add_argument(
+        "--batch", type=positive, help="views per forward pass; default: as in predict"
+    )
+    one.add_argument("--repeats", type=positive, default=500, help="timed runs; 500 by default")
+    one.add_argument("--warmup", type=positive, default=20, help="untimed runs; 20 by default")
+    one.add_argument("--device", help="cpu or cuda; default: a GPU if there is one")
+    one.add_argument(
+        "--classes", type=positive, default=400, help="classes of a genotype; 400 by default"
+    )
+    one.add_argument("--json", action="store_true", help="print JSON")
 
     one = commands.add("pack", pack)
     one.add_argument("--weights", type=Path, required=True, help="a folder such as data/weights/s")
-    one.add_argument("--made", type=Path, help="how it was trained: results/train/s_made.json")
-    one.add_argument("--tested", type=Path, help="how well it does: results/evaluate/s.json")
-    one.add_argument("--out", type=Path, required=True, help="the folder to make")
+    one.add_argument("--made", type=Path, help="provenance: results/train/s_made.json")
+    one.add_argument("--tested", type=Path, help="test results: results/evaluate/s.json")
+    one.add_argument("--out", type=Path, required=True, help="the folder to create")
 
 
 def predict(args: argparse.Namespace) -> None:
-    """Classify videos: print the best classes with their scores."""
+    """Classify videos, and print the most probable classes with their scores."""
     from autox3d.inference.network import load
     from autox3d.inference.render import render
     from autox3d.ingest.source import BadVideo
@@ -94,10 +119,10 @@ def predict(args: argparse.Namespace) -> None:
 
 
 def video_files(videos: list[str]) -> list[Path]:
-    """The files of all arguments, each once; those of a folder or pattern in order of their names.
+    """Lists the files of all arguments once each; a folder or pattern is sorted by name.
 
     Raises:
-        Refused: a folder or pattern has no video.
+        Refused: a folder or pattern contains no video.
     """
     return list(dict.fromkeys(path for given in videos for path in _files(given)))
 
@@ -107,12 +132,12 @@ def _files(given: str) -> Iterator[Path]:
     if path.is_dir():
         there = [file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES]
     elif not path.exists() and glob.has_magic(given):
-        names = glob.glob(given, recursive=True)  # noqa: PTH207  # of any folder, too
+        names = glob.glob(given, recursive=True)  # noqa: PTH207  # also absolute ones
         there = [Path(name) for name in names if Path(name).is_file()]
     else:
         there = [path]
     if not there:
-        raise Refused(f"{given}: no video there. Check the path.")
+        raise Refused(f"{given}: no video found. Check the path.")
     yield from sorted(there)
 
 
@@ -148,10 +173,10 @@ def named(top: list[tuple[str, float]]) -> list[dict[str, Any]]:
 
 
 def rendered(paths: list[Path], out: Path) -> dict[Path, Path]:
-    """The file for each annotated video: `out`, or a file of the same name in the folder `out`.
+    """Maps each video to its annotated one: `out`, or a file of the same name in that folder.
 
     Raises:
-        Refused: one would overwrite another, or is no .mp4; nothing has been done then.
+        Refused: one would overwrite another, or is not an .mp4; nothing has been written.
     """
     if len(paths) == 1 and not out.is_dir():
         if out.suffix != ".mp4":

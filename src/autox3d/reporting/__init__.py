@@ -1,1 +1,1 @@
-"""What people look at: figures, one page, one table."""
+"""Reports for people: figures, a page and a table."""

@@ -43,7 +43,7 @@ def entropy(choices: Sequence[Choice]) -> dict[str, list[float]]:
 
 
 def most_probable(choices: Sequence[Choice]) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of a table: for each group, its most probable candidates at the end."""
+    """Header and rows of a table of the most probable candidates of each group at the end."""
     columns = list(dict.fromkeys(choice.column for choice in choices))
     groups = sorted({choice.group for choice in choices})
     cells = {(choice.group, choice.column): _cell(choice) for choice in choices}

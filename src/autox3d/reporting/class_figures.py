@@ -17,7 +17,7 @@ Shares = Mapping[str, float | None]  # a metric of each class; None where it has
 
 
 def per_class(shares: Mapping[str, Shares], order: Sequence[str], metric: Metric) -> str:
-    """The metric of each class, a dot a network; classes in `order`, from the top."""
+    """The metric of each class, one dot per network; classes in `order` from the top."""
     alt = f"{metric.title} accuracy of each class: " + ", ".join(
         f"{name} " + " / ".join(f"{of.get(name) or 0:.0%}" for of in shares.values())
         for name in order
@@ -115,7 +115,7 @@ def confusion(pairs: Sequence[Pair], classes: Sequence[str], name: str) -> str:
 
 
 def when(evidence: Mapping[str, Sequence[float]]) -> str:
-    """The evidence along a clip, a line a network; 1 where it is even.
+    """The evidence along a clip, one line per network; 1 if it is evenly distributed.
 
     Args:
         evidence: each frame's share; networks may see different numbers of frames

@@ -103,7 +103,7 @@ def confused_pairs(pairs: Sequence[Pair]) -> list[list[str]]:
 
 
 def heat_maps(results: Results) -> Section:
-    """What the networks saw in a few clips; nothing if the settings ask for no network."""
+    """Grad-CAM heat maps for a few clips; an empty section if the settings list no network."""
     section = Section("looked", "Where it looked")
     explained = [n for n in results.networks if n.explained]
     if not explained:
@@ -167,5 +167,5 @@ def _mistake(name: str, pair: ConfusedPair, source: Source) -> Iterator[Picture]
 
 
 def _row(pictures: Iterable[Picture]) -> list[Picture]:
-    """The pictures; the first one begins a row."""
+    """Puts pictures into one row."""
     return [picture._replace(first=number == 0) for number, picture in enumerate(pictures)]

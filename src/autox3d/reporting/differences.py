@@ -20,8 +20,8 @@ class PipelineRun(NamedTuple):
     name: str  # of its folder or revision, as the user gave it
     results: Results
     lock: Mapping[str, Any]  # dvc.lock: the inputs of each stage
-    commit: str = ""  # of a revision
-    lost: Sequence[str] = ()  # files of a revision that are in no cache any more
+    commit: str = ""  # of a revision; empty for a folder
+    lost: Sequence[str] = ()  # files of a revision that are no longer in any cache
 
     @property
     def label(self) -> str:
@@ -39,7 +39,7 @@ class Difference(NamedTuple):
 
     @property
     def change(self) -> float | None:
-        """After less before, if both are numbers."""
+        """The value after minus the value before, if both are numbers."""
         numbers = (self.before, self.after)
         if any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers):
             return None
@@ -66,7 +66,7 @@ def differences(before: PipelineRun, after: PipelineRun) -> list[Difference]:
 
 
 def facts(run: PipelineRun) -> dict[str, dict[str, Any]]:
-    """Subject -> name -> value: everything that is known of a run."""
+    """All values of a run, by subject and name."""
     results = run.results
     subjects: dict[str, Mapping[str, Any]] = {
         "settings": results.settings,
@@ -90,7 +90,7 @@ def recorded(lock: Mapping[str, Any], under: str, ends: tuple[str, ...]) -> dict
 
 
 def _data(results: Results) -> dict[str, Any]:
-    """Counts of videos; of each class, the usable ones."""
+    """The numbers of videos, and of usable ones per class."""
     if results.data is None:
         return {}
     content = results.data.content()

@@ -1,8 +1,8 @@
-"""The picture of a genotype: what stands where, how wide, how far it sees, and what it costs.
+"""The picture of a genotype: blocks, widths, kernels, attention, and costs.
 
-Each block is a bar, its height the channels out, on a paler one for the inner channels. The colour
-is the frames that its depthwise kernel spans, dots mean 5x5 pixels instead of 3x3. Below, each
-group's multiply-adds.
+Each block is a bar with the height of its output channels, on a paler one for its inner channels.
+The colour shows how many frames the depthwise kernel spans; dots mean 5x5 pixels instead of 3x3.
+The multiply-adds of each group are below.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from autox3d.vision.arch.blocks import kernel_size
 from autox3d.vision.arch.cost import Cost
 from autox3d.vision.arch.genotype import Genotype
 
-FRAMES = {1: BLUE, 3: GREEN, 5: ORANGE}  # colour of a kernel that spans so many
+FRAMES = {1: BLUE, 3: GREEN, 5: ORANGE}  # colours by the frames that a kernel spans
 FORMATS = ("svg", "png")
 
 
 def draw(genotype: Genotype, cost: Cost, path: Path) -> None:
-    """Writes the picture, .svg or .png by the file's name; the same bytes for the same network.
+    """Writes the picture as .svg or .png; the bytes are reproducible.
 
     Raises:
-        Refused: the name asks for another format.
+        Refused: the file name has another extension.
     """
     form = path.suffix.removeprefix(".").lower()
     if form not in FORMATS:
@@ -44,7 +44,7 @@ def draw(genotype: Genotype, cost: Cost, path: Path) -> None:
 
 
 def paint(figure: Figure, genotype: Genotype, cost: Cost) -> None:
-    """The picture on an empty figure."""
+    """Draws the picture on an empty figure."""
     blocks, costs = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     edges = _paint_blocks(blocks, genotype)
     _paint_stages(blocks, genotype, cost, edges)
@@ -65,7 +65,7 @@ def paint(figure: Figure, genotype: Genotype, cost: Cost) -> None:
 
 
 def _paint_blocks(axes: Axes, genotype: Genotype) -> list[tuple[float, float]]:
-    """The bars; returns where each group begins and ends."""
+    """Draws the bars; returns the start and end of each group on the x axis."""
     edges: list[tuple[float, float]] = []
     x, row = 0.0, -1
     for block in genotype.blocks():
@@ -108,7 +108,7 @@ def _legend(axes: Axes, genotype: Genotype) -> None:
 def _paint_stages(
     axes: Axes, genotype: Genotype, cost: Cost, edges: list[tuple[float, float]]
 ) -> None:
-    """A line where a stage begins, with the size of what it puts out."""
+    """Draws a line at the beginning of each stage, with the size of its output."""
     top = axes.get_ylim()[1]
     for number, (left, _) in enumerate(edges):
         if genotype.groups[number].stride == 2 or number == 0:

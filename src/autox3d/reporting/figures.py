@@ -31,7 +31,7 @@ from autox3d.vision.tasks.metric import Metric
 
 
 class Point(NamedTuple):
-    """A tested network on a plane of accuracy over cost."""
+    """A tested network in a plot of accuracy over cost."""
 
     name: str
     searched: bool
@@ -72,7 +72,7 @@ def share(value: float, metric: Metric) -> str:
 
 
 def published_over_cost(rows: Sequence[Published], metric: Metric) -> str:
-    """What the papers print for Kinetics-400, 30 views."""
+    """Accuracy over cost in the papers, for Kinetics-400 with 30 views."""
     rows = [row for row in rows if row.views == 30]
     values = ", ".join(f"{row.network} {row.top1} at {row.gmacs:g}" for row in rows)
     alt = f"Published {metric.label} accuracy on Kinetics-400 over G multiply-adds a view: "
@@ -176,7 +176,7 @@ def search_cost(trace: Curve, target: float | None) -> str:
 
 
 def by_epoch(trace: Curve, columns: Mapping[str, str], label: str, top: float | None) -> str:
-    """Some columns by epoch, those that the curve has; the axis goes from 0 to `top`.
+    """Plots those of the columns that the curve has, by epoch; the axis goes from 0 to `top`.
 
     Args:
         columns: column -> name in the legend
@@ -196,7 +196,7 @@ def by_epoch(trace: Curve, columns: Mapping[str, str], label: str, top: float | 
 
 
 def lines(epochs: Sequence[float], rows: Mapping[str, Sequence[float]], label: str) -> str:
-    """Shares by epoch, one line each."""
+    """Several series of shares by epoch."""
     last = ", ".join(f"{name} {values[-1]:.2f}" for name, values in rows.items())
     with drawing(f"{label} by epoch; at the end: {last}.") as drawn:
         plot = axes(drawn, "epoch", label)
@@ -209,7 +209,7 @@ def lines(epochs: Sequence[float], rows: Mapping[str, Sequence[float]], label: s
 
 
 def side_by_side(curves: Mapping[str, Curve], column: str, label: str) -> str:
-    """A column of several curves by epoch; its values are shares."""
+    """One column of several curves by epoch, in percent."""
     last = ", ".join(f"{name} {curve[column][-1]:.2f}" for name, curve in curves.items())
     with drawing(f"{label} by epoch; at the end: {last}.") as drawn:
         plot = axes(drawn, "epoch", label)
@@ -221,7 +221,7 @@ def side_by_side(curves: Mapping[str, Curve], column: str, label: str) -> str:
 
 
 def training(curves: Mapping[str, Curve], column: str, label: str, *, percent: bool) -> str:
-    """A column of the training curves; dashed, the same on validation videos if there are any."""
+    """One column of the training curves, with that of the validation videos dashed."""
     last = ", ".join(f"{name} {curve[column][-1]:.3g}" for name, curve in curves.items())
     with drawing(f"Training, {label} by epoch; at the end: {last}.") as drawn:
         plot = axes(drawn, "epoch", label)

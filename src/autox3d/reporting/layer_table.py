@@ -11,7 +11,7 @@ WORDS = 2  # columns that are set to the left
 
 
 def rows(genotype: Genotype, account: Cost) -> list[tuple[str, ...]]:
-    """Stem, groups and head as text, under `HEAD`."""
+    """Makes the rows of stem, groups and head as text, for the header `HEAD`."""
     return [
         _choices(genotype, number) + _costs(part, account)
         for number, part in enumerate(account.parts)
@@ -19,7 +19,7 @@ def rows(genotype: Genotype, account: Cost) -> list[tuple[str, ...]]:
 
 
 def _choices(genotype: Genotype, number: int) -> tuple[str, ...]:
-    """The columns that the genotype decides; row 0 is the stem, the last one the head."""
+    """The columns that follow from the genotype; row 0 is the stem, the last one the head."""
     if number == 0:
         time = f", {genotype.stem.temporal_kernel}x1²" if genotype.stem.temporal_kernel > 1 else ""
         return "stem", f"1x3²{time}", "", str(genotype.stem.channels), "", "2", "", ""

@@ -16,12 +16,12 @@ class Source(NamedTuple):
 
 
 def source_of(folder: Path, stage: str, name: str) -> Source:
-    """A file under results/ and the stage that makes it."""
+    """The source of a file under results/, with the stage that makes it."""
     return Source(f"{folder}/{name}", f"dvc repro {stage}")
 
 
 def sources_of(folder: Path, stage: str, names: Sequence[str], end: str) -> Source:
-    """One file a network: results/train/{s,m,l}.csv."""
+    """The source of one file per network: results/train/{s,m,l}.csv."""
     middle = names[0] if len(names) == 1 else f"{{{','.join(names)}}}"
     return source_of(folder, stage, f"{stage}/{middle}{end}")
 
@@ -37,18 +37,18 @@ class Figure(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """An image with a title, a caption and a text for those who do not see it."""
+    """An image with a title, a caption and an alternative text."""
 
     title: str
     jpeg: str  # base64
     alt: str
     caption: str
     source: Source
-    first: bool = False  # of its row
+    first: bool = False  # whether it begins a row
 
 
 class Table(NamedTuple):
-    """Rows of text under a head."""
+    """Rows of text under a header."""
 
     title: str
     head: Sequence[str]

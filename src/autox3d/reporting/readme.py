@@ -15,7 +15,7 @@ BEGIN, END = "<!-- results -->\n", "<!-- /results -->"
 
 
 def with_table(readme: str, table: str) -> str:
-    """The text with what stands between its two marks replaced.
+    """Replaces the text between the two marks.
 
     Raises:
         Refused: a mark is missing.

@@ -30,7 +30,7 @@ SEARCH, CONTROL = ("epoch", "entropy", "mode_gmacs"), ("epoch", "entropy")
 
 @schema.table
 class Published:
-    """One network as a paper prints it, Kinetics-400."""
+    """The printed numbers of a network in a paper, on Kinetics-400."""
 
     network: str
     views: int
@@ -42,10 +42,10 @@ class Published:
 
 @schema.table
 class PublishedStudy:
-    """One search or network of a study as a paper prints it."""
+    """The printed numbers of a search or network of a study in a paper."""
 
     kind: str  # of study
-    name: str  # of the row of ours beside which it stands
+    name: str  # of our row that it is compared with
     gmacs: float | None
     top1: float | None  # percent
     source: str
@@ -175,22 +175,22 @@ def read(folder: Path, settings: Mapping[str, Any]) -> Results:
 
 
 def published() -> list[Published]:
-    """The networks of the papers, as these print them."""
+    """The networks in the papers, with the printed numbers."""
     return list(schema.load(PUBLISHED, PublishedTable).networks)
 
 
 def published_studies() -> list[PublishedStudy]:
-    """The studies of the papers, as these print them."""
+    """The studies in the papers, with the printed numbers."""
     return list(schema.load(PUBLISHED, PublishedTable).studies)
 
 
 def if_there(read_file: Callable[[Path], T], path: Path) -> T | None:
-    """The file's content; None if there is no such file."""
+    """Reads a file; None if there is no such file."""
     return read_file(path) if path.exists() else None
 
 
 def _names(folder: Path, settings: Mapping[str, Any]) -> list[str]:
-    """Searched networks first, in the order of params.yaml; then all others that have results."""
+    """The names of networks: searched ones in the order of params.yaml, then all with results."""
     there = {path.stem for path in folder.glob("genotypes/*.yaml")}
     there |= {path.stem for path in folder.glob("evaluate/*.json")}
     there |= {path.stem for path in folder.glob("train/*.csv")}
@@ -213,7 +213,7 @@ def _network(folder: Path, name: str, settings: Mapping[str, Any]) -> Network:
 
 
 def _evaluation(path: Path) -> Evaluation:
-    """A record that has all metrics of its task."""
+    """Reads a record, and checks that it has all metrics of its task."""
     evaluation = Evaluation.read(path)
     try:
         task = tasks.named(evaluation.task)

@@ -1,4 +1,4 @@
-"""The table of results: one row a network and way of testing."""
+"""The table of results: one row per network and test protocol."""
 
 from __future__ import annotations
 

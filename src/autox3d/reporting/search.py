@@ -62,7 +62,7 @@ def architecture(results: Results) -> Section:
 
 
 def search(results: Results) -> Section:
-    """How the search went, beside its null control, and what it decided."""
+    """The progress of the search, its null control, and its choices."""
     section = Section("search", "How it was found")
     source = source_of(results.folder, "search", "search/trace.csv")
     if (trace := results.trace) is None:
@@ -131,7 +131,7 @@ def _decided(results: Results, section: Section) -> list[Element]:
 
 
 def _runners_up(results: Results, section: Section) -> list[Element]:
-    """The network that was found, and the next probable ones under the target."""
+    """The derived network, and the next most probable ones under the target."""
     source = source_of(results.folder, "derive", "derive/derive.json")
     if results.derived is None:
         section.missing.append(source.files)

@@ -1,4 +1,4 @@
-"""The sections of the report; a file that is missing is named, and is no error."""
+"""The sections of the report; a missing file is named in its section, and is not an error."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def sections(results: Results) -> list[Section]:
 
 
 def accuracy(results: Results) -> Section:
-    """What the networks of this project and those of the papers reach, and at what cost."""
+    """Accuracy over cost, for the networks of this project and of the papers."""
     section = Section("accuracy", "Accuracy and cost")
     evaluated = [n for n in results.networks if n.evaluation]
     source = sources_of(results.folder, "evaluate", [n.name for n in evaluated], ".json")
@@ -160,7 +160,7 @@ def training(results: Results) -> Section:
 
 
 def data(results: Results) -> Section:
-    """How many videos are used, and why the others are not."""
+    """The number of usable videos, and why the others are refused."""
     section = Section("data", "The videos")
     source = source_of(results.folder, "index", "data.json")
     if (account := results.data) is None:

@@ -1,4 +1,4 @@
-"""The report's section about the studies of the search, beside what the papers print for them."""
+"""The report's section about the studies, with the papers' numbers for comparison."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ EPOCHS, UNITS, TEMPORAL = "gmacs by epoch", "P(unit)", "P(temporal)"
 
 
 def studies(results: Results) -> Section:
-    """What the studies of the search have found; no section as long as there is none.
+    """The results of the studies; an empty section if there are none.
 
     Raises:
         Refused: a file lacks a number of its kind.
@@ -78,7 +78,7 @@ def elements(record: StudyRecord, source: Source) -> list[Element]:
 
 
 def numbers(record: StudyRecord, metric: Metric) -> tuple[Sequence[str], list[list[str]]]:
-    """Head and rows of a study's table: every number of its rows, and the papers' at the end."""
+    """Header and rows of a study's table: all numbers of its rows, then those of the papers."""
     keys = [key for row in record.rows for key in row.numbers if key not in IN_NAMES]
     keys = list(dict.fromkeys(keys))
     papers = {row.name: row for row in published_studies() if row.kind == record.kind}
@@ -96,7 +96,7 @@ def numbers(record: StudyRecord, metric: Metric) -> tuple[Sequence[str], list[li
 
 
 def listed(row: StudyRow, what: str) -> tuple[Sequence[str], list[list[str]]]:
-    """Head and rows of a list of numbers: of units by block, or of parts by their place."""
+    """Header and rows of a table of series: units by block, or uses by part."""
     values = row.series[what]
     if what == UNITS:
         blocks = row.series["block"]
@@ -107,7 +107,7 @@ def listed(row: StudyRow, what: str) -> tuple[Sequence[str], list[list[str]]]:
 
 
 def _groups(record: StudyRecord) -> list[float]:
-    """The groups whose kernels are searched, where the study tells them."""
+    """The groups whose kernels are searched, if the study lists them."""
     return sorted({group for row in record.rows for group in row.series.get("group", ())})
 
 
@@ -147,7 +147,7 @@ def _printed(
 
 
 def costs_by_epoch(record: StudyRecord, title: str, _metric: Metric, source: Source) -> Figure:
-    """What the most probable network costs after each epoch, a curve a search."""
+    """The cost of the most probable network by epoch, one curve per search."""
     curves = {row.name: row.series[EPOCHS] for row in record.rows}
     last = ", ".join(f"{name} {values[-1]:.3g}" for name, values in curves.items())
     alt = f"G multiply-adds of the most probable network by epoch; at the end: {last}."
@@ -191,7 +191,7 @@ def over_cost(record: StudyRecord, title: str, metric: Metric, source: Source) -
 
 
 def reached(record: StudyRecord, title: str, _metric: Metric, source: Source) -> Figure:
-    """The cost that a search ended at over the cost that was asked for, by form."""
+    """The final cost of each search over its target cost, by form."""
     forms: dict[str, list[tuple[float, float]]] = {}
     for row in record.rows:
         asked, gmacs = row.numbers["target_gmacs"] or 0.0, row.numbers["gmacs"] or 0.0

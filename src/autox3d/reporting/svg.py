@@ -71,8 +71,8 @@ def drawing(alt: str, height: float = 3.0, width: float = WIDTH) -> Iterator[Dra
     """A figure in the report's style.
 
     Args:
-        alt: a text for those who do not see the figure.
-        height, width: in inches.
+        alt: the alternative text.
+        height, width: of the figure, inches.
     """
     with mpl.rc_context(STYLE):  # pyright: ignore[reportArgumentType]
         drawn = Drawing(Figure(figsize=(width, height)))
