@@ -69,12 +69,7 @@ class Entry:
         return [stamp(needed) for needed in self.stages[stage]]
 
     def after(self, left: dict[str, list[str]]) -> dict[str, Any]:
-        """The resource that makes SLURM start a job only after `left` ones have ended.
-
-        Args:
-            left: jobs of an earlier Snakemake that still do the same work, as
-                `slurm.left_behind` gives them
-        """
+        """The resource that makes SLURM start a job only after `left` ones, which do its work."""
         if not left:
             return {}
 
@@ -98,10 +93,6 @@ def log(stage: str) -> str:
 
 def rules(main: bool, dry: bool) -> list[Entry]:
     """The entries to make rules of; Snakemake's main process brings the stamps up to date, too.
-
-    Args:
-        main: whether this is Snakemake's main process, not that of a job
-        dry: whether Snakemake only shows what it would do
 
     Raises:
         WorkflowError: a user error; Snakemake prints its one line without a traceback.
@@ -144,10 +135,7 @@ def entries(repo: Repo) -> list[Entry]:
 
 
 def locked_workspace(dry: bool) -> Lock | None:
-    """Locks the workspace until this process ends, for one Snakemake at a time.
-
-    Returns:
-        The lock; None for a dry run beside a working Snakemake, whose stamps it can use.
+    """Locks the workspace, for one Snakemake at a time; None for a dry run beside another one.
 
     Raises:
         Locked: another Snakemake is working here, and this is not a dry run.
@@ -178,10 +166,7 @@ def _state() -> tuple[list[Entry], set[str]]:
 
 @contextlib.contextmanager
 def _params_parsed_once() -> Iterator[None]:
-    """Caches params.yaml inside the block.
-
-    DVC parses it again for each stage; with 240 shards that is most of the time of `dvc status`.
-    """
+    """Caches params.yaml, since parsing it for each of 240 shards dominates `dvc status`."""
     load = param.load_path
     param.load_path = functools.cache(load)
     try:
@@ -261,11 +246,7 @@ def _prepare(name: str) -> Job | None:
 
 
 def _record(name: str, before: dict[str, Any]) -> None:
-    """Writes the result into dvc.lock and the cache.
-
-    Raises:
-        Refused: an input changed while the stage ran.
-    """
+    """Records the result in dvc.lock and the cache; Refused if an input changed meanwhile."""
     repo = Repo(os.curdir)
     with repo.lock:
         stage = repo.stage.load_one(name=name)
