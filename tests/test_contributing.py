@@ -11,6 +11,8 @@ import pytest
 import yaml
 from support import ROOT, killing, programs, recipes
 
+from autox3d.core.origin import run_again
+
 MOST = {  # files that a recipe may touch, its tests among them
     "block type": 3,
     "attention unit": 3,
@@ -137,7 +139,9 @@ def test_a_stage_is_listed_and_run_by_dvc(copy):
     done = run("engines", copy, copy, "dvc", "repro", "--single-item", "account@x3d_m")
 
     assert done.returncode == 0, done.stderr
-    record = yaml.safe_load((copy / "results/account/x3d_m.json").read_text())
+    made = copy / "results/account/x3d_m.json"
+    assert run_again(made) == "Run `account@x3d_m` again."  # said of a damaged one
+    record = yaml.safe_load(made.read_text())
     assert record["net"] == "x3d_m"
     assert record["params"] == pytest.approx(3.76e6, rel=0.02)  # X3D, Table 4: 3.76 M
 

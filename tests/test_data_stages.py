@@ -115,6 +115,21 @@ def test_the_subset_has_both_halves(made):
     }
 
 
+def test_what_the_labels_are_for_is_in_every_table(made, tmp_path):
+    """From the table of videos, where `annotate` writes it, to the clips of training and search."""
+    data = tmp_path / "data"
+    shutil.copy(made / "params.yaml", tmp_path)
+    shutil.copytree(made / "data/index", data / "index")
+    videos = made / "data/videos.parquet"
+    tables.write_table(read_table(videos), data / "videos.parquet", read_classes(videos), "ranked")
+    for name in ("index", "subset"):
+        assert stage(name, tmp_path).returncode == 0
+
+    assert tables.read_task(data / "clips.parquet") == "ranked"
+    assert tables.read_task(data / "subset.parquet") == "ranked"
+    assert tables.read_task(made / "data/subset.parquet") == "classify"
+
+
 def test_a_second_run_gives_the_same_bytes(made, tmp_path, monkeypatch):
     """Even in another folder, with the data root elsewhere."""
     monkeypatch.setenv("AUTOX3D_RAW", str(made / "data/raw"))

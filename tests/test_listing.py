@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from autox3d.core.errors import Refused
-from autox3d.core.tables import read_classes, read_table
+from autox3d.core.tables import read_classes, read_table, read_task
 from autox3d.datasets import listing
 from autox3d.datasets.annotations import Annotations, Video
 
@@ -106,6 +106,9 @@ def test_one_more_video_changes_one_list(tmp_path):
     assert sum(sizes) == 60
     assert min(sizes) > 8
     assert read_classes(tmp_path / "videos.parquet") == ("cat",)
+    assert read_task(tmp_path / "videos.parquet") == "classify"
+    lists(tmp_path, annotated(*names)._replace(task="ranked"), tmp_path, [0, 1, 2])
+    assert read_task(tmp_path / "videos.parquet") == "ranked"
     assert set(read_table(tmp_path / "lists/0.parquet")) == {"key", "path", "size", "mtime_ns"}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+RESULTS = "results"
 PER_NETWORK = ("train", "evaluate", "latency", "explain")  # folders with one file per network
 STUDIES = "studies"  # the folder with two files per study
 ONE_STAGE = ("search", "control", "derive")  # folders that one stage fills
@@ -15,9 +16,11 @@ def stage_of(path: Path) -> str:
     name, folder = path.stem.removesuffix("_made").removesuffix("_confusion"), path.parent.name
     if folder == STUDIES:
         return f"study@{name}"
-    if folder in PER_NETWORK:
+    if folder in ONE_STAGE:
+        return folder
+    if folder in PER_NETWORK or path.parent.parent.name == RESULTS:  # a stage names its folder
         return f"{folder}@{name}"
-    return folder if folder in ONE_STAGE else OTHERS.get(name, name)
+    return OTHERS.get(name, name)
 
 
 def run_again(path: Path) -> str:

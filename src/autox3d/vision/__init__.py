@@ -1,1 +1,1 @@
-"""What searching, training and testing share: a change in here does all three again."""
+"""Code shared by search, training and testing: a change here reruns all three."""

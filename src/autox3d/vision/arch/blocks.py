@@ -1,7 +1,8 @@
-"""Blocks as rows: what a block type is without torch. Its class is in `vision.models.blocks`.
+"""Block types without torch: sizes, costs and layer names. `vision.models.blocks` has the modules.
 
-A new type is a row here (with the columns that it adds to a group, if any) and a class there, both
-under the name that a genotype gives as `block: {type: ...}`. A file that names none has X3D's.
+To add a type, add an entry here (with the columns that it adds to a group, if any) and a class
+there, both under the name that a genotype gives as `block: {type: ...}`. A genotype without a type
+uses X3D's block.
 """
 
 from __future__ import annotations
@@ -28,19 +29,19 @@ SqueezeExcite = Literal["even", "all", "none"]  # even: blocks 0, 2, 4, ... of t
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """One residual block with its sizes worked out."""
+    """One residual block with all of its sizes resolved."""
 
-    group: int  # its row, from 0
+    group: int  # index of the group's row, from 0
     kernel: tuple[int, int]  # time, space
     channels_in: int
     inner: int
-    channels: int  # out
+    channels: int  # channels out
     stride: int
-    gate: int  # hidden width of squeeze-excite, 0 where there is none
+    gate: int  # hidden width of squeeze-excite, 0 without it
     attention: str  # after the block: a key of `units.UNITS`
     type: str = INVERTED
-    own: tuple[Any, ...] = ()  # of the columns that the type adds, in their order
-    shared: bool = False  # in the supernet: it has every layer that some path needs
+    own: tuple[Any, ...] = ()  # values of the columns that the type adds, in order
+    shared: bool = False  # in the supernet: has every layer that any path needs
 
     @property
     def identity(self) -> bool:
@@ -50,25 +51,25 @@ class Block:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockType:
-    """What a block type is.
+    """The sizes, costs and layer names of a block type.
 
-    The supernet cuts a block's weights by letters: the first letter of a layer names the set of
-    channels that its rows are taken from, the second that of its columns. I in, O out, N inner,
-    E hidden of squeeze-excite.
+    The supernet slices a block's weights by letters: the first letter of a layer names the set of
+    channels that indexes its rows, the second the set that indexes its columns. I: channels in,
+    O: channels out, N: inner channels, E: hidden channels of squeeze-excite.
     """
 
-    columns: tuple[str, ...]  # that this type adds to a group's row
+    columns: tuple[str, ...]  # columns that this type adds to a group's row
     inner: Callable[[Group, int, str], int]  # (group, channels in, expansion_of) -> width
     layers: Callable[[Block, BlockStyle, int, int], Iterator[Layer]]  # (.., cells in, cells out)
     peak: Callable[[Block, int, int], int]  # (block, cells in, cells out) -> elements at once
     identity: Callable[[Block], bool]  # whether a shortcut needs no layer of its own
     cuts: Mapping[str, str]  # layer -> letters
-    typed: tuple[str, ...]  # parts that the supernet has once for each kernel
-    optional: tuple[str, ...]  # parts that some of its paths do without
+    typed: tuple[str, ...]  # parts that the supernet has one copy of for each kernel
+    optional: tuple[str, ...]  # parts that some of the supernet's paths skip
 
 
 def block_type(name: str) -> BlockType:
-    """The row of a type.
+    """Looks up a block type by its name.
 
     Raises:
         ValueError: there is no such type.
@@ -79,16 +80,16 @@ def block_type(name: str) -> BlockType:
 
 
 def inner_width(group: Group, channels_in: int, expansion_of: str) -> int:
-    """Channels of a block's depthwise convolution; X3D rounds them down.
+    """The number of channels of a block's depthwise convolution, rounded down as in X3D.
 
-    The expansion counts as it is written: 2.3 times 100 is 230, though in floats a little less.
+    The expansion is taken as the decimal in the file: 2.3 times 100 is 230, not 229 as in floats.
     """
     of = channels_in if expansion_of == "in" else group.channels
     return int(Fraction(str(group.expansion)) * of)
 
 
 def _inverted(block: Block, style: BlockStyle, cells_in: int, cells: int) -> Iterator[Layer]:
-    """1x1x1, t x s x s, squeeze-excite, 1x1x1, and the shortcut where it is no identity."""
+    """Yields 1x1x1, t x s x s, squeeze-excite, 1x1x1, and the shortcut unless it is an identity."""
     time, space = block.kernel
     reach = time * space**2 * (1 if style.depthwise else block.inner)
     yield conv(block.channels_in, block.inner, cells_in, norm=True)
@@ -102,7 +103,7 @@ def _inverted(block: Block, style: BlockStyle, cells_in: int, cells: int) -> Ite
 
 
 def _inverted_peak(block: Block, cells_in: int, cells: int) -> int:
-    """A layer's input and output, and the block's own input for the sum."""
+    """Peak of a layer's input and output plus the block's input, which is kept for the sum."""
     return block.channels_in * cells_in + max(
         block.inner * (cells_in + cells),
         (block.inner + block.channels) * cells,
@@ -120,7 +121,7 @@ BLOCKS: dict[str, BlockType] = {
         cuts={
             "expand.conv": "NI",
             "expand.norm": "N",
-            "depthwise.conv": "NN",  # the second one only where it is not depthwise
+            "depthwise.conv": "NN",  # the second letter only if the layer is dense
             "depthwise.norm": "N",
             "gate.squeeze": "EN",
             "gate.excite": "NE",
@@ -142,33 +143,33 @@ else:
 
 @table
 class BlockStyle:
-    """What all blocks share; the columns of X3D's Table A.1."""
+    """The settings that all blocks share: the columns of X3D's Table A.1."""
 
     type: Annotated[Type, Added(INVERTED)] = INVERTED
-    first: Activation  # after the 1x1x1 convolution that expands
+    first: Activation  # after the expanding 1x1x1 convolution
     second: Activation  # after the depthwise convolution and squeeze-excite
-    depthwise: bool  # false: a dense convolution in its place
+    depthwise: bool  # false: a dense convolution instead
 
 
 @table
 class Group:
-    """One row of Table 2: blocks that share their choices.
+    """One row of Table 2: consecutive blocks with the same settings.
 
     A column that a block type adds is optional: `Annotated[... | None, Added(None)] = None`.
     """
 
     kernel: Kernel  # of the depthwise convolution, time and space: t3_s5 is 3x5x5
-    expansion: Positive  # inner channels over channels in, or out: `Genotype.expansion_of`
-    channels: Count  # out
+    expansion: Positive  # inner channels / channels in or out, see `Genotype.expansion_of`
+    channels: Count  # channels out
     blocks: Count
-    stride: Stride  # over space, of the first block; time is never strided
+    stride: Stride  # spatial stride of the first block; time is never strided
     squeeze_excite: SqueezeExcite
     attention: units.Kind
 
 
 @table
 class Candidates:
-    """One row of a space: a `Group` whose searched columns list candidates."""
+    """One row of a search space: a `Group` whose searched columns list their candidates."""
 
     kernel: Annotated[tuple[Kernel, ...], SOME]
     expansion: Annotated[tuple[Positive, ...], SOME]
@@ -180,10 +181,10 @@ class Candidates:
 
 
 def check_columns(style: BlockStyle, groups: Sequence[Group] | Sequence[Candidates]) -> None:
-    """Refuses a column of another block type, and a row that lacks one of its own.
+    """Checks that each row has the columns of its block type, and no columns of another type.
 
     Raises:
-        ValueError: either.
+        ValueError: a column is missing or belongs to another block type.
     """
     wanted = block_type(style.type).columns
     for row, group in enumerate(groups, 1):
@@ -197,7 +198,7 @@ def check_columns(style: BlockStyle, groups: Sequence[Group] | Sequence[Candidat
 def sized(
     group: Group, row: int, index: int, channels_in: int, expansion_of: str, style: BlockStyle
 ) -> Block:
-    """Block `index` of a group, with the unit of attention that the group has."""
+    """Builds block `index` of a group, with the group's attention unit."""
     kind = block_type(style.type)
     inner = kind.inner(group, channels_in, expansion_of)
     return Block(
@@ -215,7 +216,7 @@ def sized(
 
 
 def kernel_size(kernel: str) -> tuple[int, int]:
-    """t3_s5 -> (3, 5): frames, pixels."""
+    """Parses a kernel's name into frames and pixels: t3_s5 -> (3, 5)."""
     time, space = kernel.split("_")
     return int(time[1:]), int(space[1:])
 
@@ -226,11 +227,14 @@ def has_gate(group: Group, index: int) -> bool:
 
 
 def gate_width(inner: int) -> int:
-    """Hidden width of squeeze-excite: a sixteenth. 54 -> 8, 216 -> 16, 432 -> 32."""
+    """The hidden width of squeeze-excite, 1/16 of `inner`: 54 -> 8, 216 -> 16, 432 -> 32."""
     return round_to_8(inner / 16)
 
 
 def round_to_8(width: float) -> int:
-    """The nearest multiple of 8, at least 8, and the next one if that lost over 10 %."""
+    """Rounds to the nearest multiple of 8, at least 8.
+
+    The result is the next multiple if rounding would lose more than 10 %.
+    """
     rounded = max(8, int(width + 4) // 8 * 8)
     return rounded if rounded >= 0.9 * width else rounded + 8

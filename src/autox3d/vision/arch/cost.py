@@ -1,9 +1,9 @@
-"""What a network costs, from its genotype alone: parameters, multiply-adds, activations, memory.
+"""A network's cost, computed from its genotype: parameters, multiply-adds, activations, memory.
 
-One multiply-add is one multiplication and one addition of a convolution, a linear layer or an
-attention unit's matrix product, for one clip; the papers print them as "FLOPs". Norms,
-activations, pools and the shortcut's sum are not counted, save in one convention in use that
-adds 5 for each element that a batch norm puts out.
+A multiply-add is one multiplication and one addition in a convolution, a linear layer or an
+attention unit's matrix product, for one clip; the papers call them "FLOPs". Norms, activations,
+pools and the shortcut's sum are not counted. One convention in use also counts 5 operations for
+each output element of a batch norm.
 
     C channels, T frames, S px a side, L = T*S*S positions, M nodes of GloRe
 """
@@ -19,49 +19,49 @@ from autox3d.vision.arch.blocks import block_type
 from autox3d.vision.arch.genotype import Genotype, Stem, Stream
 from autox3d.vision.arch.units import unit
 
-BATCH_NORM = 5  # per element, in the convention that counts it
-BYTES = 4  # of a float32
+BATCH_NORM = 5  # operations per element, in the convention that counts them
+BYTES = 4  # size of a float32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A line of the account: the stem, a group of blocks with its attention, or the head."""
+    """One line of the cost account: the stem, a group of blocks with attention, or the head."""
 
     name: str
-    channels: int  # out
-    side: int  # px, out
+    channels: int  # channels out
+    side: int  # px, of the output
     layers: tuple[Layer, ...]
-    peak: int  # elements alive at once, at most: inference, one clip
+    peak: int  # most elements in memory at once: inference, one clip
 
     @property
     def params(self) -> int:
-        """Weights, biases, and two for each channel of a batch norm."""
+        """The parameters: weights, biases, and two per channel of a batch norm."""
         return sum(layer.weights + layer.biases + 2 * layer.normed for layer in self.layers)
 
     @property
     def bn_params(self) -> int:
-        """Scales and shifts of batch norm."""
+        """The number of scales and shifts of the batch norms."""
         return sum(2 * layer.normed for layer in self.layers)
 
     @property
     def macs(self) -> int:
-        """Multiply-adds."""
+        """Multiply-adds per clip."""
         return sum(layer.macs for layer in self.layers)
 
     @property
     def normed(self) -> int:
-        """Elements that batch norms put out."""
+        """Output elements of the batch norms, per clip."""
         return sum(layer.outputs for layer in self.layers if layer.normed)
 
     @property
     def activations(self) -> int:
-        """Elements that convolutions, linear layers and matrix products put out."""
+        """Output elements of convolutions, linear layers and matrix products, per clip."""
         return sum(layer.outputs for layer in self.layers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """The account of one network at one clip size."""
+    """The cost of one network at one clip size."""
 
     frames: int
     crop: int  # px
@@ -70,44 +70,45 @@ class Cost:
 
     @property
     def params(self) -> int:
-        """All parameters."""
+        """The total number of parameters."""
         return sum(part.params for part in self.parts)
 
     @property
     def params_without_bn(self) -> int:
-        """Parameters but for batch norm's scales and shifts."""
+        """The number of parameters without the batch norms' scales and shifts."""
         return self.params - sum(part.bn_params for part in self.parts)
 
     @property
     def gmacs(self) -> float:
-        """1e9 multiply-adds a clip."""
+        """Multiply-adds per clip, in units of 1e9."""
         return sum(part.macs for part in self.parts) / 1e9
 
     @property
     def gmacs_with_bn(self) -> float:
-        """1e9 multiply-adds, and 5 for each element of a batch norm."""
+        """Multiply-adds plus 5 per output element of a batch norm, in units of 1e9."""
         return self.gmacs + BATCH_NORM * sum(part.normed for part in self.parts) / 1e9
 
     @property
     def activations(self) -> int:
-        """Elements that convolutions, linear layers and matrix products put out, a clip."""
+        """Output elements of all convolutions, linear layers and matrix products, per clip."""
         return sum(part.activations for part in self.parts)
 
     @property
     def peak_bytes(self) -> int:
-        """Most activations alive at once: inference in float32, one clip, block by block."""
+        """Peak memory of the activations: float32 inference of one clip, block by block."""
         return BYTES * max(part.peak for part in self.parts)
 
 
 def cost(
     genotype: Genotype, classes: int, frames: int | None = None, crop: int | None = None
 ) -> Cost:
-    """The account at `frames` and `crop`, the genotype's own where they are None.
+    """Computes the cost of a network for clips of `frames` frames and `crop` px.
 
-    The head's window is that of the genotype's training crop: a larger clip has several positions.
+    None means the genotype's own size. The head's pooling window is that of the genotype's
+    training crop, so a larger clip has several positions.
 
     Raises:
-        ValueError: the crop leaves less than the window.
+        ValueError: the crop leaves fewer pixels before the head than its window has.
     """
     frames, crop = frames or genotype.input.frames, crop or genotype.input.crop
     parts = [part for stream in genotype.streams for part in _parts(genotype, stream, frames, crop)]
@@ -116,7 +117,7 @@ def cost(
 
 
 def _parts(genotype: Genotype, stream: Stream, frames: int, crop: int) -> Iterator[Part]:
-    """The stem and the groups of a stream."""
+    """Yields the cost of the stem and of each group of a stream."""
     stem = _stem(stream.stem, frames, crop)
     yield stem
     yield from _groups(genotype, stream, frames, stem.side)

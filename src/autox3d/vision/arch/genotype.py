@@ -1,7 +1,7 @@
-"""An architecture as a table: one row a group of blocks, like Table 2 of the Auto-X3D supplement.
+"""An architecture as a table with a row per group of blocks (Auto-X3D supplement, Table 2).
 
-One format for two families: X3D (inner channels over channels *out*, a stage is one group)
-and Auto-X3D (inner channels over channels *in*, a stage is several groups).
+The format covers two families: X3D (expansion = inner channels / channels *out*, a stage is one
+group) and Auto-X3D (expansion = inner channels / channels *in*, a stage is several groups).
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ Placement = Literal["after_group", "after_block"]
 
 @table
 class Stem:
-    """1x3x3 convolution, stride 2 over space; then, kernel over 1, a depthwise temporal one."""
+    """The stem: a 1x3x3 convolution with stride 2 over space, then a depthwise temporal one.
+
+    There is no temporal convolution if `temporal_kernel` is 1.
+    """
 
     channels: Count
     temporal_kernel: Literal[1, 3, 5]
@@ -32,23 +35,23 @@ class Stem:
 
 @table
 class Attention:
-    """Where units stand in the groups that have them, and how wide GloRe is."""
+    """The placement of attention units within their groups, and the width of GloRe."""
 
     placement: Placement
-    nodes: Positive  # GloRe's graph nodes, in channels
+    nodes: Positive  # GloRe's graph nodes per channel
 
 
 @table
 class Head:
-    """1x1x1 convolution, average over the clip, two linear layers."""
+    """The head: a 1x1x1 convolution, an average over the clip, two linear layers."""
 
-    channels: Count  # of the convolution
-    hidden: Count
+    channels: Count  # channels out of the convolution
+    hidden: Count  # width of the first linear layer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stream:
-    """What a network sees through one stem: its clips, and the blocks that they pass."""
+    """One input stream of a network: its clips, its stem and its groups of blocks."""
 
     name: str
     input: ClipSpec
@@ -58,7 +61,7 @@ class Stream:
 
 @table
 class Genotype:
-    """A whole network."""
+    """The architecture of a whole network."""
 
     name: str
     input: ClipSpec
@@ -76,26 +79,30 @@ class Genotype:
 
     @staticmethod
     def load(path: Path) -> Genotype:
-        """Raises Refused with file, row and column of the first mistake."""
+        """Reads and checks a genotype's file.
+
+        Raises:
+            Refused: names the file, row and column of the first mistake.
+        """
         return schema.load(path, Genotype)
 
     def save(self, path: Path, comment: str = "") -> None:
-        """Writes the table, its columns aligned, under a `comment` of one line or more."""
+        """Writes the genotype's file with aligned columns, below the lines of `comment`."""
         lines = [f"# {line}\n" for line in comment.splitlines()]
         atomic.write_text(path, "".join(lines) + to_yaml(self))
 
     @property
     def streams(self) -> tuple[Stream, ...]:
-        """In the order in which a network takes their clips; every network has one so far."""
+        """The input streams, in the order of the network's inputs; so far there is always one."""
         return (Stream(name="rgb", input=self.input, stem=self.stem, groups=self.groups),)
 
     @property
     def pool(self) -> int:
-        """Side of the head's average pool: what is left of the training crop, 5 of 160 px."""
+        """Side of the head's average pool, in cells: 5 for a training crop of 160 px."""
         return math.ceil(self.input.crop / (2 * math.prod(group.stride for group in self.groups)))
 
     def stages(self) -> list[list[Group]]:
-        """The groups, a new stage wherever one has stride 2."""
+        """The groups of each stage; a group with stride 2 begins a new stage."""
         stages: list[list[Group]] = []
         for group in self.groups:
             if group.stride == 2 or not stages:
@@ -104,11 +111,11 @@ class Genotype:
         return stages
 
     def blocks(self) -> list[Block]:
-        """Every residual block in its order, stream by stream."""
+        """All residual blocks in order, stream by stream."""
         return [block for stream in self.streams for block in self.blocks_of(stream)]
 
     def blocks_of(self, stream: Stream) -> list[Block]:
-        """The residual blocks of a stream in their order, sizes worked out."""
+        """The residual blocks of a stream in order, with all sizes resolved."""
         blocks: list[Block] = []
         channels, everywhere = stream.stem.channels, self.attention.placement == "after_block"
         for row, group in enumerate(stream.groups):
@@ -121,7 +128,7 @@ class Genotype:
 
 
 def to_yaml(genotype: Genotype) -> str:
-    """The genotype's file: one line a part, the groups as a table."""
+    """Formats a genotype as YAML: one line per part, and the groups as a table."""
     tables = map(_written, genotype.groups)
     rows = [[f"{key}: {_plain(value)}" for key, value in row.items()] for row in tables]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -139,12 +146,12 @@ def to_yaml(genotype: Genotype) -> str:
 
 
 def _written(part: Any) -> dict[str, Any]:
-    """The fields of a table; what a later version added is left out where it changes nothing."""
+    """The fields of a table; fields added by a later version are omitted at their defaults."""
     values = {field.name: getattr(part, field.name) for field in fields(part)}
     before = schema.added(type(part))
     return {k: v for k, v in values.items() if k not in before or v != before[k]}
 
 
 def _plain(value: object) -> str:
-    """A value in YAML's flow style, numbers in their shortest form."""
+    """Formats a value in YAML's flow style, with numbers in their shortest form."""
     return schema.dump(value).removesuffix("...\n").strip()

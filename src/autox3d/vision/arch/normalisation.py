@@ -1,4 +1,4 @@
-"""How pixels are normalised, as in the reference code of X3D: every colour alike."""
+"""The normalisation of pixels, the same for every colour, as in the reference code of X3D."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Attention units as rows: what a kind is without torch. Its class is in `vision.models.attention`.
+"""Attention units without torch: costs and layer names. `vision.models.attention` has the modules.
 
     C channels, L cells (frames times positions), M nodes of GloRe
 
-A new kind is a row here and a class there, both under the name that files call it.
+To add a kind, add an entry here and a class there, both under the name that genotypes use.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from autox3d.vision.arch.account import Layer, conv, product
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
-    """What a kind of attention is; `nodes` is that setting of the genotype.
+    """The costs and layer names of a kind of attention; `nodes` is the genotype's setting.
 
-    The supernet cuts a unit's weights by letters: the first letter of a layer names the set of
-    channels that its rows are taken from, the second that of its columns. O is the block's channels
-    out; the other letters are the unit's own, and no two kinds share one.
+    The supernet slices a unit's weights by letters: the first letter of a layer names the set of
+    channels that indexes its rows, the second the set that indexes its columns. O is the block's
+    channels out; the other letters belong to the unit, and no two kinds share one.
     """
 
-    layers: Callable[[int, float, int], Iterator[Layer]]  # (C, nodes, L) -> as they are computed
-    peak: Callable[[int, float], int] = lambda channels, nodes: 0  # elements a cell at once
+    layers: Callable[[int, float, int], Iterator[Layer]]  # (C, nodes, L) -> layers in order
+    peak: Callable[[int, float], int] = lambda channels, nodes: 0  # elements per cell
     cuts: Mapping[str, str] = field(default_factory=dict)  # layer -> letters
     sizes: Callable[[Fraction, Fraction], dict[str, int]] = lambda width, nodes: {}
-    """(channels of a part, nodes) -> what a part holds of each of the unit's own letters."""
+    """(channels of a part, nodes) -> the size of a part for each of the unit's own letters."""
     mistake: Callable[[Fraction, Fraction, int], str] = lambda width, nodes, parts: ""
-    """(channels of a part, nodes, parts of the widest) -> why they cannot be cut, "" if they can"""
+    """(channels of a part, nodes, parts of the widest) -> why slicing is impossible, or ""."""
 
 
 def unit(kind: str) -> Unit:
-    """The row of a kind.
+    """Looks up a kind of attention by its name.
 
     Raises:
         ValueError: there is no such kind.
@@ -45,7 +45,7 @@ def unit(kind: str) -> Unit:
 
 
 def node_count(channels: int, nodes: float) -> int:
-    """GloRe's graph nodes, M; its states are twice as many."""
+    """The number of GloRe's graph nodes, M; each has twice as many states."""
     return max(1, round(channels * nodes))
 
 
@@ -74,8 +74,8 @@ def _nonlocal(channels: int, nodes: float, cells: int) -> Iterator[Layer]:
     inner = channels // 2
     for _ in ("theta", "phi", "g"):
         yield conv(channels, inner, cells, bias=True)
-    yield product(cells, inner, cells)  # how alike two positions are
-    yield product(cells, cells, inner)  # what each hears
+    yield product(cells, inner, cells)  # similarity of each pair of positions
+    yield product(cells, cells, inner)  # weighted sum for each position
     yield conv(inner, channels, cells, bias=True, norm=True)
 
 

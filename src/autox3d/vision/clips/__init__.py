@@ -1,1 +1,1 @@
-"""From shards to the tensors that a network takes."""
+"""Reading clips: from shards to the tensors that a network takes."""

@@ -1,4 +1,4 @@
-"""What happens to a step's clips on the device, after the loader."""
+"""Augmentation and normalisation of a step's clips on the device, after the loader."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from autox3d.vision.clips.normalise import normalise
 
 
 def chunk_count(batch: int, size: int) -> int:
-    """Chunks of a step; the last one may be smaller."""
+    """The number of chunks in a step of `batch` clips; the last chunk may be smaller."""
     return -(-batch // size)
 
 
 def chunks(batch: Batch, size: int, device: torch.device) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Each chunk: its number in the step, (size, 3, T, H, W) augmented and normalised, labels."""
+    """Yields each chunk of a batch: its number in the step, clips and labels, on the device.
+
+    The clips, (size, 3, T, H, W), are augmented and normalised.
+    """
     pieces = zip(
         batch.chunks.tolist(), batch.clips.split(size), batch.labels.split(size), strict=True
     )

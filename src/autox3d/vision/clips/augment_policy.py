@@ -1,6 +1,6 @@
-"""AutoAugment's policy for ImageNet (arXiv:1805.09501, Table 9): what is drawn for a clip.
+"""AutoAugment's policy for ImageNet (arXiv:1805.09501, Table 9), and sampling from it.
 
-The loader draws, `vision/clips/autoaugment.py` does it to the pixels, on the device.
+The loader samples the operations; `vision/clips/autoaugment.py` applies them on the device.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-# (operation, probability, magnitude of 0..9) twice a row; a row is drawn uniformly.
+# Each row has two operations: (name, probability, magnitude in 0..9). Rows are equally likely.
 POLICY = (
     (("posterize", 0.4, 8), ("rotate", 0.6, 9)),
     (("solarize", 0.6, 5), ("autocontrast", 0.6, 0)),
@@ -40,18 +40,21 @@ POLICY = (
 
 
 class Operation(NamedTuple):
-    """One of them, for all frames of a clip."""
+    """One augmentation, applied alike to all frames of a clip."""
 
     name: str
     strength: float  # 0 to 1
-    sign: int  # 1 or -1: which way, where there are two
+    sign: int  # 1 or -1, for operations that have a direction
 
 
-Operations = tuple[Operation, ...]  # of one clip, in their order; often none
+Operations = tuple[Operation, ...]  # of one clip, in order; often none
 
 
 def draw(rng: np.random.Generator) -> Operations:
-    """Those of one clip: a row of the policy; `rng` gives five numbers, whatever comes out."""
+    """Samples the operations of one clip from a row of the policy.
+
+    It always takes five numbers from `rng`, whatever the result.
+    """
     row = POLICY[rng.integers(len(POLICY))]
     chances, sides = rng.random(2), rng.random(2) < 0.5
     return tuple(

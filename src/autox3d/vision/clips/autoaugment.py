@@ -1,11 +1,12 @@
-"""AutoAugment's operations on clips, on whatever device they are (arXiv:1805.09501, Table 6).
+"""AutoAugment's operations on clips, on the device of the clip (arXiv:1805.09501, Table 6).
 
     T frames, H x W pixels; counts (T, 3, 256): how many pixels of a frame have each level
 
-Every frame of a clip gets the same operations at the same strength. Operations that look at the
-picture (equalise, autocontrast, contrast) look at each frame by itself, as they do on images.
-Pixels are Pillow's to the bit; what a shift or turn uncovers is grey, 128. Nothing here waits
-for a GPU. Operations that map levels to levels are made one table before a pixel is touched.
+Every frame of a clip gets the same operations at the same strength. Operations that depend on the
+image (equalise, autocontrast, contrast) use the statistics of each frame separately. The results
+equal Pillow's to the bit, with grey (128) where a shear or rotation uncovers pixels. Nothing here
+synchronises with a GPU. Operations on levels are merged into one lookup table for each frame and
+colour before they are applied to pixels.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ FILL = 128
 
 
 def autoaugment(clip: Tensor, operations: Sequence[Operation]) -> Tensor:
-    """(T, H, W, 3) -> the same: uint8, or floats in [0, 1], which go in steps of 1/255."""
+    """Applies the operations in order: (T, H, W, 3) -> the same shape.
+
+    Clips are uint8, or floats in [0, 1], which are rounded to multiples of 1/255.
+    """
     if not operations:
         return clip
     if clip.is_floating_point():
@@ -41,23 +45,23 @@ def autoaugment(clip: Tensor, operations: Sequence[Operation]) -> Tensor:
 
 
 def invert(levels: Tensor, strength: float, sign: int) -> Tensor:
-    """255 - x."""
+    """Inverts all levels: 255 - x."""
     return ~levels
 
 
 def solarize(levels: Tensor, strength: float, sign: int) -> Tensor:
-    """Inverts what is at least 256 ... 0."""
+    """Inverts the levels above a threshold, 256 ... 0 for strengths 0 ... 1."""
     bright = levels.short() >= math.ceil(256 - 256 * strength)
     return levels ^ -bright.to(torch.uint8)  # -1 has all bits set
 
 
 def posterize(levels: Tensor, strength: float, sign: int) -> Tensor:
-    """Keeps the upper 8 ... 4 bits."""
+    """Keeps the upper 8 ... 4 bits of each level, for strengths 0 ... 1."""
     return levels & (256 - 2 ** round(4 * strength))
 
 
 def equalize(counts: Tensor) -> Tensor:
-    """The table that flattens each histogram: (T, 3, 256) -> the same, int64."""
+    """The lookup table that flattens each histogram: (T, 3, 256) -> the same shape, int64."""
     levels = torch.arange(256, device=counts.device)
     brightest = (levels * (counts > 0)).amax(-1, keepdim=True)
     step = (counts.sum(-1, keepdim=True) - counts.gather(-1, brightest)) // 255
@@ -67,7 +71,7 @@ def equalize(counts: Tensor) -> Tensor:
 
 
 def autocontrast(counts: Tensor) -> Tensor:
-    """The table that stretches each histogram to 0 ... 255: (T, 3, 256) -> the same, int64."""
+    """The lookup table that stretches each histogram to 0 ... 255, (T, 3, 256) int64."""
     levels = torch.arange(256, device=counts.device)
     low = torch.where(counts > 0, levels, 255).amin(-1, keepdim=True)
     high = torch.where(counts > 0, levels, 0).amax(-1, keepdim=True)
@@ -77,29 +81,29 @@ def autocontrast(counts: Tensor) -> Tensor:
 
 
 def rotate(clip: Tensor, strength: float, sign: int) -> Tensor:
-    """Up to 30 degrees either way, about the middle; nearest pixel."""
+    """Rotates about the centre by up to 30 degrees in either direction; nearest pixel."""
     turn = -math.radians(sign * strength * 30)
     return _affine(clip, math.cos(turn), math.sin(turn), -math.sin(turn), math.cos(turn))
 
 
 def shear_x(clip: Tensor, strength: float, sign: int) -> Tensor:
-    """Up to 0.3 px a row either way, about the middle; nearest pixel."""
+    """Shears about the centre by up to 0.3 px per row in either direction; nearest pixel."""
     return _affine(clip, 1, sign * strength * 0.3, 0, 1)
 
 
 def color(clip: Tensor, strength: float, sign: int) -> Tensor:
-    """Saturation times 0.1 ... 1.9."""
+    """Multiplies the saturation by 0.1 ... 1.9."""
     return _blend(_grey(clip), clip, 1 + sign * 0.9 * strength)
 
 
 def contrast(clip: Tensor, strength: float, sign: int) -> Tensor:
-    """Distance to the frame's mean grey times 0.1 ... 1.9."""
+    """Multiplies the difference from the frame's mean grey by 0.1 ... 1.9."""
     mean = _grey(clip).double().mean((1, 2, 3), keepdim=True)
     return _blend((mean + 0.5).floor(), clip, 1 + sign * 0.9 * strength)
 
 
 def sharpness(clip: Tensor, strength: float, sign: int) -> Tensor:
-    """Distance to a 3x3 smoothing times 0.1 ... 1.9; the outermost pixels stay."""
+    """Multiplies the difference from a 3x3 smoothing by 0.1 ... 1.9, except at the border."""
     wide = clip.short()
     rows = wide[:, :-2] + wide[:, 1:-1] + wide[:, 2:]
     total = rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:] + 4 * wide[:, 1:-1, 1:-1]
@@ -110,17 +114,17 @@ def sharpness(clip: Tensor, strength: float, sign: int) -> Tensor:
 
 LEVELS: dict[str, Callable[[Tensor, float, int], Tensor]] = {
     operation.__name__: operation for operation in (invert, solarize, posterize)
-}  # each level for itself, alike in all frames
+}  # maps of single levels, the same for all frames
 TABLES: dict[str, Callable[[Tensor], Tensor]] = {
     operation.__name__: operation for operation in (equalize, autocontrast)
-}  # the same, by the histograms
+}  # maps of levels that depend on each frame's histograms
 PIXELS: dict[str, Callable[[Tensor, float, int], Tensor]] = {
     operation.__name__: operation for operation in (rotate, shear_x, color, contrast, sharpness)
 }
 
 
 def _by_tables(clip: Tensor, operations: Sequence[Operation]) -> Tensor:
-    """All of LEVELS and TABLES in one go: each colour of each frame through one table."""
+    """Applies operations of LEVELS and TABLES by one lookup table per frame and colour."""
     shape = (len(clip), 3, 256)
     first = torch.arange(0, len(clip) * 3 * 256, 256, device=clip.device)
     place = clip.long().add_(first.view(-1, 1, 1, 3)).flatten()  # into `shape`
@@ -140,7 +144,7 @@ def _by_tables(clip: Tensor, operations: Sequence[Operation]) -> Tensor:
 
 
 def _affine(clip: Tensor, a: float, b: float, d: float, e: float) -> Tensor:
-    """Pixel (x, y) from (a x + b y, d x + e y), all counted from the middle of the picture."""
+    """Takes pixel (x, y) from (a x + b y, d x + e y), in coordinates from the centre."""
     frames, height, width, _ = clip.shape
     y, x = (
         torch.arange(size, dtype=torch.float64, device=clip.device) + 0.5 - size / 2
@@ -149,13 +153,16 @@ def _affine(clip: Tensor, a: float, b: float, d: float, e: float) -> Tensor:
     column = (a * x + (b * y + width / 2)[:, None]).floor().long()
     row = (d * x + (e * y + height / 2)[:, None]).floor().long()
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    place = torch.where(inside, row * width + column, height * width)  # the grey one behind them
+    place = torch.where(inside, row * width + column, height * width)  # the grey one after them
     pixels = F.pad(clip.reshape(frames, -1, 3), (0, 0, 0, 1), value=FILL)
     return pixels.index_select(1, place.flatten()).view(clip.shape)
 
 
 def _grey(clip: Tensor) -> Tensor:
-    """float32 (T, H, W, 1), whole: ITU-R 601 luma in 16-bit fixed point, below 2^24 and exact."""
+    """ITU-R 601 luma rounded to whole numbers, float32 (T, H, W, 1).
+
+    It is computed in 16-bit fixed point: below 2^24, and so exact in float32.
+    """
     red, green, blue = clip.float().split(1, -1)
     return (
         red.mul(19595)
@@ -168,6 +175,6 @@ def _grey(clip: Tensor) -> Tensor:
 
 
 def _blend(flat: Tensor, clip: Tensor, factor: float) -> Tensor:
-    """flat + factor (clip - flat), clipped and rounded towards zero."""
+    """Computes flat + factor (clip - flat), clipped to 0 ... 255 and rounded towards zero."""
     base = flat.float()
     return clip.float().sub_(base).mul_(factor).add_(base).clamp_(0, 255).to(torch.uint8)

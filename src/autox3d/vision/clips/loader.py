@@ -2,9 +2,9 @@
 
     B clips a step over all processes, T frames, S x S pixels
 
-How a clip is cut is a function of (seed, epoch, video, which of its clips). So neither the number
-of workers nor of processes changes a clip, and a run that resumes in the middle of an epoch begins
-there and decodes nothing to catch up.
+The random choices of a clip are a function of (seed, epoch, video, index of the clip in its video).
+So the clips do not depend on the numbers of workers and processes, and a run that resumes in the
+middle of an epoch decodes nothing that it has used before.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ class Batch(NamedTuple):
     """The share of one step's clips that this process works on, in whole chunks."""
 
     clips: Tensor  # uint8 (B, T, S, S, 3), in pinned memory where there is a GPU
-    labels: Tensor  # (B, ...), what the task makes of the clips' rows
-    rows: Tensor  # int64 (B,), of the clips in their table
+    labels: Tensor  # (B, ...), by the task's `target`
+    rows: Tensor  # int64 (B,), row of each clip in its table
     chunks: Tensor  # int64 (chunks,), their numbers in the step
-    operations: list[augment_policy.Operations]  # B, of AutoAugment: to be done on the device
+    operations: list[augment_policy.Operations]  # AutoAugment of each clip, for the device
 
 
 class Cut(NamedTuple):
-    """Which part of its video a training clip is."""
+    """The frames and pixels of a video that make a training clip."""
 
-    times: np.ndarray  # int64 (T,)
+    times: np.ndarray  # int64 (T,), frame numbers
     box: Box
     flip: bool
 
 
 class TrainClip(NamedTuple):
-    """Pixels, and what is to be done to them on the device."""
+    """The pixels of a training clip, and the operations to apply to them on the device."""
 
     pixels: Tensor  # uint8 (T, S, S, 3)
     operations: augment_policy.Operations
@@ -56,16 +56,16 @@ class TrainClip(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainLoader:
-    """The training clips of a table, step by step, for the share of one process.
+    """Loads one process's share of the training clips of a table, step by step.
 
-    Each step's clips are cut into chunks of `chunk` (the last one may be smaller), which are dealt
-    out to the processes in turn. With `sampling.repeats` a video is decoded once for all of its
-    clips in a chunk.
+    The clips of a step are split into chunks of `chunk` (the last one may be smaller), which are
+    assigned to the processes in turn. With `sampling.repeats`, a video is decoded once for all of
+    its clips in a chunk.
 
     Args:
-        batch: clips a step, over all processes
+        batch: clips per step, over all processes
         world: rank and number of processes
-        workers: processes that decode; by default as many as there are cores to spare
+        workers: number of decoding processes; by default one for each spare core
     """
 
     clips: Clips
@@ -78,10 +78,10 @@ class TrainLoader:
     workers: int | None = None
 
     def epoch(self, number: int, start: int = 0) -> Generator[Batch, None, None]:
-        """This process's share of each step of an epoch, from step `start` on.
+        """Yields this process's share of each step of an epoch, from step `start` on.
 
         Raises:
-            Refused: there are more processes than chunks, or a shard is gone.
+            Refused: there are more processes than chunks, or a shard is missing.
         """
         numbers, jobs = epoch_jobs(
             len(self.clips),
@@ -114,7 +114,7 @@ class TrainLoader:
     def _cut(
         self, epoch: int, wanted: np.ndarray
     ) -> tuple[Tensor, list[augment_policy.Operations]]:
-        """The clips of a chunk: (clips, 2), the row of each and which of the video's it is."""
+        """Makes a chunk's clips; `wanted`: (clips, 2), row of the video, index of its clip."""
         made: list[TrainClip] = []
         for row, same in groupby(wanted.tolist(), itemgetter(0)):
             rngs = [np.random.default_rng((self.seed, epoch, *clip)) for clip in same]
@@ -125,20 +125,20 @@ class TrainLoader:
 def train_clips(
     video: Video, sampling: Sampling, spec: ClipSpec, rngs: Sequence[np.random.Generator]
 ) -> list[TrainClip]:
-    """A random clip for each generator, from one decode."""
+    """Cuts a random clip for each generator; the video is decoded once for all of them."""
     cuts = [train_cut(video, sampling, spec, rng) for rng in rngs]
-    shown = np.split(video.frames(np.concatenate([one.times for one in cuts])), len(cuts))
+    pieces = np.split(video.frames(np.concatenate([one.times for one in cuts])), len(cuts))
     return [
         TrainClip(
             cut(pixels, one.box, spec.crop, one.flip),
             augment_policy.draw(rng) if sampling.autoaugment else (),
         )
-        for pixels, one, rng in zip(shown, cuts, rngs, strict=True)
+        for pixels, one, rng in zip(pieces, cuts, rngs, strict=True)
     ]
 
 
 def train_cut(video: Video, sampling: Sampling, spec: ClipSpec, rng: np.random.Generator) -> Cut:
-    """A random part of a video."""
+    """Samples the frames, the crop and the flip of a training clip."""
     c = views.span(spec.frames, spec.stride, video.rate)
     start = views.train_start(video.count, c, rng)
     times = views.clip_frames(start, spec.frames, spec.stride, video.rate, sampling.rule)

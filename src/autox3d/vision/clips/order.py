@@ -1,9 +1,9 @@
-"""The order of an epoch, and which process works on which chunk of each step. No torch.
+"""The order of an epoch, and the assignment of each step's chunks to processes, without torch.
 
-    N clips or videos of a table, B clips a step over all processes
+    N clips or videos of a table, B clips per step over all processes
 
-The order of an epoch is a function of (seed, epoch), so neither the number of workers nor of
-processes changes it, and a run that resumes in the middle of an epoch begins there.
+The order of an epoch is a function of (seed, epoch). So it does not depend on the numbers of
+workers and processes, and a run can resume in the middle of an epoch.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from autox3d.core.errors import Refused
 
 
 def epoch_shape(count: int, batch: int) -> tuple[int, int]:
-    """Steps of an epoch, and clips of a step.
+    """Returns the number of steps in an epoch, and the number of clips in a step.
 
-    Clips that do not fill a last batch wait for the next epoch's order; nothing is repeated to
-    fill it. Fewer clips than one batch are one step.
+    Clips that do not fill a last batch are left out of the epoch. If there are fewer clips than a
+    batch, they make one step.
     """
     return max(1, count // batch), min(batch, count)
 
 
 def epoch_order(count: int, batch: int, seed: int, epoch: int, repeats: int = 1) -> np.ndarray:
-    """(steps, B) int64: the videos of each step, each `repeats` times side by side.
+    """Shuffles the videos into steps, (steps, B) int64; each occurs `repeats` times in a row.
 
-    An epoch is as long with repeats as without, of fewer videos.
+    Repeats do not change the length of an epoch: it has fewer videos.
     """
     steps, size = epoch_shape(count, batch)
     order = np.random.default_rng((seed, epoch)).permutation(count).repeat(repeats)
@@ -43,10 +43,11 @@ def epoch_jobs(
     start: int = 0,
     repeats: int = 1,
 ) -> tuple[range, list[list[np.ndarray]]]:
-    """What process `world[0]` of `world[1]` makes of an epoch of `count` clips, from `start` on.
+    """Lists the chunks of an epoch of `count` clips that process `world[0]` of `world[1]` makes.
 
-    The numbers of its chunks in every step, and for each step those chunks: (clips, 2) int64, the
-    row of each clip in the table and which of the video's clips it is.
+    Returns:
+        the numbers of its chunks, the same in every step; and for each step from `start` on, its
+        chunks, each (clips, 2) int64: the clip's row in the table, and its index in the video.
 
     Raises:
         Refused: there are more processes than chunks.
@@ -60,7 +61,7 @@ def epoch_jobs(
 
 
 def _dealt(clips: int, chunk: int, rank: int, size: int) -> range:
-    """The numbers of the chunks of a step that process `rank` of `size` works on."""
+    """The numbers of the chunks in a step that process `rank` of `size` works on."""
     count = -(-clips // chunk)
     if count < size:
         raise Refused(

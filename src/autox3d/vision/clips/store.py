@@ -1,7 +1,7 @@
-"""The clips of a table, read from their shards one by one.
+"""Reads the clips of a table from their shards, one at a time.
 
-Columns are numpy arrays, shared between a process and its forks; 240,000 clips take some 20 MB.
-Bytes are read with `pread`: no seeking, no file position to share, no read-ahead as with mmap.
+The columns are numpy arrays that a process shares with its forks; 240,000 clips take about 20 MB.
+Bytes are read with `pread`: no seek, no shared file position, and no read-ahead as with mmap.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from autox3d.vision.clips.format.decode import IndexedVideo
 from autox3d.vision.tasks.task import Task, named
 
 COLUMNS = ("key", "split", "shard", "offset", "length", "frames")
-MOST_OPEN = 1024  # shards of a table that a process keeps open, and a quarter of its limit
+MOST_OPEN = 1024  # shards of a table that a process keeps open; at most a quarter of its limit
 
 
 class Clips:
-    """N clips of one table.
+    """The N clips of one split of a table.
 
-    task     what their labels are for
+    task     the task that the labels are for
     keys     (N,) bytes, the videos' keys
-    labels   (N, ...), what the task makes of their rows
-    frames   (N,) int64
-    classes  names in the order of labels
+    labels   (N, ...), by the task's `target`
+    frames   (N,) int64, frames of each video
+    classes  class names, in the order of their numbers
     """
 
     def __init__(
@@ -47,12 +47,20 @@ class Clips:
         frames: np.ndarray,
         classes: tuple[str, ...],
     ) -> None:
-        """`names` of the shards in the folder; `shard` is each clip's number among them."""
+        """Takes the columns of the table; `load` reads them.
+
+        Args:
+            shards: the shards' folder
+            names: the shards' file names
+            shard: (N,) index of each clip's shard in `names`
+            offset: (N,) bytes, start of each clip in its shard
+            length: (N,) bytes
+        """
         self._shards, self._names = shards, names
         self._shard, self._offset, self._length = shard, offset, length
         self.task, self.keys, self.labels = task, keys, labels
         self.frames, self.classes = frames, classes
-        self._open: OrderedDict[int, int] = OrderedDict()  # shard -> file, the last used at the end
+        self._open: OrderedDict[int, int] = OrderedDict()  # shard -> descriptor, latest used last
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         unlimited = limit == resource.RLIM_INFINITY
         self._most_open = MOST_OPEN if unlimited else max(1, min(MOST_OPEN, limit // 4))
@@ -61,10 +69,10 @@ class Clips:
     def load(
         cls, path: Path, *, split: str, half: str | None = None, shards: Path | None = None
     ) -> Clips:
-        """The clips of one split; with `half`, those that the search uses for it alone.
+        """Loads the clips of one split, or of one of the halves that the search uses.
 
         Raises:
-            Refused: no such table, or no such clip in it.
+            Refused: there is no such table, or it has no such clip.
         """
         task = named(tables.read_task(path))
         columns = [*COLUMNS, *task.columns, *(["half"] if half else [])]
@@ -91,7 +99,7 @@ class Clips:
 
     @classmethod
     def load_if_any(cls, path: Path, *, split: str) -> Clips | None:
-        """The clips of one split, None where the table has none of it."""
+        """Loads the clips of one split; None if the table has no clip of it."""
         has = split in set(tables.read_table(path, ["split"])["split"])
         return cls.load(path, split=split) if has else None
 
@@ -99,10 +107,10 @@ class Clips:
         return len(self.labels)
 
     def bytes(self, index: int) -> bytes:
-        """The MP4.
+        """Reads the MP4 file of a clip.
 
         Raises:
-            Refused: the shard is gone, or shorter than its index.
+            Refused: the shard is missing, or shorter than the table says.
         """
         length = int(self._length[index])
         data = os.pread(self._file(index), length, int(self._offset[index]))
@@ -111,7 +119,7 @@ class Clips:
         return data
 
     def _file(self, index: int) -> int:
-        """Descriptor of the clip's shard; of all shards' those used last stay open."""
+        """The descriptor of the clip's shard; the most recently used shards stay open."""
         number = int(self._shard[index])
         if number not in self._open:
             if len(self._open) >= self._most_open:
@@ -126,10 +134,10 @@ class Clips:
         return self._open[number]
 
     def video(self, index: int) -> IndexedVideo:
-        """The clip, to take frames from.
+        """Opens a clip to decode frames from.
 
         Raises:
-            Refused: the shard is gone, or not the one that the table describes.
+            Refused: the shard is missing, or not the one that the table describes.
         """
         data = self.bytes(index)
         try:
@@ -152,5 +160,5 @@ class Clips:
         return Refused(f"{path}: not the shard that the table describes. Run `dvc repro`.")
 
     def __getstate__(self) -> dict[str, Any]:
-        """Another process opens its own files."""
+        """The state without open files: another process opens its own."""
         return self.__dict__ | {"_open": OrderedDict()}

@@ -1,4 +1,4 @@
-"""Pixels of a clip, from the decoder's frames to what the network's device gets."""
+"""Cropping and resizing of decoded frames."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from autox3d.vision.clips.views import Box
 
 
 def cut(frames: np.ndarray, box: Box, size: int, flip: bool = False) -> Tensor:
-    """uint8 (T, H, W, 3) -> uint8 (T, size, size, 3), contiguous: the box, then resized."""
+    """Crops to the box, then resizes: uint8 (T, H, W, 3) -> (T, size, size, 3), contiguous."""
     top, left, side = box
     pixels = resized(torch.from_numpy(frames)[:, top : top + side, left : left + side], size, size)
     return (pixels.flip(2) if flip else pixels).contiguous()
 
 
 def resized(frames: Tensor, height: int, width: int) -> Tensor:
-    """uint8 (T, H, W, 3) -> uint8 (T, height, width, 3), with antialiasing.
+    """Resizes with antialiasing: uint8 (T, H, W, 3) -> uint8 (T, height, width, 3).
 
-    In eight bits and with the colours innermost: a twelfth of the time that floats take.
+    With eight bits and the colours innermost, this takes a twelfth of the time of floats.
     """
     if frames.shape[1:3] == (height, width):
         return frames

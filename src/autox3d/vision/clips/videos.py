@@ -1,6 +1,6 @@
-"""The views of test videos: each video is decoded once, however many views it has.
+"""The views of test videos. Each video is decoded once, however many views it has.
 
-K clips along the time of a video, T frames, S x S pixels, V views, U frames that any view shows
+K clips along the time of a video, T frames, S x S pixels, V views, U distinct frames of all views
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from autox3d.vision.clips.workers import in_workers
 
 
 class VideoViews(NamedTuple):
-    """Every view of one test video by one rule of crops, as slices of the same frames."""
+    """All views of one test video for one rule of crops, as slices of the same frames."""
 
-    row: int  # of the video in its table
+    row: int  # row of the video in its table
     crops: Crops
-    size: int  # S
-    places: tuple[Fraction, ...]  # K
-    times: np.ndarray  # int64 (K, T), into `frames`
-    frames: Tensor  # uint8 (U, H, W, 3): all that any view shows, each once
+    size: int  # S, px
+    places: tuple[Fraction, ...]  # (K,), see `View.place`
+    times: np.ndarray  # int64 (K, T), indices into `frames`
+    frames: Tensor  # uint8 (U, H, W, 3), the distinct frames of all views
 
     @property
     def views(self) -> tuple[View, ...]:
-        """V of them: all crops of the first clip, then of the next."""
+        """The V views in order: all crops of the first clip, then of the next one."""
         sides = views.crop_sides(self.crops)
         return tuple(View(place, side) for place in self.places for side in sides)
 
     @property
     def clips(self) -> Tensor:
-        """uint8 (V, T, S, S, 3), put together each time that it is asked for."""
+        """The pixels of all views, uint8 (V, T, S, S, 3), assembled anew at each access."""
         height, width = self.frames.shape[1:3]
         sides = views.crop_sides(self.crops)
         boxes = [views.test_box(height, width, side, self.size) for side in sides]
@@ -56,15 +56,15 @@ class VideoViews(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ViewLoader:
-    """The views of a table's videos, for the share of one process.
+    """Loads the views of one process's share of a table's videos.
 
     Args:
-        counts: of clips along a video's time; its views are those that any of them needs
-        rule: where the clips start
-        sampling: which frames a clip has
-        crops: each rule gives a VideoViews of its own, one after the other, over the same frames
-        world: rank and number of processes; every video is in exactly one process
-        workers: processes that decode; by default as many as there are cores to spare
+        counts: numbers of clips per video; each video has the views that any of them needs
+        rule: for the starts of the clips
+        sampling: rule for the frames of a clip
+        crops: rules of crops; each gives its own VideoViews, over the same frames
+        world: rank and number of processes; each video belongs to exactly one process
+        workers: number of decoding processes; by default one for each spare core
     """
 
     clips: Clips
@@ -77,14 +77,14 @@ class ViewLoader:
     workers: int | None = None
 
     def __len__(self) -> int:
-        """Videos of this process."""
+        """The number of videos of this process."""
         return len(self._rows)
 
     def videos(self) -> Generator[VideoViews, None, None]:
-        """All views of this process's videos.
+        """Yields all views of each of this process's videos.
 
         Raises:
-            Refused: a shard is gone.
+            Refused: a shard is missing.
         """
         places = views.union_places(self.counts, self.rule)
 
@@ -106,7 +106,7 @@ class ViewLoader:
 def centre_clips(
     clips: Clips, spec: ClipSpec, sampling: FramesRule, world: tuple[int, int] = (0, 1)
 ) -> ViewLoader:
-    """One view a video, of its middle clip: for validation while a network is made."""
+    """A loader of each video's middle clip in one centre crop, for validation during training."""
     return ViewLoader(
         clips=clips,
         spec=spec,
@@ -121,9 +121,10 @@ def centre_clips(
 def frames_at(
     video: Video, places: Sequence[Fraction], spec: ClipSpec, sampling: FramesRule
 ) -> tuple[np.ndarray, Tensor]:
-    """What the clips at `places` show: int64 (K, T) into uint8 (U, H, W, 3), resized.
+    """Decodes and resizes the frames of the clips at `places`, each frame once.
 
-    Each frame is decoded and resized once, however many clips and crops it is in.
+    Returns:
+        indices, int64 (K, T), into the frames, uint8 (U, H, W, 3).
     """
     c = views.span(spec.frames, spec.stride, video.rate)
     room = views.last_start(video.count, c)

@@ -1,4 +1,4 @@
-"""Which frames and which pixels of a video make a clip. Pure arithmetic, numpy at most.
+"""The frames and pixels of a video that make a clip, as pure arithmetic without torch.
 
     T     frames of a clip
     tau   its stride: source frames at 30 a second between two clip frames
@@ -9,9 +9,9 @@
     K-Center, K-LCR   views of a test video: K clips by one centre crop, or by three crops at the
                       left (top), centre and right (bottom) of its longer side
 
-The formulas are those of X3D (arXiv:2004.04730, section 4.3) and of its published code. Frames
-are taken at constant rate, so that a time is a frame number. Everything exact stays a Fraction:
-equal starts are equal keys, and what is shared between settings is computed once.
+The formulas are those of X3D (arXiv:2004.04730, section 4.3) and of its published code. Videos
+have a constant frame rate, so that a time is a frame number. Exact values are Fractions: equal
+starts are equal keys, and clips that several settings share are computed once.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ StartsRule = Literal["ends", "starts"]
 Crops = Literal["center", "lcr"]
 Side = Literal["left", "center", "right"]
 
-K_CURVE = (1, 3, 5, 7, 10)  # clips a video in the curves of accuracy over cost (X3D, Figure 3)
-NOMINAL_RATE = 30  # frames a second in which strides are counted
+K_CURVE = (1, 3, 5, 7, 10)  # clips per video in curves of accuracy over cost (X3D, Figure 3)
+NOMINAL_RATE = 30  # frames per second to which strides refer
 
 
 class Box(NamedTuple):
@@ -43,22 +43,23 @@ class Box(NamedTuple):
 class View(NamedTuple):
     """One view of a test video."""
 
-    place: Fraction  # of the clip's start: 0 is the video's beginning, 1 the last start that fits
-    side: Side  # of the crop along the longer side; "left" is the top of an upright video
+    place: Fraction  # start of the clip: 0 is the beginning, 1 the last start that fits
+    side: Side  # of the crop along the longer side; "left" is the top in a portrait video
 
 
 def span(frames: int, stride: int, rate: Fraction | int) -> Fraction:
-    """c, the source frames that a clip covers at `rate` frames a second."""
+    """The number of source frames that a clip covers, c, at `rate` frames per second."""
     return Fraction(frames * stride) * rate / NOMINAL_RATE
 
 
 def clip_frames(
     start: Fraction | float, frames: int, stride: int, rate: Fraction | int, rule: FramesRule
 ) -> np.ndarray:
-    """(T,) int64 source frames of a clip, not yet clamped to the video.
+    """The source frames of a clip, (T,) int64, before `clamp`.
 
-    `linspace` spreads T frames over [s, s + c - 1], both ends included (the published code: the
-    true stride of 13x6 is then 6.42); `stride` takes every tau-th frame, as the papers say it.
+    `linspace` distributes T frames over [s, s + c - 1], both ends included, as the published code
+    does (13x6 then has a true stride of 6.42). `stride` takes every tau-th frame, as in the
+    papers.
     """
     c = span(frames, stride, rate)
     step = c / frames if rule == "stride" else (c - 1) / max(frames - 1, 1)
@@ -68,25 +69,25 @@ def clip_frames(
 
 
 def clamp(indices: np.ndarray, count: int) -> np.ndarray:
-    """A video shorter than its clip repeats its last frame."""
+    """Clamps frame numbers to the video: one shorter than its clip repeats its last frame."""
     return np.clip(indices, 0, count - 1)
 
 
 def last_start(count: int, c: Fraction) -> Fraction:
-    """max(N - c, 0), the last start at which a clip still fits."""
+    """The last start at which a clip still fits: max(N - c, 0)."""
     return max(count - c, Fraction(0))
 
 
 def train_start(count: int, c: Fraction, rng: np.random.Generator) -> float:
-    """Uniform in [0, max(N - c, 0)]."""
+    """Samples the start of a training clip uniformly in [0, max(N - c, 0)]."""
     return rng.uniform(0.0, float(last_start(count, c)))
 
 
 def test_places(clips: int, rule: StartsRule) -> tuple[Fraction, ...]:
-    """Where the K clips of a test video start, as shares of the last start that fits.
+    """The starts of the K clips of a test video, as fractions of the last start that fits.
 
-    `ends` covers beginning and end, and one clip the centre, as X3D 4.3 describes it: k / (K - 1).
-    `starts` is the other rule in use, which never reaches the end: k / K.
+    `ends` is the rule of X3D 4.3, k / (K - 1), from the beginning to the end; a single clip is at
+    the centre. `starts`, the other rule in use, is k / K, and never reaches the end.
     """
     if rule == "starts":
         return tuple(Fraction(k, clips) for k in range(clips))
@@ -96,16 +97,17 @@ def test_places(clips: int, rule: StartsRule) -> tuple[Fraction, ...]:
 
 
 def union_places(clips: Iterable[int], rule: StartsRule) -> tuple[Fraction, ...]:
-    """Every place that any of the given K needs, once, in order of time."""
+    """The distinct places that any of the given K needs, in order of time."""
     return tuple(sorted({place for k in clips for place in test_places(k, rule)}))
 
 
 def crop_sides(crops: Crops) -> tuple[Side, ...]:
+    """The sides of the crops: the centre, or left, centre and right."""
     return ("center",) if crops == "center" else ("left", "center", "right")
 
 
 def test_frame(height: int, width: int, short: int) -> tuple[int, int]:
-    """Height and width of a test video whose shorter side is made `short` px.
+    """The height and width of a test video after resizing its shorter side to `short` px.
 
     The longer side is rounded down, as in the published code.
     """
@@ -113,9 +115,9 @@ def test_frame(height: int, width: int, short: int) -> tuple[int, int]:
 
 
 def test_box(height: int, width: int, side: Side, size: int) -> Box:
-    """A square of `size` px out of a resized frame; half a pixel goes right, or down.
+    """The crop of `size` px in a resized frame; half a pixel is rounded right, or down.
 
-    It moves along the longer side, and stays in the middle of the other.
+    `side` is its position along the longer side; along the other, it is centred.
     """
     top, left = (height - size + 1) // 2, (width - size + 1) // 2
     if side != "center" and height > width:
@@ -126,17 +128,18 @@ def test_box(height: int, width: int, side: Side, size: int) -> Box:
 
 
 def test_size(crops: Crops, short: int, crop: int) -> int:
-    """px, the side of a test view: LCR are squares as large as the shorter side."""
+    """The size of a test view in px; the crops of LCR are as large as the shorter side."""
     return crop if crops == "center" else short
 
 
 def train_box(
     height: int, width: int, jitter: tuple[int, int], crop: int, rng: np.random.Generator
 ) -> Box:
-    """The source pixels of a training crop.
+    """Samples the source pixels of a training crop.
 
-    The shorter side is jittered to a whole number of pixels in `jitter`, ends included, and a
-    square of `crop` px is cut anywhere; here both at once, at the source's own size.
+    As in the papers, the shorter side is resized to a random whole number of pixels in `jitter`,
+    ends included, and a square of `crop` px is cut at random. The box is that square at the
+    source's own size, so that one resizing does both.
     """
     shorter = min(height, width)
     scaled = int(rng.integers(jitter[0], jitter[1], endpoint=True))

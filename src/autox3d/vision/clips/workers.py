@@ -1,4 +1,4 @@
-"""Jobs done by worker processes, in order, some of them before they are asked for."""
+"""Runs jobs in worker processes that work ahead, and yields the results in order."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch.utils.data import DataLoader, Dataset
 from autox3d.core import environment
 from autox3d.core.errors import Refused
 
-GRACE = 30  # s that a worker goes on after a signal to end
+GRACE = 30  # s that a worker continues after SIGTERM
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 
 class _Jobs(Dataset, Generic[Job, Result]):
-    """Makes what each job asks for; user errors are returned, so that they survive the way back."""
+    """Runs each job; user errors are returned, not raised, to survive the worker boundary."""
 
     def __init__(self, make: Callable[[Job], Result]) -> None:
         self._make = make
@@ -33,7 +33,15 @@ class _Jobs(Dataset, Generic[Job, Result]):
 def in_workers(
     make: Callable[[Job], Result], jobs: Sequence[Job], workers: int | None, ahead: int = 4
 ) -> Generator[Result, None, None]:
-    """`make(job)` for each job in order, `ahead` jobs a worker before they are asked for."""
+    """Yields `make(job)` for each job in order.
+
+    Args:
+        workers: number of processes; 0: none, None: `default_workers()`
+        ahead: jobs that each worker prepares in advance
+
+    Raises:
+        Refused: by `make`.
+    """
     count = default_workers() if workers is None else workers
     loader = DataLoader(
         _Jobs(make),
@@ -58,20 +66,26 @@ def in_workers(
 
 
 def _as_made(result: Result) -> Result:
-    """The loader's own way would turn tuples into lists and arrays into tensors."""
+    """Returns the result unchanged; by default the loader would convert tuples and arrays."""
     return result
 
 
 def _quiet(_worker: int) -> None:
-    """A cluster signals every process of a job; the main one decides what ends, and when."""
+    """Ignores SIGINT, and ends a worker only GRACE seconds after SIGTERM.
+
+    A cluster signals every process of a job, and the main process decides when to stop.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE))
 
 
 def default_workers() -> int:
-    """AUTOX3D_WORKERS, or a core for each but the one that trains, among the host's processes."""
-    asked = environment.workers()
-    if asked is not None:
-        return asked
+    """The number of workers: AUTOX3D_WORKERS if it is set, else one for each spare core.
+
+    The host's training processes share its cores, and each keeps one core for itself.
+    """
+    configured = environment.workers()
+    if configured is not None:
+        return configured
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return max(1, len(os.sched_getaffinity(0)) // here - 1)

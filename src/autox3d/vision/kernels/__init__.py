@@ -1,7 +1,7 @@
-"""Convolutions at the speed of the device at hand: the one place that asks what the device is.
+"""Fast convolutions for each device: the only module that chooses code by the type of device.
 
-A backend is a module with the two functions of `Backend`. `reference` is PyTorch's own, which
-computes on every device and is what exporters and compilers are given; `cpu` calls oneDNN.
+A backend is a module with the two functions of `Backend`. `reference` uses PyTorch's operators: it
+works on every device, and with exporters and compilers. `cpu` calls oneDNN.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from autox3d.vision.kernels import cpu, reference
 
 
 class Backend(Protocol):
-    """One way to compute a convolution, padded by half of its kernel."""
+    """An implementation of convolution, with padding of half the kernel's size."""
 
     def convolve(
         self, x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, groups: int
     ) -> Tensor:
-        """(B, C, T, H, W) with (D, C/groups, t, s, s) -> (B, D, T, H/stride, W/stride).
+        """Convolves (B, C, T, H, W) with (D, C/groups, t, s, s) -> (B, D, T, H/stride, W/stride).
 
-        Differentiable. Either `groups` is C and D, or it is 1 and the kernel 1x1x1.
+        The result is differentiable. Either `groups` equals C and D, or it is 1 and the kernel is
+        1x1x1.
         """
         ...
 
@@ -38,20 +39,23 @@ class Backend(Protocol):
         then: str,
         plus: Tensor | None,
     ) -> Tensor:
-        """The activation `then` of the convolution `plus` a tensor of its shape; any kernel.
+        """Computes then(convolution + bias + plus) for a kernel of any size, in inference.
 
-        For inference. `then` is a key of `reference.ACTIVATIONS`.
+        Args:
+            then: the activation, a key of `reference.ACTIVATIONS`
+            plus: a tensor of the output's shape, or None
         """
         ...
 
 
-_forced: list[Backend] = []  # of `using`, the innermost last
+_forced: list[Backend] = []  # the backends of nested `using` blocks, innermost last
 
 
 def backend(x: Tensor) -> Backend:
-    """The backend for a tensor: by its device, and by who is watching.
+    """Chooses the backend for a tensor by its device.
 
-    Autocast, compilers and exporters choose for themselves, so they see PyTorch's own operators.
+    Under autocast, compilers and exporters it is `reference`, because they choose kernels for
+    PyTorch's own operators.
     """
     if _forced:
         return _forced[-1]
@@ -61,7 +65,7 @@ def backend(x: Tensor) -> Backend:
 
 @contextmanager
 def using(forced: Backend) -> Iterator[None]:
-    """Computes every convolution inside by this backend, for tests and measurements."""
+    """Computes every convolution in the block with this backend, for tests and benchmarks."""
     _forced.append(forced)
     try:
         yield

@@ -1,8 +1,8 @@
-"""Convolutions at the speed that oneDNN has on a CPU.
+"""Convolutions on a CPU by oneDNN.
 
-PyTorch leaves some of it unused: with one thread it takes a slow kernel for 1x1x1, and the input
-gradient of a depthwise convolution is computed as if it were not depthwise. That gradient is a
-forward convolution, too: of the output's gradient, with the kernel turned about its centre.
+PyTorch is slower in two cases: with one thread it uses a slow kernel for 1x1x1, and it computes
+the input gradient of a depthwise convolution as if the convolution were dense. That gradient is
+itself a forward convolution of the output's gradient with the flipped kernel.
 
     B clips, C channels in, D channels out, T frames, H x W pixels
 """
@@ -19,9 +19,10 @@ from autox3d.vision.kernels import reference
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, groups: int) -> Tensor:
-    """(B, C, T, H, W) with (D, C/groups, t, s, s) -> (B, D, T, H/stride, W/stride).
+    """Convolves (B, C, T, H, W) with (D, C/groups, t, s, s) -> (B, D, T, H/stride, W/stride).
 
-    Padded by half the kernel. Either `groups` is C and D, or it is 1 and the kernel 1x1x1.
+    The padding is half the kernel. Either `groups` equals C and D, or it is 1 and the kernel is
+    1x1x1.
     """
     if torch.is_grad_enabled():
         return _Convolution.apply(x, weight, bias, stride, groups)
@@ -37,9 +38,10 @@ def fused(
     then: str,
     plus: Tensor | None,
 ) -> Tensor:
-    """The activation `then` of the convolution `plus` a tensor of its shape: one pass over memory.
+    """Computes then(convolution + bias + plus) in one pass over memory.
 
-    Where a gradient may be asked for, or oneDNN has no such type, PyTorch computes it.
+    If gradients are enabled, or oneDNN does not support the type, the `reference` backend computes
+    it.
     """
     if torch.is_grad_enabled() or not _fuses(x.dtype):
         return reference.fused(x, weight, bias, stride, groups, then, plus)
@@ -90,14 +92,14 @@ class _Convolution(torch.autograd.Function):
 
 
 def _input_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: int, groups: int) -> Tensor:
-    """(B, D, T, H/stride, W/stride) -> (B, C, T, H, W)."""
+    """The gradient of the input: (B, D, T, H/stride, W/stride) -> (B, C, T, H, W)."""
     if groups == 1:
         return _spread(_forward(grad, weight.transpose(0, 1), None, 1, 1), x, stride)
     return _forward(_spread(grad, x, stride), weight.flip(2, 3, 4), None, 1, groups)
 
 
 def _spread(small: Tensor, x: Tensor, stride: int) -> Tensor:
-    """Zeros in the place of the pixels of `x` that the stride left out."""
+    """Enlarges `small` to the size of `x`, with zeros at the pixels that the stride skipped."""
     if stride == 1:
         return small
     size = (*small.shape[:2], *x.shape[2:])
@@ -108,8 +110,8 @@ def _spread(small: Tensor, x: Tensor, stride: int) -> Tensor:
 
 
 def _weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: int, groups: int) -> Tensor:
-    """(D, C/groups, t, s, s)."""
-    if groups == 1 and torch.get_num_threads() == 1:  # where PyTorch takes its slow kernel
+    """The gradient of the weight: (D, C/groups, t, s, s)."""
+    if groups == 1 and torch.get_num_threads() == 1:  # PyTorch's kernel is slow here
         rows = grad.movedim(1, -1).flatten(0, 3)  # (B*T*H*W, D)
         seen = x[..., ::stride, ::stride].movedim(1, -1).flatten(0, 3)  # (B*T*H*W, C)
         return (rows.T @ seen).view_as(weight)

@@ -1,4 +1,4 @@
-"""PyTorch's own convolutions: on every device, in every type, for exporters and compilers.
+"""Convolutions by PyTorch's operators, for every device and type, exporters and compilers.
 
 B clips, C channels in, D channels out, T frames, H x W pixels
 """
@@ -8,11 +8,14 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-ACTIVATIONS = {"none": lambda y: y, "relu": F.relu, "swish": F.silu}  # by oneDNN's names
+ACTIVATIONS = {"none": lambda y: y, "relu": F.relu, "swish": F.silu}  # keyed by oneDNN's names
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, groups: int) -> Tensor:
-    """(B, C, T, H, W) with (D, C/groups, t, s, s), any kernel -> (B, D, T, H/stride, W/stride)."""
+    """Convolves (B, C, T, H, W) with (D, C/groups, t, s, s) -> (B, D, T, H/stride, W/stride).
+
+    The kernel may have any size; the padding is half of it.
+    """
     padding = [size // 2 for size in weight.shape[2:]]
     return F.conv3d(x, weight, bias, (1, stride, stride), padding, 1, groups)
 
@@ -26,6 +29,6 @@ def fused(
     then: str,
     plus: Tensor | None,
 ) -> Tensor:
-    """The activation `then` of the convolution `plus` a tensor of its shape."""
+    """Computes then(convolution + bias + plus); `plus` has the shape of the output."""
     y = convolve(x, weight, bias, stride, groups)
     return ACTIVATIONS[then](y if plus is None else y + plus)

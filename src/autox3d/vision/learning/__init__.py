@@ -1,1 +1,1 @@
-"""What search and training share: learning rate, optimiser, batch-norm statistics, scores."""
+"""Code shared by search and training: learning rate, optimiser, batch-norm statistics, scores."""

@@ -1,4 +1,4 @@
-"""Learning rate and optimiser."""
+"""The learning rate's schedule, and the optimiser."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from torch import nn
 
 
 def cosine(step: int, total: int, warmup: int, peak: float) -> float:
-    """The rate of `step` out of `total`: linear to `peak` over `warmup` steps, then half a cosine.
+    """The learning rate of `step` out of `total`: linear warm-up, then a half-period cosine.
 
-    The ramp ends where the cosine stands by then, so that nothing jumps (A3D 5.1: half-period
-    cosine, linear warm-up for the first 34 of 300 epochs).
+    The cosine starts from `peak` at step 0. The warm-up ends at the cosine's value after `warmup`
+    steps, so that the schedule is continuous (A3D 5.1: half-period cosine, linear warm-up for the
+    first 34 of 300 epochs).
     """
     rate = 0.5 * peak * (1 + math.cos(math.pi * step / total))
     if step >= warmup:
@@ -22,12 +23,12 @@ def cosine(step: int, total: int, warmup: int, peak: float) -> float:
 
 
 def scaled_rate(lr: float, batch: int) -> float:
-    """Rates are stated for 256 clips a step and grow with the batch (arXiv:1706.02677)."""
+    """Scales `lr`, given for 256 clips per step, linearly with the batch (arXiv:1706.02677)."""
     return lr * batch / 256
 
 
 def sgd(net: nn.Module, momentum: float, weight_decay: float) -> torch.optim.SGD:
-    """SGD that spares the batch norms' scales and shifts from weight decay (code of X3D)."""
+    """Builds SGD without weight decay for batch norms, as in X3D's code; `lr` starts at 0."""
     norms = [p for m in net.modules() if is_norm(m) for p in m.parameters(recurse=False)]
     spared = {id(p) for p in norms}
     decayed = [p for p in net.parameters() if id(p) not in spared]
@@ -36,5 +37,5 @@ def sgd(net: nn.Module, momentum: float, weight_decay: float) -> torch.optim.SGD
 
 
 def is_norm(module: nn.Module) -> bool:
-    """Whether the module normalises by batch statistics."""
+    """Whether the module is a batch norm, that is, has running statistics."""
     return hasattr(module, "running_mean")

@@ -1,4 +1,4 @@
-"""Scores of clips, and of all videos of a table together over the processes."""
+"""Scores of clips, and of all videos of a table, computed by all processes together."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from autox3d.vision.tasks.task import Task
 
 @torch.inference_mode()
 def scores(net: nn.Module, task: Task, views: Tensor, batch: int, device: torch.device) -> Tensor:
-    """uint8 (V, T, H, W, 3) -> float32 (V, C), at most `batch` views at a time; on the CPU."""
+    """Scores views, `batch` at a time: uint8 (V, T, H, W, 3) -> float32 (V, C) on the CPU."""
     net.eval()
     parts = []
     for piece in views.split(batch):
@@ -34,11 +34,14 @@ def scores_of(
     device: torch.device,
     gather: Callable[[Any], list[Any]],
 ) -> list[np.ndarray]:
-    """(N, C) for each network: its scores of every video of a table, on every rank.
+    """Scores every video of a table with each network; every rank returns all scores.
 
     Args:
         videos: this rank's share of the `count` videos
-        gather: a value of each rank -> all of them, on every rank
+        gather: returns the list of all ranks' values, on every rank
+
+    Returns:
+        (N, C) for each network.
     """
     mine = []
     for video in videos:

@@ -1,7 +1,4 @@
-"""Batch norm's statistics: the running ones of a step in chunks, and those for evaluation.
-
-C channels of all norms together
-"""
+"""Batch-norm statistics: running ones over a step's chunks, and recalibration for evaluation."""
 
 from __future__ import annotations
 
@@ -23,10 +20,10 @@ Chunk = tuple[int, Tensor, Tensor]  # number in the step, clips (B, 3, T, H, W),
 
 
 class Running:
-    """One move of the running statistics for a whole step, towards the mean of its chunks'.
+    """Updates the running statistics once per step, towards the mean over its chunks.
 
-    Left alone, they would move once for each chunk that this process works on: the number of
-    processes would change them.
+    By default they would be updated for each chunk that this process works on, and so depend on
+    the number of processes.
     """
 
     def __init__(self, net: nn.Module) -> None:
@@ -35,15 +32,15 @@ class Running:
         self.sums = [torch.zeros_like(b) for b in self._buffers if b.is_floating_point()]
 
     def rewind(self) -> None:
-        """Every chunk starts from where the step did."""
+        """Restores the buffers at the start of the step, from which every chunk starts."""
         _foreach_copy_(self._buffers, self._before)
 
     def end_chunk(self) -> None:
-        """Notes where this chunk has led."""
+        """Adds the running statistics after this chunk to `sums`."""
         _foreach_add_(self.sums, self._statistics())
 
     def end_step(self, chunks: int) -> None:
-        """Takes the mean, once `sums` are those of all processes."""
+        """Sets the running statistics to the mean; `sums` must include all processes."""
         _foreach_div_(self.sums, chunks)
         _foreach_copy_(self._statistics(), self.sums)
 
@@ -58,14 +55,16 @@ def recalibrate_batch_norm(
     chunks: int,
     reduce: Callable[[list[Tensor]], None],
 ) -> None:
-    """Replaces running statistics by those of the clips of `steps`, pooled ("precise BN").
+    """Recalibrates batch norm: pools the statistics over the clips of `steps` ("precise BN").
 
-    Of each chunk's mean m and variance v: E[m] and E[v + m^2] - E[m]^2 (arXiv:2105.07576, 3). The
-    same bits however many processes share the chunks.
+    From each chunk's mean m and variance v it computes the mean E[m] and the variance
+    E[v + m^2] - E[m]^2 (arXiv:2105.07576, 3). The result is the same, to the bit, for any number of
+    processes.
 
     Args:
-        steps: this process's share of each
-        chunks: of a step, over all processes
+        net: its running statistics are replaced
+        steps: this process's chunks of each step
+        chunks: chunks per step, over all processes
         reduce: sums tensors over all processes, in place
     """
     norms: list[Any] = [layer for layer in net.modules() if is_norm(layer)]
@@ -74,8 +73,8 @@ def recalibrate_batch_norm(
     running = Running(net)
     net.train()
     for norm in norms:
-        norm.momentum = 1.0  # the running statistics are the last chunk's
-    found: list[Tensor] = []
+        norm.momentum = 1.0  # the running statistics become the last chunk's
+    step_moments: list[Tensor] = []
     for step in steps:
         moments = norms[0].running_mean.new_zeros((chunks, 2, sum(widths)), dtype=torch.float64)
         for number, clips, _ in step:
@@ -86,10 +85,10 @@ def recalibrate_batch_norm(
             moments[number] = torch.stack([mean, variance + mean.square()])
         running.rewind()  # the state may be saved before the next step
         reduce([moments])
-        found.append(moments.mean(0))
-    mean, square = torch.stack(found).mean(0)
-    spread = (square - mean.square()).clamp_(min=0)
-    for norm, of, by in zip(norms, mean.split(widths), spread.split(widths), strict=True):
+        step_moments.append(moments.mean(0))
+    mean, square = torch.stack(step_moments).mean(0)
+    pooled = (square - mean.square()).clamp_(min=0)
+    for norm, of, by in zip(norms, mean.split(widths), pooled.split(widths), strict=True):
         norm.running_mean.copy_(of)
         norm.running_var.copy_(by)
     for norm, momentum in zip(norms, momenta, strict=True):

@@ -1,1 +1,1 @@
-"""Networks as torch modules: tensors in, tensors out."""
+"""Networks as torch modules, their weights and model cards."""

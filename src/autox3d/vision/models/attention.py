@@ -1,6 +1,6 @@
-"""Attention after a block or group: a unit that relates positions of the clip to each other.
+"""Attention units after a block or group: they relate the positions of a clip to each other.
 
-What a kind costs, and how the supernet cuts it, is its row in `vision.arch.units`.
+`vision.arch.units` has the costs of each kind, and how the supernet slices its weights.
 
 B clips, C channels, T frames, H x W pixels, L = T*H*W positions
 """
@@ -32,29 +32,30 @@ class GloRe(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, T, H, W) -> the same."""
-        heard = self._reason(positions(self.states(x)), positions(self.nodes(x)))
-        return x + self.extend(volume(heard, x.shape[2:]))
+        """Adds the result of the reasoning to x: (B, C, T, H, W) -> the same shape."""
+        reasoned = self._reason(positions(self.states(x)), positions(self.nodes(x)))
+        return x + self.extend(volume(reasoned, x.shape[2:]))
 
     def _reason(self, states: Tensor, nodes: Tensor) -> Tensor:
-        """Positions to a graph, one graph convolution, back (arXiv:1811.12814).
+        """Projects positions to a graph, convolves it once, projects back (arXiv:1811.12814).
 
         Args:
-            states: (B, L, 2M), what each of L positions says
-            nodes: (B, L, M), how much of it each of M nodes hears
+            states: (B, L, 2M), the features of each of L positions
+            nodes: (B, L, M), the weight of each position in each of M nodes
+
         Returns:
-            (B, L, 2M), what each position hears back
+            (B, L, 2M), the new features of each position.
         """
         graph = states.transpose(1, 2) @ nodes / states.shape[1]  # (B, 2M, M)
         graph = F.relu(graph + self.mix(graph))
-        # contiguous: else matmul picks another order of sums where `update` requires no gradient
+        # contiguous, else matmul sums in another order when `update` requires no gradient
         return nodes @ self.update(graph.transpose(1, 2).contiguous())
 
 
 class NonLocal(nn.Module):
     """Self-attention at half the channels, softmax over positions (arXiv:1711.07971)."""
 
-    before_norm = "out"  # the convolution that `norm` follows
+    before_norm = "out"  # the convolution before `norm`
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -66,13 +67,13 @@ class NonLocal(nn.Module):
         self.norm = BatchNorm(channels, gamma=0.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, T, H, W) -> the same."""
+        """Adds the attended features to x: (B, C, T, H, W) -> the same shape."""
         query, key, value = (positions(conv(x)) for conv in (self.theta, self.phi, self.g))
-        seen = F.scaled_dot_product_attention(query, key, value)  # (B, L, C/2)
-        return x + self.norm(self.out(volume(seen, x.shape[2:])))
+        attended = F.scaled_dot_product_attention(query, key, value)  # (B, L, C/2)
+        return x + self.norm(self.out(volume(attended, x.shape[2:])))
 
 
-UNITS: dict[str, Callable[[int, float], nn.Module]] = {  # by the kinds of `vision.arch.units`
+UNITS: dict[str, Callable[[int, float], nn.Module]] = {  # keyed as in `vision.arch.units`
     "none": lambda channels, nodes: nn.Identity(),
     "glore": lambda channels, nodes: GloRe(channels, node_count(channels, nodes)),
     "nonlocal": lambda channels, nodes: NonLocal(channels),
@@ -80,7 +81,7 @@ UNITS: dict[str, Callable[[int, float], nn.Module]] = {  # by the kinds of `visi
 
 
 def attention(kind: str, channels: int, nodes: float) -> nn.Module:
-    """The unit of a kind, the identity for "none".
+    """Builds an attention unit by the name of its kind; "none" is the identity.
 
     Raises:
         ValueError: there is no such kind.
@@ -90,10 +91,10 @@ def attention(kind: str, channels: int, nodes: float) -> nn.Module:
 
 
 def positions(x: Tensor) -> Tensor:
-    """(B, C, T, H, W) -> (B, T*H*W, C), without a copy where memory is channels_last_3d."""
+    """Flattens (B, C, T, H, W) -> (B, T*H*W, C), without a copy if x is in channels_last_3d."""
     return x.flatten(2).transpose(1, 2)
 
 
 def volume(x: Tensor, size: Sequence[int]) -> Tensor:
-    """(B, T*H*W, C) -> (B, C, T, H, W) in channels_last_3d; the inverse of `positions`."""
+    """The inverse of `positions`: (B, T*H*W, C) -> (B, C, T, H, W) in channels_last_3d."""
     return x.unflatten(1, size).permute(0, 4, 1, 2, 3)

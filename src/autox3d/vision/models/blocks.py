@@ -1,4 +1,4 @@
-"""Residual blocks: a class for each row of `vision.arch.blocks`, which says what it costs.
+"""Residual blocks: a module for each block type of `vision.arch.blocks`, which has its costs.
 
 B clips, C channels, T frames, H x W pixels
 """
@@ -17,7 +17,7 @@ ACTIVATIONS = {"relu": F.relu_, "swish": F.silu}  # in place: batch norm does no
 
 
 class SqueezeExcite(nn.Module):
-    """Scales each channel by a gate that sees the whole clip (arXiv:1709.01507)."""
+    """Scales each channel by a gate computed from the whole clip (arXiv:1709.01507)."""
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
@@ -25,22 +25,22 @@ class SqueezeExcite(nn.Module):
         self.excite = Pointwise(hidden, channels, bias=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, T, H, W) -> the same."""
-        squeeze, excite = self.squeeze, self.excite  # 1x1x1 behind a mean: matrices
+        """Multiplies each channel by its gate: (B, C, T, H, W) -> the same shape."""
+        squeeze, excite = self.squeeze, self.excite  # 1x1x1 after a mean: matrices
         hidden = F.linear(x.mean((2, 3, 4)), squeeze.weight.flatten(1), squeeze.bias).relu()
         gate = F.linear(hidden, excite.weight.flatten(1), excite.bias).sigmoid()
         return x * gate[:, :, None, None, None]
 
 
 class DropConnect(nn.Module):
-    """Drops the whole branch of a clip with probability `rate`, in training (arXiv:1603.09382)."""
+    """In training, drops a clip's residual branch with probability `rate` (arXiv:1603.09382)."""
 
     def __init__(self, rate: float = 0.0) -> None:
         super().__init__()
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, T, H, W) -> the same."""
+        """Zeroes dropped clips and scales the others by 1 / (1 - rate); (B, C, T, H, W)."""
         if not (self.training and self.rate):
             return x
         kept = torch.rand(x.shape[0], 1, 1, 1, 1, device=x.device) >= self.rate
@@ -76,7 +76,7 @@ class ResidualBlock(nn.Module):
         self.drop = DropConnect()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, T, H, W) -> (B, channels, T, H/stride, W/stride)."""
+        """Applies the block: (B, C, T, H, W) -> (B, channels, T, H/stride, W/stride)."""
         y = self.first(self.expand(x))
         y = self.second(self.gate(self.depthwise(y)))
         y = self.drop(self.project(y))
@@ -87,7 +87,7 @@ BLOCKS: dict[str, type[nn.Module]] = {INVERTED: ResidualBlock}
 
 
 def block(row: Block, style: BlockStyle) -> nn.Module:
-    """The block of a row, with its type's class.
+    """Builds the module of a block, of the class for its type.
 
     Raises:
         ValueError: there is no such type.

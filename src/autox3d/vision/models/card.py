@@ -14,8 +14,8 @@ from autox3d.core.records import CLASSIFY, Crops, Evaluation
 from autox3d.vision.tasks import task as tasks
 from autox3d.vision.tasks.task import Task
 
-LICENCE = "apache-2.0"  # of weights that this project trained, as its own code
-FOREIGN = "other"  # of imported ones: what their makers say holds
+LICENCE = "apache-2.0"  # of weights trained by this project, the same as of its code
+FOREIGN = "other"  # of imported weights: their authors' terms apply
 RUNNING = {  # metrics of training: the prefix of their names, and what they were measured on
     "train": "training clips of the last epoch",
     "val": "validation videos, one centre clip each",
@@ -24,7 +24,7 @@ TESTS: dict[Crops, str] = {"center": "centre crops", "lcr": "left, centre and ri
 
 
 def text(model: Mapping[str, Any]) -> str:
-    """README.md of the network that `model`, the content of model.json, describes."""
+    """The text of a network's README.md from `model`, the content of its model.json."""
     front = {
         "license": model["licence"],
         "library_name": "autox3d",
@@ -43,7 +43,7 @@ def text(model: Mapping[str, Any]) -> str:
 
 
 def tested(result: Evaluation) -> dict[str, Any]:
-    """The metrics of a card from the record of stage `evaluate`."""
+    """The test metrics for a model card, from the record of stage `evaluate`."""
     names = [metric.name for metric in tasks.named(result.task).shown]
     test: dict[str, Any] = {"split": result.split, "videos": result.videos}
     for crops in TESTS:
@@ -79,7 +79,10 @@ shorter side {takes["short"]} px, trained on crops of {takes["crop"]} px; \
 
 
 def _accuracy(metrics: Mapping[str, Any], task: Task) -> str:
-    """A column for each metric that the task shows; training knows the headline alone."""
+    """A table with a column for each metric that the task shows.
+
+    The rows from training have only the headline metric.
+    """
     empty = " |" * (len(task.shown) - 1)
     rows = []
     for prefix, measured_on in RUNNING.items():

@@ -1,4 +1,4 @@
-"""Convolutions, each a layer with one weight; and with the batch norm that follows.
+"""Convolution layers, each with one weight, and `ConvNorm`, a convolution with batch norm.
 
 B clips, C channels, T frames, H x W pixels
 """
@@ -13,7 +13,7 @@ from autox3d.vision.models.norm import BatchNorm
 
 
 class Pointwise(nn.Module):
-    """1x1x1 convolution: a matrix product at each position."""
+    """A 1x1x1 convolution: a matrix product at each position."""
 
     def __init__(
         self, channels_in: int, channels: int, *, bias: bool = False, stride: int = 1
@@ -24,16 +24,16 @@ class Pointwise(nn.Module):
         self.bias = nn.Parameter(torch.empty(channels)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, T, H, W) -> (B, channels, T, H/stride, W/stride)."""
+        """Convolves (B, C, T, H, W) -> (B, channels, T, H/stride, W/stride)."""
         return self.convolve(x, self.weight, self.bias)
 
     def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """`forward` with other weights."""
+        """Convolves with the given weight and bias in place of the layer's own."""
         return backend(x).convolve(x, weight, bias, self.stride, groups=1)
 
 
 class Depthwise(nn.Module):
-    """t x s x s convolution of each channel by itself, no bias, padded by half."""
+    """A depthwise t x s x s convolution without bias, with padding of half the kernel."""
 
     def __init__(self, channels: int, kernel: tuple[int, int], stride: int = 1) -> None:
         super().__init__()
@@ -42,16 +42,16 @@ class Depthwise(nn.Module):
         self.weight = nn.Parameter(torch.empty(channels, 1, time, space, space))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, T, H, W) -> (B, C, T, H/stride, W/stride)."""
+        """Convolves (B, C, T, H, W) -> (B, C, T, H/stride, W/stride)."""
         return self.convolve(x, self.weight, None)
 
     def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """`forward` with other weights."""
+        """Convolves with the given weight and bias in place of the layer's own."""
         return backend(x).convolve(x, weight, bias, self.stride, groups=x.shape[1])
 
 
 class Dense(nn.Module):
-    """t x s x s convolution over all channels, no bias, padded by half."""
+    """A dense t x s x s convolution without bias, with padding of half the kernel."""
 
     def __init__(
         self, channels_in: int, channels: int, kernel: tuple[int, int], stride: int = 1
@@ -62,23 +62,23 @@ class Dense(nn.Module):
         self.weight = nn.Parameter(torch.empty(channels, channels_in, time, space, space))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, T, H, W) -> (B, channels, T, H/stride, W/stride)."""
+        """Convolves (B, C, T, H, W) -> (B, channels, T, H/stride, W/stride)."""
         return self.convolve(x, self.weight, None)
 
     def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """`forward` with other weights."""
+        """Convolves with the given weight and bias in place of the layer's own."""
         return reference.convolve(x, weight, bias, self.stride, groups=1)
 
 
 class ConvNorm(nn.Module):
-    """A convolution without bias, and batch norm."""
+    """A convolution without bias, followed by batch norm."""
 
     def __init__(self, conv: Pointwise | Depthwise | Dense, norm: BatchNorm) -> None:
         super().__init__()
         self.conv, self.norm = conv, norm
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, T, H, W) -> as the convolution; in evaluation its weights carry the norm."""
+        """Convolves and normalises; in evaluation, the norm is folded into the convolution."""
         if self.training:
             return self.norm(self.conv(x))
         scale, shift = self.norm.affine()

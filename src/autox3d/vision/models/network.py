@@ -1,4 +1,4 @@
-"""A video network, from its genotype.
+"""Builds a video network from its genotype.
 
 B clips, T frames, H x W pixels, P positions of the head's pool
 """
@@ -19,7 +19,7 @@ from autox3d.vision.models.norm import BatchNorm
 
 
 class StemLayer(nn.Module):
-    """1x3x3 convolution with stride 2, a depthwise temporal one, batch norm, ReLU."""
+    """The stem: 1x3x3 convolution with stride 2, depthwise temporal one, batch norm, ReLU."""
 
     def __init__(self, stem: Stem) -> None:
         super().__init__()
@@ -27,17 +27,17 @@ class StemLayer(nn.Module):
         self.space = Dense(3, channels, (1, 3), stride=2)
         self.time = Depthwise(channels, (kernel, 1)) if kernel > 1 else nn.Identity()
         self.norm = BatchNorm(channels)
-        self.before_norm = "time" if kernel > 1 else "space"  # the convolution that it follows
+        self.before_norm = "time" if kernel > 1 else "space"  # the convolution before `norm`
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, T, H, W) -> (B, channels, T, H/2, W/2)."""
+        """Computes the stem's features: (B, 3, T, H, W) -> (B, channels, T, H/2, W/2)."""
         return F.relu_(self.norm(self.time(self.space(x))))
 
 
 class HeadLayer(nn.Module):
-    """1x1x1 convolution, average over a window of the training clip's size, two linear layers.
+    """The head: 1x1x1 convolution, average over a window of the training clip, two linear layers.
 
-    Fully convolutional: a larger clip has logits at several positions of the window.
+    It is fully convolutional: a larger clip has logits at several positions of the window.
     """
 
     def __init__(
@@ -51,7 +51,11 @@ class HeadLayer(nn.Module):
         self.classify = nn.Linear(head.hidden, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, T, H, W) -> logits (B, P, classes)."""
+        """Classifies each position of the window: (B, C, T, H, W) -> logits (B, P, classes).
+
+        Raises:
+            ValueError: the clip is smaller than the training clip.
+        """
         x = F.relu_(self.conv(x))
         if any(size < window for size, window in zip(x.shape[2:], self.window, strict=True)):
             raise ValueError(
@@ -63,18 +67,18 @@ class HeadLayer(nn.Module):
 
 
 def window_mean(x: Tensor, window: tuple[int, int, int]) -> Tensor:
-    """(B, C, T, H, W) -> the mean at each place of a window of T x H x W cells."""
-    if x.device.type == "cpu" and x.dtype == torch.bfloat16:  # for which a CPU has no kernel
+    """Averages (B, C, T, H, W) over each position of a window of T x H x W cells, stride 1."""
+    if x.device.type == "cpu" and x.dtype == torch.bfloat16:  # no such kernel on a CPU
         return F.avg_pool3d(x.float(), window, stride=1).to(x.dtype)
     return F.avg_pool3d(x, window, stride=1)
 
 
 class VideoNet(nn.Module):
-    """Stem, residual blocks with attention where the genotype has it, head.
+    """A video network: stem, residual blocks with the genotype's attention units, head.
 
     Args:
         genotype: the architecture; its input sizes fix the window of the head's average pool
-        classes: number of them
+        classes: number of classes
     """
 
     def __init__(self, genotype: Genotype, classes: int) -> None:
@@ -90,15 +94,18 @@ class VideoNet(nn.Module):
         nn.init.normal_(self.head.classify.weight, std=0.01)
 
     def forward(self, clips: Tensor | Sequence[Tensor]) -> Tensor:
-        """Normalised clips (B, 3, T, H, W), or one such tensor a stream -> logits (B, P, classes).
+        """Computes logits (B, P, classes) of normalised clips (B, 3, T, H, W).
 
-        P is 1 at the training crop. What leaves a network, scores, is the task's to say.
+        P is 1 at the training crop. A task turns logits into scores.
+
+        Args:
+            clips: a tensor, or a sequence with one tensor per stream
         """
         (features,) = map(self._features, of_streams(clips, self.streams))
         return self.head(features)
 
     def _features(self, x: Tensor) -> Tensor:
-        """What a stream makes of its clips, (B, C, T, H, W), for the head."""
+        """Computes a stream's features, (B, C, T, H, W), the head's input."""
         x = self.stem(x)
         for part, attend in zip(self.blocks, self.attention, strict=True):
             x = attend(part(x))
@@ -106,10 +113,10 @@ class VideoNet(nn.Module):
 
 
 def of_streams(clips: Tensor | Sequence[Tensor], count: int) -> list[Tensor]:
-    """The clips of each stream in the memory format of the layers; a tensor is those of one.
+    """Lists the clips of each stream, in channels_last_3d; a single tensor is one stream.
 
     Raises:
-        ValueError: there are not `count` of them.
+        ValueError: the number of streams is not `count`.
     """
     streams = [clips] if isinstance(clips, Tensor) else list(clips)
     if len(streams) != count:
@@ -118,9 +125,10 @@ def of_streams(clips: Tensor | Sequence[Tensor], count: int) -> list[Tensor]:
 
 
 def initialise_layer(layer: nn.Module) -> None:
-    """He et al.'s normal for convolutions (fan out), biases 0.
+    """Initialises weights by He et al.'s normal distribution (fan out), and biases to 0.
 
-    The linear layers are 1x1x1 convolutions behind a pool or between nodes, all but the last one.
+    This includes linear layers, which are 1x1x1 convolutions after a pool or between nodes. The
+    last one is initialised by `VideoNet`.
     """
     if isinstance(layer, (Pointwise, Depthwise, Dense, nn.Linear)):
         nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
@@ -131,10 +139,10 @@ def initialise_layer(layer: nn.Module) -> None:
 def set_training(
     net: nn.Module, *, bn_clips: int, dropout: float = 0.0, drop_connect: float = 0.0
 ) -> None:
-    """Sets what acts in training alone, in a network or a supernet.
+    """Sets the regularisation that acts only in training, for a network or a supernet.
 
     Args:
-        net: changed in place
+        net: modified in place
         bn_clips: clips that share batch-norm statistics
         dropout: rate before the last layer
         drop_connect: rate at which a clip skips a residual branch
@@ -149,10 +157,10 @@ def set_training(
 
 
 def open_branches(net: nn.Module, gamma: float) -> None:
-    """Starts the last batch norm of each residual branch at `gamma`, where X3D's code has 0.
+    """Sets the scale of each residual branch's last batch norm to `gamma`, 0 in X3D's code.
 
-    A branch at 0 is no branch: its weights learn nothing until gamma has moved, which costs more
-    steps than a short training has. Attention units start at 0 all the same, as the identity.
+    At 0 the weights of a branch get no gradient until gamma has moved, which takes more steps than
+    a short training has. Attention units still start at 0, as the identity.
     """
     kinds = tuple(BLOCKS.values())
     for part in net.modules():

@@ -1,7 +1,7 @@
-"""Batch norm whose statistics do not depend on how many clips a device holds.
+"""Batch norm with statistics that do not depend on the number of clips per device.
 
-X3D takes them within each 8 clips (its supplement, A.3): here within fixed chunks of the batch,
-"ghost batch norm" (arXiv:1705.08741), so that one process and eight give the same numbers.
+X3D computes them over groups of 8 clips (supplement, A.3). Here the groups are fixed chunks of the
+batch ("ghost batch norm", arXiv:1705.08741), so that one process and eight give the same numbers.
 
     B clips, C channels, T frames, H x W pixels
 """
@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-BN_CLIPS = 8  # clips that share statistics in training, as X3D has it
+BN_CLIPS = 8  # clips that share statistics in training, as in X3D
 
 
 def ghost_norm(x: Tensor, weight: Tensor, bias: Tensor, clips: int, eps: float = 1e-5) -> Tensor:
-    """Normalises (B, C, T, H, W) by its own statistics, those of each chunk of `clips` clips.
+    """Normalises each chunk of `clips` clips of (B, C, T, H, W) by the chunk's statistics.
 
     The last chunk may be smaller.
     """
@@ -25,9 +25,10 @@ def ghost_norm(x: Tensor, weight: Tensor, bias: Tensor, clips: int, eps: float =
 
 
 class BatchNorm(nn.Module):
-    """Ghost batch norm in training, the running statistics in evaluation.
+    """Ghost batch norm in training, batch norm by running statistics in evaluation.
 
-    Its tensors are those of `nn.BatchNorm3d`, which it equals when the batch is one chunk.
+    Parameters and buffers have the names of `nn.BatchNorm3d`; for a batch of one chunk the results
+    are equal to it as well.
     """
 
     running_mean: Tensor
@@ -37,9 +38,9 @@ class BatchNorm(nn.Module):
     def __init__(self, channels: int, *, gamma: float = 1.0, eps: float = 1e-5) -> None:
         super().__init__()
         self.gamma, self.eps = gamma, eps
-        self.clips = BN_CLIPS  # `network.set_training` changes it
+        self.clips = BN_CLIPS  # set by `network.set_training`
         self.momentum = 0.1
-        self.tracked = True  # false: no running statistics, as in a path of the supernet
+        self.tracked = True  # false: always batch statistics, as in paths of the supernet
         self.weight = nn.Parameter(torch.full((channels,), gamma))
         self.bias = nn.Parameter(torch.zeros(channels))
         self.register_buffer("running_mean", torch.zeros(channels))
@@ -47,7 +48,7 @@ class BatchNorm(nn.Module):
         self.register_buffer("num_batches_tracked", torch.tensor(0))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, T, H, W) -> the same."""
+        """Normalises each channel: (B, C, T, H, W) -> the same shape."""
         if not self.tracked:
             return ghost_norm(x, self.weight, self.bias, self.clips, self.eps)
         if not self.training:
@@ -58,18 +59,18 @@ class BatchNorm(nn.Module):
         return self._by_chunks(x)
 
     def affine(self) -> tuple[Tensor, Tensor]:
-        """Evaluation's scale and shift of each channel, (C) both."""
+        """Returns the scale and shift of each channel in evaluation, both (C,)."""
         scale = self.weight * torch.rsqrt(self.running_var + self.eps)
         return scale, self.bias - self.running_mean * scale
 
     def _normalise(self, x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
-        """Updates `mean` and `var` in training."""
+        """Normalises x; in training, updates `mean` and `var` in place."""
         return F.batch_norm(
             x, mean, var, self.weight, self.bias, self.training, self.momentum, self.eps
         )
 
     def _by_chunks(self, x: Tensor) -> Tensor:
-        """One step of the running statistics, towards the average of the chunks'."""
+        """Normalises each chunk, and moves the running statistics once, by the chunks' mean."""
         chunks = x.split(self.clips)
         means = self.running_mean.repeat(len(chunks), 1)
         variances = self.running_var.repeat(len(chunks), 1)

@@ -38,9 +38,9 @@ class Trained(NamedTuple):
     net: VideoNet
     genotype: Genotype
     classes: list[str]
-    how: dict[str, Any]  # how it was made
-    metrics: dict[str, Any]  # shares in [0, 1]; empty where none are known
-    task: Task = classify.TASK  # what it was trained for
+    how: dict[str, Any]  # how the network was made
+    metrics: dict[str, Any]  # shares in [0, 1]; empty if none are known
+    task: Task = classify.TASK  # the task that it was trained for
 
 
 def save(
@@ -53,7 +53,7 @@ def save(
     licence: str = card.LICENCE,
     task: Task = classify.TASK,
 ) -> None:
-    """Writes the folder; it stands whole under its name, or not at all."""
+    """Writes the folder under a temporary name, then renames it: no reader sees part of it."""
     model = {
         "format": names.FORMAT,
         "name": genotype.name,
@@ -63,7 +63,7 @@ def save(
         "metrics": metrics or {},
         "how": how,
     }
-    if task != classify.TASK:  # which version 1 of the format means where it names none
+    if task != classify.TASK:  # version 1's default when it names no task
         model["task"] = task.name
     with _whole(folder) as part:
         tensors = {name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()}
@@ -73,17 +73,17 @@ def save(
 
 
 def complete(folder: Path, out: Path, made: Provenance | None, test: Evaluation | None) -> None:
-    """Copies the folder and adds to its card what is known only after training.
+    """Copies the folder, and adds provenance and test metrics to its model card.
 
-    Training leaves these facts out, so that its output has the same bits on every machine and
+    Training leaves these out, so that its output is the same on every machine, to the bit, and
     does not depend on an evaluation.
 
     Args:
-        made: the record of stage `train` beside the weights: commit, device, hours
+        made: the provenance that stage `train` recorded: commit, device, hours
         test: the record of stage `evaluate`
 
     Raises:
-        Refused: a file is missing or garbled.
+        Refused: a file is missing or corrupt.
     """
     model = _model(folder / MODEL)
     if made:
@@ -98,14 +98,14 @@ def complete(folder: Path, out: Path, made: Provenance | None, test: Evaluation 
 
 
 def _describe(folder: Path, model: dict[str, Any]) -> None:
-    """model.json for programs, README.md for people."""
+    """Writes model.json for programs and README.md for people."""
     (folder / MODEL).write_text(json.dumps(model, indent=2, ensure_ascii=False) + "\n")
     (folder / README).write_text(card.text(model), encoding="utf-8")
 
 
 @contextmanager
 def _whole(folder: Path) -> Iterator[Path]:
-    """A folder to fill, which takes the place of `folder` when the block ends well."""
+    """Yields a temporary folder, which replaces `folder` if the block ends without an error."""
     part = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
@@ -119,10 +119,10 @@ def _whole(folder: Path) -> Iterator[Path]:
 
 
 def load(folder: Path) -> Trained:
-    """The network of a folder, its weights on the CPU.
+    """Loads the network of a folder, with its weights on the CPU.
 
     Raises:
-        Refused: a file is missing or garbled, or the weights are not those of the genotype.
+        Refused: a file is missing or corrupt, or the weights do not fit the genotype.
     """
     genotype = Genotype.load(folder / GENOTYPE)
     model = _model(folder / MODEL)
@@ -136,15 +136,15 @@ def load(folder: Path) -> Trained:
 
 
 def initialise(net: VideoNet, folder: Path) -> list[str]:
-    """Copies a folder's weights into `net`, as the start of its training.
+    """Copies a folder's weights into `net`, to initialise its training.
 
-    The last layer starts anew where the number of classes differs.
+    The last layer keeps its own initialisation if the number of classes differs.
 
     Returns:
-        the tensors that were left out.
+        the names of the tensors that were not copied.
 
     Raises:
-        Refused: a file is missing or garbled, or another tensor does not fit.
+        Refused: a file is missing or corrupt, or a tensor of another layer does not fit.
     """
     _model(folder / MODEL)
     tensors, own = names.modern(_tensors(folder / WEIGHTS)), net.state_dict()
@@ -194,7 +194,11 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 def check(
     tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], path: Path, fix: str = REFIT
 ) -> None:
-    """Refuses the first tensor that is missing, unknown or of another shape."""
+    """Checks that the tensors have the names and shapes of those in `wanted`.
+
+    Raises:
+        Refused: names the first tensor that is missing, unknown or of another shape.
+    """
     for name in sorted(wanted.keys() | tensors.keys()):
         if name not in tensors:
             raise Refused(f"{path}: '{name}' is missing. {fix}")

@@ -1,1 +1,1 @@
-"""What networks are trained for, a file for each task."""
+"""The tasks that networks are trained for, one file per task."""

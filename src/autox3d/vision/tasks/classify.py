@@ -1,4 +1,4 @@
-"""One label a video: softmax over the classes, cross-entropy, top-1 and top-5.
+"""Classification with one label per video: softmax, cross-entropy, top-1 and top-5.
 
 B clips, P positions of the head's window, C classes, N videos, V views of a video
 """
@@ -25,12 +25,12 @@ METRICS = (
 
 
 def target(rows: pd.DataFrame) -> np.ndarray:
-    """(N,) int64: the number of each video's class, -1 where it has no label."""
+    """The class number of each video, (N,) int64; -1 if it has no label."""
     return rows["label"].to_numpy(np.int64, copy=True)
 
 
 def labelled(labels: np.ndarray) -> np.ndarray:
-    """(N,) bool."""
+    """Whether each video has a label, (N,) bool."""
     return labels >= 0
 
 
@@ -40,24 +40,24 @@ def loss(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def correct(logits: Tensor, target: Tensor) -> Tensor:
-    """(B,) bool: whether the class with the highest logit is the right one."""
+    """Whether the class with the highest mean logit is correct, (B,) bool."""
     return logits.mean(1).argmax(1) == target
 
 
 def scores(logits: Tensor) -> Tensor:
-    """(B, P, C) -> (B, C): softmax at each position, then their mean; a clip's scores sum to 1."""
+    """Softmax at each position, averaged over positions: (B, P, C) -> (B, C); rows sum to 1."""
     return logits.softmax(2).mean(1)
 
 
 def merge(views: np.ndarray) -> np.ndarray:
-    """(V, C) -> (C,): the mean over the views."""
+    """The mean score over the views of a video: (V, C) -> (C,)."""
     return views.mean(0)
 
 
 def measure(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Shares of the labelled videos whose label is the best class, and among the best five.
+    """Top-1 and top-5 accuracy over the labelled videos, and their mean; NaN without any label.
 
-    Of equal scores the lower class number wins, so that the result does not depend on the sort.
+    Among equal scores the lower class number wins, so that the result does not depend on the sort.
     """
     known = labelled(labels)
     if not known.any():
@@ -69,7 +69,7 @@ def measure(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
 
 
 def by_class(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(C,): top-1 of each class; NaN where a class has no video."""
+    """The top-1 accuracy of each class, (C,); NaN for a class without videos."""
     known = labelled(labels)
     best = np.argsort(-scores[known], axis=1, kind="stable")[:, 0]
     own = labels[known, None] == np.arange(scores.shape[1])
@@ -78,7 +78,7 @@ def by_class(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def outcome(scores: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> list[Pair]:
-    """Each labelled video: its class, and the class with the best score."""
+    """The true class and the predicted class of each labelled video."""
     best = scores.argmax(1)
     return [
         Pair(classes[int(label)], classes[int(predicted)])

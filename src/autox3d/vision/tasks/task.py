@@ -1,10 +1,9 @@
-"""What a network is trained for: one frozen value of functions, a file each beside this one.
+"""The interface of a task: a frozen dataclass of functions. Each task has a file in this folder.
 
     B clips, P positions of the head's window, C outputs of the network, N videos
 
-A network returns logits and knows no task. What turns them into a loss, into scores and into the
-numbers that a network is judged by stands here, for one label a video (`classify`) and for
-whatever else a data set asks: its table of clips names the task.
+A network returns logits, whatever its task. The task turns them into a loss, scores and metrics.
+`classify` has one label per video. The metadata of a data set's table of clips names the task.
 """
 
 from __future__ import annotations
@@ -25,24 +24,24 @@ from autox3d.vision.tasks.metric import Metric
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """Functions of logits, scores and labels; none of them has a state.
+    """Stateless functions of logits, scores and labels.
 
-    target   rows of the table of clips -> labels as the loader batches them, (N, ...)
-    labelled labels -> (N,) bool: the videos that can be judged
-    loss     logits (B, P, C), target (B, ...) -> nats, summed over the clips: 0-d. It is minus the
-             log-likelihood, so a search weighs its draws by the same number.
-    correct  logits (B, P, C), target (B, ...) -> (B,): what training counts of each clip, as the
-             running value of the headline
-    scores   logits (B, P, C) -> (B, C): what leaves the network
-    merge    scores of the views of a video (V, C) -> of the video (C,)
-    measure  scores (N, C), labels (N, ...) -> the numbers of `metrics`, NaN where none has a label
+    target   rows of the table of clips -> labels, (N, ...), which the loader batches
+    labelled labels -> (N,) bool: the videos that have a label
+    loss     logits (B, P, C), target (B, ...) -> nats, summed over the clips: 0-d. It is the
+             negative log-likelihood, by which a search also weights its samples.
+    correct  logits (B, P, C), target (B, ...) -> (B,): each clip's contribution to the running
+             value of the headline metric in training
+    scores   logits (B, P, C) -> (B, C): the network's predictions for each clip
+    merge    scores of the views of a video (V, C) -> scores of the video (C,)
+    measure  scores (N, C), labels (N, ...) -> the values of `metrics`, NaN without any label
     by_class scores (N, C), labels (N, ...) -> (C,), the headline of each class, NaN without a video
-    outcome  scores, labels and class names -> each labelled video, and what was predicted
+    outcome  scores, labels and class names -> true and predicted class of each labelled video
     """
 
     name: str
     metrics: tuple[Metric, ...]  # the first one is the headline
-    columns: tuple[str, ...]  # of the table of clips, which `target` reads
+    columns: tuple[str, ...]  # columns of the table of clips that `target` reads
     target: Callable[[pd.DataFrame], np.ndarray]
     labelled: Callable[[np.ndarray], np.ndarray]
     loss: Callable[[Tensor, Tensor], Tensor]
@@ -55,17 +54,17 @@ class Task:
 
     @property
     def headline(self) -> Metric:
-        """The metric that networks are compared by."""
+        """The metric by which networks are compared."""
         return self.metrics[0]
 
     @property
     def shown(self) -> tuple[Metric, ...]:
-        """The metrics that tables have a column for."""
+        """The metrics that have a column in tables."""
         return tuple(metric for metric in self.metrics if metric.shown)
 
 
 def named(name: str) -> Task:
-    """The task of a file beside this one, such as `classify`.
+    """Loads a task by its name, such as `classify`.
 
     Raises:
         Refused: there is no such task.
@@ -77,6 +76,6 @@ def named(name: str) -> Task:
 
 
 def names() -> set[str]:
-    """The tasks that there are: the files of this folder which define one."""
+    """The names of all tasks: the files of this folder that define one."""
     files = Path(__file__).parent.glob("*.py")
     return {path.stem for path in files} - {"__init__", "metric", "task"}
