@@ -13,7 +13,7 @@ import av
 import numpy as np
 import pytest
 from av.video.frame import PictureType
-from support import corpus, shards
+from support import corpus, programs, shards
 
 from autox3d.core import settings
 from autox3d.core.errors import Refused
@@ -135,7 +135,7 @@ def test_an_interrupted_run_leaves_nothing_under_a_final_name(raw, tmp_path, sto
     assert [p.name for p in tmp_path.glob("out/*") if not p.name.startswith(".")] == []
     assert bool(list(tmp_path.glob("out/.*"))) == (stop == signal.SIGKILL)
     (tmp_path / "out/.0.parquet.71.part").touch()  # left by a run killed a little later
-    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    assert programs.run("data", command, tmp_path, environment).returncode == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0.parquet", "0.tar"]
 
 
@@ -147,7 +147,7 @@ def test_a_full_disk_is_not_the_videos_fault(raw, small_disk, tmp_path):
     command = [sys.executable, "-m", "autox3d.stages.transcode", "--list", "list.parquet"]
     command += ["--shard", "disk/0.tar", "--index", "disk/0.parquet"]
     environment = os.environ | {"AUTOX3D_RAW": str(raw)}
-    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    ended = programs.run("data", command, tmp_path, environment)
     assert ended.returncode == 1
     assert "no space left on device. Free some space and run again." in ended.stderr
     assert "Traceback" not in ended.stderr

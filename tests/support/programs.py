@@ -6,6 +6,7 @@ directory, an environment and files of its own, as if it had been started by a s
 
 from __future__ import annotations
 
+import atexit
 import functools
 import gc
 import importlib
@@ -77,6 +78,12 @@ class _Server:
             stdout=subprocess.PIPE,
             bufsize=0,
         )
+        atexit.register(self.stop)
+
+    def stop(self) -> None:
+        """It ends with its standard input."""
+        with self.process:
+            pass
 
     def run(self, job: dict, out: int, errors: int, timeout: float) -> int:
         """The exit status, negative for a signal."""
