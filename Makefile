@@ -47,7 +47,7 @@ demo: $(READY)
 	@echo "The report: $(CURDIR)/results/report.html"
 
 test: .peers/.ready
-	pytest $(if $(ARGS),,-n auto --dist loadgroup) -m "not system and not long" $(ARGS)
+	pytest $(if $(ARGS),,-n auto) -m "not system and not long" $(ARGS)
 
 test-quick: $(READY)
 	pytest -m "not system and not long" $(QUICK:%=tests/test_%.py) $(ARGS)
