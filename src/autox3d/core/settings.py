@@ -1,7 +1,8 @@
 """The settings in params.yaml: one frozen table for each section, a comment for each setting.
 
 There are no defaults: a missing, unknown or ill-typed key stops a stage before it does any work
-(`autox3d.core.schema`). Learning rates are given for a batch of 256 clips and scaled linearly.
+(`autox3d.core.schema`). The learning rates of SGD are for a batch of 256 clips; they are scaled
+with the batch.
 """
 
 from __future__ import annotations
@@ -115,7 +116,7 @@ class Search:
     cost: Literal["log", "plain"]  # beta log C (Auto-TSNet) or beta C (Auto-X3D)
     beta: Annotated[float, Field(ge=0)]  # weight of the cost term
     target: Positive  # G multiply-adds per clip; networks above it are penalised
-    floor: Positive | None  # G multiply-adds per clip; networks below it, too; null: no floor
+    floor: Positive | None  # G multiply-adds per clip; networks below it are penalised; null: none
 
     @field_validator("floor")
     @classmethod
@@ -214,7 +215,7 @@ class Baseline:
     of: str  # YAML file of the given genotype
     width: Positive  # factor on the channels
     depth: Positive  # factor on the number of blocks of each stage
-    temporal: bool  # false: no temporal kernels, each spans one frame
+    temporal: bool  # false: every kernel spans a single frame
 
 
 @table
