@@ -23,8 +23,11 @@ os.environ.setdefault("AUTOX3D_TRACKING", "off")  # tests of the mirror turn it 
 # Files whose tests share what takes seconds to make: under pytest-xdist one process runs them.
 TOGETHER = {
     "tracking": ("test_tracking", "test_tracking_models", "test_tracking_outages"),
-    "stages": ("test_resume", "test_resume_failures", "test_resume_signals", "test_search_stages"),
-    "engines": ("test_pipeline", "test_pipeline_failures", "test_metrics", "test_compare"),
+    "stages": (
+        *("test_resume", "test_resume_failures", "test_resume_signals"),
+        *("test_search_stages", "test_evaluate", "test_studies"),
+    ),
+    "engines": ("test_pipeline", "test_pipeline_failures", "test_upgrade"),
 }
 
 

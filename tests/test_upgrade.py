@@ -21,7 +21,8 @@ import torch
 import yaml
 from dvc.repo import Repo
 from safetensors.numpy import load_file
-from support.toy import BIN, ENVIRONMENT, NOTHING, ROOT
+from support import ROOT, programs
+from support.toy import BIN, ENVIRONMENT, NOTHING
 
 from autox3d.core import names
 from autox3d.core.errors import Refused
@@ -42,7 +43,10 @@ TABLE = {"search": "results/search/trace.csv", "train": "results/train/s.csv"}
 def typed(folder: Path, *words: str) -> str:
     """The output of a command that is typed there."""
     command = [str(BIN / words[0]), *words[1:]]
-    done = subprocess.run(command, cwd=folder, env=ALONE, capture_output=True, text=True)
+    if words[0] == "python":
+        done = subprocess.run(command, cwd=folder, env=ALONE, capture_output=True, text=True)
+    else:
+        done = programs.run("engines", command, folder, ALONE)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
