@@ -27,11 +27,12 @@ TOGETHER = {
         *("test_resume", "test_resume_failures", "test_resume_signals"),
         *("test_search_stages", "test_evaluate", "test_studies"),
     ),
-    "engines": ("test_pipeline", "test_pipeline_failures", "test_upgrade"),
+    "engines": ("test_pipeline", "test_pipeline_failures", "test_upgrade", "test_studies_engines"),
 }
 
 
 GROUPS = {file: group for group, files in TOGETHER.items() for file in files}
+assert all(Path(__file__).with_name(f"{file}.py").exists() for file in GROUPS)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -24,7 +24,13 @@ FORMS = ("fast", "folded", "plain", "bfloat16", "pt2", "onnx")
 
 def add_to(commands: Commands) -> None:
     """Adds the commands predict, export, bench and pack."""
-    one = commands.add("predict", predict)
+    _add_predict(commands.add("predict", predict))
+    _add_export(commands.add("export", export))
+    _add_bench(commands.add("bench", bench))
+    _add_pack(commands.add("pack", pack))
+
+
+def _add_predict(one: argparse.ArgumentParser) -> None:
     one.add_argument("videos", nargs="+", metavar="VIDEO", help="a file, a folder or a pattern")
     one.add_argument("--weights", type=Path, required=True, help="a folder such as data/weights/s")
     one.add_argument(
@@ -50,7 +56,8 @@ def add_to(commands: Commands) -> None:
         help="annotated video: an .mp4 file, or a folder for several",
     )
 
-    one = commands.add("export", export)
+
+def _add_export(one: argparse.ArgumentParser) -> None:
     one.add_argument("--weights", type=Path, required=True, help="a folder such as data/weights/s")
     one.add_argument("--out", type=Path, required=True, help="a .pt2 (PyTorch) or .onnx file")
     one.add_argument(
@@ -63,7 +70,8 @@ def add_to(commands: Commands) -> None:
         "--int8", nargs="+", metavar="VIDEO", help="quantise to int8, calibrated on these"
     )
 
-    one = commands.add("bench", bench)
+
+def _add_bench(one: argparse.ArgumentParser) -> None:
     one.add_argument(
         "networks",
         nargs="+",
@@ -86,7 +94,8 @@ def add_to(commands: Commands) -> None:
     )
     one.add_argument("--json", action="store_true", help="print JSON")
 
-    one = commands.add("pack", pack)
+
+def _add_pack(one: argparse.ArgumentParser) -> None:
     one.add_argument("--weights", type=Path, required=True, help="a folder such as data/weights/s")
     one.add_argument("--made", type=Path, help="provenance: results/train/s_made.json")
     one.add_argument("--tested", type=Path, help="test results: results/evaluate/s.json")

@@ -1,0 +1,54 @@
+"""Studies at the size of a test, and the workspaces that they run in."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from support import killing
+
+BIN = Path(sys.executable).parent
+
+
+def entry(of: str, **more: Any) -> dict[str, Any]:
+    """A study as params.yaml has it, of the kind `of`."""
+    study = {"kind": of, "space": "space.yaml", "values": [], "networks": 0, "train": None}
+    return study | {"overrides": {}} | more
+
+
+SMALL = {  # one of each kind, at the size of a test
+    "beta": entry("beta", values=[0.0, 0.5]),
+    "targets": entry("targets", values=[0.5]),
+    "channels": entry("channels", train="s"),
+    "attention": entry("attention", train="s"),
+    "seeds": entry("seeds", values=[1, 2]),
+    "random_networks": entry("random_networks", values=[0.0001, 1], networks=3, train="s"),
+}
+
+
+def lay_out(clips: Path, folder: Path, studies: dict[str, Any]) -> Path:
+    """Clips, space and settings where the pipeline leaves them; an epoch or two of everything."""
+    killing.lay_out(clips, folder)
+    for table in ("subset", "clips"):
+        (folder / f"data/{table}.parquet").symlink_to(clips / "clips.parquet")
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    params["supernet"]["space"] = "space.yaml"
+    params["warmup"]["epochs"] = params["train"]["s"]["epochs"] = 1
+    params["train"]["s"] |= {"warmup": 0}
+    params["search"]["epochs"], params["control"]["epochs"] = 1, 1
+    params["derive"]["calibration"] = 4
+    (folder / "params.yaml").write_text(yaml.safe_dump(params | {"studies": studies}))
+    return folder
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
