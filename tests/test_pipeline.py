@@ -49,7 +49,7 @@ def test_snakemake_runs_all_from_scratch_shards_at_once_and_dvc_takes_it_as_done
     assert "up to date" in toy.dvc("repro")
     between = time.monotonic()
     assert NOTHING in toy.snakemake()
-    assert max(between - start, time.monotonic() - between) < 10
+    assert max(between - start, time.monotonic() - between) < 60  # on a machine with other work
     assert toy.ran() == []
 
 
