@@ -25,7 +25,7 @@ TOGETHER = {
     "tracking": ("test_tracking", "test_tracking_models", "test_tracking_outages"),
     "stages": (
         *("test_resume", "test_resume_failures", "test_resume_signals"),
-        *("test_search_stages", "test_evaluate", "test_studies"),
+        *("test_search_stages", "test_evaluate", "test_studies", "test_latency"),
     ),
     "engines": ("test_pipeline", "test_pipeline_failures", "test_upgrade", "test_studies_engines"),
 }

@@ -21,6 +21,8 @@ from autox3d.core import settings
 from autox3d.core.search_records import StudyProvenance, StudyRecord
 from autox3d.studies.kind import kind_of
 
+pytestmark = pytest.mark.slow
+
 STAGES = [  # of the pipeline as committed: `dvc stage list --name-only`
     "annotate", "control", "derive", "index", "report", "search", "subset", "warmup",
     *(f"baseline@{name}" for name in ("s_t1", "x3d_s")),

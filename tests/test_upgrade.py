@@ -28,6 +28,8 @@ from autox3d.core import names
 from autox3d.core.errors import Refused
 from autox3d.pipeline.upgrade import upgrade
 
+pytestmark = pytest.mark.slow
+
 ARCHIVE = ROOT / "tests/fixtures/workspace_486c83c/workspace.tar.xz"
 NEW = ("dvc.yaml", "Snakefile", ".dvcignore", "workflow/profiles/local/config.yaml",
        "results/studies/.gitignore")  # fmt: skip
