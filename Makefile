@@ -6,12 +6,13 @@ export DVC_NO_ANALYTICS := 1
 READY := .venv/.ready
 QUICK := architecture settings genotype cost space prior parsec constraint training views dataset weights
 
-.PHONY: help setup demo test test-quick test-system test-slurm test-long check format deps lock readme rescan ui clean
+.PHONY: help setup demo test test-quick test-slow test-system test-slurm test-long check format deps lock readme rescan ui clean
 
 help:
 	@echo "make demo         set up, then the whole pipeline on generated videos -> results/report.html"
-	@echo "make test         set up, then the tests that need no system packages;"
+	@echo "make test         set up, then the tests that need nothing but .venv;"
 	@echo "                  some of them: make test ARGS='tests/test_space.py -k ring'"
+	@echo "make test-slow    those that start engines, launchers and servers"
 	@echo "make test-quick   the files of tests that say most in half a minute"
 	@echo "make test-system  the tests with SLURM, PostgreSQL and Chromium (apt-get installs them, as root)"
 	@echo "make test-slurm   those with SLURM alone"
@@ -47,7 +48,10 @@ demo: $(READY)
 	@echo "The report: $(CURDIR)/results/report.html"
 
 test: .peers/.ready
-	pytest $(if $(ARGS),,-n auto --dist loadgroup) -m "not system and not long" $(ARGS)
+	pytest $(if $(ARGS),,-n auto) -m "not system and not long$(if $(ARGS),, and not slow)" $(ARGS)
+
+test-slow: $(READY)
+	pytest -n auto -m "slow and not system and not long" $(ARGS)
 
 test-quick: $(READY)
 	pytest -m "not system and not long" $(QUICK:%=tests/test_%.py) $(ARGS)

@@ -13,6 +13,8 @@ from support import ROOT, killing, programs, recipes
 
 from autox3d.core.origin import run_again
 
+pytestmark = pytest.mark.slow
+
 MOST = {  # files that a recipe may touch, its tests among them
     "block type": 3,
     "attention unit": 3,

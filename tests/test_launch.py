@@ -15,7 +15,7 @@ import pytest
 from support.mlflow_server import free_port
 from support.toy import wait_for
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 # A stage of the tests' own. `what` stands in the environment, where a stage has its command line.
 PROBE = """

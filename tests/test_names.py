@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from support import ARCHITECTURES
 from support.trained import trained
 
 from autox3d.core import names
@@ -20,8 +21,6 @@ from autox3d.search.space import Space
 from autox3d.search.supernet import Supernet
 from autox3d.vision.models import weights
 from autox3d.vision.models.network import VideoNet
-
-ARCHITECTURES = Path(__file__).parents[1] / "architectures"
 
 
 def rename_to_format_1(path: Path) -> None:
@@ -57,12 +56,12 @@ def test_a_folder_of_format_1_is_the_same_network(folder: Path) -> None:
     weights.save(folder.with_name("again"), loaded.net, genotype, classes, {})
 
     assert ".look." in "".join(load_file(folder / "weights.safetensors"))
+    folders = {other: weights.load(folder.with_name(other)) for other in ("complete", "again")}
+    states = {other: found.net.state_dict() for other, found in folders.items()}
+    states |= {"loaded": loaded.net.state_dict(), "fresh": fresh.state_dict()}
     for name, tensor in wanted.items():
-        assert torch.equal(loaded.net.state_dict()[name], tensor), name
-        assert torch.equal(fresh.state_dict()[name], tensor), name
-        for other in ("complete", "again"):
-            found = weights.load(folder.with_name(other)).net.state_dict()
-            assert torch.equal(found[name], tensor), (other, name)
+        for other, state in states.items():
+            assert torch.equal(state[name], tensor), (other, name)
     assert set(load_file(folder.with_name("again") / "weights.safetensors")) == set(wanted)
 
 

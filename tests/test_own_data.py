@@ -22,6 +22,8 @@ from autox3d.training.run import given
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.models.network import VideoNet
 
+pytestmark = pytest.mark.slow
+
 PAGE = (ROOT / "docs/OWN_DATA.md").read_text()
 BLOCKS = re.findall(r"^```(?:sh|python)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 CLASSES = {"cells": "cellauto", "colours": "gradients", "life": "life"}  # sources of ffmpeg's

@@ -12,6 +12,8 @@ import yaml
 from support import ROOT
 from support.toy import ALL, NOTHING, SNAKEMAKE, Toy, wait_for
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Toy:

@@ -11,7 +11,7 @@ import pytest
 import zc.lockfile
 from support.toy import ALL, JOB, SNAKEMAKE, Toy, wait_for
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 
 @pytest.fixture(scope="module")

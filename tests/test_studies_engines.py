@@ -14,12 +14,14 @@ from typing import Any
 
 import pytest
 import yaml
-from support import ROOT, killing
+from support import ROOT, killing, programs
 from support.studies import BIN, SMALL, digests, lay_out
 
 from autox3d.core import settings
 from autox3d.core.search_records import StudyProvenance, StudyRecord
 from autox3d.studies.kind import kind_of
+
+pytestmark = pytest.mark.slow
 
 STAGES = [  # of the pipeline as committed: `dvc stage list --name-only`
     "annotate", "control", "derive", "index", "report", "search", "subset", "warmup",
@@ -38,7 +40,7 @@ def dvc(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | killing.ENVIRONMENT | {"PATH": path, "DVC_NO_ANALYTICS": "1"}
     environment["PYTHONPATH"] = str(ROOT / "src")
     command = [BIN / "dvc", *words]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    return programs.run("engines", command, folder, environment)
 
 
 def repository(folder: Path) -> Path:
@@ -90,9 +92,7 @@ def test_snakemake_plans_the_studies_that_there_are(tmp_path):
         (folder / "params.yaml").write_text(yaml.safe_dump(params | {"studies": studies}))
         command = [BIN / "snakemake", "--dry-run", "--cores", "1", "--quiet", "rules"]
         path = {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT / "src")}
-        done = subprocess.run(
-            command[:-2], cwd=folder, env=os.environ | path, capture_output=True, text=True
-        )
+        done = programs.run("engines", command[:-2], folder, os.environ | path, together=True)
         assert done.returncode == 0, done.stdout + done.stderr
         return sorted(set(re.findall(r"\.pipeline/(\S+)\.done", done.stdout)))
 

@@ -13,6 +13,8 @@ from support.mlflow_server import STAGE, Server, replay, until_spool_is_empty
 
 from autox3d.runtime import tracking
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_run_reads_back_over_rest(server: Server, tracked: Path) -> None:
     """Name, parameters, every metric, tags and the artifact, of a run that finished."""

@@ -17,6 +17,8 @@ from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.models import weights
 from autox3d.vision.models.network import VideoNet
 
+pytestmark = pytest.mark.slow
+
 
 def trained(folder: Path, attempt: int) -> Path:
     """A network's folder, as stage `train` writes it."""

@@ -14,6 +14,8 @@ from support.mlflow_server import Server, free_port, replay, stage, until_spool_
 
 from autox3d.runtime import tracking
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_server_away_from_the_start_costs_nothing_and_gets_all_later(
     server: Server, tracked: Path, monkeypatch: pytest.MonkeyPatch

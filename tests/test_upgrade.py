@@ -21,11 +21,14 @@ import torch
 import yaml
 from dvc.repo import Repo
 from safetensors.numpy import load_file
-from support.toy import BIN, ENVIRONMENT, NOTHING, ROOT
+from support import ROOT, programs
+from support.toy import BIN, ENVIRONMENT, NOTHING
 
 from autox3d.core import names
 from autox3d.core.errors import Refused
 from autox3d.pipeline.upgrade import upgrade
+
+pytestmark = pytest.mark.slow
 
 ARCHIVE = ROOT / "tests/fixtures/workspace_486c83c/workspace.tar.xz"
 NEW = ("dvc.yaml", "Snakefile", ".dvcignore", "workflow/profiles/local/config.yaml",
@@ -42,7 +45,10 @@ TABLE = {"search": "results/search/trace.csv", "train": "results/train/s.csv"}
 def typed(folder: Path, *words: str) -> str:
     """The output of a command that is typed there."""
     command = [str(BIN / words[0]), *words[1:]]
-    done = subprocess.run(command, cwd=folder, env=ALONE, capture_output=True, text=True)
+    if words[0] == "python":
+        done = subprocess.run(command, cwd=folder, env=ALONE, capture_output=True, text=True)
+    else:
+        done = programs.run("engines", command, folder, ALONE)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
