@@ -32,7 +32,6 @@ TOGETHER = {
 
 
 GROUPS = {file: group for group, files in TOGETHER.items() for file in files}
-assert all(Path(__file__).with_name(f"{file}.py").exists() for file in GROUPS)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -142,3 +142,10 @@ def test_a_stage_computes_nothing(path):
     assert not libraries
     assert not sums, f"{path.name}, lines {sums}: arithmetic belongs into a room"
     assert len(path.read_text().splitlines()) < 60
+
+
+def test_files_that_run_in_one_process_are_there():
+    """A file that was renamed would lose its place beside those that share its fixtures."""
+    import conftest
+
+    assert all((ROOT / "tests" / f"{file}.py").exists() for file in conftest.GROUPS)
