@@ -30,6 +30,8 @@ from autox3d.studies.kind import kind_of
 from autox3d.studies.lab import Lab, Ready
 from autox3d.vision.models import weights
 
+pytestmark = pytest.mark.slow  # six kinds of many searches and trainings each
+
 SPACES = {path.stem: Space.load(path) for path in (ROOT / "architectures").glob("space_*.yaml")}
 
 
