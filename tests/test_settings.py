@@ -349,3 +349,15 @@ def test_a_range_that_holds_no_cost_is_refused(tmp_path):
     )
     path.write_text(text.replace("floor: 0.0052", "floor: 0.0062"))
     assert settings.load(path).search.floor == 0.0062
+
+
+def test_an_unknown_strategy_stops_the_first_stage(tmp_path):
+    """Before any video is transcoded, not when the search begins."""
+    path = tmp_path / "params.yaml"
+    path.write_text(
+        (ROOT / "params.yaml").read_text().replace("strategy: parsec", "strategy: pasec")
+    )
+    with pytest.raises(Refused) as refused:
+        settings.load(path)
+    line = "'search.strategy': there is no strategy 'pasec'. Known: parsec."
+    assert str(refused.value) == f"{path}: {line}"

@@ -23,6 +23,7 @@ from autox3d.core.values import ClipSpec, Count, Encoding, Positive, Rate, Sampl
 T = TypeVar("T")
 PARAMS = Path("params.yaml")
 # The sections that a study may override.
+STRATEGIES = Path(__file__).parents[1] / "search/strategies"  # a file each; nothing is imported
 STUDIED = ("supernet", "warmup", "search", "control", "derive", "train")
 
 
@@ -117,6 +118,15 @@ class Search:
     beta: Annotated[float, Field(ge=0)]  # weight of the cost term
     target: Positive  # G multiply-adds per clip; networks above it are penalised
     floor: Positive | None  # G multiply-adds per clip; networks below it are penalised; null: none
+
+    @field_validator("strategy")
+    @classmethod
+    def _is_a_file(cls, name: str) -> str:
+        """Checked here, so that a typing error stops the first stage and not the warm-up."""
+        known = sorted(path.stem for path in STRATEGIES.glob("[!_]*.py"))
+        if name not in known:
+            raise ValueError(f"there is no strategy '{name}'. Known: {', '.join(known)}.")
+        return name
 
     @field_validator("floor")
     @classmethod
