@@ -18,7 +18,6 @@ import numpy as np
 from autox3d.core.errors import Refused
 from autox3d.core.settings import PARAMS, Budget, Search
 from autox3d.search.counts import Tables, counted
-from autox3d.search.latency import timed
 from autox3d.search.space import CHOICES, Draw, Space, by_group
 from autox3d.vision.arch.cost import BYTES
 
@@ -107,11 +106,11 @@ class SpaceCosts:
         return bound(np.min, np.inf), bound(np.max, -np.inf)
 
     @cached_property
-    def candidates(self) -> tuple[tuple[bool, ...], ...]:
-        """For each choice, which candidates are in a network that fits into memory."""
+    def excluded(self) -> tuple[tuple[int, int], ...]:
+        """Each (choice, candidate) that is in no network that fits into memory."""
         axes = [tuple({0, 1, 2, 3, 4} - {axis}) for axis in range(1, 5)]  # all but the choice's
-        rows = [np.any(fits, axis=others).tolist() for fits in self.fits for others in axes]
-        return tuple(map(tuple, rows))
+        kept = [np.any(fits, axis=others) for fits in self.fits for others in axes]
+        return tuple((n, int(i)) for n, row in enumerate(kept) for i in np.flatnonzero(~row))
 
     @property
     def _candidates(self) -> list[int]:
@@ -135,7 +134,9 @@ def of_budget(space: Space, classes: int, search: Search) -> SpaceCosts:
         Refused: no network fits into the memory or keeps the budget, every network is under it, or
             the latency table cannot be used.
     """
-    latency = timed(Path(search.latency), space, classes) if search.budget == "ms" else None
+    from autox3d.search.latency import timed  # imports torch, which is slow
+
+    latency = timed(Path(search.latency), space) if search.budget == "ms" else None
     try:
         costs = SpaceCosts(space, classes, search.budget, latency, search.memory_mb)
     except ValueError as error:
