@@ -89,6 +89,7 @@ class SearchResult(NamedTuple):
 
     space: Space
     state: SearchState
+    schedule: SearchSchedule
     seconds: float  # working time, summed over interruptions
 
 
@@ -104,7 +105,7 @@ def warm_up(
     phase = Phase(space, clips, recipe, session, first=0)
     schedule = phase.schedule(until=recipe.warmup.epochs, draws=recipe.warmup.draws)
     phase.go("warmup", schedule, searches=False)
-    return SearchResult(space, phase.state, phase.seconds)
+    return SearchResult(space, phase.state, schedule, phase.seconds)
 
 
 def search(
@@ -134,7 +135,7 @@ def search(
     count = recipe.search.epochs if epochs is None else epochs
     schedule = phase.schedule(until=recipe.warmup.epochs + count, draws=recipe.search.draws)
     phase.go(name, schedule, searches=True)
-    return SearchResult(space, phase.state, phase.seconds)
+    return SearchResult(space, phase.state, schedule, phase.seconds)
 
 
 class Phase:

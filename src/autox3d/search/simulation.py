@@ -7,7 +7,8 @@ multiplier and the evidence are the same code.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import copy
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from autox3d.search.likelihood import Likelihood
 from autox3d.search.loop import Costs, Draws, SearchSchedule, SearchState, move_alpha
 from autox3d.search.prior import Prior
 from autox3d.search.strategy import named
+from autox3d.search.trace import Step
 
 Values = Callable[[Draws, torch.Generator], Tensor]  # l_k of the networks of each chunk, (C, K)
 
@@ -68,3 +70,30 @@ def noise(deviation: float) -> Values:
         return deviation * torch.randn(shape, generator=generator, dtype=torch.float64)
 
     return values
+
+
+def drawn_on(
+    state: SearchState, how: SearchSchedule, rows: Sequence[Step], epochs: int
+) -> list[dict[str, float | str]]:
+    """Goes on with a null control by noise, as large as between the networks of its last rows.
+
+    Args:
+        rows: the last steps of the control
+        epochs: the number of epochs to simulate
+
+    Returns:
+        a row for each epoch, as in trace.csv, with phase `simulated` and its entropy
+    """
+    further = SearchState(state.supernet, copy.deepcopy(state.prior), state.sgd, state.adam)
+    further.adam = torch.optim.Adam(further.prior.parameters())
+    further.adam.load_state_dict(state.adam.state_dict())
+    further.multiplier = state.multiplier
+    deviation = sum(row.spread for row in rows) / len(rows)
+    made: list[dict[str, float | str]] = []
+    for step in steps(further, how, noise(deviation), epochs * how.steps, how.seed):
+        if step % how.steps == 0:
+            entropy = [value for value in further.prior.entropy() if value > 0] or [0.0]
+            mean = sum(entropy) / len(entropy)
+            epoch = state.epoch + step // how.steps
+            made.append({"epoch": epoch, "phase": "simulated", "entropy": mean})
+    return made

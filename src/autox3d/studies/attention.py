@@ -18,7 +18,7 @@ def run(lab: Lab, study: Study) -> StudyRecord:
     """One row per network; the searched one has the probability of a unit after each open block."""
     space, recipe = (
         lab.space,
-        lab.recipe(search={"beta": 0.0}),
+        lab.recipe(search={"cost": "log", "beta": 0.0, "floor": None}),
     )  # this study has no cost term
     result = lab.search("search", recipe, lab.warm_up("warmup", recipe))
     draws = {"without": tuple(0 for _ in space.choices)}
