@@ -6,12 +6,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from autox3d.search.costs import SpaceCosts
 from support import ROOT
 
 from autox3d.core import settings
 from autox3d.core.search_records import Alpha
 from autox3d.search import constraint, simulation
+from autox3d.search.costs import SpaceCosts
 from autox3d.search.decisions import bound, decided_by_noise, states
 from autox3d.search.files import alpha_record
 from autox3d.search.loop import Costs

@@ -1,9 +1,9 @@
 """How close a search comes to a target cost, by four forms of the cost term.
 
 Targets are interpolated between the cheapest and the median cost of random networks. The multiplier
-(`dual`) follows the expected cost. The papers' forms penalise sampled networks: a range that extends
-5 % to each side of the target, and the hinge, which penalises only networks above it, in the log
-form and in the plain one.
+(`dual`) follows the expected cost. The papers' forms penalise sampled networks: a range that
+extends 5 % to each side of the target, and the hinge, which penalises only networks above it, in
+the log form and in the plain one.
 """
 
 from __future__ import annotations
