@@ -97,10 +97,10 @@ def test_a_budget_that_nothing_presses_against_pulls_nothing():
     assert over[-1] < -0.05
 
 
-NULL = dataclasses.replace(DEMO, target=1e9)  # no budget
+NULL = dataclasses.replace(DEMO, target=1e9, alpha_lr=0.1)  # no budget
 
 
-def decided(seed, signal=0.0, alpha_eps=0.1, steps=2500):
+def decided(seed, signal=0.0, alpha_eps=0.1, steps=800):
     """The record of a search in which the first candidate of each choice is worth so many nats."""
     counts = [len(choice.candidates) for choice in CHANNELS.choices]
     search = dataclasses.replace(NULL, alpha_eps=alpha_eps)
@@ -122,17 +122,12 @@ NOTHING = Alpha(space="none", choices=())
 
 
 def test_noise_decides_nothing_although_alpha_is_sure():
-    """With torch's epsilon most choices are over 0.9 in the end; hardly one is called decided."""
-    sure = called = choices = 0
-    for seed in (1, 2):
-        alpha, prior = decided(seed, alpha_eps=1e-8, steps=6000)
-        open_ones = [row for row in prior.probabilities() if len(row) > 1]
-        choices += len(open_ones)
-        sure += sum(max(row) > 0.8 for row in open_ones)
-        called += decided_by_noise(alpha)
+    """With torch's epsilon most choices are over 0.8 in the end; none is called decided."""
+    alpha, prior = decided(1, alpha_eps=1e-8, steps=1500)
+    open_ones = [row for row in prior.probabilities() if len(row) > 1]
 
-    assert sure > choices / 2
-    assert called <= 1
+    assert sum(max(row) > 0.8 for row in open_ones) > len(open_ones) / 2
+    assert decided_by_noise(alpha) == 0
 
 
 def test_a_signal_is_decided_by_the_clips_and_rightly():
