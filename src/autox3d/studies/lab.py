@@ -154,8 +154,11 @@ class Lab:
             self._keep(name, result, recipe, work)
         return Searched(result.state.prior, _epochs(result.state), None)
 
-    def train(self, genotype: Genotype, entry: str) -> Metrics:
+    def train(self, genotype: Genotype, entry: str, seed: int | None = None) -> Metrics:
         """Trains a network from scratch, with the settings of an entry of `train`.
+
+        Args:
+            seed: in place of the entry's own; the run has it in its name
 
         Returns:
             The headline of the task on the validation videos; None if none has a label.
@@ -165,6 +168,8 @@ class Lab:
             SystemExit: the run received a stop signal; its state is saved.
         """
         recipe, name = settings.named(self.params.train, "train", entry), genotype.name
+        if seed is not None:
+            recipe, name = replace(recipe, seed=seed), f"{name}_seed{seed}"
         parts = {"params": recipe, "genotype": genotype, "clips": self.clips}
         with self._run(f"train_{name}", parts, asdict(recipe), self.clips) as work:
             result = train(genotype, self._training, recipe, work)
