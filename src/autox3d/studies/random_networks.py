@@ -36,7 +36,7 @@ def run(lab: Lab, study: Study) -> StudyRecord:
     assert result.weights is not None
     by_supernet = lab.ranked(list(networks.values()), result.weights)
     rows = [
-        with_supernet(alone(lab, study, name, draw), measured)
+        with_supernet(alone(lab, study, name, draw), measured.metrics)
         for (name, draw), measured in zip(networks.items(), by_supernet, strict=True)
     ]
     range_ = {"least_gmacs": least, "most_gmacs": most}

@@ -7,11 +7,15 @@ network is trained from scratch with several seeds.
 
 from __future__ import annotations
 
+import itertools
+
 from autox3d.core.search_records import StudyRecord
 from autox3d.core.settings import Study
-from autox3d.search.space import Draw, Space, within
+from autox3d.search.space import Draw
 from autox3d.studies.kind import Kind, alone, record
-from autox3d.studies.lab import Lab
+from autox3d.studies.lab import Lab, draws
+
+WINDOW = 0.9, 1.0  # of the target: networks among which a search would have to choose
 
 
 def run(lab: Lab, study: Study) -> StudyRecord:
@@ -24,11 +28,20 @@ def run(lab: Lab, study: Study) -> StudyRecord:
 
 
 def seeing_time(lab: Lab, count: int) -> dict[str, Draw]:
-    """`count` random networks of any cost that have a temporal kernel in the first group."""
-    kernels = lab.space.choices[0].candidates
-    drawn = within(lab.space, lab.costs, 0.0, 1e9, lab.space.size // 2, lab.params.supernet.seed)
-    seeing = [draw for draw in drawn if not str(kernels[draw[0]]).startswith("t1_")]
-    return {f"random_{number}": draw for number, draw in enumerate(seeing[:count], 1)}
+    """`count` random networks near the target whose first group has a temporal kernel.
+
+    Raises:
+        Refused: there are not enough of them.
+    """
+    kernels, target = lab.space.choices[0].candidates, lab.params.search.target
+    seen = {number for number, kernel in enumerate(kernels) if not kernel.startswith("t1_")}
+    least, most = (share * target for share in WINDOW)
+    for asked in itertools.count(count, count):
+        drawn = draws(lab.space, lab.costs, least, most, asked, lab.params.supernet.seed)
+        found = [draw for draw in drawn if draw[0] in seen][:count]
+        if len(found) == count:
+            return {f"random_{number}": draw for number, draw in enumerate(found, 1)}
+    raise AssertionError
 
 
 KIND = Kind(
