@@ -105,7 +105,9 @@ class Warmup:
 
     epochs: Whole  # 0: the search starts from randomly initialised weights
     draws: Count  # K, networks sampled per chunk; 1 trains a single random path
-    paths: Annotated[Literal["random", "strict", "sandwich"], Added("random")]  # see search/paths.py
+    paths: Annotated[
+        Literal["random", "strict", "sandwich"], Added("random")
+    ]  # see search/paths.py
 
 
 @table

@@ -7,7 +7,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
@@ -15,17 +14,11 @@ from autox3d.core.errors import Refused
 from autox3d.core.records import Metrics
 from autox3d.core.search_records import Alpha, Decision, Derived, DerivedNetwork
 from autox3d.core.settings import Supernet as Shared
-from autox3d.runtime.distributed import World
 from autox3d.search.prior import Prior
 from autox3d.search.ranking import LIKELIHOOD
 from autox3d.search.space import Draw, Space, SpaceCosts
-from autox3d.search.supernet import Supernet, calibrate, load_weights
-from autox3d.vision.clips.augment import chunks
-from autox3d.vision.clips.loader import TrainLoader
-from autox3d.vision.clips.store import Clips
-from autox3d.vision.clips.videos import centre_clips
-from autox3d.vision.learning.scoring import scores_of
-from autox3d.vision.models.network import VideoNet, set_training
+from autox3d.search.supernet import Supernet, load_weights
+from autox3d.vision.models.network import set_training
 
 TRIED = 100_000  # most probable networks that are searched for some under the target
 

@@ -23,7 +23,7 @@ from autox3d.core.settings import Supernet as Shared
 from autox3d.runtime.distributed import World
 from autox3d.search.space import Draw
 from autox3d.search.supernet import Supernet
-from autox3d.vision.clips.augment import chunk_count, chunks
+from autox3d.vision.clips.augment import chunks
 from autox3d.vision.clips.loader import TrainLoader
 from autox3d.vision.clips.normalise import normalise
 from autox3d.vision.clips.store import Clips

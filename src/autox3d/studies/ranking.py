@@ -12,7 +12,7 @@ import itertools
 from autox3d.core.search_records import StudyRecord
 from autox3d.core.settings import Study
 from autox3d.search.space import Draw
-from autox3d.studies.kind import Kind, alone, record
+from autox3d.studies.kind import Kind, record
 from autox3d.studies.lab import Lab, draws
 
 WINDOW = 0.9, 1.0  # of the target: networks among which a search would have to choose
