@@ -23,9 +23,10 @@ from autox3d.reporting.page import page
 from autox3d.reporting.results import read
 from autox3d.reporting.studies import studies
 from autox3d.runtime.checkpoint import RESUME
+from autox3d.search.ranking import kendall
 from autox3d.search.run import SearchRecipe
 from autox3d.search.space import Space, SpaceCosts
-from autox3d.studies import attention, kind, lab, random_networks, seeds
+from autox3d.studies import attention, kind, lab, seeds
 from autox3d.studies.kind import kind_of
 from autox3d.studies.lab import Lab, Ready
 from autox3d.vision.models import weights
@@ -254,8 +255,6 @@ def test_agreement_is_over_choices_that_are_open():
 
 def test_kendalls_tau_is_the_textbooks():
     """1 in the same order, -1 in the other; ties as tau-b discounts them."""
-    kendall = random_networks.kendall
-
     assert kendall([1, 2, 3, 4], [10, 20, 30, 40]) == pytest.approx(1)
     assert kendall([1, 2, 3, 4], [4, 3, 2, 1]) == pytest.approx(-1)
     assert kendall([1, 2, 3], [1, 3, 2]) == pytest.approx(1 / 3)

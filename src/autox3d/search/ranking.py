@@ -168,3 +168,37 @@ def _ranked(videos: list[tuple[np.ndarray, float]], task: Task, labels: np.ndarr
     measured = task.measure(np.stack(scores), labels)[headline]
     found = Ranked(np.array(likelihoods), {})
     return found._replace(metrics={headline: measured, LIKELIHOOD: found.mean})
+
+
+def kendall(one: Sequence[float], two: Sequence[float]) -> float:
+    """Kendall's tau-b: concordant less discordant pairs, normalised with a correction for ties."""
+    signs = [np.sign(np.subtract.outer(values, values)) for values in (one, two)]
+    norm = math.sqrt(np.square(signs[0]).sum() * np.square(signs[1]).sum())
+    return float((signs[0] * signs[1]).sum() / norm) if norm > 0 else 0.0
+
+
+def kendall_interval(
+    one: np.ndarray, two: np.ndarray, seed: int = 0, resamples: int = 2_000
+) -> tuple[float, float, float]:
+    """Kendall's tau of two ways to measure networks, with its 95 % interval.
+
+    Networks are resampled with replacement, and so are, for each of them, the seeds of its
+    measurements, whose mean counts. Two copies of a network are no pair.
+
+    Args:
+        one, two: (networks, seeds), such as (24, 1) in the supernet and (24, 3) trained
+    """
+    rng, count = np.random.default_rng(seed), len(one)
+    found = []
+    for _ in range(resamples):
+        taken = rng.integers(count, size=count)
+        means = []
+        for values in (one, two):
+            seeds = rng.integers(values.shape[1], size=(count, values.shape[1]))
+            means.append(values[taken[:, None], seeds].mean(1))
+        signs = [np.sign(np.subtract.outer(mean, mean)) for mean in means]
+        pairs = np.not_equal.outer(taken, taken)
+        norm = math.sqrt(np.square(signs[0][pairs]).sum() * np.square(signs[1][pairs]).sum())
+        found.append((signs[0] * signs[1])[pairs].sum() / norm if norm else 0.0)
+    low, high = np.quantile(found, (0.025, 0.975))
+    return kendall(one.mean(1).tolist(), two.mean(1).tolist()), float(low), float(high)
