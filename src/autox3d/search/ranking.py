@@ -139,7 +139,7 @@ def calibrated(
         batch=min(count, len(clips)),
         chunk=shared.bn_clips,
     )
-    parts = list(chunks(next(loader.epoch(0)), shared.bn_clips, world.device))
+    parts = list(chunks(next(loader.epoch(0)), world.device))
     nets = [supernet.network(draw) for draw in draws]
     for net in nets:  # every process has all clips, so that there is nothing to add up
         recalibrate_batch_norm(net, [parts], len(parts), lambda _: None)

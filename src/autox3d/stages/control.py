@@ -45,7 +45,7 @@ def main() -> None:
         control = {"init": files.init, "epochs": epochs, "name": "control"}
         result = search(space, clips, recipe, work, **control)
         if work.writes:
-            write_curve(files.trace, "control", result.state.rows)
+            write_curve(files.trace, "control", result.state.trace())
             alpha_record(space, result.state).write(files.alpha)
             device, size = work.world.device, work.world.size
             provenance.measured(result.seconds, device, size, shared.seed).write(files.made)
