@@ -23,7 +23,6 @@ from autox3d.reporting.page import page
 from autox3d.reporting.results import read
 from autox3d.reporting.studies import studies
 from autox3d.runtime.checkpoint import RESUME
-from autox3d.search.ranking import kendall
 from autox3d.search.run import SearchRecipe
 from autox3d.search.space import Space, SpaceCosts
 from autox3d.studies import attention, kind, lab, seeds
@@ -251,15 +250,6 @@ def test_agreement_is_over_choices_that_are_open():
     assert seeds.agreement(space, [one, one]) == 1
     assert seeds.agreement(space, [one, other]) == pytest.approx(0.9)
     assert seeds.agreement(space, [one, one, other]) == pytest.approx((1 + 0.9 + 0.9) / 3)
-
-
-def test_kendalls_tau_is_the_textbooks():
-    """1 in the same order, -1 in the other; ties as tau-b discounts them."""
-    assert kendall([1, 2, 3, 4], [10, 20, 30, 40]) == pytest.approx(1)
-    assert kendall([1, 2, 3, 4], [4, 3, 2, 1]) == pytest.approx(-1)
-    assert kendall([1, 2, 3], [1, 3, 2]) == pytest.approx(1 / 3)
-    assert kendall([1, 2, 2], [1, 2, 3]) == pytest.approx(2 / 6**0.5)
-    assert kendall([1, 1, 1], [1, 2, 3]) == 0
 
 
 TRAIN = {"train": {"s": {"init": "w"}}}

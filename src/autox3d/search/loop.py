@@ -277,8 +277,8 @@ def step_draws(prior: Prior, schedule: SearchSchedule, half: int, done: int, cou
     draws: Draws = []
     for chunk in range(schedule.chunks):
         if half == WEIGHTS and schedule.paths == "strict":
-            first = (done * schedule.chunks + (0 if schedule.shared else chunk)) * count
-            draws.append(strict(prior, schedule.seed, first, count))
+            turn = done if schedule.shared else done * schedule.chunks + chunk
+            draws.append(strict(prior, schedule.seed, turn * count, count))
             continue
         key = seed_of(schedule.seed, half, done, -1 if schedule.shared else chunk)
         generator = torch.Generator().manual_seed(key)
