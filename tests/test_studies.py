@@ -25,12 +25,12 @@ from autox3d.reporting.studies import studies
 from autox3d.runtime.checkpoint import RESUME
 from autox3d.search.run import SearchRecipe
 from autox3d.search.space import Space, SpaceCosts
-from autox3d.studies import attention, kind, lab, seeds
+from autox3d.studies import attention, kind, lab, ranking, seeds
 from autox3d.studies.kind import kind_of
 from autox3d.studies.lab import Lab, Ready
 from autox3d.vision.models import weights
 
-pytestmark = pytest.mark.slow  # six kinds of many searches and trainings each
+pytestmark = pytest.mark.slow  # seven kinds of many searches and trainings each
 
 SPACES = {path.stem: Space.load(path) for path in (ROOT / "architectures").glob("space_*.yaml")}
 
@@ -208,6 +208,22 @@ def test_the_searched_network_stands_beside_random_ones(done):
     folders = (done / "out/random_networks").rglob("weights")
     genotypes = {weights.load(path).genotype.groups for path in folders}
     assert len(genotypes) == 4
+
+
+def test_the_ranking_is_that_of_networks_that_see_time(done):
+    """Three near the target, each trained twice; tau and its interval for each warm-up."""
+    record, made = record_of(done, "ranking")
+
+    assert [row.name for row in record.rows] == ["random_1", "random_2", "random_3"]
+    for row in record.rows:
+        assert 0.9 * 0.00128 <= number(row, "gmacs") <= 0.00128
+        assert number(row, "top1") == pytest.approx(sum(row.series["top1 by seed"]) / 2)
+        folders = [done / f"out/ranking/train_{row.name}_seed{seed}/weights" for seed in (1, 2)]
+        assert weights.load(folders[0]).genotype.groups[0].kernel == "t3_s3"
+        assert {made[f"train_{row.name}_seed{seed}"].seed for seed in (1, 2)} == {1, 2}
+    for what in ("cost", *ranking.PATHS):
+        low, high = number(record, f"tau_{what}_low"), number(record, f"tau_{what}_high")
+        assert -1 <= low <= high <= 1
 
 
 def test_units_by_hand_stand_behind_the_first_blocks_of_a_stage():
