@@ -157,7 +157,7 @@ class Lab:
         """Trains a network from scratch, with the settings of an entry of `train`.
 
         Args:
-            seed: in place of the entry's own; the run has it in its name
+            seed: instead of that of the settings
 
         Returns:
             The headline of the task on the validation videos; None if none has a label.
@@ -168,7 +168,7 @@ class Lab:
         """
         recipe, name = settings.named(self.params.train, "train", entry), genotype.name
         if seed is not None:
-            recipe, name = replace(recipe, seed=seed), f"{name}_seed{seed}"
+            recipe = replace(recipe, seed=seed)
         parts = {"params": recipe, "genotype": genotype, "clips": self.clips}
         with self._run(f"train_{name}", parts, asdict(recipe), self.clips) as work:
             result = train(genotype, self._training, recipe, work)

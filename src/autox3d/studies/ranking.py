@@ -80,7 +80,7 @@ def alone(lab: Lab, study: Study, networks: dict[str, Draw], headline: str) -> n
     found = np.zeros((len(networks), len(study.values)))
     for column, seed in enumerate(map(int, study.values)):
         for row, (name, draw) in enumerate(networks.items()):
-            genotype = lab.space.genotype(draw, name)
+            genotype = lab.space.genotype(draw, f"{name}_seed{seed}")
             value = lab.train(genotype, study.train or "", seed)[headline]
             if value is None:
                 raise Refused("ranking is compared by accuracy: no video of val has a label.")
