@@ -22,6 +22,8 @@ from autox3d.core.values import ClipSpec, Count, Encoding, Positive, Rate, Sampl
 
 T = TypeVar("T")
 PARAMS = Path("params.yaml")
+UNTIMED = "params/untimed"  # the latency table of a search that needs none
+Budget = Literal["gmacs", "params", "ms"]  # G multiply-adds, M parameters, ms by a latency table
 # The sections that a study may override.
 STRATEGIES = Path(__file__).parents[1] / "search/strategies"  # a file each; nothing is imported
 STUDIED = ("supernet", "warmup", "search", "control", "derive", "train")
@@ -114,10 +116,14 @@ class Search:
     draws: Count  # K, networks sampled per chunk to update the weights
     alpha_draws: Annotated[int, Field(ge=2)]  # K for alpha; one network has nothing to compare with
     alpha_lr: Positive  # learning rate of Adam for alpha
-    cost: Literal["log", "plain"]  # beta log C (Auto-TSNet) or beta C (Auto-X3D)
-    beta: Annotated[float, Field(ge=0)]  # weight of the cost term
-    target: Positive  # G multiply-adds per clip; networks above it are penalised
-    floor: Positive | None  # G multiply-adds per clip; networks below it are penalised; null: none
+    alpha_eps: Annotated[Positive, Added(1e-8)]  # epsilon of Adam: the noise of alpha's gradient
+    cost: Literal["dual", "log", "plain"]  # a multiplier (dual), or the papers' penalties
+    beta: Annotated[float, Field(ge=0)] | None  # weight of `log` and `plain`; null with `dual`
+    budget: Annotated[Budget, Added("gmacs")]  # what the target bounds
+    target: Positive  # G multiply-adds, M parameters or ms per clip; dearer networks are penalised
+    floor: Positive | None  # as the target; cheaper networks are penalised; null: none
+    latency: Annotated[str, Added(UNTIMED)]  # latency table for `budget: ms`
+    memory_mb: Annotated[Positive | None, Added(None)]  # most activation memory of a clip
 
     @field_validator("strategy")
     @classmethod
@@ -132,9 +138,33 @@ class Search:
     @classmethod
     def _is_under_the_target(cls, floor: float | None, others: ValidationInfo) -> float | None:
         target = others.data.get("target")
+        if floor is not None and others.data.get("cost") == "dual":
+            raise ValueError("cost dual has only an upper bound: write null.")
         if floor is not None and target is not None and floor > target:
             raise ValueError(f"{floor:g} is above the target, {target:g}. Lower it, or write null.")
         return floor
+
+    @field_validator("beta")
+    @classmethod
+    def _belongs_to_a_penalty(cls, beta: float | None, others: ValidationInfo) -> float | None:
+        cost = others.data.get("cost")
+        if cost == "dual" and beta is not None:
+            raise ValueError(
+                f"{beta:g} has no use with cost dual, which has no weight: write null."
+            )
+        if cost in ("log", "plain") and beta is None:
+            raise ValueError(f"cost {cost} needs a weight. Write a number, such as 0.2.")
+        return beta
+
+    @field_validator("latency")
+    @classmethod
+    def _belongs_to_ms(cls, table: str, others: ValidationInfo) -> str:
+        budget = others.data.get("budget")
+        if budget == "ms" and table == UNTIMED:
+            raise ValueError("budget ms needs a latency table: make one with `autox3d profile`.")
+        if budget in ("gmacs", "params") and table != UNTIMED:
+            raise ValueError(f"a latency table has no use with budget {budget}: write {UNTIMED}.")
+        return table
 
 
 @table
