@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 LEVEL = 0.95
-RESAMPLES = 10_000
+RESAMPLES = 4_000
 
 
 class Interval(NamedTuple):

@@ -272,6 +272,7 @@ class Study:
     values: tuple[float, ...]  # what is varied, such as weights of the cost term, or seeds
     networks: Whole  # number of random networks
     train: str | None  # entry of `train` to train the networks with; null: they are not trained
+    genotypes: Annotated[str, Added("params/scratch")]  # folder to train; `params/scratch`: none
     overrides: dict[str, dict[str, Any]]  # settings of other sections, for this study only
 
 
