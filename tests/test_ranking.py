@@ -80,7 +80,8 @@ def test_likelihoods_are_means_over_the_clips_of_a_video(supernet, clips):
     spec, row = supernet.space.input, 3
     places = views.test_places(CLIPS, "ends")
     times, frames = frames_at(table.val.video(row), places, spec, SHARED.sampling.rule)
-    box = views.test_box(*frames.shape[1:3], "center", spec.crop)
+    height, width = frames.shape[1:3]
+    box = views.test_box(height, width, "center", spec.crop)
     cut = frames[:, box.top : box.top + box.side, box.left : box.left + box.side]
     label = int(table.val.labels[row])
     for net, one in zip(nets, found, strict=True):
