@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -55,13 +55,18 @@ def _columns(phase: str) -> tuple[list[str], list[str]]:
     ]
 
 
-def write_curve(path: Path, phase: str, rows: Iterable[Step]) -> None:
-    """Writes one row per epoch; without epochs, the file has only its header."""
+def write_curve(
+    path: Path, phase: str, rows: Iterable[Step], further: Sequence[Mapping[str, float | str]] = ()
+) -> None:
+    """Writes one row per epoch, then the `further` ones; without any, the file has only its header.
+
+    Columns that a further row lacks are empty.
+    """
     means, ends = _columns(phase)
     columns = ["epoch", "phase", "lr", *means, *ends, "entropy"]
     epochs = groupby(rows, key=lambda row: row.epoch)
     lines = [epoch_row(list(steps)) | {"phase": phase} for _, steps in epochs]
-    Curve.of(lines, columns).write(path)
+    Curve.of([*lines, *further], columns).write(path)
 
 
 def save_weights(path: Path, state: SearchState) -> None:

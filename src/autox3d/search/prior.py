@@ -10,6 +10,7 @@ import heapq
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -50,7 +51,7 @@ class Prior(nn.Module):
 
     def log_prob(self, draws: Sequence[Draw]) -> Tensor:
         """Returns log P(A_k | alpha) of the draws, (K,)."""
-        picked = torch.tensor(draws).T  # (choices, K)
+        picked = torch.from_numpy(np.array(draws, np.int64)).T  # (choices, K)
         return self.log_probabilities().gather(1, picked).sum(0)
 
     def score(self, draws: Sequence[Draw], shares: Tensor) -> Tensor:
@@ -62,7 +63,7 @@ class Prior(nn.Module):
             draws: N networks
             shares: (N,) float64
         """
-        picked = torch.tensor(draws).T  # (choices, N)
+        picked = torch.from_numpy(np.array(draws, np.int64)).T  # (choices, N)
         with torch.no_grad():
             chances = self.log_probabilities().exp()
         taken = torch.zeros_like(chances).scatter_add_(1, picked, shares.expand(picked.shape))

@@ -24,12 +24,12 @@ from autox3d.core.tables import HALVES
 from autox3d.runtime.resumable import newest, resumable
 from autox3d.runtime.session import Session
 from autox3d.search.constraint import Constraint
+from autox3d.search.costs import SpaceCosts, of_budget
 from autox3d.search.dealing import deal
 from autox3d.search.files import earlier_rows, epoch_row, save_rows, take_over
 from autox3d.search.likelihood import Likelihood
 from autox3d.search.loop import Batch, Batches, Costs, SearchSchedule, SearchState, search_steps
-from autox3d.search.prior import Prior
-from autox3d.search.space import Space, SpaceCosts
+from autox3d.search.space import Space
 from autox3d.search.strategy import named
 from autox3d.search.supernet import Supernet
 from autox3d.vision.clips.augment import chunks
@@ -89,6 +89,7 @@ class SearchResult(NamedTuple):
 
     space: Space
     state: SearchState
+    schedule: SearchSchedule
     seconds: float  # working time, summed over interruptions
 
 
@@ -105,7 +106,7 @@ def warm_up(
     warmup = recipe.warmup
     schedule = phase.schedule(until=warmup.epochs, draws=warmup.draws, paths=warmup.paths)
     phase.go("warmup", schedule, searches=False)
-    return SearchResult(space, phase.state, phase.seconds)
+    return SearchResult(space, phase.state, schedule, phase.seconds)
 
 
 def search(
@@ -135,7 +136,7 @@ def search(
     count = recipe.search.epochs if epochs is None else epochs
     schedule = phase.schedule(until=recipe.warmup.epochs + count, draws=recipe.search.draws)
     phase.go(name, schedule, searches=True)
-    return SearchResult(space, phase.state, phase.seconds)
+    return SearchResult(space, phase.state, schedule, phase.seconds)
 
 
 class Phase:
@@ -162,7 +163,8 @@ class Phase:
         net = Supernet(space, len(self.classes), shared.selection).to(self.world.device)
         set_training(net, bn_clips=shared.bn_clips, dropout=shared.dropout)
         open_branches(net, shared.branch_gamma)
-        prior = Prior([len(choice.candidates) for choice in space.choices])
+        self.budget = of_budget(space, len(self.classes), recipe.search)
+        prior = self.budget.prior()
         weights = sgd(net, shared.momentum, shared.weight_decay)
         rate, eps = recipe.search.alpha_lr, recipe.search.alpha_eps
         adam = torch.optim.Adam(prior.parameters(), lr=rate, eps=eps)
@@ -187,7 +189,7 @@ class Phase:
             strategy=named(search.strategy),
             likelihood=Likelihood(shared.likelihood.reduction, shared.likelihood.temperature),
             constraint=Constraint(search.cost, search.beta, search.floor, search.target),
-            costs=Costs(costs, costs),
+            costs=Costs(costs, self.budget),
             rate=lambda step: cosine(step, total, 0, peak),
             place=self.world.place,
         )
