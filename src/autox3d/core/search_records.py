@@ -92,6 +92,8 @@ class Decision:
     column: str
     taken: str | int | float
     probabilities: dict[str, float]  # by candidate
+    by: str = ""  # what decided it: clips, budget, undecided; empty before that was recorded
+    t: float | None = None  # of the clips' best candidate against their second
 
 
 @table
@@ -114,6 +116,8 @@ class Derived:
     target_gmacs: float
     found: DerivedNetwork
     runners_up: tuple[DerivedNetwork, ...]  # the best first
+    threshold: float | None = None  # least t-value at which the clips have decided a choice
+    control_decided: int | None = None  # choices that the null control decides by it
 
     def content(self) -> Content:
         """The content of the JSON file."""

@@ -8,7 +8,7 @@ python -m autox3d.runtime.launch derive --space architectures/space_demo.yaml \
 
 from __future__ import annotations
 
-from autox3d.core import settings
+from autox3d.core import decided, settings
 from autox3d.runtime.distributed import join
 from autox3d.runtime.program import arguments, run
 from autox3d.search.derive import (
@@ -39,7 +39,9 @@ def main() -> None:
     if world.rank == 0:
         genotype = space.genotype(draws[0], space.name)
         genotype.save(files.genotype, f"The most probable network of {files.space.name}.")
-        report(space, prior, costs, target, draws, measured).write(files.report)
+        found = report(space, prior, costs, target, draws, measured)
+        found.write(files.report)
+        print(f"derive: {decided.line(found)}")
 
 
 if __name__ == "__main__":
