@@ -15,12 +15,17 @@ from autox3d.vision.models import card
 GENOTYPE = Genotype.load(ARCHITECTURES / "autox3d_s.yaml")
 
 
-def choice(by, t=1.0, candidates=2):
+def choice(by: str, t: float | None = 1.0, candidates: int = 2) -> Decision:
     chances = {str(number): 1 / candidates for number in range(candidates)}
     return Decision(group=1, column="kernel", taken="0", probabilities=chances, by=by, t=t)
 
 
-def derived(*choices, gmacs=1.94, control=0, threshold=2.75):
+def derived(
+    *choices: Decision,
+    gmacs: float = 1.94,
+    control: int | None = 0,
+    threshold: float | None = 2.75,
+) -> Derived:
     found = DerivedNetwork(
         gmacs=gmacs, probability=0.1, supernet={}, groups=GENOTYPE.choices, choices=choices
     )
