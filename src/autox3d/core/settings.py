@@ -253,12 +253,14 @@ class Scale:
 
 @table
 class Baseline:
-    """A network to compare with: a given one, scaled, with the input of `scale.s`."""
+    """A network to compare with: a given one, scaled, with the input of one of the sizes."""
 
     of: str  # YAML file of the given genotype
+    input: Annotated[Literal["s", "m", "l"], Added("s")]  # the entry of `scale` with its clips
     width: Positive  # factor on the channels
     depth: Positive  # factor on the number of blocks of each stage
     temporal: bool  # false: every kernel spans a single frame
+    attention: Annotated[bool, Added(True)]  # false: without its attention units
 
 
 @table

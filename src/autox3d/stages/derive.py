@@ -8,7 +8,7 @@ python -m autox3d.runtime.launch derive --space architectures/space_demo.yaml \
 
 from __future__ import annotations
 
-from autox3d.core import settings
+from autox3d.core import decided, settings
 from autox3d.runtime.distributed import join
 from autox3d.runtime.program import arguments, run
 from autox3d.search.costs import SpaceCosts
@@ -40,7 +40,9 @@ def main() -> None:
         genotype = space.genotype(draws[0], space.name)
         genotype.save(files.genotype, f"The most probable network of {files.space.name}.")
         measured = [one.metrics for one in found]
-        report(space, prior, costs, target, draws, measured).write(files.report)
+        record = report(space, prior, costs, target, draws, measured)
+        record.write(files.report)
+        print(f"derive: {decided.line(record)}")
 
 
 if __name__ == "__main__":
