@@ -67,6 +67,12 @@ class SpaceCosts:
             before = row[CHANNELS]
         return (total + self.tables.head[before].item()) / self.scale
 
+    def has(self, draw: Draw) -> bool:
+        """Whether the draw's network fits into memory."""
+        before = [0, *(row[CHANNELS] for row in by_group(draw))]
+        parts = zip(self.fits, before, by_group(draw), strict=False)
+        return all(bool(fits[width, *row]) for fits, width, row in parts)
+
     def expected(self, probabilities: Sequence[Sequence[float]]) -> float:
         """The mean cost under independent choices with these probabilities."""
         rows = [np.asarray(row) for row in probabilities]
@@ -118,13 +124,7 @@ class SpaceCosts:
         """The uniform prior over the networks of the space, without candidates that never fit."""
         from autox3d.search.prior import Prior
 
-        excluded = [
-            (choice, candidate)
-            for choice, row in enumerate(self.candidates)
-            for candidate, fits in enumerate(row)
-            if not fits
-        ]
-        return Prior(self._candidates, excluded)
+        return Prior(self._candidates, self.excluded)
 
     @property
     def _candidates(self) -> list[int]:
