@@ -16,23 +16,20 @@ import os
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
 
 from autox3d.core.latency_table import LatencyTable, Setup
-from autox3d.inference.fold import folded
-from autox3d.inference.parts import Asked, fastest, opened, setup
+from autox3d.inference import parts as timing
+from autox3d.inference.parts import Asked, setup
 from autox3d.runtime.checkpoint import fingerprint
 from autox3d.runtime.program import run
-from autox3d.search.counts import Tables
-from autox3d.search.latency import said, timed
-from autox3d.search.space import CHOICES, Draw, Space
+from autox3d.search.latency import network_of, said, timed, total
+from autox3d.search.space import Draw, Space
 from autox3d.studies.random_networks import kendall
 from autox3d.vision.arch.cost import cost
 from autox3d.vision.arch.genotype import Genotype
-from autox3d.vision.models.network import VideoNet
 
 TWINS = 5  # times that the first network is measured
 
@@ -86,30 +83,17 @@ def drawn(space: Space, rng: np.random.Generator) -> Draw:
     return tuple(int(rng.integers(len(choice.candidates))) for choice in space.choices)
 
 
-def total(tables: Tables, draw: Draw) -> float:
-    """The sum over the parts of a network, ms."""
-    ms, before = tables.stem, 0
-    for row, table in enumerate(tables.groups):
-        taken = draw[len(CHOICES) * row : len(CHOICES) * (row + 1)]
-        ms += float(table[before, *taken])
-        before = taken[CHOICES.index("channels")]
-    return ms + float(tables.head[before])
-
-
 def milliseconds(
     space: Space, draws: dict[str, Draw], made: Setup, device: torch.device, rounds: int
 ) -> dict[str, float]:
     """The median over the rounds of each network, ms of a view."""
-    dtype, found = getattr(torch, made.type), {name: [] for name in draws}
-    x = torch.randn(made.batch, 3, made.frames, made.side, made.side, device=device).to(dtype)
-    x = x.contiguous(memory_format=torch.channels_last_3d)
+    found: dict[str, list[float]] = {name: [] for name in draws}
     rng = np.random.default_rng(0)
     for _ in range(rounds):
         for name in rng.permutation(list(draws)).tolist():
-            net = VideoNet(space.genotype(draws[name], name), made.classes)
-            ready = folded(cast("VideoNet", opened(net))).to(device, dtype)
-            seconds = fastest(lambda ready=ready: ready(x), made, device)
-            found[name].append(1e3 * seconds / made.batch)
+            one = space.genotype(draws[name], name)
+            row = network_of(space, draws[name])
+            found[name].append(timing.milliseconds(row, one, one, made, device))
     return {name: statistics.median(taken) for name, taken in found.items()}
 
 

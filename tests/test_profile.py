@@ -132,13 +132,13 @@ def test_the_held_out_error_is_that_of_blocks_left_out(space):
     times = np.random.default_rng(0).permutation([part.ms for part in exact.parts])
     parts = zip(exact.parts, times.tolist(), strict=True)
     mixed = replace(exact, parts=tuple(replace(part, ms=tuple(ms)) for part, ms in parts))
-    good, bad = latency.held_out(exact), latency.held_out(mixed)
+    good, bad = latency.held_out(space, exact), latency.held_out(space, mixed)
 
     assert good.median < 0.02
     assert good.worst < 0.1
     assert bad.median > 0.3
     assert good.blocks == sum(part.part == "block" for part in exact.parts)
-    assert (good.noise, latency.held_out(table_of(space, noise=0.1)).noise) == (
+    assert (good.noise, latency.held_out(space, table_of(space, noise=0.1)).noise) == (
         0.0,
         pytest.approx(0.1 / math.sqrt(5), rel=0.15),
     )
@@ -196,7 +196,7 @@ def test_a_finished_table_is_read_by_the_search(path, space, quick, monkeypatch,
     assert lines[1].startswith("45 timings to do, about ")
     assert lines[2].startswith("held-out error of a block: median ")
     table = LatencyTable.load(out)
-    assert table.held_out == latency.held_out(table)
+    assert table.held_out == latency.held_out(space, table)
     assert (latency.timed(out, space).groups[0] > 0).all()
 
 

@@ -28,10 +28,10 @@ HEAD = """\
 
 @table
 class TimedPart:
-    """One part of a network, as prediction runs it, and how long it takes."""
+    """One part of a network, or a whole one, as prediction runs it, and how long it takes."""
 
-    part: Literal["stem", "block", "unit", "head"]
-    kind: str  # a block's kernel and the columns of its type, or an attention unit's name
+    part: Literal["stem", "block", "unit", "head", "network"]
+    kind: str  # a block's kernel and its type's columns, a unit's name, a network's draw
     channels_in: Count
     inner: Whole  # channels of a block's depthwise convolution; 0 for other parts
     channels: Count  # out
@@ -67,12 +67,16 @@ class Setup:
 
 @table
 class HeldOut:
-    """How well blocks are predicted that the prediction has not seen."""
+    """The relative errors of what a prediction has not seen."""
 
     blocks: Whole
-    median: float  # of the relative errors
+    median: float
     worst: float
     noise: float  # relative standard error of a block's own time, median
+    networks: Whole  # whole ones, predicted from parts and from the scale of the others
+    network_median: float
+    network_worst: float
+    scale: float  # of a whole network's time over the sum of its parts, each timed alone
 
 
 @table

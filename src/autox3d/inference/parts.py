@@ -15,21 +15,21 @@ from torch import Tensor, nn
 
 from autox3d.core.latency_table import LatencyTable, Setup, TimedPart, Type
 from autox3d.inference.fast import fast_dtype
-from autox3d.inference.fold import folded_part
+from autox3d.inference.fold import folded, folded_part
 from autox3d.inference.latency import CLOCKS, clock_of, timed
 from autox3d.inference.network import CPU_BATCH
 from autox3d.vision.arch.blocks import Block
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.models.attention import attention
 from autox3d.vision.models.blocks import block
-from autox3d.vision.models.network import HeadLayer, StemLayer, initialise_layer
+from autox3d.vision.models.network import HeadLayer, StemLayer, VideoNet, initialise_layer
 from autox3d.vision.models.norm import BatchNorm
 
 ROUNDS = 5  # times that each part is timed, in another order each time
 CALLS = 3  # in a round; the fastest counts, on a GPU the mean of ten times as many in a row
 GPU_BATCH = 30  # views of a video, which a GPU takes at once
 SAMPLE = 10  # parts that tell how long all of them will take
-Parts = Mapping[TimedPart, Block | None]  # without times; a block's part has its block
+Parts = Mapping[TimedPart, Block | Genotype | None]  # without times; what a block or network is
 
 
 class Asked(NamedTuple):
@@ -68,32 +68,41 @@ def setup(genotype: Genotype, fingerprint: str, device: torch.device, asked: Ask
     )
 
 
-def module(row: TimedPart, of: Block | None, genotype: Genotype, classes: int) -> nn.Module:
+def module(
+    row: TimedPart, of: Block | Genotype | None, genotype: Genotype, classes: int
+) -> nn.Module:
     """The folded part with random weights; `genotype` has what all networks of a space share."""
-    if row.part == "stem":
+    if isinstance(of, Genotype):
+        net = VideoNet(of, classes)
+        opened(net)
+        return folded(net)
+    if of is not None:
+        part = block(of, genotype.block)
+    elif row.part == "stem":
         part = StemLayer(genotype.stem)
     elif row.part == "head":
         window = (genotype.input.frames, genotype.pool, genotype.pool)
         part = HeadLayer(row.channels_in, genotype.head, window, classes)
-    elif row.part == "unit":
-        part = attention(row.kind, row.channels, genotype.attention.nodes)
     else:
-        assert of is not None
-        part = block(of, genotype.block)
+        part = attention(row.kind, row.channels, genotype.attention.nodes)
     part.apply(initialise_layer)
-    return folded_part(opened(part))
+    opened(part)
+    return folded_part(part)
 
 
-def opened(part: nn.Module) -> nn.Module:
-    """A part or a network whose scales are all 1, in place: a GPU multiplies zeros quicker."""
+def opened(part: nn.Module) -> None:
+    """Sets all scales to 1, in place: a GPU is quicker at multiplying zeros."""
     for layer in part.modules():
         if isinstance(layer, BatchNorm):
             nn.init.ones_(layer.weight)
-    return part
 
 
 def milliseconds(
-    row: TimedPart, of: Block | None, genotype: Genotype, made: Setup, device: torch.device
+    row: TimedPart,
+    of: Block | Genotype | None,
+    genotype: Genotype,
+    made: Setup,
+    device: torch.device,
 ) -> float:
     """The time of a part, for one view of a pass of (B, C, T, S, S)."""
     dtype = getattr(torch, made.type)

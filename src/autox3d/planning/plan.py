@@ -18,7 +18,8 @@ import numpy as np
 from autox3d.core.schema import table
 from autox3d.core.settings import Params
 from autox3d.core.values import Positive
-from autox3d.search.space import Space, SpaceCosts
+from autox3d.search.costs import SpaceCosts
+from autox3d.search.space import Space
 from autox3d.sizing.scaling import scaled, thinned, without_time
 from autox3d.vision.arch.cost import cost
 from autox3d.vision.arch.genotype import Genotype

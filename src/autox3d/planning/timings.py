@@ -1,7 +1,7 @@
 """Which parts of a space's networks are timed for a latency table.
 
-The stem, the head after each width and the attention units are few. Of the blocks there are
-thousands; within each stratum (kernel, size, stride) the next one to be timed is the one whose
+The stem, the head after each width and the attention units are few, and some whole networks tell
+how much longer a network takes than its parts alone. Of the blocks there are thousands; within each stratum (kernel, size, stride) the next one to be timed is the one whose
 widths are farthest from those that already are, so that extremes come first.
 """
 
@@ -14,12 +14,21 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from autox3d.core.latency_table import TimedPart
-from autox3d.search.latency import blocks_of, heads_of, places, stem_of, units_of
+from autox3d.search.latency import (
+    blocks_of,
+    heads_of,
+    network_of,
+    places,
+    stem_of,
+    units_of,
+)
 from autox3d.search.space import Space
 from autox3d.vision.arch.blocks import Block
+from autox3d.vision.arch.genotype import Genotype
 
+NETWORKS = 10  # random ones that are timed as a whole
 FEW = 0.2  # of the timings, at most, are spent on attention units
-Parts = dict[TimedPart, Block | None]  # in order; a block's part has its block
+Parts = dict[TimedPart, Block | Genotype | None]  # what a block or a network is
 
 
 def planned(space: Space, count: int) -> Parts:
@@ -29,6 +38,7 @@ def planned(space: Space, count: int) -> Parts:
         ValueError: `count` is too small for one block of each kernel, size and stride.
     """
     parts: Parts = dict.fromkeys([stem_of(space), *heads_of(space)])
+    parts |= _networks(space)
     units = list(dict.fromkeys(_units(space)))
     parts |= dict.fromkeys(_spaced(units, max(2, round(FEW * count))))
     strata = _strata(space)
@@ -40,6 +50,14 @@ def planned(space: Space, count: int) -> Parts:
     chosen = [block for block in turns if block is not None][: count - len(parts)]
     blocks = {part: block for stratum in strata for part, block in stratum.items()}
     return parts | {part: blocks[part] for part in chosen}
+
+
+def _networks(space: Space) -> Parts:
+    rng, found = np.random.default_rng(0), {}
+    for _ in range(NETWORKS):
+        draw = tuple(int(rng.integers(len(choice.candidates))) for choice in space.choices)
+        found[network_of(space, draw)] = space.genotype(draw, space.name)
+    return found
 
 
 def _units(space: Space) -> Iterator[TimedPart]:

@@ -4,7 +4,8 @@ A table has the times of some blocks, attention units and widths of the head; th
 interpolated. For each kind of part, the logarithm of the time is a linear function of the
 logarithms of its widths, size and stride, plus a smooth function through what is left (a Gaussian
 process). Widths are rounded up to the number of channels that the device computes at once, which
-is chosen by the error on blocks that are left out.
+is chosen by the error on blocks that are left out. All of it is scaled, so that whole networks
+that were timed have the sums of their parts, in the median.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from autox3d.core.errors import Refused
 from autox3d.core.latency_table import HeldOut, LatencyTable, TimedPart
 from autox3d.runtime.checkpoint import fingerprint
 from autox3d.search.counts import Tables
-from autox3d.search.space import Space
+from autox3d.search.space import CHOICES, Draw, Space, by_group
 from autox3d.vision.arch.blocks import Block, Candidates, Group, sized
 
 LANES = (1, 8, 16)  # channels that a device may compute at once
@@ -62,9 +63,19 @@ def timed(path: Path, space: Space) -> Tables:
         raise Refused(
             f"{path}: {table.missing} timings are missing. Give its `autox3d profile` again."
         )
-    ms = prediction(table.parts)
-    (stem,), head = ms([stem_of(space)]), ms(heads_of(space))
-    return Tables(float(stem), tuple(_group(space, place, ms) for place in places(space)), head)
+    tables = _tables(space, table)
+    scale = statistics.median(_scales(space, table, tables))
+    groups = tuple(scale * group for group in tables.groups)
+    return Tables(scale * tables.stem, groups, scale * tables.head)
+
+
+def total(tables: Tables, draw: Draw) -> float:
+    """The sum over the parts of a network."""
+    ms, before = tables.stem, 0
+    for table, row in zip(tables.groups, by_group(draw), strict=True):
+        ms += float(table[before, *row])
+        before = row[CHOICES.index("channels")]
+    return ms + float(tables.head[before])
 
 
 def said(table: LatencyTable) -> str:
@@ -74,8 +85,8 @@ def said(table: LatencyTable) -> str:
     return f"{where}, threads: {made.threads}, {made.type}, batch {made.batch}"
 
 
-def held_out(table: LatencyTable) -> HeldOut:
-    """The relative errors of blocks, each predicted from four fifths of the others."""
+def held_out(space: Space, table: LatencyTable) -> HeldOut:
+    """The errors of blocks, each predicted from four fifths of the others, and of networks."""
     blocks = [part for part in table.parts if part.part == "block"]
     spread = [
         statistics.stdev(part.ms) / statistics.mean(part.ms) / math.sqrt(len(part.ms))
@@ -83,19 +94,26 @@ def held_out(table: LatencyTable) -> HeldOut:
         if len(part.ms) > 1
     ]
     errors = np.abs(_left_out(blocks, _lanes(blocks))) if len(blocks) > FOLDS else np.zeros(1)
+    scales = _scales(space, table, _tables(space, table))
+    others = [statistics.median(scales[:i] + scales[i + 1 :]) for i in range(len(scales))]
+    networks = [abs(other / own - 1) for other, own in zip(others, scales, strict=True)]
     return HeldOut(
         blocks=len(blocks),
         median=round(float(np.median(errors)), 4),
         worst=round(float(errors.max()), 4),
         noise=round(statistics.median(spread), 4) if spread else 0.0,
+        networks=len(networks),
+        network_median=round(statistics.median(networks), 4),
+        network_worst=round(max(networks), 4),
+        scale=round(statistics.median(scales), 4),
     )
 
 
 def prediction(parts: Sequence[TimedPart]) -> Prediction:
     """A function that gives the milliseconds of parts, interpolated from timed ones."""
     lanes = _lanes([part for part in parts if part.part == "block"])
-    by_name = {name: [p for p in parts if p.part == name] for name in {p.part for p in parts}}
-    fits = {name: _fit(timed, lanes) for name, timed in by_name.items()}
+    names = {part.part for part in parts} - {"network"}
+    fits = {name: _fit([p for p in parts if p.part == name], lanes) for name in sorted(names)}
 
     def ms(rows: Sequence[TimedPart]) -> np.ndarray:
         return fits[rows[0].part](rows)
@@ -122,6 +140,12 @@ def heads_of(space: Space) -> list[TimedPart]:
     """The head after each width of the last group."""
     last = list(places(space))[-1]
     return [_part("head", width, space.head.channels, last.after) for width in last.row.channels]
+
+
+def network_of(space: Space, draw: Draw) -> TimedPart:
+    """A whole network."""
+    kind = " ".join(map(str, draw))
+    return _part("network", 3, space.head.hidden, space.input.short, kind)
 
 
 def units_of(place: Place, kind: str) -> list[TimedPart]:
@@ -160,6 +184,23 @@ def _block_part(block: Block, kernel: str, side: int) -> TimedPart:
 def _part(part: Any, channels_in: int, channels: int, side: int, kind: str = "") -> TimedPart:
     shape = {"channels_in": channels_in, "channels": channels, "side": side}
     return TimedPart(part=part, kind=kind, inner=0, stride=1, gate=False, ms=(), **shape)
+
+
+def _tables(space: Space, table: LatencyTable) -> Tables:
+    """The time of each part alone."""
+    ms = prediction(table.parts)
+    groups = tuple(_group(space, place, ms) for place in places(space))
+    return Tables(float(ms([stem_of(space)])[0]), groups, ms(heads_of(space)))
+
+
+def _scales(space: Space, table: LatencyTable, tables: Tables) -> list[float]:
+    """How much longer whole networks take than the sum of their parts.
+
+    A part that is timed alone finds its input and its memory in the caches.
+    """
+    networks = [part for part in table.parts if part.part == "network"]
+    sums = [total(tables, tuple(map(int, part.kind.split()))) for part in networks]
+    return [float(ms) / alone for ms, alone in zip(_ms(networks), sums, strict=True)]
 
 
 def _group(space: Space, place: Place, ms: Prediction) -> np.ndarray:

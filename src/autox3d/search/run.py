@@ -24,11 +24,12 @@ from autox3d.core.tables import HALVES
 from autox3d.runtime.resumable import newest, resumable
 from autox3d.runtime.session import Session
 from autox3d.search.constraint import Constraint
+from autox3d.search.costs import SpaceCosts
 from autox3d.search.files import epoch_row, take_over
 from autox3d.search.likelihood import Likelihood
 from autox3d.search.loop import Batch, Batches, Costs, SearchSchedule, SearchState, search_steps
 from autox3d.search.prior import Prior
-from autox3d.search.space import Space, SpaceCosts
+from autox3d.search.space import Space
 from autox3d.search.strategy import named
 from autox3d.search.supernet import Supernet
 from autox3d.vision.clips.augment import chunks
