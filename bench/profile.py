@@ -105,7 +105,7 @@ def summary(predicted: Sequence[float], measured: Sequence[float], twins: Sequen
     noise = (max(twins) - min(twins)) / statistics.median(twins)
     if count > 2:
         ranks = [np.argsort(np.argsort(values)) for values in (ours, theirs)]
-        spearman = float(np.corrcoef(np.stack(ranks))[0, 1])
+        spearman = float(np.corrcoef(np.stack(ranks)).min())
         tau = kendall(ours.tolist(), theirs.tolist())
         print(f"\nKendall's tau {tau:.3f}, Spearman's rho {spearman:.3f}")
     print(f"error: median {100 * np.median(errors):.1f} %, worst {100 * errors.max():.1f} %;"

@@ -1,8 +1,9 @@
 """Which parts of a space's networks are timed for a latency table.
 
 The stem, the head after each width and the attention units are few, and some whole networks tell
-how much longer a network takes than its parts alone. Of the blocks there are thousands; within each stratum (kernel, size, stride) the next one to be timed is the one whose
-widths are farthest from those that already are, so that extremes come first.
+how much longer a network takes than its parts alone. Of the blocks there are thousands; within each
+stratum (kernel, size, stride) the next one to be timed is the one whose widths are farthest from
+those that already are, so that extremes come first.
 """
 
 from __future__ import annotations
