@@ -73,13 +73,14 @@ def search(space: Space, costs: SpaceCosts) -> tuple[int, int, Draw]:
         until=1,
         steps=2,
         batch=CLIPS,
+        chunk=CLIPS,
         draws=K,
         alpha_draws=K,
         shared=False,
         strategy=STRATEGY,
         likelihood=Likelihood("sum", 1.0),
         constraint=Constraint("log", 0.2, None, 1.0),
-        costs=Costs(costs.of, costs.expected),
+        costs=Costs(costs, costs),
         rate=lambda _: 0.1,
     )
     batch = [(0, *clips(space))]

@@ -106,13 +106,14 @@ def searches(space: Space, widest: Draw, clips: torch.Tensor, new: tuple[str, ..
         until=1,
         steps=1,
         batch=4,
+        chunk=4,
         draws=2,
         alpha_draws=2,
         shared=False,
         strategy=STRATEGY,
         likelihood=Likelihood("sum", 1.0),
         constraint=Constraint("log", 0.1, None, costs.of(widest)),
-        costs=Costs(costs.of, costs.expected),
+        costs=Costs(costs, costs),
         rate=lambda step: 0.1,
     )
     batches = lambda epoch, step: [[(0, clips, LABELS)]]  # noqa: E731

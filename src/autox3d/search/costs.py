@@ -24,6 +24,8 @@ from autox3d.vision.arch.cost import BYTES
 if TYPE_CHECKING:  # importing torch is slow
     from torch import Tensor
 
+    from autox3d.search.prior import Prior
+
 CHANNELS = CHOICES.index("channels")
 
 
@@ -111,6 +113,18 @@ class SpaceCosts:
         axes = [tuple({0, 1, 2, 3, 4} - {axis}) for axis in range(1, 5)]  # all but the choice's
         kept = [np.any(fits, axis=others) for fits in self.fits for others in axes]
         return tuple((n, int(i)) for n, row in enumerate(kept) for i in np.flatnonzero(~row))
+
+    def prior(self) -> Prior:
+        """The uniform prior over the networks of the space, without candidates that never fit."""
+        from autox3d.search.prior import Prior
+
+        excluded = [
+            (choice, candidate)
+            for choice, row in enumerate(self.candidates)
+            for candidate, fits in enumerate(row)
+            if not fits
+        ]
+        return Prior(self._candidates, excluded)
 
     @property
     def _candidates(self) -> list[int]:

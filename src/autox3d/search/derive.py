@@ -126,7 +126,7 @@ def calibrated(
         chunk=shared.bn_clips,
     )
     batch = next(loader.epoch(0))
-    parts = [part for _, part, _ in chunks(batch, shared.bn_clips, world.device)]
+    parts = [part for _, part, _ in chunks(batch, world.device)]
     nets = [supernet.network(draw) for draw in draws]
     for net in nets:
         calibrate(net, parts)

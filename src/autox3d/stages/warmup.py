@@ -30,7 +30,7 @@ def main() -> None:
         result = warm_up(space, SearchClips.load(files.clips), recipe, work)
         if work.writes:
             save_weights(files.weights, result.state)
-            write_curve(files.curve, "warmup", result.state.rows)
+            write_curve(files.curve, "warmup", result.state.trace())
             device, size = work.world.device, work.world.size
             provenance.measured(result.seconds, device, size, shared.seed).write(files.made)
             for path in (files.curve, files.made):

@@ -117,7 +117,7 @@ class Lab:
             result = warm_up(self.space, self._halves, recipe, work)
             if work.writes:
                 save_weights(folder / WARMED, result.state)
-                write_curve(folder / "warmup.csv", "warmup", result.state.rows)
+                write_curve(folder / "warmup.csv", "warmup", result.state.trace())
                 work.mirror.artifact(folder / "warmup.csv")
             self._note(name, result.seconds, shared.seed, work)
         return folder / WARMED
@@ -136,9 +136,7 @@ class Lab:
             if work.writes:
                 folder = self.out / name
                 save_weights(folder / SEARCHED, result.state)
-                tables.write_table(
-                    steps_table(self.space, result.state.rows), folder / "steps.parquet"
-                )
+                tables.write_table(steps_table(self.space, result.state), folder / "steps.parquet")
         return Searched(result.state.prior, _epochs(result.state), self.out / name / SEARCHED)
 
     def control(self, name: str, recipe: SearchRecipe, init: Path) -> Searched:
@@ -234,7 +232,7 @@ class Lab:
         if work.writes:
             alpha, trace = self.out / name / "alpha.json", self.out / name / "trace.csv"
             alpha_record(self.space, result.state).write(alpha)
-            write_curve(trace, "search", result.state.rows)
+            write_curve(trace, "search", result.state.trace())
             for path in (alpha, trace):
                 work.mirror.artifact(path)
 
@@ -272,5 +270,5 @@ def _follows_from(recipe: SearchRecipe) -> list[Any]:
 
 
 def _epochs(state: SearchState) -> list[dict[str, float]]:
-    epochs = groupby(state.rows, key=lambda row: row.epoch)
+    epochs = groupby(state.trace(), key=lambda row: row.epoch)
     return [epoch_row(list(rows)) for _, rows in epochs]
