@@ -52,11 +52,11 @@ class SpaceCosts:
         counts = counted(space, classes)
         if budget == "ms":
             assert latency is not None, "a budget in ms needs a latency table"
-            self.unit, self._scale, self.tables = "ms", 1.0, latency
+            self.unit, self.scale, self.tables = "ms", 1.0, latency
         elif budget == "params":
-            self.unit, self._scale, self.tables = "M parameters", 1e6, counts.params
+            self.unit, self.scale, self.tables = "M parameters", 1e6, counts.params
         else:
-            self.unit, self._scale, self.tables = "G multiply-adds", 1e9, counts.macs
+            self.unit, self.scale, self.tables = "G multiply-adds", 1e9, counts.macs
         self.fits = fitting(counts.peak, math.inf if memory_mb is None else memory_mb * 1e6 / BYTES)
 
     def of(self, draw: Draw) -> float:
@@ -65,12 +65,12 @@ class SpaceCosts:
         for table, row in zip(self.tables.groups, by_group(draw), strict=True):
             total += table[before, *row].item()
             before = row[CHANNELS]
-        return (total + self.tables.head[before].item()) / self._scale
+        return (total + self.tables.head[before].item()) / self.scale
 
     def expected(self, probabilities: Sequence[Sequence[float]]) -> float:
         """The mean cost under independent choices with these probabilities."""
         rows = [np.asarray(row) for row in probabilities]
-        return float(_mean(self.tables, np.ones(1), rows)) / self._scale
+        return float(_mean(self.tables, np.ones(1), rows)) / self.scale
 
     def expectation(self, probabilities: Tensor) -> Tensor:
         """The mean cost as a scalar with a gradient.
@@ -81,7 +81,7 @@ class SpaceCosts:
         """
         rows = [row[:count] for row, count in zip(probabilities, self._candidates, strict=True)]
         ones = probabilities.new_ones(1)
-        return _mean(self._tensors, ones, rows) / self._scale
+        return _mean(self._tensors, ones, rows) / self.scale
 
     @property
     def cheapest(self) -> float:
@@ -103,7 +103,7 @@ class SpaceCosts:
         def bound(best: Callable[..., np.ndarray], absent: float) -> float:
             groups = zip(allowed, self.tables.groups, strict=True)
             entries = tuple(np.where(may, table, absent) for may, table in groups)
-            return _chained(self.tables._replace(groups=entries), best, np.add) / self._scale
+            return _chained(self.tables._replace(groups=entries), best, np.add) / self.scale
 
         return bound(np.min, np.inf), bound(np.max, -np.inf)
 
