@@ -22,7 +22,8 @@ from autox3d.inference.parts import Asked, setup
 from autox3d.planning.timings import planned
 from autox3d.runtime.checkpoint import fingerprint
 from autox3d.search import latency
-from autox3d.search.space import CHOICES, Space
+from autox3d.search.costs import SpaceCosts
+from autox3d.search.space import Space
 from autox3d.vision.models.network import VideoNet
 
 CPU = torch.device("cpu")
@@ -53,6 +54,13 @@ def space(path) -> Space:
     return Space.load(path)
 
 
+LONGER = 1.2  # a network's time over the sum of its parts
+
+
+def draw_of(network: TimedPart) -> tuple[int, ...]:
+    return tuple(map(int, network.kind.split()))
+
+
 def seconds(part: TimedPart) -> float:
     """An invented time that no smooth rule of widths hides: a power law, by the kind of part."""
     time, pixels = [*part.kind.split("_"), "", ""][:2]
@@ -62,12 +70,13 @@ def seconds(part: TimedPart) -> float:
 
 
 def table_of(space: Space, count: int = 10_000, noise: float = 0.0) -> LatencyTable:
-    """A finished table with the times of `seconds`."""
+    """A finished table with the times of `seconds`; a network takes longer than its parts."""
     rng, first = np.random.default_rng(0), space.genotype((0,) * len(space.choices), space.name)
     made = setup(first, fingerprint(space=space), CPU, Asked("float32", 2, None, 3))
     rows = [
-        replace(part, ms=tuple(seconds(part) * np.exp(noise * rng.standard_normal(made.rounds))))
+        replace(part, ms=tuple(ms * np.exp(noise * rng.standard_normal(made.rounds))))
         for part in planned(space, count)
+        for ms in [LONGER * slow(space, draw_of(part)) if part.part == "network" else seconds(part)]
     ]
     return LatencyTable(setup=made, held_out=None, parts=tuple(rows))
 
@@ -112,18 +121,16 @@ def quick(monkeypatch):
 
 
 def test_a_networks_time_is_the_sum_of_its_parts(space, tmp_path):
-    """Every network of the tables against a walk through its blocks; the smooth rule is 1 % off."""
+    """Networks of the tables against a walk through their blocks, scaled as whole ones ask."""
     table_of(space).save(tmp_path / "t.yaml")
     tables = latency.timed(tmp_path / "t.yaml", space)
     rng = np.random.default_rng(1)
     for _ in range(50):
         draw = tuple(int(rng.integers(len(choice.candidates))) for choice in space.choices)
-        total, before = tables.stem, 0
-        for row, group in enumerate(tables.groups):
-            taken = draw[4 * row : 4 * row + 4]
-            total, before = total + group[before, *taken], taken[CHOICES.index("channels")]
 
-        assert total + tables.head[before] == pytest.approx(slow(space, draw), rel=0.01)
+        assert latency.total(tables, draw) == pytest.approx(LONGER * slow(space, draw), rel=0.01)
+        costs = SpaceCosts(space, 3, "ms", tables)
+        assert (costs.unit, costs.of(draw)) == ("ms", pytest.approx(latency.total(tables, draw)))
 
 
 def test_the_held_out_error_is_that_of_blocks_left_out(space):
@@ -138,6 +145,8 @@ def test_the_held_out_error_is_that_of_blocks_left_out(space):
     assert good.worst < 0.1
     assert bad.median > 0.3
     assert good.blocks == sum(part.part == "block" for part in exact.parts)
+    assert (good.scale, good.networks) == (pytest.approx(LONGER, rel=0.01), 10)
+    assert good.network_worst < 0.01 < 0.1 < bad.network_worst
     assert (good.noise, latency.held_out(space, table_of(space, noise=0.1)).noise) == (
         0.0,
         pytest.approx(0.1 / math.sqrt(5), rel=0.15),
@@ -159,7 +168,7 @@ def test_the_plan_begins_with_the_extremes_of_each_kernel_size_and_stride(space)
         assert find(p.inner for p in few if p.part == "block") == find(
             p.inner for p in all_of_them if p.part == "block"
         )
-    assert {p.part for p in few} == {"stem", "block", "unit", "head"}
+    assert {p.part for p in few} == {"stem", "block", "unit", "head", "network"}
 
 
 def test_the_parts_together_are_the_network_that_predicts(space):
@@ -194,7 +203,7 @@ def test_a_finished_table_is_read_by_the_search(path, space, quick, monkeypatch,
     assert lines[0].startswith("timed: 45 parts, 1 times, on ")
     assert "threads: 1, float32, batch 1" in lines[0]
     assert lines[1].startswith("45 timings to do, about ")
-    assert lines[2].startswith("held-out error of a block: median ")
+    assert lines[2].startswith("held-out error of 30 blocks: median ")
     table = LatencyTable.load(out)
     assert table.held_out == latency.held_out(space, table)
     assert (latency.timed(out, space).groups[0] > 0).all()
@@ -266,7 +275,7 @@ def test_another_number_of_blocks_is_refused(path, space, quick, monkeypatch, ca
     assert capsys.readouterr().err.splitlines()[-2:] == [
         f"{out}: has 45 parts, not those of --blocks 50. Give the number that it was begun with,"
         " or write another file.",
-        "--blocks: timed needs at least 13 timings, not 5. Give more.",
+        "--blocks: timed needs at least 23 timings, not 5. Give more.",
     ]
 
 

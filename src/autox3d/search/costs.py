@@ -118,13 +118,7 @@ class SpaceCosts:
         """The uniform prior over the networks of the space, without candidates that never fit."""
         from autox3d.search.prior import Prior
 
-        excluded = [
-            (choice, candidate)
-            for choice, row in enumerate(self.candidates)
-            for candidate, fits in enumerate(row)
-            if not fits
-        ]
-        return Prior(self._candidates, excluded)
+        return Prior(self._candidates, self.excluded)
 
     @property
     def _candidates(self) -> list[int]:
