@@ -59,11 +59,26 @@ def loader(clips, settings=None, **changes):
 
 
 def same(one, other):
-    return len(one) == len(other) and all(
-        a.operations == b.operations
-        and all(torch.equal(x, y) for x, y in zip(a[:-1], b[:-1], strict=True))
-        for a, b in zip(one, other, strict=True)
+    return (
+        len(one) == len(other)
+        and all(
+            a[3:] == b[3:]  # chunks, their sizes, operations
+            and all(torch.equal(x, y) for x, y in zip(a[:3], b[:3], strict=True))
+            for a, b in zip(one, other, strict=True)
+        )
     )
+
+
+def test_a_process_may_take_chunks_in_any_order(clips):
+    """The last chunk is smaller; it comes first where that is asked, with its own clips."""
+    given = batches(clips, batch=5, numbers=[2, 0])[0]
+    plain = batches(clips, batch=5)[0]
+    wanted = [plain.clips.split([2, 2, 1])[number] for number in (2, 0)]
+
+    assert (list(given.chunks), list(given.sizes)) == ([2, 0], [1, 2])
+    assert torch.equal(given.clips, torch.cat(wanted))
+    found = {number: len(part) for number, part, _ in chunks(given, torch.device("cpu"))}
+    assert found == {2: 1, 0: 2}
 
 
 def test_a_batch_is_uint8_with_labels_and_rows(clips):
@@ -72,7 +87,7 @@ def test_a_batch_is_uint8_with_labels_and_rows(clips):
     assert batch.clips.dtype == torch.uint8
     assert batch.clips.is_contiguous()
     assert batch.labels.tolist() == clips.labels[batch.rows].tolist()
-    assert batch.chunks.tolist() == [0, 1]
+    assert list(batch.chunks) == [0, 1]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -87,7 +102,7 @@ def test_processes_change_nothing(clips):
     for step, batch in enumerate(whole):
         for rank in (0, 1):
             part = parts[rank][step]
-            assert part.chunks.tolist() == [rank]
+            assert list(part.chunks) == [rank]
             assert torch.equal(part.clips, batch.clips[2 * rank : 2 * rank + 2])
             assert torch.equal(part.rows, batch.rows[2 * rank : 2 * rank + 2])
 
@@ -129,7 +144,7 @@ def test_fewer_clips_than_a_batch_are_one_step(clips):
     assert epoch_shape(8, 64) == (1, 8)
     (batch,) = batches(clips, batch=64, chunk=3)
     assert sorted(batch.rows.tolist()) == list(range(8))
-    assert batch.chunks.tolist() == [0, 1, 2]
+    assert list(batch.chunks) == [0, 1, 2]
 
 
 def test_too_many_processes_are_refused(clips):
@@ -174,7 +189,7 @@ def test_autoaugment_is_drawn_for_each_clip_and_changes_no_pixel_yet(clips):
 def test_a_clip_is_augmented_on_its_way_to_the_network(clips):
     """Each with its own operations, before it is normalised."""
     for batch in batches(clips, sampling(autoaugment=True)):
-        (_, first, _), (_, second, _) = chunks(batch, 2, torch.device("cpu"))
+        (_, first, _), (_, second, _) = chunks(batch, torch.device("cpu"))
         pairs = zip(batch.clips, batch.operations, strict=True)
         wanted = normalise(torch.stack([autoaugment(clip, some) for clip, some in pairs]))
         assert torch.equal(torch.cat((first, second)), wanted)

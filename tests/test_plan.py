@@ -15,7 +15,8 @@ from autox3d import cli
 from autox3d.commands.plan import rows
 from autox3d.core import schema, settings
 from autox3d.planning.plan import Rates, Videos, nearest, stage_costs
-from autox3d.search.space import Space, SpaceCosts
+from autox3d.search.costs import SpaceCosts
+from autox3d.search.space import Space
 from autox3d.vision.arch.cost import cost
 
 KINETICS = ["--train", "240000", "--val", "20000", "--classes", "400", "--seconds", "10"]

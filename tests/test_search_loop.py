@@ -1,8 +1,10 @@
 """The search learns what helps, stops at no step for good, and is one run on several processes."""
 
 import copy
+import dataclasses
 import itertools
 import math
+import weakref
 from collections import Counter
 
 import pytest
@@ -11,6 +13,7 @@ from torch.multiprocessing.spawn import start_processes
 
 from autox3d.runtime.distributed import join
 from autox3d.search.constraint import Constraint
+from autox3d.search.dealing import deal, is_split
 from autox3d.search.likelihood import Likelihood
 from autox3d.search.loop import (
     Costs,
@@ -49,8 +52,21 @@ def cost(draw):
     return 1.0 + 0.5 * draw[1]
 
 
-def expected(probabilities):
-    return sum(chance * cost((0, i)) for i, chance in enumerate(probabilities[1]))
+class Table:
+    """The cost of a network depends on its second choice."""
+
+    of = staticmethod(cost)
+
+    @staticmethod
+    def expected(probabilities):
+        return sum(chance * cost((0, i)) for i, chance in enumerate(probabilities[1]))
+
+    @staticmethod
+    def expectation(probabilities):
+        return probabilities[1] @ torch.tensor([1.0, 1.5, 2.0], dtype=torch.float64)
+
+
+expected = Table.expected
 
 
 def schedule(until, **changes):
@@ -59,13 +75,14 @@ def schedule(until, **changes):
         until=until,
         steps=STEPS,
         batch=BATCH,
+        chunk=CHUNK,
         draws=2,
         alpha_draws=4,
         shared=False,
         strategy=STRATEGY,
         likelihood=Likelihood("sum", 1.0),
         constraint=Constraint("log", 0.2, None, 1.4),
-        costs=Costs(cost, expected),
+        costs=Costs(Table(), Table()),
         rate=lambda step: 0.2,
     )
     return made._replace(**changes)
@@ -78,8 +95,8 @@ def fresh():
     return SearchState(net, prior, sgd, torch.optim.Adam(prior.parameters(), lr=0.05))
 
 
-def batches(half, shuffled=False, rank=0, size=1):
-    """Clips of a step follow from (half, epoch, step); ranks take every so manyth chunk."""
+def batches(half, shuffled=False, rank=0, size=1, draws=2):
+    """Clips of a step follow from (half, epoch, step); ranks take the chunks they are dealt."""
 
     def epoch(number, start):
         for step in range(start, STEPS):
@@ -89,7 +106,8 @@ def batches(half, shuffled=False, rank=0, size=1):
             if shuffled:
                 labels = labels[torch.randperm(BATCH, generator=generator)]
             chunks = list(enumerate(zip(clips.split(CHUNK), labels.split(CHUNK), strict=True)))
-            yield [(chunk, *pair) for chunk, pair in chunks[rank::size]]
+            pieces = deal(len(chunks), draws, rank, size)
+            yield [(piece.chunk, *chunks[piece.chunk][1]) for piece in pieces]
 
     return epoch
 
@@ -200,7 +218,7 @@ def test_the_trace_tells_cost_and_entropy_of_each_step():
     assert row.mode_gmacs == cost(state.prior.mode())
     assert row.entropy == tuple(state.prior.entropy())
     assert 1 <= row.effective_draws <= 4
-    assert unpack(pack([row])) == [row]
+    assert unpack(pack([row]), 2) == [row]
 
 
 def test_the_trace_of_warm_up_knows_no_target():
@@ -215,10 +233,10 @@ def test_the_trace_of_warm_up_knows_no_target():
     assert 1 <= row.effective_draws <= 2
     assert math.isnan(row.alpha_loss)
     assert math.isnan(row.over_target)
-    (again,) = unpack(pack([row]))
+    (again,) = unpack(pack([row]), 2)
     assert math.isnan(again.alpha_loss)
     assert math.isnan(again.over_target)
-    known = {"alpha_loss": 0.0, "over_target": 0.0}
+    known = {"alpha_loss": 0.0, "over_target": 0.0, "noise": 0.0}
     assert again._replace(**known) == row._replace(**known)
 
 
@@ -259,7 +277,7 @@ def by_hand(net, alpha, likelihood, form):
             if form == "plain":
                 share -= 0.3 * (missed[k] - sum(missed) / 4) / 3
             elif form in ("log", "range") and sum(missed):
-                share -= 0.3 * (missed[k] / sum(missed) - 1 / 4)
+                share -= 0.3 * missed[k] / sum(missed)
             for choice, taken in enumerate(draw):
                 for i, chance in enumerate(chances[choice]):
                     moved[choice][i] += share * ((i == taken) - chance) / len(batch)
@@ -290,12 +308,12 @@ def test_a_step_of_alpha_is_the_gradient_by_hand(form, likelihood):
 
 
 def test_a_step_is_reduced_once_for_each_half():
-    """The weights' gradients with the sums beside them; alpha's gradient and its sums as one."""
+    """The weights' gradients with the log-likelihoods beside them; alpha's need no gradient."""
     said = []
     reduce = lambda tensors: said.append(Counter(tensor.dtype for tensor in tensors))  # noqa: E731
     next(search_steps(fresh(), TASK, schedule(1), batches(0), batches(1), reduce))
 
-    assert said == [{torch.float32: 2, torch.float64: 1}, {torch.float64: 2}]
+    assert said == [{torch.float32: 2, torch.float64: 1}, {torch.float64: 1}]
 
 
 def test_one_draw_for_alpha_is_refused():
@@ -334,7 +352,7 @@ def test_a_loss_for_alpha_that_is_not_finite_leaves_alpha_alone():
     assert (state.step, state.rows) == (0, [])
 
 
-def process(rank, size, port, folder):
+def process(rank, size, port, folder, changes):
     """One rank of a run over gloo."""
     import os
 
@@ -343,30 +361,82 @@ def process(rank, size, port, folder):
     torch.set_num_threads(1)
     with join() as world:
         state = fresh()
-        drawn = []
-        for until, alpha in [(1, None), (3, batches(1, False, rank, size))]:
-            for _ in search_steps(
-                state, TASK, schedule(until), batches(0, False, rank, size), alpha, world.sum_
-            ):
-                drawn.append(len(state.rows))
+        for until, alpha in [(1, None), (3, batches(1, False, rank, size, draws=4))]:
+            own = schedule(until, place=(rank, size), **changes)
+            weights = batches(0, False, rank, size, own.draws)
+            list(search_steps(state, TASK, own, weights, alpha, world.sum_))
         world.agree("alpha", state.prior.alpha)
-        torch.save(state.state_dict(), folder / f"{rank}.pt")
+        torch.save(state.state_dict() | {"last": state.past[-1]}, folder / f"{rank}.pt")
 
 
-@pytest.mark.timeout(120)
-def test_two_processes_are_one_search(runner, tmp_path):
-    """Both end with the same bits, and with what one process finds, up to the order of sums."""
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_processes_are_one_search(runner, tmp_path, size):
+    """All end with the same bits, and with what one process finds, up to the order of sums.
+
+    Of 4 chunks of 3 draws, 2 processes split none, 3 split two and 5 split three; by 5, one chunk
+    is shared by three.
+    """
     import socket
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    changes = {"draws": 3, "constraint": Constraint("dual", None, None, 1.4)}
     # `runner` has started the fork server, with torch in it
-    start_processes(process, (2, port, tmp_path), nprocs=2, start_method="forkserver")
-    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    start_processes(process, (size, port, tmp_path, changes), size, start_method="forkserver")
+    first, *others = (torch.load(tmp_path / f"{rank}.pt") for rank in range(size))
     one = fresh()
-    list(search(one, 1, 3))
+    list(search(one, 1, 3, **changes))
 
-    assert same(first, second)
+    assert all(same(first, other) for other in others)
     assert torch.allclose(first["prior"]["alpha"], one.prior.alpha, rtol=0, atol=1e-4)
-    assert torch.allclose(first["rows"].nan_to_num(), pack(one.rows).nan_to_num(), atol=1e-3)
+    for name, weight in one.supernet.named_parameters():
+        assert torch.allclose(first["supernet"][name], weight, rtol=0, atol=1e-5)
+    assert first["multiplier"] == pytest.approx(one.multiplier, abs=1e-4)
+    wanted = torch.cat((one.past[-1], pack(one.rows))) if one.rows else one.past[-1]
+    assert torch.allclose(first["last"].nan_to_num(), wanted.nan_to_num(), atol=1e-3)
+
+
+@pytest.mark.parametrize(("chunks", "draws"), [(24, 13), (4, 3), (1, 6), (5, 1), (3, 2)])
+def test_every_pass_is_dealt_once(chunks, draws):
+    """As evenly as it goes, at most two shared chunks a process, these first; 64 have work."""
+    for size in (1, 2, 3, 7, 64):
+        dealt = [deal(chunks, draws, rank, size) for rank in range(size)]
+        pairs = [
+            [(piece.chunk, draw) for piece in pieces for draw in piece.draws] for pieces in dealt
+        ]
+
+        assert sorted(itertools.chain(*pairs)) == list(
+            itertools.product(range(chunks), range(draws))
+        )
+        counts = sorted(map(len, pairs))
+        assert counts[-1] - counts[0] <= 1
+        for pieces in dealt:
+            whole = [piece.whole for piece in pieces]
+            assert whole == sorted(whole)
+            assert whole.count(False) <= 2
+            assert all(piece.whole == (len(piece.draws) == draws) for piece in pieces)
+        assert is_split(chunks, draws, size) == any(
+            not piece.whole for pieces in dealt for piece in pieces
+        )
+
+
+def test_a_process_holds_two_gradients_at_most():
+    """The first of 3 processes shares one chunk and has another alone; the middle shares two."""
+    held = []
+
+    def gradient(forwards, parameters, scale):
+        found, values = STRATEGY.weight_gradient(forwards, parameters, scale)
+        held.append(weakref.WeakSet(found[:1]))
+        alive.append(sum(len(one) for one in held))
+        return found, values
+
+    for rank in range(3):
+        alive = []
+        held.clear()
+        counting = dataclasses.replace(STRATEGY, weight_gradient=gradient)
+        own = schedule(1, place=(rank, 3), draws=3, strategy=counting)
+        next(search_steps(fresh(), TASK, own, batches(0, False, rank, 3, 3), None, alone))
+
+        assert max(alive) == 2

@@ -11,6 +11,7 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from autox3d.search.constraint import Constraint
+from autox3d.search.costs import SpaceCosts
 from autox3d.search.likelihood import Likelihood
 from autox3d.search.loop import (
     WEIGHTS,
@@ -22,7 +23,7 @@ from autox3d.search.loop import (
     weight_step,
 )
 from autox3d.search.prior import Prior
-from autox3d.search.space import Draw, Space, SpaceCosts
+from autox3d.search.space import Draw, Space
 from autox3d.search.strategies.parsec import STRATEGY
 from autox3d.search.supernet import Supernet
 from autox3d.vision.models.network import VideoNet, set_training
@@ -72,13 +73,14 @@ def search(space: Space, costs: SpaceCosts) -> tuple[int, int, Draw]:
         until=1,
         steps=2,
         batch=CLIPS,
+        chunk=CLIPS,
         draws=K,
         alpha_draws=K,
         shared=False,
         strategy=STRATEGY,
         likelihood=Likelihood("sum", 1.0),
         constraint=Constraint("log", 0.2, None, 1.0),
-        costs=Costs(costs.of, costs.expected),
+        costs=Costs(costs, costs),
         rate=lambda _: 0.1,
     )
     batch = [(0, *clips(space))]

@@ -126,9 +126,9 @@ def test_the_trace_has_a_row_a_step_and_a_row_an_epoch(whole):
     wanted = {"phase", "loss", "alpha_loss", "lr", "entropy", "effective_draws", "over_target"}
     assert wanted | {"expected_gmacs", "mode_gmacs"} <= set(trace.columns)
     assert warm["entropy"].eq(1).all()
-    assert list(warm.columns) == [
-        c for c in trace.columns if c not in ("alpha_loss", "over_target")
-    ]
+    of_alpha = {"alpha_loss", "over_target", "noise", "budget", "multiplier"}
+    assert list(warm.columns) == [c for c in trace.columns if c not in of_alpha]
+    assert trace[sorted(of_alpha)].notna().all(axis=None)
     assert {"entropy 1 kernel", "entropy 2 channels"} <= set(steps.columns)
 
 
@@ -179,13 +179,19 @@ def test_derive_writes_the_most_probable_network(whole):
 
 
 def test_the_control_is_the_search_with_other_labels_for_alpha(whole):
-    """Its first epochs, at its rates, in its columns: the same labels, another alpha."""
+    """Its first epochs, at its rates, in its columns: the same labels, another alpha.
+
+    The third epoch is drawn on without clips, for the entropy alone.
+    """
     traced, null_traced = (pd.read_csv(whole / at) for at in ("trace.csv", "control/trace.csv"))
     real, null = (json.loads((whole / at).read_text())["choices"] for at in ALPHAS)
 
     assert list(null_traced.columns) == list(traced.columns)
-    assert list(null_traced["epoch"]) == list(traced["epoch"])[:2]
-    assert list(null_traced["lr"]) == list(traced["lr"])[:2]
+    assert list(null_traced["epoch"]) == list(traced["epoch"])
+    assert list(null_traced["phase"]) == ["control", "control", "simulated"]
+    assert list(null_traced["lr"][:2]) == list(traced["lr"])[:2]
+    assert null_traced["entropy"].between(0, 1).all()
+    assert null_traced["loss"].isna().tolist() == [False, False, True]
     assert null_traced["alpha_loss"][0] != traced["alpha_loss"][0]
     assert [row["candidates"] for row in null] == [row["candidates"] for row in real]
     assert any(
@@ -247,7 +253,7 @@ MISTAKES = {
         "params.yaml: 'control.epochs' is 4, but the search has 3. Set it to 3 or less.",
     ),
     "other space": (
-        {},
+        {"search": {"target": 0.001}},
         "warmup.safetensors: 'widest.stem.space.weight' does not fit tiny. Run `warmup` again.",
     ),
 }

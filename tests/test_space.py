@@ -2,9 +2,7 @@
 
 import dataclasses
 import itertools
-import math
 import random
-import time
 from pathlib import Path
 
 import pytest
@@ -16,8 +14,10 @@ from autox3d.cli import parser
 from autox3d.core.errors import Refused
 from autox3d.core.values import ClipSpec
 from autox3d.search.channel_sets import indices
-from autox3d.search.space import Space, SpaceCosts, within
+from autox3d.search.costs import SpaceCosts
+from autox3d.search.space import Space
 from autox3d.search.supernet import block_sets
+from autox3d.search.window import within
 from autox3d.sizing.scaling import thinned
 from autox3d.vision.arch.cost import cost
 from autox3d.vision.arch.genotype import Genotype
@@ -182,55 +182,6 @@ def test_an_expansion_counts_as_it_is_written(tmp_path):
 
     assert {row.inner for row, _ in every_block(space)} == {230, 460}
     assert all(len(indices(*sets["N"])) == row.inner for row, sets in every_block(space))
-
-
-@pytest.fixture(scope="module")
-def costs():
-    return {name: SpaceCosts(space, 10) for name, space in SPACES.items()}
-
-
-@pytest.mark.parametrize("name", SPACES)
-def test_the_cost_of_a_draw_is_that_of_its_genotype(name, costs):
-    """Table by table, to the last multiply-add."""
-    for draw in draws(SPACES[name], 50):
-        genotype = SPACES[name].genotype(draw, "drawn")
-        assert costs[name].of(draw) == cost(genotype, 10).gmacs
-
-
-def test_the_costs_of_thirteen_draws_take_milliseconds(costs):
-    """Thirteen draws, one hundred times, in far less than a second."""
-    drawn = draws(SPACES["autox3d"], 13)
-    began = time.perf_counter()
-    for draw in drawn * 100:
-        costs["autox3d"].of(draw)
-
-    assert time.perf_counter() - began < 1
-
-
-def test_the_expected_cost_is_the_mean_over_the_space():
-    """Every network of a small space, weighted by its probability."""
-    space = dataclasses.replace(
-        SPACES["demo"],
-        groups=tuple(
-            dataclasses.replace(
-                group,
-                kernel=group.kernel[:2],
-                expansion=group.expansion[:2],
-                channels=group.channels[:2],
-            )
-            for group in SPACES["demo"].groups[:2]
-        ),
-    )
-    costs, rng = SpaceCosts(space, 8), random.Random(2)
-    chances = [[rng.random() for _ in choice.candidates] for choice in space.choices]
-    chances = [[chance / sum(row) for chance in row] for row in chances]
-    every = itertools.product(*(range(len(choice.candidates)) for choice in space.choices))
-    wanted = math.fsum(
-        costs.of(draw) * math.prod(row[i] for row, i in zip(chances, draw, strict=True))
-        for draw in every
-    )
-
-    assert costs.expected(chances) == pytest.approx(wanted, rel=1e-12)
 
 
 def test_without_a_unit_the_attention_study_is_x3d_s():

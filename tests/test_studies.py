@@ -23,8 +23,9 @@ from autox3d.reporting.page import page
 from autox3d.reporting.results import read
 from autox3d.reporting.studies import studies
 from autox3d.runtime.checkpoint import RESUME
+from autox3d.search.costs import SpaceCosts
 from autox3d.search.run import SearchRecipe
-from autox3d.search.space import Space, SpaceCosts
+from autox3d.search.space import Space
 from autox3d.studies import attention, kind, lab, random_networks, seeds
 from autox3d.studies.kind import kind_of
 from autox3d.studies.lab import Lab, Ready

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -95,8 +95,9 @@ def test_pixels_are_normalised_once():
     assert found.is_contiguous(memory_format=torch.channels_last_3d)
 
 
-def made_batch(clips: Tensor, labels: Tensor, chunks: Tensor) -> Batch:
-    return Batch(clips, labels, torch.arange(len(labels)), chunks, [()] * len(labels))
+def made_batch(clips: Tensor, labels: Tensor, chunks: Sequence[int]) -> Batch:
+    rows, sizes = torch.arange(len(labels)), [4] * len(chunks)
+    return Batch(clips, labels, rows, chunks, sizes, [()] * len(labels))
 
 
 def batches(epoch: int, start: int):
@@ -106,7 +107,7 @@ def batches(epoch: int, start: int):
         labels = torch.randint(0, 2, (8,), generator=generator)
         noise = torch.randint(0, 100, (8, 2, 4, 4, 3), generator=generator)
         clips = (noise + 120 * labels[:, None, None, None, None]).to(torch.uint8)
-        yield made_batch(clips, labels, torch.arange(2))
+        yield made_batch(clips, labels, range(2))
 
 
 def new_state() -> State:

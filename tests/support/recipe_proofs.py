@@ -26,10 +26,11 @@ from autox3d.core.records import Evaluation
 from autox3d.inference.fold import folded
 from autox3d.reporting import results, results_table
 from autox3d.search.constraint import Constraint
+from autox3d.search.costs import SpaceCosts
 from autox3d.search.likelihood import Likelihood
 from autox3d.search.loop import Costs, SearchSchedule, SearchState, search_steps
 from autox3d.search.prior import Prior
-from autox3d.search.space import Draw, Space, SpaceCosts
+from autox3d.search.space import Draw, Space
 from autox3d.search.strategies.parsec import STRATEGY
 from autox3d.search.supernet import Supernet
 from autox3d.studies import kind
@@ -105,13 +106,14 @@ def searches(space: Space, widest: Draw, clips: torch.Tensor, new: tuple[str, ..
         until=1,
         steps=1,
         batch=4,
+        chunk=4,
         draws=2,
         alpha_draws=2,
         shared=False,
         strategy=STRATEGY,
         likelihood=Likelihood("sum", 1.0),
         constraint=Constraint("log", 0.1, None, costs.of(widest)),
-        costs=Costs(costs.of, costs.expected),
+        costs=Costs(costs, costs),
         rate=lambda step: 0.1,
     )
     batches = lambda epoch, step: [[(0, clips, LABELS)]]  # noqa: E731

@@ -12,7 +12,9 @@ import numpy as np
 from autox3d.commands.parser import Commands, positive
 from autox3d.core import schema, settings
 from autox3d.core.errors import Refused
-from autox3d.search.space import Space, SpaceCosts, within
+from autox3d.search.costs import SpaceCosts
+from autox3d.search.space import Space
+from autox3d.search.window import within
 
 DRAWN = 2000  # random networks that estimate the costs of a space
 MARKS = {"cheapest": 0.0, "2 %": 0.02, "median": 0.5, "dearest": 1.0}

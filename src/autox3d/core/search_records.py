@@ -24,6 +24,9 @@ class Choice:
     candidates: tuple[str | int | float, ...]
     probabilities: tuple[tuple[float, ...], ...]  # one row per epoch, one column per candidate
     logits: tuple[float, ...]  # at the end, one per candidate
+    clips: tuple[float, ...] = ()  # by candidate, the clips' part of alpha's gradient, summed
+    budget: tuple[float, ...] = ()  # by candidate, the cost term's part, summed
+    products: tuple[tuple[float, ...], ...] = ()  # outer products of the clips' part, summed
 
 
 @table

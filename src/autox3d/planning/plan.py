@@ -19,7 +19,8 @@ from autox3d.core import settings
 from autox3d.core.schema import table
 from autox3d.core.settings import Params
 from autox3d.core.values import Positive
-from autox3d.search.space import Space, SpaceCosts
+from autox3d.search.costs import SpaceCosts
+from autox3d.search.space import Space
 from autox3d.sizing.scaling import baseline, scaled
 from autox3d.vision.arch.cost import cost
 from autox3d.vision.arch.genotype import Genotype

@@ -63,8 +63,9 @@ def _network(genotype: Genotype, device: torch.device, chunk: int) -> tuple[floa
     batch = BATCH if device.type == "cuda" else chunk
     shape = (batch, clip.frames, clip.crop, clip.crop, 3)
     pixels = torch.randint(0, 256, shape, dtype=torch.uint8)
-    numbers = torch.arange(-(-batch // chunk))
-    one = Batch(pixels, torch.arange(batch), torch.arange(batch), numbers, [()] * batch)
+    sizes = [len(part) for part in torch.arange(batch).split(chunk)]
+    rows, numbers = torch.arange(batch), range(len(sizes))
+    one = Batch(pixels, rows, rows, numbers, sizes, [()] * batch)
     net = VideoNet(genotype, CLASSES).to(device)
     set_training(net, bn_clips=chunk, dropout=0.5)
     schedule = Schedule(0, 1, 10**6, 0, 0.01, batch, chunk)

@@ -107,7 +107,7 @@ def _beside_control(results: Results, trace: Curve) -> list[Element]:
         decided = results.control_alpha.choices
         rows = choices.temporal(decided)
         if rows and (count := len(decided[0].probabilities)) > 1:
-            epochs = results.control["epoch"][-count:]
+            epochs = results.control["epoch"][:count]
             svg = figures.lines(epochs, rows, TEMPORAL)
             caption = "From labels that say nothing. Compare with the search's own, below."
             elements.append(Figure("Temporal kernels, null control", svg, caption, source))

@@ -51,7 +51,7 @@ def attention_pairs(
         chunk=size,
     )
     batches = islice(loader.epoch(0), CHUNKS)
-    seen = (chunk[1:] for batch in batches for chunk in chunks(batch, size, device))
+    seen = (chunk[1:] for batch in batches for chunk in chunks(batch, device))
     rows = differences(net, space, units, seen, clips.task, shared.seed)
     tested = []
     for (choice, _, unit), gains in zip(units, zip(*rows, strict=True), strict=True):

@@ -16,8 +16,9 @@ from autox3d.core.records import Metrics
 from autox3d.core.search_records import Alpha, Decision, Derived, DerivedNetwork
 from autox3d.core.settings import Supernet as Shared
 from autox3d.runtime.distributed import World
+from autox3d.search.costs import SpaceCosts
 from autox3d.search.prior import Prior
-from autox3d.search.space import Draw, Space, SpaceCosts
+from autox3d.search.space import Draw, Space
 from autox3d.search.supernet import Supernet, calibrate, load_weights
 from autox3d.vision.clips.augment import chunks
 from autox3d.vision.clips.loader import TrainLoader
@@ -125,7 +126,7 @@ def calibrated(
         chunk=shared.bn_clips,
     )
     batch = next(loader.epoch(0))
-    parts = [part for _, part, _ in chunks(batch, shared.bn_clips, world.device)]
+    parts = [part for _, part, _ in chunks(batch, world.device)]
     nets = [supernet.network(draw) for draw in draws]
     for net in nets:
         calibrate(net, parts)

@@ -1,44 +1,53 @@
 """The loop of warm-up and search: weights alone, then weights and alpha (A3D 5.1.2, A3D-S 1).
 
-The clips of a step come in chunks of fixed size. Each chunk has its own batch-norm statistics,
-sampled networks and importances, so the result does not depend on which process handles it. All
-randomness in a chunk follows from (seed, half, step, chunk).
+    C  chunks of clips in a step
+    K  networks sampled for a chunk
 
-Each half of a step needs one reduction over the processes: one flat message with the gradients of
-the weights and one with the float64 sums; for alpha, a single message with gradient and sums.
+The clips of a step come in chunks of fixed size. Each chunk has its own sampled networks and
+importances, and each pass its own batch-norm statistics, so the result does not depend on which
+process handles it. The networks of a chunk follow from (seed, half, step, chunk), the random
+numbers of a pass from these and the number of the draw.
+
+The passes are dealt over the processes (see `dealing`). The log-likelihoods, C times K numbers, are
+summed over the processes, and each of them computes alpha's step from all of them. The weights'
+half needs a second message, with the gradients.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from autox3d.search.constraint import Constraint
+from autox3d.search.constraint import Constraint, CostTable
+from autox3d.search.dealing import Piece, deal, is_split
+from autox3d.search.evidence import Evidence
 from autox3d.search.likelihood import Likelihood
 from autox3d.search.prior import Prior
 from autox3d.search.space import Draw
 from autox3d.search.strategy import Strategy
-from autox3d.search.trace import Step, Sums, chunk_sums, pack, unpack
+from autox3d.search.trace import Half, Step, half_of, pack, unpack
 from autox3d.vision.tasks.task import Task
 
 Chunk = tuple[int, Tensor, Tensor]  # index in step, clips (B, 3, T, H, W), labels (B, ...)
-Batch = Iterable[Chunk]  # this process's share of one step
+Batch = Iterable[Chunk]  # this process's chunks of one step, in the order of `deal`
 Batches = Callable[[int, int], Iterable[Batch]]  # (epoch, first step) -> the rest of its batches
 Reduce = Callable[[list[Tensor]], None]  # sums tensors over all processes, in place
+Draws = list[list[Draw]]  # the networks of each chunk of a step
 WEIGHTS, ALPHA = 0, 1  # the halves of the training clips
 
 
 class Costs(NamedTuple):
-    """Functions for the cost of networks, G multiply-adds."""
+    """The cost of the networks of the space."""
 
-    of: Callable[[Draw], float]  # cost of one network
-    expected: Callable[[list[list[float]]], float]  # mean under the choices' probabilities
+    gmacs: CostTable  # G multiply-adds
+    budget: CostTable  # in the unit of the budget
 
 
 class SearchSchedule(NamedTuple):
@@ -48,6 +57,7 @@ class SearchSchedule(NamedTuple):
     until: int  # last epoch (exclusive), counted over warm-up and search
     steps: int  # per epoch
     batch: int  # clips per step of each half, over all processes
+    chunk: int  # clips per chunk
     draws: int  # K, networks sampled per chunk for the weights
     alpha_draws: int  # K for alpha; unused in warm-up
     shared: bool  # whether all chunks of a step use the same networks
@@ -56,6 +66,21 @@ class SearchSchedule(NamedTuple):
     constraint: Constraint
     costs: Costs
     rate: Callable[[int], float]  # learning rate by step, counted over warm-up and search
+    place: tuple[int, int] = (0, 1)  # rank and number of processes
+
+    @property
+    def chunks(self) -> int:
+        """C, the number of chunks in a step; the last one may be smaller."""
+        return -(-self.batch // self.chunk)
+
+    def scale(self, chunk: int) -> float:
+        """The divisor of a chunk's log-likelihoods before they are compared."""
+        return self.likelihood.scale(min(self.chunk, self.batch - chunk * self.chunk))
+
+    def weigh(self, likelihoods: Tensor) -> Tensor:
+        """The weights of the networks of each chunk, from l_k (C, K): (C, K)."""
+        rows = enumerate(likelihoods)
+        return torch.stack([self.strategy.weigh(row, self.scale(chunk)) for chunk, row in rows])
 
 
 @dataclass
@@ -68,25 +93,41 @@ class SearchState:
     adam: torch.optim.Optimizer
     epoch: int = 0  # of the next step, counted over warm-up and search
     step: int = 0  # next step of the epoch
-    rows: list[Step] = field(default_factory=list)
+    multiplier: float = 0.0  # lambda, of the cost form `dual`
+    past: list[Tensor] = field(default_factory=list)  # rows of each finished epoch, packed
+    rows: list[Step] = field(default_factory=list)  # of the epoch so far
     alphas: list[Tensor] = field(default_factory=list)  # alpha at the end of each epoch
+    evidence: Evidence = field(init=False)
+
+    def __post_init__(self) -> None:
+        choices, most = self.prior.alpha.shape
+        self.evidence = Evidence((choices, most))
+
+    def trace(self) -> Iterator[Step]:
+        """The rows of all steps so far."""
+        for epoch in self.past:
+            yield from unpack(epoch, len(self.prior.candidates))
+        yield from self.rows
 
     def state_dict(self) -> dict[str, Any]:
-        """The state as tensors and plain data, for a checkpoint."""
+        """The state as tensors and plain data, for a checkpoint; without `past`."""
         parts = {name: getattr(self, name).state_dict() for name in self._parts}
-        place = {"epoch": self.epoch, "step": self.step}
+        place = {"epoch": self.epoch, "step": self.step, "multiplier": self.multiplier}
         return parts | place | {"rows": pack(self.rows), "alphas": list(self.alphas)}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Restores a state of `state_dict`."""
+        """Restores a state of `state_dict`; one of an earlier version has no evidence."""
         for name in self._parts:
-            getattr(self, name).load_state_dict(saved[name])
+            getattr(self, name).load_state_dict(saved.get(name, {}))
         self.epoch, self.step = saved["epoch"], saved["step"]
-        self.rows, self.alphas = unpack(saved["rows"]), list(saved["alphas"])
+        self.multiplier = saved.get("multiplier", 0.0)
+        rows = unpack(saved["rows"], len(self.prior.candidates))
+        self.rows = [row for row in rows if row.epoch == self.epoch]
+        self.alphas = list(saved["alphas"])
 
     @property
     def _parts(self) -> tuple[str, ...]:
-        return ("supernet", "prior", "sgd", "adam")
+        return ("supernet", "prior", "sgd", "adam", "evidence")
 
 
 def search_steps(
@@ -98,6 +139,8 @@ def search_steps(
     reduce: Reduce,
 ) -> Iterator[Step]:
     """Runs the remaining steps from `state`, and yields the metrics of each one after it.
+
+    The rows of an epoch are in `state.past` once its last step has been yielded.
 
     Args:
         alpha_batches: None in warm-up, which does not change alpha
@@ -114,16 +157,23 @@ def search_steps(
         for batch in batches:
             done = state.epoch * schedule.steps + state.step
             rate = schedule.rate(done)
-            sums = weight_step(state, task, schedule, batch, reduce, done, rate)
+            half = weight_step(state, task, schedule, batch, reduce, done, rate)
             other = (
                 alpha_step(state, task, schedule, next(others), reduce, done) if others else None
             )
-            row = _row(state, schedule, rate, sums, other)
+            row = _row(state, schedule, rate, half, other)
             state.rows.append(row)
             state.step += 1
             yield row
-        state.alphas.append(state.prior.alpha.detach().clone())
-        state.epoch, state.step = state.epoch + 1, 0
+        end_epoch(state)
+
+
+def end_epoch(state: SearchState) -> None:
+    """Keeps alpha and the rows of the epoch, and moves on to the next one."""
+    state.alphas.append(state.prior.alpha.detach().clone())
+    state.past.append(pack(state.rows))
+    state.rows = []
+    state.epoch, state.step = state.epoch + 1, 0
 
 
 def weight_step(
@@ -134,30 +184,41 @@ def weight_step(
     reduce: Reduce,
     done: int,
     rate: float,
-) -> Sums:
-    """Updates the weights once, by the mean gradient over the clips of all processes."""
+) -> Half:
+    """Updates the weights once, by the mean gradient over the clips of all processes.
+
+    A process that has only some draws of a chunk works on these first. Once all log-likelihoods of
+    such chunks are known, each gradient counts by its share; so a process holds two at most.
+    """
     state.supernet.train()
     parameters = list(state.supernet.parameters())
-    total = [torch.zeros_like(parameter) for parameter in parameters]
-    sums = torch.zeros(len(Sums._fields), dtype=torch.float64)
-    for number, clips, labels in batch:
-        draws = _draws(state, schedule, WEIGHTS, done, number, schedule.draws)
-        scale = schedule.likelihood.scale(len(labels))
-        forwards = [_forward(state.supernet, task, clips, labels, draw) for draw in draws]
-        gradient, likelihoods = schedule.strategy.weight_gradient(forwards, parameters, scale)
-        torch._foreach_add_(total, gradient)  # pyright: ignore[reportPrivateImportUsage]
-        costs = [schedule.costs.of(draw) for draw in draws]
-        weights = schedule.strategy.weigh(likelihoods, scale)
-        sums += chunk_sums(likelihoods, weights, costs, schedule.constraint.most)
-    reduce([*total, sums])
-    _check(sums, done)
-    for parameter, gradient in zip(parameters, total, strict=True):
-        parameter.grad = gradient.div_(-schedule.batch)  # ascent on the likelihood
-    for group in state.sgd.param_groups:
-        group["lr"] = rate
-    state.sgd.step()
-    state.sgd.zero_grad()
-    return Sums(*sums.tolist())
+    draws = step_draws(state.prior, schedule, WEIGHTS, done, schedule.draws)
+    pieces = deal(schedule.chunks, schedule.draws, *schedule.place)
+    tables = torch.zeros(2, schedule.chunks, schedule.draws, dtype=torch.float64)
+
+    def gradient(piece: Piece, chunk: Chunk) -> list[Tensor]:
+        """The gradient of one piece; its log-likelihoods go to one of the tables."""
+        key = schedule.seed, WEIGHTS, done
+        forwards = _forwards(state.supernet, task, chunk, draws, piece, key)
+        scale = schedule.scale(piece.chunk)
+        found, values = schedule.strategy.weight_gradient(forwards, parameters, scale)
+        tables[int(piece.whole), piece.chunk, piece.draws.start : piece.draws.stop] = values
+        return found
+
+    passes = zip(pieces, batch, strict=True)
+    shared = [one for one in pieces if not one.whole]
+    found = [gradient(piece, chunk) for piece, chunk in islice(passes, len(shared))]
+    if is_split(schedule.chunks, schedule.draws, schedule.place[1]):
+        reduce([tables[0]])
+    shares = [_share(schedule, tables[0], piece) for piece in shared]
+    total = _mean(found, shares) or [torch.zeros_like(one) for one in parameters]
+    for piece, chunk in passes:
+        torch._foreach_add_(total, gradient(piece, chunk))  # pyright: ignore[reportPrivateImportUsage]
+    reduce([*total, tables[1]])
+    likelihoods = tables.sum(0)
+    _check(likelihoods, done)
+    _move_weights(state, parameters, total, schedule.batch, rate)
+    return half_of(likelihoods, schedule.weigh(likelihoods), _drawn(schedule, draws))
 
 
 def alpha_step(
@@ -167,39 +228,55 @@ def alpha_step(
     batch: Batch,
     reduce: Reduce,
     done: int,
-) -> Sums:
+) -> Half:
     """Updates alpha once, by the mean over all chunks; each chunk takes K forward passes."""
     state.supernet.eval()  # no dropout
-    total = torch.zeros_like(state.prior.alpha)
-    sums = torch.zeros(len(Sums._fields), dtype=torch.float64)
-    for number, clips, labels in batch:
-        draws = _draws(state, schedule, ALPHA, done, number, schedule.alpha_draws)
+    draws = step_draws(state.prior, schedule, ALPHA, done, schedule.alpha_draws)
+    pieces = deal(schedule.chunks, schedule.alpha_draws, *schedule.place)
+    likelihoods = torch.zeros(schedule.chunks, schedule.alpha_draws, dtype=torch.float64)
+    for piece, chunk in zip(pieces, batch, strict=True):
+        key = schedule.seed, ALPHA, done
         with torch.no_grad():
-            each = [_forward(state.supernet, task, clips, labels, draw)() for draw in draws]
-        likelihoods = torch.stack(each)
-        scale = schedule.likelihood.scale(len(labels))
-        weights = schedule.strategy.weigh(likelihoods, scale)
-        costs = [schedule.costs.of(draw) for draw in draws]
-        pull = schedule.constraint.pull([schedule.constraint.excess(cost) for cost in costs])
-        total += schedule.strategy.alpha_gradient(state.prior, draws, weights, pull)
-        sums += chunk_sums(likelihoods, weights, costs, schedule.constraint.most)
-    reduce([total, sums])
-    _check(sums, done)
-    summed = Sums(*sums.tolist())
-    state.prior.alpha.grad = total.div_(-summed.chunks)
+            forwards = _forwards(state.supernet, task, chunk, draws, piece, key)
+            values = torch.stack([forward() for forward in forwards])
+        likelihoods[piece.chunk, piece.draws.start : piece.draws.stop] = values
+    reduce([likelihoods])
+    _check(likelihoods, done)
+    noise = move_alpha(state, schedule, draws, likelihoods)
+    half = half_of(likelihoods, schedule.weigh(likelihoods), _drawn(schedule, draws))
+    return half._replace(noise=noise)
+
+
+def move_alpha(
+    state: SearchState, schedule: SearchSchedule, draws: Draws, likelihoods: Tensor
+) -> float:
+    """Makes the step of alpha, lambda and the evidence that the log-likelihoods (C, K) ask for.
+
+    Returns:
+        the root mean square of the clips' part of the gradient, over the entries of open choices
+    """
+    prior, constraint, chunks = state.prior, schedule.constraint, schedule.chunks
+    weights = schedule.weigh(likelihoods)
+    clips = schedule.strategy.alpha_gradient(prior, draws, weights) / chunks
+    if constraint.form == "dual":
+        cost, state.multiplier = constraint.push(prior, schedule.costs.budget, state.multiplier)
+    else:
+        cost = constraint.penalty(prior, draws, schedule.costs.budget) / chunks
+    state.evidence.add(clips, cost)
+    prior.alpha.grad = -(clips + cost)  # ascent on the likelihood
     state.adam.step()
     state.adam.zero_grad()
-    return summed
+    return clips[prior.open].square().mean().sqrt().item() if prior.open.any() else 0.0
 
 
-def _draws(
-    state: SearchState, schedule: SearchSchedule, half: int, done: int, chunk: int, count: int
-) -> list[Draw]:
-    """Samples the networks of a chunk, and seeds the random numbers of dropout."""
-    torch.manual_seed(seed_of(schedule.seed, half, done, chunk))
-    key = seed_of(schedule.seed, half, done, -1 if schedule.shared else chunk)
-    generator = torch.Generator().manual_seed(key)
-    return schedule.strategy.propose(state.prior, count, generator)
+def step_draws(prior: Prior, schedule: SearchSchedule, half: int, done: int, count: int) -> Draws:
+    """Samples the networks of all chunks of a step; the same on every process."""
+    draws: Draws = []
+    for chunk in range(schedule.chunks):
+        key = seed_of(schedule.seed, half, done, -1 if schedule.shared else chunk)
+        generator = torch.Generator().manual_seed(key)
+        draws.append(schedule.strategy.propose(prior, count, generator))
+    return draws
 
 
 def seed_of(*numbers: int) -> int:
@@ -208,44 +285,93 @@ def seed_of(*numbers: int) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) >> 1
 
 
-def _forward(
-    net: nn.Module, task: Task, clips: Tensor, labels: Tensor, draw: Draw
-) -> Callable[[], Tensor]:
-    """Returns a function that computes l_k with its autograd graph."""
+def _forwards(
+    net: nn.Module, task: Task, chunk: Chunk, draws: Draws, piece: Piece, key: tuple[int, int, int]
+) -> Iterator[Callable[[], Tensor]]:
+    """Yields for each draw of a piece a function that computes l_k with its autograd graph.
 
-    def forward() -> Tensor:
-        with torch.autocast(clips.device.type, torch.bfloat16, enabled=clips.is_cuda):
-            logits = net(clips, draw)
-        return -task.loss(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels)
+    Args:
+        key: seed, half and step, which with chunk and draw seed the random numbers of dropout
+    """
+    number, clips, labels = chunk
+    assert number == piece.chunk
+    for index in piece.draws:
 
-    return forward
+        def forward(index: int = index) -> Tensor:
+            torch.manual_seed(seed_of(*key, number, index))
+            with torch.autocast(clips.device.type, torch.bfloat16, enabled=clips.is_cuda):
+                logits = net(clips, draws[number][index])
+            return -task.loss(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels)
+
+        yield forward
 
 
-def _check(sums: Tensor, done: int) -> None:
-    loss = Sums(*sums.tolist()).loss
+def _share(schedule: SearchSchedule, table: Tensor, piece: Piece) -> float:
+    """The weight that the draws of a piece have among all draws of its chunk."""
+    weights = schedule.strategy.weigh(table[piece.chunk], schedule.scale(piece.chunk))
+    return weights[piece.draws.start : piece.draws.stop].sum().item()
+
+
+def _mean(gradients: Sequence[list[Tensor]], shares: Sequence[float]) -> list[Tensor]:
+    """Sums gradients times their shares into the first one; empty if there are none."""
+    for gradient, share in zip(gradients, shares, strict=True):
+        torch._foreach_mul_(gradient, share)  # pyright: ignore[reportPrivateImportUsage]
+    for gradient in gradients[1:]:
+        torch._foreach_add_(gradients[0], gradient)  # pyright: ignore[reportPrivateImportUsage]
+    return gradients[0] if gradients else []
+
+
+def _move_weights(
+    state: SearchState,
+    parameters: Sequence[nn.Parameter],
+    total: list[Tensor],
+    clips: int,
+    rate: float,
+) -> None:
+    """One step of SGD by the gradient `total`, summed over so many clips."""
+    for parameter, gradient in zip(parameters, total, strict=True):
+        parameter.grad = gradient.div_(-clips)  # ascent on the likelihood
+    for group in state.sgd.param_groups:
+        group["lr"] = rate
+    state.sgd.step()
+    state.sgd.zero_grad()
+
+
+def _check(likelihoods: Tensor, done: int) -> None:
+    loss = -likelihoods.sum().item()
     if not math.isfinite(loss):
         raise FloatingPointError(f"the loss of step {done} is {loss}")
 
 
+def _drawn(schedule: SearchSchedule, draws: Draws) -> tuple[float, float]:
+    """Of the networks of a step: the mean G multiply-adds, and the share above the target."""
+    drawn = [one for chunk in draws for one in chunk]
+    gmacs = math.fsum(map(schedule.costs.gmacs.of, drawn)) / len(drawn)
+    over = sum(schedule.costs.budget.of(one) > schedule.constraint.most for one in drawn)
+    return gmacs, over / len(drawn)
+
+
 def _row(
-    state: SearchState, schedule: SearchSchedule, rate: float, sums: Sums, other: Sums | None
+    state: SearchState, schedule: SearchSchedule, rate: float, half: Half, other: Half | None
 ) -> Step:
-    """The metrics of a step; `other` has the sums of the alpha half, None in warm-up."""
-    drawn = other or sums
-    losses = [
-        math.nan if half is None else half.loss * half.chunks / (half.draws * schedule.batch)
-        for half in (sums, other)
-    ]
+    """The metrics of a step; `other` is alpha's half, None in warm-up."""
+    drawn = other or half
+    probabilities = state.prior.probabilities()
+    budget = schedule.costs.budget.expected(probabilities) / schedule.constraint.most
     return Step(
         epoch=state.epoch,
         step=state.step,
         lr=rate,
-        loss=losses[0],
-        alpha_loss=losses[1],
-        effective_draws=drawn.effective / drawn.chunks,
-        over_target=drawn.over / drawn.draws if other else math.nan,
-        drawn_gmacs=drawn.cost / drawn.draws,
-        expected_gmacs=schedule.costs.expected(state.prior.probabilities()),
-        mode_gmacs=schedule.costs.of(schedule.strategy.choose(state.prior)),
+        loss=half.nats / schedule.batch,
+        alpha_loss=other.nats / schedule.batch if other else math.nan,
+        effective_draws=drawn.effective,
+        over_target=drawn.over if other else math.nan,
+        drawn_gmacs=drawn.gmacs,
+        expected_gmacs=schedule.costs.gmacs.expected(probabilities),
+        mode_gmacs=schedule.costs.gmacs.of(schedule.strategy.choose(state.prior)),
+        budget=budget,
+        multiplier=state.multiplier,
+        noise=drawn.noise if other else math.nan,
+        spread=drawn.spread,
         entropy=tuple(state.prior.entropy()),
     )

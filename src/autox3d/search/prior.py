@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,8 +20,13 @@ from autox3d.search.space import Draw
 class Prior(nn.Module):
     """Independent categorical distributions, one per choice; small, so on the CPU in float64."""
 
-    def __init__(self, candidates: Sequence[int]) -> None:
-        """`candidates` are the numbers of candidates of the choices."""
+    def __init__(self, candidates: Sequence[int], excluded: Iterable[tuple[int, int]] = ()) -> None:
+        """Makes the uniform prior.
+
+        Args:
+            candidates: the number of candidates of each choice
+            excluded: (choice, candidate) pairs that are never drawn, as they are over a cap
+        """
         super().__init__()
         self.candidates = tuple(candidates)
         shape = len(self.candidates), max(self.candidates)
@@ -29,6 +35,10 @@ class Prior(nn.Module):
         self.absent: Tensor
         for choice, count in enumerate(self.candidates):
             self.absent[choice, count:] = True
+        for pair in excluded:
+            self.absent[pair] = True
+        several = (~self.absent).sum(1, keepdim=True) > 1
+        self.open = ~self.absent & several  # the entries that the search decides
 
     def log_probabilities(self) -> Tensor:
         """Returns (choices, most candidates), with -inf for candidates that do not exist."""
@@ -41,8 +51,23 @@ class Prior(nn.Module):
 
     def log_prob(self, draws: Sequence[Draw]) -> Tensor:
         """Returns log P(A_k | alpha) of the draws, (K,)."""
-        picked = torch.tensor(draws).T  # (choices, K)
+        picked = torch.from_numpy(np.array(draws, np.int64)).T  # (choices, K)
         return self.log_probabilities().gather(1, picked).sum(0)
+
+    def score(self, draws: Sequence[Draw], shares: Tensor) -> Tensor:
+        """Returns sum_n shares_n grad log P(A_n | alpha), of the shape of alpha.
+
+        The gradient of one network's log P for a choice is 1[A = a] - P(a).
+
+        Args:
+            draws: N networks
+            shares: (N,) float64
+        """
+        picked = torch.from_numpy(np.array(draws, np.int64)).T  # (choices, N)
+        with torch.no_grad():
+            chances = self.log_probabilities().exp()
+        taken = torch.zeros_like(chances).scatter_add_(1, picked, shares.expand(picked.shape))
+        return taken - shares.sum() * chances
 
     def sample(self, count: int, generator: torch.Generator) -> list[Draw]:
         """Samples `count` architectures independently; some may be equal."""
@@ -60,9 +85,10 @@ class Prior(nn.Module):
         """Returns the normalised entropy of each choice: 1 if uniform, 0 for one candidate."""
         logs = self.log_probabilities().detach()
         nats = -(logs.exp() * logs.masked_fill(self.absent, 0)).sum(1)
+        counts = (~self.absent).sum(1).tolist()
         return [
             value / math.log(count) if count > 1 else 0.0
-            for value, count in zip(nats.tolist(), self.candidates, strict=True)
+            for value, count in zip(nats.tolist(), counts, strict=True)
         ]
 
     def descending(self) -> Iterator[tuple[float, Draw]]:

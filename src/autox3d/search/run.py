@@ -24,11 +24,12 @@ from autox3d.core.tables import HALVES
 from autox3d.runtime.resumable import newest, resumable
 from autox3d.runtime.session import Session
 from autox3d.search.constraint import Constraint
-from autox3d.search.files import epoch_row, take_over
+from autox3d.search.costs import SpaceCosts, of_budget
+from autox3d.search.dealing import deal
+from autox3d.search.files import earlier_rows, epoch_row, save_rows, take_over
 from autox3d.search.likelihood import Likelihood
 from autox3d.search.loop import Batch, Batches, Costs, SearchSchedule, SearchState, search_steps
-from autox3d.search.prior import Prior
-from autox3d.search.space import Space, SpaceCosts
+from autox3d.search.space import Space
 from autox3d.search.strategy import named
 from autox3d.search.supernet import Supernet
 from autox3d.vision.clips.augment import chunks
@@ -88,6 +89,7 @@ class SearchResult(NamedTuple):
 
     space: Space
     state: SearchState
+    schedule: SearchSchedule
     seconds: float  # working time, summed over interruptions
 
 
@@ -100,10 +102,10 @@ def warm_up(
         Refused: a loss or a weight is not finite.
         SystemExit: the run received a stop signal; its state is saved.
     """
-    phase = Phase(space, clips, recipe, session)
+    phase = Phase(space, clips, recipe, session, first=0)
     schedule = phase.schedule(until=recipe.warmup.epochs, draws=recipe.warmup.draws)
-    phase.go("warmup", schedule, None)
-    return SearchResult(space, phase.state, phase.seconds)
+    phase.go("warmup", schedule, searches=False)
+    return SearchResult(space, phase.state, schedule, phase.seconds)
 
 
 def search(
@@ -128,24 +130,28 @@ def search(
             finite.
         SystemExit: the run received a stop signal; its state is saved.
     """
-    phase = Phase(space, clips, recipe, session)
-    phase.state.epoch = recipe.warmup.epochs
+    phase = Phase(space, clips, recipe, session, first=recipe.warmup.epochs)
     take_over(init, phase.state)
-    for group in phase.state.adam.param_groups:
-        group["lr"] = recipe.search.alpha_lr
     count = recipe.search.epochs if epochs is None else epochs
     schedule = phase.schedule(until=recipe.warmup.epochs + count, draws=recipe.search.draws)
-    phase.go(name, schedule, phase.batches("alpha"))
-    return SearchResult(space, phase.state, phase.seconds)
+    phase.go(name, schedule, searches=True)
+    return SearchResult(space, phase.state, schedule, phase.seconds)
 
 
 class Phase:
     """One run of a warm-up or a search, which can be resumed (see `runtime.resumable`)."""
 
     def __init__(
-        self, space: Space, clips: SearchClips, recipe: SearchRecipe, session: Session
+        self,
+        space: Space,
+        clips: SearchClips,
+        recipe: SearchRecipe,
+        session: Session,
+        *,
+        first: int,
     ) -> None:
-        self.space, self.recipe, self.session = space, recipe, session
+        """`first` is the number of the run's first epoch, counted over warm-up and search."""
+        self.space, self.recipe, self.session, self.first = space, recipe, session, first
         self.world, self.task = session.world, clips.weights.task
         self.halves: dict[str, Clips] = dict(zip(HALVES, clips, strict=True))
         shared = recipe.supernet
@@ -156,9 +162,12 @@ class Phase:
         net = Supernet(space, len(self.classes), shared.selection).to(self.world.device)
         set_training(net, bn_clips=shared.bn_clips, dropout=shared.dropout)
         open_branches(net, shared.branch_gamma)
-        prior = Prior([len(choice.candidates) for choice in space.choices])
+        self.budget = of_budget(space, len(self.classes), recipe.search)
+        prior = self.budget.prior()
         weights = sgd(net, shared.momentum, shared.weight_decay)
-        self.state = SearchState(net, prior, weights, torch.optim.Adam(prior.parameters()))
+        rate, eps = recipe.search.alpha_lr, recipe.search.alpha_eps
+        adam = torch.optim.Adam(prior.parameters(), lr=rate, eps=eps)
+        self.state = SearchState(net, prior, weights, adam, epoch=first)
 
     def schedule(self, *, until: int, draws: int) -> SearchSchedule:
         """The settings of the loop; those of alpha are unused in warm-up."""
@@ -171,19 +180,27 @@ class Phase:
             until=until,
             steps=self.steps,
             batch=self.batch,
+            chunk=shared.likelihood.clips,
             draws=draws,
             alpha_draws=search.alpha_draws,
             shared=shared.shared_draws,
             strategy=named(search.strategy),
             likelihood=Likelihood(shared.likelihood.reduction, shared.likelihood.temperature),
             constraint=Constraint(search.cost, search.beta, search.floor, search.target),
-            costs=Costs(costs.of, costs.expected),
+            costs=Costs(costs, self.budget),
             rate=lambda step: cosine(step, total, 0, peak),
+            place=self.world.place,
         )
 
-    def batches(self, half: str) -> Batches:
-        """The clips of a half in chunks, normalised on the device."""
+    def batches(self, half: str, draws: int) -> Batches:
+        """The clips of a half in chunks, normalised on the device: those that this process needs.
+
+        Args:
+            draws: networks sampled per chunk
+        """
         shared = self.recipe.supernet
+        count = -(-self.batch // shared.likelihood.clips)
+        numbers = [piece.chunk for piece in deal(count, draws, *self.world.place)]
         loader = TrainLoader(
             clips=self.halves[half],
             spec=self.space.input,
@@ -191,31 +208,41 @@ class Phase:
             seed=self._order_seed(half),
             batch=self.batch,
             chunk=shared.likelihood.clips,
-            world=self.world.place,
+            numbers=numbers,
         )
 
         def epoch(number: int, start: int) -> Iterator[Batch]:
+            if not numbers:  # more processes than passes
+                yield from [[]] * (self.steps - start)
+                return
             steps = loader.epoch(number, start)
             for batch in islice(steps, self.steps - start):  # the halves may differ in size
-                yield chunks(batch, loader.chunk, self.world.device)
+                yield chunks(batch, self.world.device)
 
         return epoch
 
-    def go(self, name: str, schedule: SearchSchedule, alpha: Batches | None) -> None:
-        """Runs all steps from the newest checkpoint, and saves new ones regularly."""
+    def go(self, name: str, schedule: SearchSchedule, *, searches: bool) -> None:
+        """Runs all steps from the newest checkpoint, and saves new ones regularly.
+
+        Args:
+            searches: whether alpha is updated, too
+        """
         kept = self.session.kept
         if saved := newest(kept, self.world):
             self._before = saved["seconds"]
             self.state.load_state_dict(saved["state"])
+            self.state.past = earlier_rows(kept, self.first, self.state.epoch, saved["state"])
         self._began = time.monotonic()
-        weights = self.batches("weights")
+        weights = self.batches("weights", schedule.draws)
+        alpha = self.batches("alpha", schedule.alpha_draws) if searches else None
         steps = search_steps(self.state, self.task, schedule, weights, alpha, self.world.sum_)
         left = (schedule.until - self.state.epoch) * self.steps - self.state.step
         for step in resumable(self, steps, left, name, kept):
             if self.ends_epoch():
                 self.world.agree("alpha", self.state.prior.alpha)
-                rows = [row for row in self.state.rows if row.epoch == step.epoch]
-                self.session.mirror.log(step.epoch + 1, epoch_row(rows))
+                if kept.writes:
+                    save_rows(kept.folder, step.epoch, self.state.rows)
+                self.session.mirror.log(step.epoch + 1, epoch_row(self.state.rows))
 
     @property
     def net(self) -> torch.nn.Module:
@@ -228,7 +255,8 @@ class Phase:
 
     def saved(self) -> tuple[int, dict[str, Any]]:
         """The number of finished steps, and the state for a checkpoint."""
-        return len(self.state.rows), {"state": self.state.state_dict(), "seconds": self.seconds}
+        done = (self.state.epoch - self.first) * self.steps + self.state.step
+        return done, {"state": self.state.state_dict(), "seconds": self.seconds}
 
     def ends_epoch(self) -> bool:
         """Whether the last step was the last of its epoch."""

@@ -6,16 +6,14 @@ ordered by group, then as in `CHOICES`. A column with a single candidate is a ch
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-import numpy as np
 from pydantic import Field
 
 from autox3d.core import schema
@@ -24,14 +22,12 @@ from autox3d.core.schema import table
 from autox3d.core.values import ClipSpec
 from autox3d.search.channel_sets import Ring, Selection, exact, indices, ring
 from autox3d.vision.arch.blocks import BlockStyle, Candidates, Group, check_columns
-from autox3d.vision.arch.cost import cost
 from autox3d.vision.arch.genotype import Attention, ExpansionOf, Genotype, Head, Stem
 from autox3d.vision.arch.units import UNITS
 
 Draw = tuple[int, ...]
 CHOICES = ("kernel", "expansion", "channels", "attention")
 SOME = Field(min_length=1)
-TRIED = 100_000  # random networks that are sampled to find some within a cost window
 
 
 class Choice(NamedTuple):
@@ -98,7 +94,7 @@ class Space:
     def genotype(self, draw: Draw, name: str) -> Genotype:
         """The network that a draw describes."""
         taken = [choice.candidates[i] for choice, i in zip(self.choices, draw, strict=True)]
-        rows = zip(self.groups, _rows(taken), strict=True)
+        rows = zip(self.groups, by_group(taken), strict=True)
         return Genotype(
             name=name,
             input=self.input,
@@ -161,110 +157,14 @@ class Space:
         return stages
 
 
-class SpaceCosts:
-    """The multiply-adds of any network of a space, from one table per group.
-
-    The cost of a group depends on its own choices and on the channels of the previous group. So the
-    cost of a draw is a sum of table entries, and its expectation is a sum of small products.
-    """
-
-    def __init__(self, space: Space, classes: int) -> None:
-        first = space.genotype((0,) * len(space.choices), space.name)
-        whole = cost(first, classes)
-        self._stem = whole.parts[0].macs
-        self._groups: list[np.ndarray] = []  # (channels before, kernel, expansion, channels, unit)
-        side, before = whole.parts[0].side, (space.stem.channels,)
-        for row, group in enumerate(space.groups):
-            lists = [before, *(getattr(group, column) for column in CHOICES)]
-            self._groups.append(_group_table(first, row, side, lists, classes))
-            side, before = whole.parts[row + 1].side, group.channels
-        last = [replace(first.groups[-1], channels=channels) for channels in before]
-        ends = [replace(first, groups=(*first.groups[:-1], group)) for group in last]
-        self._head = np.array([cost(end, classes).parts[-1].macs for end in ends], dtype=np.int64)
-
-    def of(self, draw: Draw) -> float:
-        """G multiply-adds per clip, equal to `cost` of the draw's genotype."""
-        macs, before = self._stem, 0
-        for macs_of, row in zip(self._groups, _rows(draw), strict=True):
-            macs += int(macs_of[before, *row])
-            before = row[CHOICES.index("channels")]
-        return (macs + int(self._head[before])) / 1e9
-
-    def expected(self, probabilities: Sequence[Sequence[float]]) -> float:
-        """Mean G multiply-adds per clip under independent choices with these probabilities."""
-        macs, before = float(self._stem), np.ones(1)
-        for macs_of, row in zip(self._groups, _rows(probabilities), strict=True):
-            chances = [before, *(np.asarray(choice) for choice in row)]
-            for chance in reversed(chances):  # the last axis first
-                macs_of = macs_of @ chance
-            macs += float(macs_of)
-            before = np.asarray(row[CHOICES.index("channels")])
-        return (macs + float(self._head @ before)) / 1e9
-
-
-def within(
-    space: Space, costs: SpaceCosts, least: float, most: float, count: int, seed: int
-) -> list[Draw]:
-    """Samples `count` distinct architectures uniformly within a cost window.
-
-    Args:
-        least, most: bounds of the window, G multiply-adds per clip
-
-    Raises:
-        ValueError: `TRIED` samples have fewer distinct architectures in the window.
-    """
-    rng = np.random.default_rng(seed)
-    draws: dict[Draw, None] = {}
-    for _ in range(TRIED):
-        draw = tuple(int(rng.integers(len(choice.candidates))) for choice in space.choices)
-        if least <= costs.of(draw) <= most:
-            draws[draw] = None
-        if len(draws) == count:
-            return list(draws)
-    raise ValueError(
-        f"{TRIED:,} random networks of {space.name}: {len(draws)} different ones cost {least:g} to"
-        f" {most:g} G multiply-adds, not {count}"
-    )
-
-
-def _group_table(
-    first: Genotype, row: int, side: int, lists: Sequence[tuple[Any, ...]], classes: int
-) -> np.ndarray:
-    """Multiply-adds of one group for every combination of its input channels and its choices.
-
-    The cost of an attention unit depends only on the group's channels, so it is added separately.
-    """
-    *others, widths, units = lists
-
-    def macs(*columns: tuple[Any, ...]) -> np.ndarray:
-        costs = [_group_macs(first, row, side, x, classes) for x in itertools.product(*columns)]
-        return np.array(costs, dtype=np.int64).reshape([len(column) for column in columns])
-
-    added = macs(*(column[:1] for column in others), widths, units)
-    return macs(*others, widths, units[:1]) + added - added[..., :1]
-
-
-def _group_macs(first: Genotype, row: int, side: int, taken: tuple[Any, ...], classes: int) -> int:
-    """Multiply-adds of one group; `taken` has its input channels (of `side` px) and its choices."""
-    before, *choices = taken
-    group = replace(first.groups[row], **dict(zip(CHOICES, choices, strict=True)))
-    alone = replace(
-        first,
-        input=replace(first.input, crop=2 * side),  # the stem halves it
-        stem=replace(first.stem, channels=before),
-        groups=(group,),
-    )
-    return cost(alone, classes).parts[1].macs
-
-
 def _fixed(group: Candidates) -> dict[str, Any]:
     """The columns that are not searched."""
     names = (field.name for field in fields(group))
     return {name: getattr(group, name) for name in names if name not in CHOICES}
 
 
-def _rows(taken: Sequence[Any]) -> list[tuple[Any, ...]]:
-    """Splits the values of a draw by group."""
+def by_group(taken: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Splits what stands for each choice (a draw, for example) by group."""
     return [tuple(taken[i : i + len(CHOICES)]) for i in range(0, len(taken), len(CHOICES))]
 
 

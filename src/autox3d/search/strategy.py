@@ -32,9 +32,10 @@ class Strategy:
     propose          (prior, count, generator) -> networks sampled for a chunk
     weigh            (l_k (K,), scale) -> weights of the networks (K,), which sum to 1
     weight_gradient  (forwards, parameters, scale) -> ascent direction, a tensor for each
-                     parameter, and l_k (K,)
-    alpha_gradient   (prior, draws, weights (K,), pull (K,)) -> ascent direction of the shape of
-                     alpha; `pull` is what the cost term subtracts from each weight
+                     parameter, and l_k (K,); a chunk may be dealt over processes, so the
+                     direction of some of its draws is the mean with their share of the weight
+    alpha_gradient   (prior, draws of each chunk, weights (C, K)) -> the clips' part of the ascent
+                     direction, of the shape of alpha, summed over the chunks
     choose           (prior) -> the network that is derived after the search
     """
 
@@ -43,7 +44,7 @@ class Strategy:
     weight_gradient: Callable[
         [Iterable[Forward], Sequence[nn.Parameter], float], tuple[list[Tensor], Tensor]
     ]
-    alpha_gradient: Callable[[Prior, Sequence[Draw], Tensor, Tensor], Tensor]
+    alpha_gradient: Callable[[Prior, Sequence[Sequence[Draw]], Tensor], Tensor]
     choose: Callable[[Prior], Draw]
 
 

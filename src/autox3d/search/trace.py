@@ -25,50 +25,51 @@ class Step(NamedTuple):
     drawn_gmacs: float  # mean cost of the sampled networks, G multiply-adds
     expected_gmacs: float  # expected cost under the prior, after the step
     mode_gmacs: float  # cost of the most probable network, after the step
+    budget: float  # expected cost over the target, in the budget's unit, after the step
+    multiplier: float  # lambda of the cost form `dual`, after the step; 0 in the other forms
+    noise: float  # root mean square of the clips' part of alpha's gradient; nan in warm-up
+    spread: float  # nats, standard deviation of l_k in a chunk, mean over chunks; nan for one draw
     entropy: tuple[float, ...]  # of each choice, 1 if uniform, after the step
 
 
-class Sums(NamedTuple):
-    """Sums over the sampled networks, chunks and processes in one half of a step."""
+class Half(NamedTuple):
+    """One half of a step, over all processes."""
 
-    loss: float  # nats, summed over networks and clips
-    effective: float  # effective number of networks, summed over chunks
-    over: float  # number of networks above the target
-    cost: float  # G multiply-adds, summed over networks
-    draws: float  # number of sampled networks
-    chunks: float  # number of chunks
+    nats: float  # loss of all clips, mean over the sampled networks
+    effective: float  # effective number of networks, mean over chunks
+    spread: float  # as in `Step`
+    gmacs: float  # mean cost of the sampled networks, G multiply-adds
+    over: float  # share of the sampled networks above the target
+    noise: float = math.nan  # as in `Step`; of alpha's half
 
 
-def chunk_sums(
-    likelihoods: Tensor, weights: Tensor, costs: Sequence[float], target: float
-) -> Tensor:
-    """The contribution of one chunk to `Sums`, (6,) float64 on the CPU.
+def half_of(likelihoods: Tensor, weights: Tensor, drawn: tuple[float, float]) -> Half:
+    """Makes the metrics from l_k and W_k, both (chunks, K) float64.
 
     Args:
-        likelihoods: l_k, (K,)
-        weights: W_k, (K,)
-        costs: F_k, G multiply-adds
+        drawn: the networks' mean G multiply-adds, and their share above the target
     """
-    sums = Sums(
-        loss=-likelihoods.double().sum().item(),
-        effective=effective_draws(weights),
-        over=sum(cost > target for cost in costs),
-        cost=math.fsum(costs),
-        draws=len(costs),
-        chunks=1,
+    draws = likelihoods.shape[1]
+    return Half(
+        nats=-likelihoods.sum().item() / draws,
+        effective=sum(map(effective_draws, weights)) / len(weights),
+        spread=likelihoods.std(1).mean().item() if draws > 1 else math.nan,
+        gmacs=drawn[0],
+        over=drawn[1],
     )
-    return torch.tensor(sums, dtype=torch.float64)
 
 
 def pack(rows: Sequence[Step]) -> Tensor:
-    """Packs the rows into (steps, columns) float64, for a checkpoint."""
+    """Packs the rows into (steps, columns) float64."""
     return torch.tensor([[*row[:-1], *row.entropy] for row in rows], dtype=torch.float64)
 
 
-def unpack(table: Tensor) -> list[Step]:
-    """The inverse of `pack`."""
-    count = len(Step._fields) - 1
+def unpack(table: Tensor, choices: int) -> list[Step]:
+    """The inverse of `pack`; the last columns, which rows of earlier versions lack, become nan."""
+    values = table[:, : table.shape[1] - choices]
+    missing = len(Step._fields) - 1 - values.shape[1]
+    filled = torch.cat((values, values.new_full((len(values), missing), math.nan)), 1)
     return [
-        Step(int(row[0]), int(row[1]), *row[2:count], entropy=tuple(row[count:]))
-        for row in table.tolist()
+        Step(int(row[0]), int(row[1]), *row[2:], entropy=tuple(entropy))
+        for row, entropy in zip(filled.tolist(), table[:, values.shape[1] :].tolist(), strict=True)
     ]

@@ -6,7 +6,8 @@ python -m autox3d.runtime.launch control --space architectures/space_demo.yaml \
     --made results/control/control_made.json
 
 Alpha then cannot learn from the clips, so any change of its entropy is noise. The control runs the
-first epochs of the search with the same learning rates. With 0 epochs, the trace is empty.
+first epochs of the search with the same learning rates. If these are not all, the trace goes on to
+the length of the search with noise of the same size, without clips. With 0 epochs, it is empty.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from autox3d.runtime.program import arguments, run
 from autox3d.runtime.session import session
 from autox3d.search.files import alpha_record, write_curve, write_nothing
 from autox3d.search.run import SearchClips, SearchRecipe, search
+from autox3d.search.simulation import drawn_on
 from autox3d.search.space import Space
 
 
@@ -45,7 +47,11 @@ def main() -> None:
         control = {"init": files.init, "epochs": epochs, "name": "control"}
         result = search(space, clips, recipe, work, **control)
         if work.writes:
-            write_curve(files.trace, "control", result.state.rows)
+            rows = list(result.state.trace())
+            last = rows[-result.schedule.steps :]
+            left = params.epochs - epochs
+            further = drawn_on(result.state, result.schedule, last, left)
+            write_curve(files.trace, "control", rows, further)
             alpha_record(space, result.state).write(files.alpha)
             device, size = work.world.device, work.world.size
             provenance.measured(result.seconds, device, size, shared.seed).write(files.made)

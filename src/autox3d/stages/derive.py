@@ -11,6 +11,7 @@ from __future__ import annotations
 from autox3d.core import decided, settings
 from autox3d.runtime.distributed import join
 from autox3d.runtime.program import arguments, run
+from autox3d.search.costs import SpaceCosts
 from autox3d.search.derive import (
     RankingClips,
     load_prior,
@@ -19,7 +20,7 @@ from autox3d.search.derive import (
     report,
     runners_up,
 )
-from autox3d.search.space import Space, SpaceCosts
+from autox3d.search.space import Space
 from autox3d.search.strategy import named
 
 

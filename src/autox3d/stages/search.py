@@ -33,8 +33,8 @@ def main() -> None:
         result = search(space, SearchClips.load(files.clips), recipe, work, init=files.init)
         if work.writes:
             save_weights(files.weights, result.state)
-            tables.write_table(steps_table(space, result.state.rows), files.steps)
-            write_curve(files.trace, "search", result.state.rows)
+            tables.write_table(steps_table(space, result.state), files.steps)
+            write_curve(files.trace, "search", result.state.trace())
             alpha_record(space, result.state).write(files.alpha)
             device, size = work.world.device, work.world.size
             provenance.measured(result.seconds, device, size, shared.seed).write(files.made)

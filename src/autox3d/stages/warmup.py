@@ -33,7 +33,7 @@ def main() -> None:
         result = warm_up(space, clips, recipe, work)
         if work.writes:
             save_weights(files.weights, result.state)
-            write_curve(files.curve, "warmup", result.state.rows)
+            write_curve(files.curve, "warmup", result.state.trace())
             device, size = work.world.device, work.world.size
             made = provenance.measured(result.seconds, device, size, shared.seed)
             pairs = attention_pairs(result.state.supernet, space, clips.alpha, shared, device)

@@ -16,10 +16,9 @@ MANUAL = {"stage 1": {1: 2}, "stage 2": {2: 2}, "stage 3": {3: 2}, "stages 3, 4"
 
 def run(lab: Lab, study: Study) -> StudyRecord:
     """One row per network; the searched one has the probability of a unit after each open block."""
-    space, recipe = (
-        lab.space,
-        lab.recipe(search={"beta": 0.0}),
-    )  # this study has no cost term
+    space = lab.space
+    free = {"cost": "log", "beta": 0.0, "floor": None, "target": lab.costs.dearest}  # no cost term
+    recipe = lab.recipe(search=free)
     result = lab.search("search", recipe, lab.warm_up("warmup", recipe))
     draws = {"without": tuple(0 for _ in space.choices)}
     draws |= {name: by_hand(space, units) for name, units in MANUAL.items()}

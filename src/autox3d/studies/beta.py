@@ -1,4 +1,4 @@
-"""The weight of the cost term (TS-S, Table 1): one warm-up, then one search per beta."""
+"""The weight of the log form (TS-S, Table 1): one warm-up, then one search per beta."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ def run(lab: Lab, study: Study) -> StudyRecord:
     warm = lab.warm_up("warmup", recipe)
     rows = []
     for value in study.values:
-        result = lab.search(f"beta{value:g}", lab.recipe(search={"beta": value}), warm)
+        result = lab.search(
+            f"beta{value:g}", lab.recipe(search={"cost": "log", "beta": value}), warm
+        )
         rows.append(ended(f"beta {value:g}", result, {"beta": value}))
     limits = {"floor_gmacs": recipe.search.floor, "target_gmacs": recipe.search.target}
     return record(lab, study, rows, limits)

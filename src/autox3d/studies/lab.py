@@ -30,11 +30,13 @@ from autox3d.runtime.checkpoint import RESUME, fingerprint, stop_requested
 from autox3d.runtime.distributed import join
 from autox3d.runtime.session import Session, session
 from autox3d.search import derive
+from autox3d.search.costs import SpaceCosts
 from autox3d.search.files import alpha_record, epoch_row, save_weights, steps_table, write_curve
 from autox3d.search.loop import SearchState
 from autox3d.search.prior import Prior
 from autox3d.search.run import SearchClips, SearchRecipe, SearchResult, search, warm_up
-from autox3d.search.space import Draw, Space, SpaceCosts, within
+from autox3d.search.space import Draw, Space
+from autox3d.search.window import within
 from autox3d.training.run import TrainingClips, train
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.models import weights
@@ -115,7 +117,7 @@ class Lab:
             result = warm_up(self.space, self._halves, recipe, work)
             if work.writes:
                 save_weights(folder / WARMED, result.state)
-                write_curve(folder / "warmup.csv", "warmup", result.state.rows)
+                write_curve(folder / "warmup.csv", "warmup", result.state.trace())
                 work.mirror.artifact(folder / "warmup.csv")
             self._note(name, result.seconds, shared.seed, work)
         return folder / WARMED
@@ -134,9 +136,7 @@ class Lab:
             if work.writes:
                 folder = self.out / name
                 save_weights(folder / SEARCHED, result.state)
-                tables.write_table(
-                    steps_table(self.space, result.state.rows), folder / "steps.parquet"
-                )
+                tables.write_table(steps_table(self.space, result.state), folder / "steps.parquet")
         return Searched(result.state.prior, _epochs(result.state), self.out / name / SEARCHED)
 
     def control(self, name: str, recipe: SearchRecipe, init: Path) -> Searched:
@@ -232,7 +232,7 @@ class Lab:
         if work.writes:
             alpha, trace = self.out / name / "alpha.json", self.out / name / "trace.csv"
             alpha_record(self.space, result.state).write(alpha)
-            write_curve(trace, "search", result.state.rows)
+            write_curve(trace, "search", result.state.trace())
             for path in (alpha, trace):
                 work.mirror.artifact(path)
 
@@ -270,5 +270,5 @@ def _follows_from(recipe: SearchRecipe) -> list[Any]:
 
 
 def _epochs(state: SearchState) -> list[dict[str, float]]:
-    epochs = groupby(state.rows, key=lambda row: row.epoch)
+    epochs = groupby(state.trace(), key=lambda row: row.epoch)
     return [epoch_row(list(rows)) for _, rows in epochs]

@@ -140,7 +140,7 @@ def _step(
     losses = torch.zeros(count, dtype=torch.float64, device=world.device)  # one for each chunk
     correct = torch.zeros(1, dtype=torch.float64, device=world.device)
     running = Running(state.net)
-    for number, clips, labels in chunks(batch, schedule.chunk, world.device):
+    for number, clips, labels in chunks(batch, world.device):
         running.rewind()
         torch.manual_seed(chunk_seed(schedule.seed, done, number))  # dropout
         with torch.autocast(world.device.type, torch.bfloat16, enabled=world.device.type == "cuda"):

@@ -210,7 +210,7 @@ class Training:
         """Recalibrates the batch-norm statistics, on training clips in an order of their own."""
         count = min(self.recipe.bn_steps, self.schedule.steps)
         batches = until_stopped(self.loader.epoch(self.schedule.epochs), count, self, kept)
-        steps = (chunks(batch, self.schedule.chunk, self.world.device) for batch in batches)
+        steps = (chunks(batch, self.world.device) for batch in batches)
         size = chunk_count(self.schedule.batch, self.schedule.chunk)
         recalibrate_batch_norm(self.net, steps, size, self.world.sum_)
 

@@ -5,7 +5,6 @@
     A_k    network k of K, sampled from P(A | alpha)
     l_k    log-likelihood of a chunk of clips under A_k, nats
     W_k    importance of A_k, the softmax of l_k over k
-    m_k    weight of grad log P(A_k | alpha) in the gradient for alpha
 
 The likelihood of a chunk is 1/K sum_k exp(l_k). The gradient of its logarithm is sum_k W_k grad l_k
 for omega, and sum_k W_k grad log P(A_k) for alpha, which needs no backward pass through a network.
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from autox3d.search.prior import Prior
+from autox3d.search.space import Draw
 from autox3d.search.strategy import Forward, Strategy
 
 
@@ -64,18 +64,23 @@ def _taken(parameter: nn.Parameter, total: float) -> Tensor:
     return torch.zeros_like(parameter) if grad is None else grad.div_(total)
 
 
-def alpha_gradient(
-    prior: Prior, draws: Sequence[tuple[int, ...]], weights: Tensor, pull: Tensor
-) -> Tensor:
-    """Computes sum_k m_k grad log P(A_k | alpha), an ascent direction of the shape of alpha.
+def alpha_gradient(prior: Prior, draws: Sequence[Sequence[Draw]], weights: Tensor) -> Tensor:
+    """Computes sum_k (W_k - 1/K) grad log P(A_k | alpha), summed over chunks.
 
-    m_k = (W_k - 1/K) - pull_k. The baseline 1/K does not change the expectation, as the mean of
-    grad log P is zero, but removes most of the noise when the networks are about equally good.
+    The baseline 1/K does not change the expectation, as the mean of grad log P is zero, but removes
+    most of the noise when the networks are about equally good.
+
+    Args:
+        draws: the networks of each chunk, C times K
+        weights: W_k of each chunk, (C, K) float64 on the CPU
+
+    Returns:
+        an ascent direction of the shape of alpha
     """
-    if len(draws) < 2:
+    if weights.shape[1] < 2:
         raise ValueError("one network alone always has importance 1: K must be 2 or more")
-    share = weights.to(torch.float64).cpu() - 1 / len(draws) - pull
-    return torch.autograd.grad((share * prior.log_prob(draws)).sum(), prior.alpha)[0]
+    shares = weights - 1 / weights.shape[1]
+    return prior.score([one for chunk in draws for one in chunk], shares.flatten())
 
 
 STRATEGY = Strategy(

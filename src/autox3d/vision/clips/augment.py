@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -17,18 +18,17 @@ def chunk_count(batch: int, size: int) -> int:
     return -(-batch // size)
 
 
-def chunks(batch: Batch, size: int, device: torch.device) -> Iterator[tuple[int, Tensor, Tensor]]:
+def chunks(batch: Batch, device: torch.device) -> Iterator[tuple[int, Tensor, Tensor]]:
     """Yields each chunk of a batch: its number in the step, clips and labels, on the device.
 
-    The clips, (size, 3, T, H, W), are augmented and normalised.
+    The clips, (clips, 3, T, H, W), are augmented and normalised.
     """
-    pieces = zip(
-        batch.chunks.tolist(), batch.clips.split(size), batch.labels.split(size), strict=True
-    )
-    for place, (number, clips, labels) in enumerate(pieces):
+    sizes, operations = list(batch.sizes), iter(batch.operations)
+    pieces = zip(batch.chunks, batch.clips.split(sizes), batch.labels.split(sizes), strict=True)
+    for number, clips, labels in pieces:
         moved = clips.to(device, non_blocking=True)
-        operations = batch.operations[place * size : (place + 1) * size]
-        if any(operations):
-            pairs = zip(moved, operations, strict=True)
-            moved = torch.stack([autoaugment(clip, some) for clip, some in pairs])
+        some = list(islice(operations, len(clips)))
+        if any(some):
+            pairs = zip(moved, some, strict=True)
+            moved = torch.stack([autoaugment(clip, drawn) for clip, drawn in pairs])
         yield number, normalise(moved), labels.to(device, non_blocking=True)

@@ -35,7 +35,8 @@ class Batch(NamedTuple):
     clips: Tensor  # uint8 (B, T, S, S, 3), in pinned memory where there is a GPU
     labels: Tensor  # (B, ...), by the task's `target`
     rows: Tensor  # int64 (B,), row of each clip in its table
-    chunks: Tensor  # int64 (chunks,), their numbers in the step
+    chunks: Sequence[int]  # their numbers in the step
+    sizes: Sequence[int]  # the number of clips of each
     operations: list[augment_policy.Operations]  # AutoAugment of each clip, for the device
 
 
@@ -65,6 +66,7 @@ class TrainLoader:
     Args:
         batch: clips per step, over all processes
         world: rank and number of processes
+        numbers: the chunks of a step that this process makes, in this order, instead of its share
         workers: number of decoding processes; by default one for each spare core
     """
 
@@ -75,6 +77,7 @@ class TrainLoader:
     batch: int
     chunk: int
     world: tuple[int, int] = (0, 1)
+    numbers: Sequence[int] | None = None
     workers: int | None = None
 
     def epoch(self, number: int, start: int = 0) -> Generator[Batch, None, None]:
@@ -90,6 +93,7 @@ class TrainLoader:
             self.seed,
             number,
             world=self.world,
+            numbers=self.numbers,
             start=start,
             repeats=self.sampling.repeats,
         )
@@ -104,12 +108,13 @@ class TrainLoader:
             rows = torch.from_numpy(np.concatenate(step)[:, 0])
             out = torch.empty((len(rows), *shape), dtype=torch.uint8, pin_memory=pinned)
             operations: list[augment_policy.Operations] = []
-            for place in out.split(self.chunk):
+            sizes = [len(part) for part in step]
+            for place in out.split(sizes):
                 pixels, some = next(made)
                 place.copy_(pixels)
                 operations += some
             labels = torch.from_numpy(self.clips.labels)[rows]
-            yield Batch(out, labels, rows, torch.tensor(numbers), operations)
+            yield Batch(out, labels, rows, numbers, sizes, operations)
 
     def _cut(
         self, epoch: int, wanted: np.ndarray

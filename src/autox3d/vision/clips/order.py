@@ -8,6 +8,8 @@ workers and processes, and a run can resume in the middle of an epoch.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from autox3d.core.errors import Refused
@@ -40,10 +42,14 @@ def epoch_jobs(
     epoch: int,
     *,
     world: tuple[int, int] = (0, 1),
+    numbers: Sequence[int] | None = None,
     start: int = 0,
     repeats: int = 1,
-) -> tuple[range, list[list[np.ndarray]]]:
+) -> tuple[Sequence[int], list[list[np.ndarray]]]:
     """Lists the chunks of an epoch of `count` clips that process `world[0]` of `world[1]` makes.
+
+    Args:
+        numbers: the numbers of its chunks, in the order of work; None: every `world[1]`-th
 
     Returns:
         the numbers of its chunks, the same in every step; and for each step from `start` on, its
@@ -55,7 +61,8 @@ def epoch_jobs(
     order = epoch_order(count, batch, seed, epoch, repeats)
     repeat = np.arange(order.size).reshape(order.shape) % repeats
     pairs = np.stack((order, repeat), 2)[start:]
-    numbers = _dealt(order.shape[1], chunk, *world)
+    if numbers is None:
+        numbers = _dealt(order.shape[1], chunk, *world)
     parts = [slice(number * chunk, (number + 1) * chunk) for number in numbers]
     return numbers, [[step[part] for part in parts] for step in pairs]
 

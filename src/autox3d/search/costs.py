@@ -1,0 +1,215 @@
+"""What any network of a space costs, from one table per group.
+
+The cost of a group depends on its own choices and on the channels of the group before. So the cost
+of a draw is a sum of table entries, and its expectation is a sum of small products. A group's
+table has the axes (channels before, kernel, expansion, channels, unit).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from autox3d.core.errors import Refused
+from autox3d.core.settings import PARAMS, Budget, Search
+from autox3d.search.counts import Tables, counted
+from autox3d.search.latency import timed
+from autox3d.search.space import CHOICES, Draw, Space, by_group
+from autox3d.vision.arch.cost import BYTES
+
+if TYPE_CHECKING:  # importing torch is slow
+    from torch import Tensor
+
+    from autox3d.search.prior import Prior
+
+CHANNELS = CHOICES.index("channels")
+
+
+class SpaceCosts:
+    """The costs of a space's networks in one unit, and which of them fit into memory."""
+
+    def __init__(
+        self,
+        space: Space,
+        classes: int,
+        budget: Budget = "gmacs",
+        latency: Tables | None = None,
+        memory_mb: float | None = None,
+    ) -> None:
+        """Makes the tables; without further arguments they count G multiply-adds per clip.
+
+        Args:
+            latency: milliseconds of each part, for the budget `ms`
+            memory_mb: the most that `Cost.peak_bytes` may be, in 1e6 bytes
+
+        Raises:
+            ValueError: no network of the space fits into the memory.
+        """
+        counts = counted(space, classes)
+        if budget == "ms":
+            assert latency is not None, "a budget in ms needs a latency table"
+            self.unit, self._scale, self.tables = "ms", 1.0, latency
+        elif budget == "params":
+            self.unit, self._scale, self.tables = "M parameters", 1e6, counts.params
+        else:
+            self.unit, self._scale, self.tables = "G multiply-adds", 1e9, counts.macs
+        self.fits = fitting(counts.peak, math.inf if memory_mb is None else memory_mb * 1e6 / BYTES)
+
+    def of(self, draw: Draw) -> float:
+        """The cost of the draw's network, exactly that of its genotype where it is counted."""
+        total, before = self.tables.stem, 0
+        for table, row in zip(self.tables.groups, by_group(draw), strict=True):
+            total += table[before, *row].item()
+            before = row[CHANNELS]
+        return (total + self.tables.head[before].item()) / self._scale
+
+    def expected(self, probabilities: Sequence[Sequence[float]]) -> float:
+        """The mean cost under independent choices with these probabilities."""
+        rows = [np.asarray(row) for row in probabilities]
+        return float(_mean(self.tables, np.ones(1), rows)) / self._scale
+
+    def expectation(self, probabilities: Tensor) -> Tensor:
+        """The mean cost as a scalar with a gradient.
+
+        Args:
+            probabilities: (choices, most candidates) float64; what lies past a choice's last
+                candidate is not used
+        """
+        rows = [row[:count] for row, count in zip(probabilities, self._candidates, strict=True)]
+        ones = probabilities.new_ones(1)
+        return _mean(self._tensors, ones, rows) / self._scale
+
+    @property
+    def cheapest(self) -> float:
+        """The cost of the cheapest network that fits into memory."""
+        return self.bounds(self.fits)[0]
+
+    @property
+    def dearest(self) -> float:
+        """The cost of the dearest network that fits into memory."""
+        return self.bounds(self.fits)[1]
+
+    def bounds(self, allowed: Sequence[np.ndarray]) -> tuple[float, float]:
+        """The least and the largest cost of the networks that use only allowed entries.
+
+        Args:
+            allowed: for each group, bool: the axes of its table
+        """
+
+        def bound(best: Callable[..., np.ndarray], absent: float) -> float:
+            groups = zip(allowed, self.tables.groups, strict=True)
+            entries = tuple(np.where(may, table, absent) for may, table in groups)
+            return _chained(self.tables._replace(groups=entries), best, np.add) / self._scale
+
+        return bound(np.min, np.inf), bound(np.max, -np.inf)
+
+    @cached_property
+    def candidates(self) -> tuple[tuple[bool, ...], ...]:
+        """For each choice, which candidates are in a network that fits into memory."""
+        axes = [tuple({0, 1, 2, 3, 4} - {axis}) for axis in range(1, 5)]  # all but the choice's
+        rows = [np.any(fits, axis=others).tolist() for fits in self.fits for others in axes]
+        return tuple(map(tuple, rows))
+
+    def prior(self) -> Prior:
+        """The uniform prior over the networks of the space, without candidates that never fit."""
+        from autox3d.search.prior import Prior
+
+        excluded = [
+            (choice, candidate)
+            for choice, row in enumerate(self.candidates)
+            for candidate, fits in enumerate(row)
+            if not fits
+        ]
+        return Prior(self._candidates, excluded)
+
+    @property
+    def _candidates(self) -> list[int]:
+        """The number of candidates of each choice."""
+        return [count for table in self.tables.groups for count in table.shape[1:]]
+
+    @cached_property
+    def _tensors(self) -> Any:
+        """The tables as tensors."""
+        import torch
+
+        groups = tuple(torch.tensor(table, dtype=torch.float64) for table in self.tables.groups)
+        head = torch.tensor(self.tables.head, dtype=torch.float64)
+        return self.tables._replace(groups=groups, head=head)
+
+
+def of_budget(space: Space, classes: int, search: Search) -> SpaceCosts:
+    """The costs that the search's target bounds, without what needs too much memory.
+
+    Raises:
+        Refused: no network fits into the memory or keeps the budget, every network is under it, or
+            the latency table cannot be used.
+    """
+    latency = timed(Path(search.latency), space, classes) if search.budget == "ms" else None
+    try:
+        costs = SpaceCosts(space, classes, search.budget, latency, search.memory_mb)
+    except ValueError as error:
+        asked = f"{PARAMS}: 'search.memory_mb' is {search.memory_mb:g}"
+        raise Refused(f"{asked}, but {error}. Raise it, or write null.") from error
+    asked = f"{PARAMS}: 'search.target' is {search.target:g} {costs.unit}"
+    if search.target < costs.cheapest:
+        least = f"the cheapest network of {space.name} costs {costs.cheapest:.4g}"
+        raise Refused(f"{asked}, but {least}. Raise it.")
+    if search.target > costs.dearest:
+        most = f"the dearest network of {space.name} costs {costs.dearest:.4g}"
+        raise Refused(f"{asked}, but {most}. Lower it.")
+    return costs
+
+
+def fitting(peak: Tables, most: float) -> tuple[np.ndarray, ...]:
+    """For each group, the entries of its table that are in a network of this peak or less.
+
+    Raises:
+        ValueError: there is no such network.
+    """
+    small = [np.less_equal(table, most) for table in peak.groups]
+    small[-1] = small[-1] & (peak.head <= most)[:, None]  # over the axis of channels
+    ahead = [np.array([peak.stem <= most])]  # by group: which widths before it can be reached
+    for table in small:
+        ahead.append(np.any(ahead[-1][:, None] & np.any(table, axis=(1, 2, 4)), axis=0))
+    if not ahead[-1].any():
+        needed = _chained(peak, np.min, np.maximum) * BYTES / 1e6
+        raise ValueError(f"the smallest network needs {needed:.4g} MB")
+    behind = np.ones(len(peak.head), dtype=bool)  # whether the head can be reached from a width
+    fits: list[np.ndarray] = []
+    for table, before in zip(reversed(small), reversed(ahead[:-1]), strict=True):
+        fits.insert(0, table & before[:, None, None, None, None] & behind[:, None])
+        behind = np.any(fits[0], axis=(1, 2, 3, 4))
+    return tuple(fits)
+
+
+def _mean(tables: Any, before: Any, rows: Sequence[Any]) -> Any:
+    """The mean cost, of arrays as of tensors; `before` is the stem's only width, of probability 1.
+
+    Args:
+        rows: the probabilities of each choice's candidates
+    """
+    total = tables.stem
+    for table, row in zip(tables.groups, by_group(rows), strict=True):
+        for chance in (*reversed(row), before):  # the last axis first
+            table = table @ chance
+        total = total + table
+        before = row[CHANNELS]
+    return total + tables.head @ before
+
+
+def _chained(tables: Tables, best: Callable[..., Any], join: Callable[..., Any]) -> float:
+    """The best network by dynamic programming over the widths between groups.
+
+    Args:
+        best: np.min or np.max
+        join: joins the costs of two parts, such as np.add
+    """
+    so_far = np.array([tables.stem])
+    for table in tables.groups:
+        so_far = best(join(so_far[:, None], best(table, axis=(1, 2, 4))), axis=0)
+    return float(best(join(so_far, tables.head)))
