@@ -36,7 +36,7 @@ def line(derived: Derived) -> str:
     if number := counts(derived.found.choices):
         of = sum(number.values())
         parts.append(f"clips decided {number[CLIPS]} of {of}, budget {number[BUDGET]}")
-    parts.append(beside_target(derived.found.gmacs, derived.target_gmacs))
+    parts.append(beside_target(derived.found.cost, derived.target))
     if derived.control_decided is not None:
         parts.append(f"control {derived.control_decided}")
     return "; ".join(parts)

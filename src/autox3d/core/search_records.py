@@ -104,6 +104,7 @@ class DerivedNetwork:
     """One network of the space, ranked by its accuracy with the supernet's weights."""
 
     gmacs: float
+    cost: float  # in the budget's unit
     probability: float
     supernet: Metrics  # with the supernet's weights, on the validation videos
     groups: tuple[str, ...]  # kernel, expansion, channels and attention of each
@@ -111,14 +112,38 @@ class DerivedNetwork:
 
 
 @table
+class Mode:
+    """The most probable network, whatever it costs, and what the derived one is worth beside it."""
+
+    network: DerivedNetwork
+    attention_nats: float  # log-probability lost by leaving out undecided attention
+    window_nats: float  # log-probability lost by the budget's window
+    gain: tuple[float, float, float] | None
+    """Log-likelihood of the derived network less the mode's, with the supernet's weights: the mean
+    over the validation videos, nats, and its 95 % interval; None for one network, or no labels."""
+
+
+@table
+class FrontNetwork:
+    """results/derive/front/<budget>.yaml: what the same search gives for another budget."""
+
+    budget: float  # in the budget's unit
+    network: DerivedNetwork
+
+
+@table
 class Derived:
-    """results/derive/derive.json: the derived network and its runners-up under the target."""
+    """results/derive/derive.json: the derived network, the mode, its runners-up, and the front."""
 
     space: str
     networks: str  # number of networks in the space, rounded
-    target_gmacs: float
+    unit: str  # of the budget: "G multiply-adds", "M parameters", "ms"
+    target: float  # the budget
+    window: tuple[float, float] | None  # of costs; None: the mode is derived, whatever it costs
     found: DerivedNetwork
+    mode: Mode | None  # None before it was recorded
     runners_up: tuple[DerivedNetwork, ...]  # the best first
+    front: tuple[FrontNetwork, ...] = ()
     threshold: float | None = None  # least t-value at which the clips have decided a choice
     control_decided: int | None = None  # choices that the null control decides by it
 
@@ -127,6 +152,9 @@ class Derived:
         content = asdict(self)
         content["found"] = _flat_supernet(content["found"])
         content["runners_up"] = [_flat_supernet(one) for one in content["runners_up"]]
+        for part in [content["mode"], *content["front"]]:
+            if part is not None:
+                part["network"] = _flat_supernet(part["network"])
         return content
 
     def write(self, path: Path) -> None:
@@ -137,9 +165,13 @@ class Derived:
         """Reads the file; raises Refused if it is missing or damaged."""
 
         def nested(content: Content) -> Content:
-            found = _nested_supernet(content["found"])
-            others = [_nested_supernet(one) for one in content["runners_up"]]
-            return content | {"found": found, "runners_up": others}
+            content = _of_multiply_adds(content) if "target_gmacs" in content else content
+            content["found"] = _nested_supernet(content["found"])
+            content["runners_up"] = [_nested_supernet(one) for one in content["runners_up"]]
+            for part in [content["mode"], *content.get("front", [])]:
+                if part is not None:
+                    part["network"] = _nested_supernet(part["network"])
+            return content
 
         return read_record(path, cls, nested)
 
@@ -204,3 +236,14 @@ def _nested_supernet(network: Mapping[str, Any]) -> Content:
     metrics = {k.removeprefix(SUPERNET): v for k, v in network.items() if k.startswith(SUPERNET)}
     rest = {k: v for k, v in network.items() if not k.startswith(SUPERNET)}
     return rest | {"supernet": metrics}
+
+
+def _of_multiply_adds(content: Content) -> Content:
+    """The record of an earlier version, which knew only one kind of budget, and no window."""
+    known = {"unit": "G multiply-adds", "target": content["target_gmacs"]}
+    rest = {key: value for key, value in content.items() if key != "target_gmacs"}
+    networks = {
+        "found": rest["found"] | {"cost": rest["found"]["gmacs"]},
+        "runners_up": [one | {"cost": one["gmacs"]} for one in rest["runners_up"]],
+    }
+    return rest | networks | known | {"window": None, "mode": None}
