@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "evaluation": {"core", "runtime", "sizing", "inference"} | SEEN,
     "explaining": {"core", "evaluation"} | SEEN,
     "planning": {"core", "runtime", "sizing", "search", "training", "ingest"} | SEEN,
-    "studies": {"core", "runtime", "search", "training"} | SEEN,
+    "studies": {"core", "runtime", "search", "training", "evaluation"} | SEEN,
     "reporting": {"core", "runtime", "sizing", "search", ARCH, "vision.tasks"},
 }
 COMPOSES = (ast.BitOr, ast.Div, ast.Sub)  # of settings, of paths, of clocks

@@ -18,7 +18,9 @@ from support import ROOT, programs, results_folder
 
 from autox3d.core.curves import Pair, read_confusion
 from autox3d.core.errors import Refused
+from autox3d.core.intervals import wilson
 from autox3d.core.schema import parse
+from autox3d.reporting import results_table
 from autox3d.reporting.classes import confused_pairs
 from autox3d.reporting.page import page as page_of
 from autox3d.reporting.readme import with_table
@@ -203,15 +205,65 @@ def test_the_same_results_give_the_same_bytes(made: Path, page: str) -> None:
 def test_the_table_has_the_metrics_of_the_files(made: Path) -> None:
     """Each row's accuracy, cost and size, as evaluate wrote them."""
     lines = (made / "results/table.md").read_text().splitlines()
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    assert rows[0][:5] == ["network", "views", "top-1, %", "top-5, %", "GMACs a view"]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[:-2]]
+    assert rows[0][:5] == ["network", "views", "top-1, %", "95 %", "less s, points"]
+    assert rows[0][5:7] == ["top-5, %", "GMACs a view"]
     assert [row[0] for row in rows[2:]] == list(results_folder.NETWORKS)
     for row in rows[2:]:
         written = json.loads((made / f"results/evaluate/{row[0]}.json").read_text())
         assert float(row[2]) == pytest.approx(100 * written["lcr"]["top1"], abs=0.05)
-        assert float(row[4]) == pytest.approx(written["gmacs_lcr"], rel=0.005)
-        assert int(row[5].replace(",", "")) == written["params"]
-        assert row[8] == "60d6fd0a1b"
+        assert float(row[6]) == pytest.approx(written["gmacs_lcr"], rel=0.005)
+        assert int(row[7].replace(",", "")) == written["params"]
+        assert row[10] == "60d6fd0a1b"
+
+
+def test_the_table_says_how_sure_it_is(made: Path) -> None:
+    """Wilson's interval of each headline, and the paired difference from the found network."""
+    results = read(made / "results", parse(made / "params.yaml"))
+    table = {row[0]: row for row in results_table.rows(results)}
+    pairs = {
+        name: read_confusion(made / f"results/evaluate/{name}_confusion.csv") for name in table
+    }
+    right = {name: [p.actual == p.predicted for p in of] for name, of in pairs.items()}
+
+    for name, row in table.items():
+        low, high = wilson(sum(right[name]), 128)
+        assert row[3] == f"{100 * low:.1f} to {100 * high:.1f}"
+    assert table["s"][4] == ""
+    mean = 100 * (sum(right["s_t1"]) - sum(right["s"])) / 128
+    assert table["s_t1"][4].startswith(f"{mean:+.1f} (")
+    low, high = map(float, re.findall(r"[-+][0-9.]+", table["s_t1"][4])[1:])
+    assert low < mean < high < -60
+
+
+def test_videos_that_differ_are_not_paired(tmp_path: Path) -> None:
+    """Where a network was tested on other videos, or its metric is no share, there is a dash."""
+    results_folder.make(tmp_path)
+    other, odd = (tmp_path / f"results/evaluate/{name}_confusion.csv" for name in ("m", "l"))
+    head, *lines = other.read_text().splitlines()
+    other.write_text("\n".join([head, *lines[1:], lines[0]]) + "\n")
+    odd.write_text("\n".join(odd.read_text().splitlines()[:100]) + "\n")
+    results = read(tmp_path / "results", parse(tmp_path / "params.yaml"))
+    table = {row[0]: row for row in results_table.rows(results)}
+
+    assert table["m"][3] != "-"
+    assert table["m"][4] == "-"
+    assert table["l"][3:5] == ["-", "-"]
+
+
+def test_the_table_says_what_each_network_is(made: Path) -> None:
+    """One paragraph after the table, from the settings."""
+    results = read(made / "results", parse(ROOT / "params.yaml"))
+
+    assert results_table.legend(results) == (
+        "s: the found network at 48 px. m: the found network at 56 px. "
+        "l: the found network at 56 px, 2 times its blocks. "
+        "x3d_s: architectures/x3d_s.yaml with 0.33 times its channels and 0.34 times its blocks. "
+        "s_t1: results/genotypes/s.yaml, each kernel over one frame. "
+        "95 %: Wilson's interval. Less s: the difference on the same videos, with its "
+        "bootstrapped 95 % interval. Both are about the choice of videos, not about the seed of "
+        "the training."
+    )
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
@@ -238,7 +290,7 @@ def test_a_network_without_its_evaluation_is_named(tmp_path: Path) -> None:
         tmp_path, drawn=False
     )
     results = read(tmp_path / "results", parse(tmp_path / "params.yaml"))
-    assert "| m " not in markdown(results.networks, results.task.shown)
+    assert "| m " not in markdown(results)
 
 
 def test_labels_are_escaped(tmp_path: Path) -> None:
@@ -276,9 +328,7 @@ def test_a_test_without_labels_has_no_accuracy(tmp_path: Path) -> None:
         path.write_text(json.dumps(found))
     assert "This project" not in shown(tmp_path, drawn=False)
     results = read(tmp_path / "results", parse(tmp_path / "params.yaml"))
-    assert "| s       | 30    | -        | -        |" in markdown(
-        results.networks, results.task.shown
-    )
+    assert "| s       | 30    | -        | -    |                | -        |" in markdown(results)
 
 
 @pytest.mark.parametrize(
@@ -390,8 +440,10 @@ def test_the_table_is_whole_in_markdown(made: Path) -> None:
     """A bar in a name does not open a cell."""
     results = read(made / "results", parse(made / "params.yaml"))
     odd = [network._replace(name="a|b") for network in results.networks]
-    for line in markdown(odd, results.task.shown).splitlines():
-        assert len(re.split(r"(?<!\\)\|", line)) == 11
+    *lines, gap, _ = markdown(results._replace(networks=odd)).splitlines()
+    assert gap == ""
+    for line in lines:
+        assert len(re.split(r"(?<!\\)\|", line)) == 13
 
 
 def test_the_confusion_counts_are_the_files(made: Path, page: str) -> None:
@@ -414,8 +466,7 @@ def test_readme_shows_the_published_results(tmp_path: Path) -> None:
                 subprocess.run(blob, capture_output=True, check=True).stdout
             )
     results = read(tmp_path / "results", parse(tmp_path / "params.yaml"))
-    evaluated = [network for network in results.networks if network.evaluation]
-    table = markdown(evaluated, results.task.shown) if evaluated else ""
+    table = markdown(results) if any(one.evaluation for one in results.networks) else ""
 
     readme = (ROOT / "README.md").read_text()
     assert with_table(readme, table) == readme

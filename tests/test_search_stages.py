@@ -174,7 +174,7 @@ def test_derive_writes_the_most_probable_network(whole):
         assert choice["probabilities"][-1][taken] == max(choice["probabilities"][-1])
     assert 0 < report["found"]["probability"] < 1
     assert all(row["gmacs"] <= report["target_gmacs"] for row in report["runners_up"])
-    ranks = [row["supernet_top1"] for row in report["runners_up"]]
+    ranks = [row["supernet_log_likelihood"] for row in report["runners_up"]]
     assert ranks == sorted(ranks, reverse=True)
 
 

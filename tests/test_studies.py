@@ -16,6 +16,7 @@ from support.studies import SMALL, digests, entry, lay_out
 
 from autox3d.core import settings
 from autox3d.core.errors import Refused
+from autox3d.core.intervals import wilson
 from autox3d.core.records import Provenance
 from autox3d.core.search_records import StudyProvenance, StudyRecord, StudyRow
 from autox3d.reporting.layout import Figure, Table
@@ -26,12 +27,13 @@ from autox3d.runtime.checkpoint import RESUME
 from autox3d.search.costs import SpaceCosts
 from autox3d.search.run import SearchRecipe
 from autox3d.search.space import Space
-from autox3d.studies import attention, kind, lab, random_networks, seeds
+from autox3d.studies import attention, kind, lab, ranking, seeds, trainings
 from autox3d.studies.kind import kind_of
-from autox3d.studies.lab import Lab, Ready
+from autox3d.studies.lab import Answers, Lab, Ready
+from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.models import weights
 
-pytestmark = pytest.mark.slow  # six kinds of many searches and trainings each
+pytestmark = pytest.mark.slow  # eight kinds of many searches and trainings each
 
 SPACES = {path.stem: Space.load(path) for path in (ROOT / "architectures").glob("space_*.yaml")}
 
@@ -198,6 +200,46 @@ def test_seeds_stand_beside_their_controls(done):
     assert all(0 < chance < 1 for chance in chances)
 
 
+def test_every_seed_of_every_network_is_there(done):
+    """Each training with its test; minimum and median; differences paired by video."""
+    record, made = record_of(done, "trainings")
+    rows = {row.name: row for row in record.rows}
+
+    ends = ("seed 1", "seed 2", "minimum", "median")
+    assert list(rows) == [f"{name}, {end}" for name in ("m", "s") for end in ends]
+    assert list(made) == [f"train_{name}_seed{seed}" for name in ("m", "s") for seed in (1, 2)]
+    tops = {}
+    for name in ("m", "s"):
+        tops[name] = [number(rows[f"{name}, seed {seed}"], "top1") for seed in (1, 2)]
+        assert number(rows[f"{name}, minimum"], "top1") == min(tops[name])
+        assert number(rows[f"{name}, median"], "top1") == sum(tops[name]) / 2
+        for seed, top1 in zip((1, 2), tops[name], strict=True):
+            row = rows[f"{name}, seed {seed}"]
+            found = weights.load(done / f"out/trainings/train_{name}_seed{seed}/weights")
+            assert found.metrics["val_top1"] == row.numbers["validated"]
+            assert (row.numbers["low"], row.numbers["high"]) == wilson(round(8 * top1), 8)
+    less, low, high = (number(record, f"s less m{end}") for end in ("", ", low", ", high"))
+    assert less == pytest.approx((sum(tops["s"]) - sum(tops["m"])) / 2)
+    assert low <= less <= high
+
+
+def test_a_test_that_is_done_is_not_done_again(workspace, monkeypatch):
+    """The test of a training is kept beside its checkpoints, as the training itself is."""
+    found = open_lab("trainings")
+    found.train(Genotype.load(Path("genotypes/s.yaml")), "s")
+    first = found.test("s")
+
+    def no_view(*_: object, **__: object) -> None:
+        raise AssertionError("a test was done again")
+
+    monkeypatch.setattr(lab, "every_view", no_view)
+    assert found.test("s") == first
+    assert len(first.hits) == 8
+    found.train(Genotype.load(Path("genotypes/s.yaml")), "s", seed=2)
+    with pytest.raises(AssertionError, match="a test was done again"):
+        found.test("s")
+
+
 def test_the_searched_network_stands_beside_random_ones(done):
     """Three others, each as a path of the supernet and trained for an epoch."""
     record, _ = record_of(done, "random_networks")
@@ -209,6 +251,22 @@ def test_the_searched_network_stands_beside_random_ones(done):
     folders = (done / "out/random_networks").rglob("weights")
     genotypes = {weights.load(path).genotype.groups for path in folders}
     assert len(genotypes) == 4
+
+
+def test_the_ranking_is_that_of_networks_that_see_time(done):
+    """Three near the target, each trained twice; tau and its interval for each warm-up."""
+    record, made = record_of(done, "ranking")
+
+    assert [row.name for row in record.rows] == ["random_1", "random_2", "random_3"]
+    for row in record.rows:
+        assert 0.9 * 0.00128 <= number(row, "gmacs") <= 0.00128
+        assert number(row, "top1") == pytest.approx(sum(row.series["top1 by seed"]) / 2)
+        folders = [done / f"out/ranking/train_{row.name}_seed{seed}/weights" for seed in (1, 2)]
+        assert weights.load(folders[0]).genotype.groups[0].kernel == "t3_s3"
+        assert {made[f"train_{row.name}_seed{seed}"].seed for seed in (1, 2)} == {1, 2}
+    for what in ("cost", *ranking.PATHS):
+        low, high = number(record, f"tau_{what}_low"), number(record, f"tau_{what}_high")
+        assert -1 <= low <= high <= 1
 
 
 def test_units_by_hand_stand_behind_the_first_blocks_of_a_stage():
@@ -253,17 +311,23 @@ def test_agreement_is_over_choices_that_are_open():
     assert seeds.agreement(space, [one, one, other]) == pytest.approx((1 + 0.9 + 0.9) / 3)
 
 
-def test_kendalls_tau_is_the_textbooks():
-    """1 in the same order, -1 in the other; ties as tau-b discounts them."""
-    kendall = random_networks.kendall
+def test_two_networks_are_compared_on_the_same_videos():
+    """Hits averaged over the seeds; the interval is over videos, and 0 where none differs."""
+    of = {"better": [True] * 6 + [False] * 2, "worse": [True] * 3 + [False] * 5}
+    better, worse = (
+        [trainings.Trial(1, None, Answers(None, hits)), trainings.Trial(2, None, other)]
+        for hits, other in zip(of.values(), (Answers(None, [True] * 8),) * 2, strict=True)
+    )
+    mean, low, high = trainings.less("one less two", better, worse).values()
 
-    assert kendall([1, 2, 3, 4], [10, 20, 30, 40]) == pytest.approx(1)
-    assert kendall([1, 2, 3, 4], [4, 3, 2, 1]) == pytest.approx(-1)
-    assert kendall([1, 2, 3], [1, 3, 2]) == pytest.approx(1 / 3)
-    assert kendall([1, 2, 2], [1, 2, 3]) == pytest.approx(2 / 6**0.5)
-    assert kendall([1, 1, 1], [1, 2, 3]) == 0
+    assert mean == pytest.approx(3 / 16)
+    assert low is not None
+    assert high is not None
+    assert low < 3 / 16 < high
+    assert trainings.less("same", better, better) == {"same": 0, "same, low": 0, "same, high": 0}
 
 
+COST = "G multiply-adds"
 TRAIN = {"train": {"s": {"init": "w"}}}
 REFUSED = {
     "unknown kind": (
@@ -293,6 +357,26 @@ REFUSED = {
     "no training": (
         entry("random_networks", networks=2),
         "'studies.x.train' must name an entry of 'train', not null (kind 'random_networks').",
+    ),
+    "genotypes for nothing": (
+        entry("beta", values=[1.0], genotypes="genotypes"),
+        "'studies.x.genotypes' must be params/scratch, not genotypes: this kind reads none "
+        "(kind 'beta').",
+    ),
+    "no genotypes": (
+        entry("trainings", values=[1]),
+        "'studies.x.genotypes' must be a folder of genotypes, not params/scratch "
+        "(kind 'trainings').",
+    ),
+    "a network of many from weights": (
+        entry(
+            "trainings",
+            values=[1],
+            genotypes="genotypes",
+            overrides={"train": {"m": {"init": "w"}}},
+        ),
+        "'train.m.init' is w, but a study trains from scratch. Set it to params/scratch in "
+        "'studies.x.overrides'.",
     ),
     "training for nothing": (
         entry("beta", values=[1.0], train="s"),
@@ -413,6 +497,13 @@ def test_the_report_has_a_section_of_what_the_studies_found(done, tmp_path):
     assert isinstance(by_hand, Table)
     assert by_hand.rows[-1][0] == "searched"
     assert by_hand.rows[-1][-1] == "73.3"
+    pairs = elements["Trainings: differences on the same videos"]
+    assert isinstance(pairs, Table)
+    assert [row[0] for row in pairs.rows] == ["s less m"]
+    seeds_of = elements["Trainings: each network with several seeds"]
+    assert isinstance(seeds_of, Table)
+    assert list(seeds_of.head) == ["", "top-1, %", "95 %, from", "to", "on validation", COST]
+    assert [row[0] for row in seeds_of.rows][3:5] == ["m, median", "s, seed 1"]
     assert "study@beta/beta0" in page(shown)
     path = results / "studies/random_networks.json"
     path.write_text(path.read_text().replace("kendall_tau", "kendalls_tau"))

@@ -192,7 +192,7 @@ def task(folder: Path, shared: Path) -> None:
     assert set(record.lcr.metrics) == {"near", "exact"}
     read = results.read(folder / "results", results.settings_of(folder / "params.yaml"))
     assert [one.name for one in read.tested] == ["s"]
-    shown = results_table.markdown(read.networks, read.task.shown)
+    shown = results_table.markdown(read)
     assert "off by one at most, %" in shown
     assert "top-1" not in shown
 

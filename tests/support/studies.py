@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ BIN = Path(sys.executable).parent
 def entry(of: str, **more: Any) -> dict[str, Any]:
     """A study as params.yaml has it, of the kind `of`."""
     study = {"kind": of, "space": "space.yaml", "values": [], "networks": 0, "train": None}
-    return study | {"overrides": {}} | more
+    return study | {"genotypes": "params/scratch", "overrides": {}} | more
 
 
 SMALL = {  # one of each kind, at the size of a test
@@ -26,7 +28,15 @@ SMALL = {  # one of each kind, at the size of a test
     "channels": entry("channels", train="s"),
     "attention": entry("attention", train="s"),
     "seeds": entry("seeds", values=[1, 2]),
+    "trainings": entry("trainings", values=[1, 2], genotypes="genotypes"),
     "random_networks": entry("random_networks", values=[0.0001, 1], networks=3, train="s"),
+    "ranking": entry(
+        "ranking",
+        values=[1, 2],
+        networks=3,
+        train="s",
+        overrides={"search": {"target": 0.00128, "floor": None}},
+    ),
 }
 
 
@@ -41,6 +51,12 @@ def lay_out(clips: Path, folder: Path, studies: dict[str, Any]) -> Path:
     params["train"]["s"] |= {"warmup": 0}
     params["search"]["epochs"], params["control"]["epochs"] = 1, 1
     params["derive"]["calibration"] = 4
+    params["train"] = {name: copy.deepcopy(params["train"]["s"]) for name in ("s", "m")}
+    params["train"]["m"] |= {"lr": 0.1}
+    params["evaluate"] |= {"split": "val", "clips": [1]}
+    (folder / "genotypes").mkdir()
+    for name in params["train"]:
+        shutil.copy(folder / "s.yaml", folder / f"genotypes/{name}.yaml")
     (folder / "params.yaml").write_text(yaml.safe_dump(params | {"studies": studies}))
     return folder
 

@@ -23,6 +23,7 @@ from autox3d.core.values import ClipSpec, Count, Encoding, Positive, Rate, Sampl
 T = TypeVar("T")
 PARAMS = Path("params.yaml")
 UNTIMED = "params/untimed"  # the latency table of a search that needs none
+Paths = Literal["random", "strict", "sandwich"]
 Budget = Literal["gmacs", "params", "ms"]  # G multiply-adds, M parameters, ms by a latency table
 # The sections that a study may override.
 STRATEGIES = Path(__file__).parents[1] / "search/strategies"  # a file each; nothing is imported
@@ -105,6 +106,7 @@ class Warmup:
 
     epochs: Whole  # 0: the search starts from randomly initialised weights
     draws: Count  # K, networks sampled per chunk; 1 trains a single random path
+    paths: Annotated[Paths, Added("random")]  # how they are drawn, see search/paths.py
 
 
 @table
@@ -193,6 +195,7 @@ class Train:
     lr: Positive  # peak learning rate for 256 clips; scaled with the batch
     momentum: Share  # of SGD
     weight_decay: float  # of SGD
+    clip: Annotated[Annotated[float, Field(ge=0.0)], Added(0.0)]  # longest gradient; 0: any length
     dropout: Share  # rate before the last layer
     drop_connect: Annotated[Rate, Added(0.0)]  # rate at which a clip skips a residual branch
     bn_clips: Count  # clips that share batch-norm statistics
@@ -272,6 +275,7 @@ class Study:
     values: tuple[float, ...]  # what is varied, such as weights of the cost term, or seeds
     networks: Whole  # number of random networks
     train: str | None  # entry of `train` to train the networks with; null: they are not trained
+    genotypes: Annotated[str, Added("params/scratch")]  # folder to train; `params/scratch`: none
     overrides: dict[str, dict[str, Any]]  # settings of other sections, for this study only
 
 

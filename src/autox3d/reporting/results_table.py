@@ -1,44 +1,63 @@
-"""The table of results: one row per network and test protocol."""
+"""The table of results: one row per network and test protocol, with intervals.
+
+The interval of a headline is that of a share of videos, so it is given where the headline is one:
+the share of videos that the network gets right. Differences are paired, video by video.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from autox3d.core.intervals import bootstrap, wilson
 from autox3d.core.records import Crops
-from autox3d.reporting.results import Network
+from autox3d.reporting.results import Network, Results
 from autox3d.vision.tasks.metric import Metric
 
 BEFORE = ("network", "views")  # columns left and right of the metrics
+INTERVAL, LESS = "95 %", "less {}, points"
 AFTER = ("GMACs a view", "parameters", "trained on", "hours", "commit")
 WORDS = ("network", "trained on", "commit")  # columns that are set to the left
+SEED = 1  # of the bootstrap
+UNKNOWN = "-"
+NOTE = (
+    "95 %: Wilson's interval. {less}: the difference on the same videos, with its bootstrapped "
+    "95 % interval. Both are about the choice of videos, not about the seed of the training."
+)
 
 
-def head(metrics: Sequence[Metric]) -> tuple[str, ...]:
+def head(results: Results) -> tuple[str, ...]:
     """The names of the columns."""
-    return (*BEFORE, *(metric.head for metric in metrics), *AFTER)
+    headline, *others = (metric.head for metric in results.task.shown)
+    less = LESS.format(first.name) if (first := found(results)) else LESS.format("the first")
+    return (*BEFORE, headline, INTERVAL, less, *others, *AFTER)
 
 
-def rows(
-    networks: Iterable[Network], metrics: Sequence[Metric], tests: Sequence[Crops] = ("lcr",)
-) -> list[list[str]]:
+def rows(results: Results, tests: Sequence[Crops] = ("lcr",)) -> list[list[str]]:
     """The rows of all evaluated networks, for each of the tests (one crop a clip, or three)."""
     return [
-        row(network, metrics, crops)
-        for network in networks
+        row(network, results, crops)
+        for network in results.networks
         if network.evaluation
         for crops in tests
     ]
 
 
-def row(network: Network, metrics: Sequence[Metric], crops: Crops) -> list[str]:
+def row(network: Network, results: Results, crops: Crops) -> list[str]:
     """One evaluated network; a metric that its task does not have is a dash."""
     evaluation, made = network.evaluation, network.made
     assert evaluation
     score = evaluation.score(crops)
+    headline, *others = (
+        metric.cell(score.metrics.get(metric.name)) for metric in results.task.shown
+    )
+    certain = (interval(network, results), less(network, results)) if crops == "lcr" else ("", "")
     return [
         network.name,
         str(score.views),
-        *(metric.cell(score.metrics.get(metric.name)) for metric in metrics),
+        headline,
+        *certain,
+        *others,
         f"{evaluation.gmacs(crops):.3g}",
         f"{evaluation.params:,}",
         made.device if made else "",
@@ -47,13 +66,58 @@ def row(network: Network, metrics: Sequence[Metric], crops: Crops) -> list[str]:
     ]
 
 
-def markdown(networks: Iterable[Network], metrics: Sequence[Metric]) -> str:
+def found(results: Results) -> Network | None:
+    """The first searched network that was evaluated: with three sizes, S."""
+    return next((n for n in results.networks if n.searched and n.evaluation), None)
+
+
+def hits(network: Network, metric: Metric) -> list[bool] | None:
+    """Whether each labelled video is right, by key; None where the metric is not their share."""
+    if not (network.evaluation and network.confusion):
+        return None
+    right = [pair.actual == pair.predicted for pair in network.confusion]
+    share = network.evaluation.lcr.metrics.get(metric.name)
+    same = share is not None and abs(sum(right) / len(right) - share) < 1e-9
+    return right if same else None
+
+
+def interval(network: Network, results: Results) -> str:
+    """Wilson's interval of the headline, in percent: "84.9 to 90.7"."""
+    right = hits(network, results.task.headline)
+    if right is None:
+        return UNKNOWN
+    low, high = wilson(sum(right), len(right))
+    return f"{100 * low:.1f} to {100 * high:.1f}"
+
+
+def less(network: Network, results: Results) -> str:
+    """The headline less that of the found network, in points, paired: "+1.2 (-0.8 to +3.1)".
+
+    A dash where the two were tested on different videos.
+    """
+    first, metric = found(results), results.task.headline
+    if first is None or first.name == network.name:
+        return ""
+    one, two = hits(network, metric), hits(first, metric)
+    if one is None or two is None or not _same_videos(network, first):
+        return UNKNOWN
+    differences = [100.0 * (a - b) for a, b in zip(one, two, strict=True)]
+    low, high = bootstrap(differences, SEED)
+    return f"{sum(differences) / len(differences):+.1f} ({low:+.1f} to {high:+.1f})"
+
+
+def _same_videos(one: Network, two: Network) -> bool:
+    """Whether the true classes agree, video by video."""
+    return [p.actual for p in one.confusion or ()] == [p.actual for p in two.confusion or ()]
+
+
+def markdown(results: Results) -> str:
     """The table in GitHub's Markdown, for README.md; one sentence if there is no row."""
-    body = rows(networks, metrics)
+    body = rows(results)
     if not body:
         return "No network has been evaluated yet.\n"
-    names = head(metrics)
-    cells = [list(names), *([cell.replace("|", "\\|") for cell in row] for row in body)]
+    names = head(results)
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in (names, *body)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     rule = [
         "-" * width if name in WORDS else "-" * (width - 1) + ":"
@@ -61,4 +125,38 @@ def markdown(networks: Iterable[Network], metrics: Sequence[Metric]) -> str:
     ]
     lines = [cells[0], rule, *cells[1:]]
     padded = ([cell.ljust(w) for cell, w in zip(line, widths, strict=True)] for line in lines)
-    return "".join(f"| {' | '.join(line)} |\n" for line in padded)
+    table = "".join(f"| {' | '.join(line)} |\n" for line in padded)
+    return f"{table}\n{legend(results)}\n"
+
+
+def legend(results: Results) -> str:
+    """What the networks are, by the settings, and what the intervals are; one paragraph."""
+    evaluated = [network.name for network in results.networks if network.evaluation]
+    tables = {what: results.settings.get(what) or {} for what in ("scale", "baseline")}
+    known = {name: scaled(of) for name, of in tables["scale"].items()}
+    known |= {name: compared(of) for name, of in tables["baseline"].items()}
+    lines = [f"{name}: {known[name]}." for name in evaluated if name in known]
+    return " ".join([*lines, NOTE.format(less=head(results)[4].partition(",")[0].capitalize())])
+
+
+def scaled(size: Mapping[str, Any]) -> str:
+    """A size of the found network, from its entry of `scale`."""
+    words = "the found network"
+    if "crop" in size:
+        words += f" at {size['crop']} px"
+    if (depth := size.get("depth", 1)) != 1:
+        words += f", {depth:g} times its blocks"
+    return words
+
+
+def compared(baseline: Mapping[str, Any]) -> str:
+    """A network to compare with, from its entry of `baseline`."""
+    words = str(baseline.get("of", "a given network"))
+    factors = {"width": "channels", "depth": "blocks"}
+    parts = [
+        f"{baseline[key]:g} times its {what}"
+        for key, what in factors.items()
+        if baseline.get(key, 1) != 1
+    ]
+    words += f" with {' and '.join(parts)}" if parts else ""
+    return words if baseline.get("temporal", True) else f"{words}, each kernel over one frame"

@@ -62,9 +62,8 @@ def accuracy(results: Results) -> Section:
     rows = published()
     section.elements.append(_papers(rows))
     if evaluated:
-        shown = results.task.shown
-        both = results_table.rows(evaluated, shown, ("lcr", "center"))
-        section.elements.append(Table("Results", results_table.head(shown), both, source))
+        both = results_table.rows(results, ("lcr", "center"))
+        section.elements.append(Table("Results", results_table.head(results), both, source))
     if any(len(n.evaluation.k_clips) > 2 for n in tested):
         caption = (
             "A point for each number of clips (X3D, Figures 3 and A.4): left over a linear axis, "

@@ -21,7 +21,7 @@ def main() -> None:
     files = arguments(__doc__, "results", "page", "table")
     results = read(files.results, settings_of(SETTINGS))
     atomic.write_text(files.page, page(results))
-    atomic.write_text(files.table, markdown(results.networks, results.task.shown))
+    atomic.write_text(files.table, markdown(results))
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ class Kind(NamedTuple):
     counts: Container[int] = (0,)  # allowed numbers of values
     draws: bool = False  # whether it samples `networks` random networks
     trains: Literal["never", "if asked", "always"] = "never"  # whether it trains networks
+    genotypes: bool = False  # whether it trains given genotypes
 
     def check(self, params: Params, name: str, path: Path = PARAMS) -> None:
         """Checks the settings of the study `name` before any work.
@@ -55,6 +56,10 @@ class Kind(NamedTuple):
             fault = f"networks' must be 2 or more, not {networks}"
         elif not self.draws and networks:
             fault = f"networks' must be 0, not {networks}: this kind samples none"
+        elif not self.genotypes and study.genotypes != SCRATCH:
+            fault = f"genotypes' must be {SCRATCH}, not {study.genotypes}: this kind reads none"
+        elif self.genotypes and study.genotypes == SCRATCH:
+            fault = f"genotypes' must be a folder of genotypes, not {SCRATCH}"
         elif self.trains == "never" and train is not None:
             fault = f"train' must be null, not '{train}': this kind trains no network alone"
         elif self.trains == "always" and train is None:

@@ -11,6 +11,7 @@ the name `study@beta/beta0.1`; its files are in the folder `beta0.1` of `out`.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,25 +21,31 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pandas import DataFrame
+
 from autox3d.core import settings, tables
 from autox3d.core.curves import Curve
 from autox3d.core.errors import Refused
 from autox3d.core.records import Metrics, Provenance
-from autox3d.core.settings import Params
+from autox3d.core.settings import Evaluate, Params
+from autox3d.evaluation.run import every_view, known, video_scores
 from autox3d.runtime import provenance
 from autox3d.runtime.checkpoint import RESUME, fingerprint, stop_requested
 from autox3d.runtime.distributed import join
+from autox3d.runtime.resumable import newest
 from autox3d.runtime.session import Session, session
 from autox3d.search import derive
 from autox3d.search.costs import SpaceCosts
 from autox3d.search.files import alpha_record, epoch_row, save_weights, steps_table, write_curve
 from autox3d.search.loop import SearchState
 from autox3d.search.prior import Prior
+from autox3d.search.ranking import Ranked, RankingClips, ranked
 from autox3d.search.run import SearchClips, SearchRecipe, SearchResult, search, warm_up
 from autox3d.search.space import Draw, Space
 from autox3d.search.window import within
 from autox3d.training.run import TrainingClips, train
 from autox3d.vision.arch.genotype import Genotype
+from autox3d.vision.clips.store import Clips
 from autox3d.vision.models import weights
 
 WARMED, SEARCHED = "warmup.safetensors", "search.safetensors"  # files of shared weights
@@ -63,6 +70,13 @@ class Searched(NamedTuple):
     def costs(self) -> tuple[float, ...]:
         """G multiply-adds of the most probable network after each epoch."""
         return tuple(row["mode_gmacs"] for row in self.epochs)
+
+
+class Answers(NamedTuple):
+    """The test of a trained network."""
+
+    headline: float | None  # of the task, from the largest number of views; None: no video counts
+    hits: list[bool]  # whether each labelled video is right; empty if the headline is another thing
 
 
 @dataclass(frozen=True)
@@ -154,8 +168,11 @@ class Lab:
             self._keep(name, result, recipe, work)
         return Searched(result.state.prior, _epochs(result.state), None)
 
-    def train(self, genotype: Genotype, entry: str) -> Metrics:
+    def train(self, genotype: Genotype, entry: str, seed: int | None = None) -> Metrics:
         """Trains a network from scratch, with the settings of an entry of `train`.
+
+        Args:
+            seed: instead of that of the settings
 
         Returns:
             The headline of the task on the validation videos; None if none has a label.
@@ -165,6 +182,8 @@ class Lab:
             SystemExit: the run received a stop signal; its state is saved.
         """
         recipe, name = settings.named(self.params.train, "train", entry), genotype.name
+        if seed is not None:
+            recipe = replace(recipe, seed=seed)
         parts = {"params": recipe, "genotype": genotype, "clips": self.clips}
         with self._run(f"train_{name}", parts, asdict(recipe), self.clips) as work:
             result = train(genotype, self._training, recipe, work)
@@ -180,13 +199,37 @@ class Lab:
         headline = result.task.headline.name
         return {headline: result.metrics[f"val_{headline}"]}
 
-    def ranked(self, draws: Sequence[Draw], supernet: Path) -> list[Metrics]:
-        """Measures each network with the calibrated weights of a supernet, on validation videos."""
-        shared, count = self.params.supernet, self.params.derive.calibration
+    def test(self, name: str) -> Answers:
+        """Tests a network that this study has trained, as `evaluate` says; tests are kept, too.
+
+        Raises:
+            Refused: `evaluate.split` has no clip.
+            SystemExit: a stop signal was received during the test; its result is kept.
+        """
+        folder, tests = self.out / f"train_{name}" / "weights", self.params.evaluate
+        parts = {"weights": folder, "evaluate": tests, "clips": self.clips}
+        with self._run(f"test_{name}", parts, asdict(tests), self.clips) as work:
+            found = newest(work.kept, work.world)
+            if found is None:
+                clips = Clips.load(self.clips, split=tests.split)
+                table = every_view(weights.load(folder), clips, tests, work.world)
+                found = _tested(table, clips, tests)
+                work.kept.save(1, found)
+        return Answers(**found)
+
+    def ranked(
+        self, draws: Sequence[Draw], supernet: Path, recipe: SearchRecipe | None = None
+    ) -> list[Ranked]:
+        """Measures each network with the calibrated weights of a supernet, on validation videos.
+
+        Args:
+            recipe: the settings of the supernet, if they are not those of the study
+        """
+        shared = (recipe or self.recipe()).supernet
         with join() as world:
             net = derive.load_supernet(supernet, self.space, self.classes, shared)
-            clips = derive.RankingClips.load(self.subset)
-            return derive.ranked(draws, net.to(world.device), clips, shared, count, world)
+            clips, count = RankingClips.load(self.subset), self.params.derive.calibration
+            return ranked(draws, net.to(world.device), clips, shared, count, world)
 
     def spread(self) -> tuple[float, float]:
         """The cheapest and the median cost of random networks, G multiply-adds."""
@@ -239,6 +282,16 @@ class Lab:
     def _note(self, name: str, seconds: float, seed: int, work: Session) -> None:
         world = work.world
         self.made[name] = provenance.measured(seconds, world.device, world.size, seed)
+
+
+def _tested(table: DataFrame, clips: Clips, tests: Evaluate) -> dict[str, Any]:
+    """The headline and the hits, by key, of the scores of all views."""
+    scores, labels = video_scores(table, clips, "lcr", max(tests.clips), tests)
+    headline = known(clips.task.measure(scores, labels)[clips.task.headline.name])
+    pairs = clips.task.outcome(scores, labels, clips.classes)
+    hits = [pair.actual == pair.predicted for pair in pairs]
+    same = bool(hits) and headline is not None and math.isclose(sum(hits) / len(hits), headline)
+    return {"headline": headline, "hits": hits if same else []}
 
 
 def spread(space: Space, costs: SpaceCosts) -> tuple[float, float]:

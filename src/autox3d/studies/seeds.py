@@ -22,7 +22,8 @@ from autox3d.studies.lab import Lab
 
 def run(lab: Lab, study: Study) -> StudyRecord:
     """Two rows per seed, search and null control: the probability of temporal kernels by group."""
-    check(lab, study)
+    whole_seeds(lab, study)
+    check(lab)
     rows, modes = [], []
     for seed in map(int, study.values):
         recipe = lab.recipe(supernet={"seed": seed})
@@ -38,16 +39,22 @@ def run(lab: Lab, study: Study) -> StudyRecord:
     return record(lab, study, rows, {"agreement": agreement(lab.space, modes)})
 
 
-def check(lab: Lab, study: Study) -> None:
-    """Raises Refused for a value that is not a seed, or a control longer than the search."""
-    place = f"params.yaml: 'studies.{lab.study}"
+def whole_seeds(lab: Lab, study: Study) -> None:
+    """Raises Refused for a value that is not a seed."""
     if any(value < 0 or value != int(value) for value in study.values):
-        raise Refused(f"{place}.values' must be seeds, whole numbers: {list(study.values)}.")
+        raise Refused(
+            f"params.yaml: 'studies.{lab.study}.values' must be seeds, whole numbers: "
+            f"{list(study.values)}."
+        )
+
+
+def check(lab: Lab) -> None:
+    """Raises Refused for a control longer than the search."""
     control, search = lab.params.control.epochs, lab.params.search.epochs
     if control > search:
         raise Refused(
-            f"{place}': 'control.epochs' is {control}, but the search has {search}. "
-            f"Set it to {search} or less in the overrides."
+            f"params.yaml: 'studies.{lab.study}': 'control.epochs' is {control}, but the "
+            f"search has {search}. Set it to {search} or less in the overrides."
         )
 
 
