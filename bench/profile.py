@@ -26,8 +26,8 @@ from autox3d.inference.parts import Asked, setup
 from autox3d.runtime.checkpoint import fingerprint
 from autox3d.runtime.program import run
 from autox3d.search.latency import network_of, said, timed, total
+from autox3d.search.ranking import kendall
 from autox3d.search.space import Draw, Space
-from autox3d.studies.random_networks import kendall
 from autox3d.vision.arch.cost import cost
 from autox3d.vision.arch.genotype import Genotype
 
