@@ -21,6 +21,7 @@ from support.spaces import SPACE
 
 from autox3d.core import tables
 from autox3d.core.errors import Refused
+from autox3d.core.search_records import WarmupMade
 from autox3d.runtime.checkpoint import RESUME
 from autox3d.search.run import SearchClips
 from autox3d.search.space import Space
@@ -132,6 +133,16 @@ def test_the_trace_has_a_row_a_step_and_a_row_an_epoch(whole):
     assert list(warm.columns) == [c for c in trace.columns if c not in of_alpha]
     assert trace[sorted(of_alpha)].notna().all(axis=None)
     assert {"entropy 1 kernel", "entropy 2 channels"} <= set(steps.columns)
+
+
+def test_the_warm_up_compares_its_unit_with_none(whole):
+    """The first group's, the only one of the space, in every chunk of alpha's half."""
+    found = WarmupMade.read(whole / "warmup_made.json").attention
+
+    assert found
+    assert [(unit.group, unit.unit) for unit in found.units] == [(1, "glore")]
+    assert (found.chunks, found.clips_a_chunk) == (4, 2)
+    assert found.units[0].error > 0
 
 
 def test_alpha_is_told_by_choice_and_epoch(whole):

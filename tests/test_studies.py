@@ -318,13 +318,16 @@ def test_two_networks_are_compared_on_the_same_videos():
         [trainings.Trial(1, None, Answers(None, hits)), trainings.Trial(2, None, other)]
         for hits, other in zip(of.values(), (Answers(None, [True] * 8),) * 2, strict=True)
     )
-    found = trainings.less("one less two", better, worse)
+    mean, low, high = trainings.less("one less two", better, worse).values()
 
-    assert found["one less two"] == pytest.approx(3 / 16)
-    assert found["one less two, low"] < 3 / 16 < found["one less two, high"]
+    assert mean == pytest.approx(3 / 16)
+    assert low is not None
+    assert high is not None
+    assert low < 3 / 16 < high
     assert trainings.less("same", better, better) == {"same": 0, "same, low": 0, "same, high": 0}
 
 
+COST = "G multiply-adds"
 TRAIN = {"train": {"s": {"init": "w"}}}
 REFUSED = {
     "unknown kind": (
@@ -494,6 +497,13 @@ def test_the_report_has_a_section_of_what_the_studies_found(done, tmp_path):
     assert isinstance(by_hand, Table)
     assert by_hand.rows[-1][0] == "searched"
     assert by_hand.rows[-1][-1] == "73.3"
+    pairs = elements["Trainings: differences on the same videos"]
+    assert isinstance(pairs, Table)
+    assert [row[0] for row in pairs.rows] == ["s less m"]
+    seeds_of = elements["Trainings: each network with several seeds"]
+    assert isinstance(seeds_of, Table)
+    assert list(seeds_of.head) == ["", "top-1, %", "95 %, from", "to", "on validation", COST]
+    assert [row[0] for row in seeds_of.rows][3:5] == ["m, median", "s, seed 1"]
     assert "study@beta/beta0" in page(shown)
     path = results / "studies/random_networks.json"
     path.write_text(path.read_text().replace("kendall_tau", "kendalls_tau"))

@@ -215,6 +215,7 @@ class Train:
     lr: Positive  # peak learning rate for 256 clips; scaled with the batch
     momentum: Share  # of SGD
     weight_decay: float  # of SGD
+    clip: Annotated[Annotated[float, Field(ge=0.0)], Added(0.0)]  # longest gradient; 0: any length
     dropout: Share  # rate before the last layer
     drop_connect: Annotated[Rate, Added(0.0)]  # rate at which a clip skips a residual branch
     bn_clips: Count  # clips that share batch-norm statistics
@@ -272,12 +273,14 @@ class Scale:
 
 @table
 class Baseline:
-    """A network to compare with: a given one, scaled, with the input of `scale.s`."""
+    """A network to compare with: a given one, scaled, with the input of one of the sizes."""
 
     of: str  # YAML file of the given genotype
+    input: Annotated[Literal["s", "m", "l"], Added("s")]  # the entry of `scale` with its clips
     width: Positive  # factor on the channels
     depth: Positive  # factor on the number of blocks of each stage
     temporal: bool  # false: every kernel spans a single frame
+    attention: Annotated[bool, Added(True)]  # false: without its attention units
 
 
 @table

@@ -22,6 +22,7 @@ TITLES = {
     "ranking": "whether the supernet ranks as training does",
     "seeds": "seeds and null controls",
     "targets": "the cost that was asked for",
+    "trainings": "each network with several seeds",
 }
 COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {  # number -> head of its column, text
     "gmacs": ("G multiply-adds", "{:.4g}".format),
@@ -33,6 +34,7 @@ COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {  # number -> head of 
     "log_likelihood_random": ("after random paths, nats a video", "{:.3f}".format),
     "log_likelihood_strict": ("after strictly fair paths, nats a video", "{:.3f}".format),
 }
+SHARES = {"low": "95 %, from", "high": "to", "validated": "on validation"}  # as the headline
 IN_NAMES = {"beta", "seed"}  # numbers that the rows are called by
 EPOCHS, UNITS, TEMPORAL = "gmacs by epoch", "P(unit)", "P(temporal)"
 
@@ -74,6 +76,8 @@ def elements(record: StudyRecord, source: Source) -> list[Element]:
     if record.kind == "ranking":
         title += f". Kendall's tau and its 95 % interval: {taus(record)}"
     found.append(Table(title, *numbers(record, metric), source))
+    if record.kind == "trainings":
+        found.append(Table(f"{name}: differences on the same videos", *paired(record), source))
     return found + [
         Table(f"{name}, {row.name}: {what}", *listed(row, what), source, folded=True)
         for row in record.rows
@@ -116,6 +120,17 @@ def numbers(record: StudyRecord, metric: Metric) -> tuple[Sequence[str], list[li
     return head, rows
 
 
+def paired(record: StudyRecord) -> tuple[Sequence[str], list[list[str]]]:
+    """Header and rows of the differences between networks, averaged over seeds, in points."""
+    rows = []
+    for key, mean in record.numbers.items():
+        low, high = (record.numbers.get(f"{key}, {end}") for end in ("low", "high"))
+        if None not in (mean, low, high):
+            cells = [f"{100 * (value or 0.0):+.1f}" for value in (mean, low, high)]
+            rows.append([key, cells[0], f"{cells[1]} to {cells[2]}"])
+    return ("", "mean over the seeds, points", "95 %, over videos"), rows
+
+
 def listed(row: StudyRow, what: str) -> tuple[Sequence[str], list[list[str]]]:
     """Header and rows of a table of series: units by block, or uses by part."""
     values = row.series[what]
@@ -137,13 +152,15 @@ def _head(key: str, metric: Metric) -> str:
         return metric.head
     if key == f"{SUPERNET}{metric.name}":
         return f"as a path of the supernet, {metric.head}"
+    if key in SHARES:
+        return SHARES[key]
     return COLUMNS[key][0] if key in COLUMNS else key
 
 
 def _cell(key: str, value: float | None, metric: Metric) -> str:
     if value is None:
         return "-"
-    if key.removeprefix(SUPERNET) == metric.name:
+    if key.removeprefix(SUPERNET) in (metric.name, *SHARES):
         return metric.cell(value)
     return COLUMNS[key][1](value) if key in COLUMNS else f"{value:.4g}"
 

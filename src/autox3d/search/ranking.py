@@ -32,7 +32,7 @@ from autox3d.vision.learning.statistics import recalibrate_batch_norm
 from autox3d.vision.models.network import VideoNet
 from autox3d.vision.tasks.task import Task
 
-CLIPS = 5  # K, of each validation video
+CLIPS = 3  # K, of each validation video: its beginning, middle and end
 LIKELIHOOD = "log_likelihood"  # the name in records: nats, mean over the labelled videos
 
 

@@ -9,12 +9,12 @@ python -m autox3d.runtime.launch derive --space architectures/space_demo.yaml \
 
 from __future__ import annotations
 
-from autox3d.core import settings
+from autox3d.core import decided, settings
 from autox3d.core.search_records import Alpha
 from autox3d.runtime.distributed import join
 from autox3d.runtime.program import arguments, run
 from autox3d.search.costs import SpaceCosts, of_budget
-from autox3d.search.derive import Outcome, choose, load_prior, load_supernet, report, told
+from autox3d.search.derive import Outcome, choose, load_prior, load_supernet, report
 from autox3d.search.ranking import RankingClips, ranked
 from autox3d.search.space import Space
 from autox3d.search.strategy import named
@@ -49,7 +49,7 @@ def main() -> None:
         path = files.front / f"{budget:g}.yaml"
         space.genotype(draw, space.name).save(path, f"{found}{asked}.")
     derived.write(files.report)
-    print(f"derive: {told(derived, derive.runners_up)}")
+    print(f"derive: {decided.terminal(derived, derive.runners_up)}")
 
 
 if __name__ == "__main__":

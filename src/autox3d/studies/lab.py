@@ -290,8 +290,7 @@ def _tested(table: DataFrame, clips: Clips, tests: Evaluate) -> dict[str, Any]:
     headline = known(clips.task.measure(scores, labels)[clips.task.headline.name])
     pairs = clips.task.outcome(scores, labels, clips.classes)
     hits = [pair.actual == pair.predicted for pair in pairs]
-    share = sum(hits) / len(hits) if hits else None
-    same = None not in (share, headline) and math.isclose(share, headline)
+    same = bool(hits) and headline is not None and math.isclose(sum(hits) / len(hits), headline)
     return {"headline": headline, "hits": hits if same else []}
 
 
