@@ -67,6 +67,12 @@ class SpaceCosts:
             before = row[CHANNELS]
         return (total + self.tables.head[before].item()) / self.scale
 
+    def has(self, draw: Draw) -> bool:
+        """Whether the draw's network fits into memory."""
+        before = [0, *(row[CHANNELS] for row in by_group(draw))]
+        parts = zip(self.fits, before, by_group(draw), strict=False)
+        return all(bool(fits[width, *row]) for fits, width, row in parts)
+
     def expected(self, probabilities: Sequence[Sequence[float]]) -> float:
         """The mean cost under independent choices with these probabilities."""
         rows = [np.asarray(row) for row in probabilities]
