@@ -87,13 +87,13 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("before") / "workspace"
     with tarfile.open(ARCHIVE) as archive:
         archive.extractall(folder, filter="data")
+    subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
     typed(folder, "python", str(ARCHIVE.parent / "fill_cache.py"))
     unused = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "src/autox3d", folder / "src/autox3d", ignore=unused)
     for name in NEW:
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(ROOT / name, folder / name)
-    subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
     return folder
 
 
