@@ -70,7 +70,7 @@ def test_programs_get_the_same_as_json(rates, kinetics, monkeypatch, capsys):
 
 def test_every_stage_that_takes_long_is_there(kinetics):
     """The total is their sum."""
-    names = ["s", "m", "l", "x3d_s", "s_t1"]
+    names = ["s", "m", "l", "x3d_s", "s_t1", "s_no_attention", "m_no_attention", "l_no_attention"]
     items = [f"{stage}@{name}" for stage in ("train", "evaluate") for name in names]
     stages = ["transcode", "warmup", "search", "control", "derive", *items]
 

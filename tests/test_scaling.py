@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from support import ARCHITECTURES
 
+from autox3d.core.settings import Baseline
 from autox3d.core.values import ClipSpec
-from autox3d.sizing.scaling import deepened, scaled, thinned, without_attention, without_time
+from autox3d.sizing.scaling import (
+    baseline,
+    deepened,
+    scaled,
+    thinned,
+    without_attention,
+    without_time,
+)
 from autox3d.vision.arch.genotype import Genotype
 
 VARIANTS = ("", "_no_attention", "_published_cost")
@@ -121,3 +130,15 @@ def test_without_time_no_kernel_spans_two_frames():
     assert {block.kernel for block in frozen.blocks()} == {(1, 3)}
     assert frozen.stem.temporal_kernel == 1
     assert [b.inner for b in frozen.blocks()] == [b.inner for b in read("x3d_s").blocks()]
+
+
+def test_a_baseline_without_attention_differs_in_nothing_else():
+    """One row of a pair of A3D's supplement, Table 1; the other row has the unit."""
+    given = read("autox3d_m")
+    rule = Baseline(of="", input="m", width=1.0, depth=1.0, temporal=True, attention=False)
+    pair = [baseline(given, "m", given.input, replace(rule, attention=on)) for on in (True, False)]
+
+    assert pair[0] == replace(given, name="m")
+    assert [group.attention for group in pair[0].groups].count("glore") == 1
+    assert pair[1] == without_attention(pair[0], "m")
+    assert {group.attention for group in pair[1].groups} == {"none"}

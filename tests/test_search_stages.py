@@ -19,6 +19,7 @@ from support.spaces import SPACE
 
 from autox3d.core import tables
 from autox3d.core.errors import Refused
+from autox3d.core.search_records import WarmupMade
 from autox3d.runtime.checkpoint import RESUME
 from autox3d.search.run import SearchClips
 from autox3d.search.space import Space
@@ -131,6 +132,16 @@ def test_the_trace_has_a_row_a_step_and_a_row_an_epoch(whole):
     assert {"entropy 1 kernel", "entropy 2 channels"} <= set(steps.columns)
 
 
+def test_the_warm_up_compares_its_unit_with_none(whole):
+    """The first group's, the only one of the space, in every chunk of alpha's half."""
+    found = WarmupMade.read(whole / "warmup_made.json").attention
+
+    assert found
+    assert [(unit.group, unit.unit) for unit in found.units] == [(1, "glore")]
+    assert (found.chunks, found.clips_a_chunk) == (4, 2)
+    assert found.units[0].error > 0
+
+
 def test_alpha_is_told_by_choice_and_epoch(whole):
     """Probabilities of each candidate, one row for each epoch of the search."""
     choices = json.loads((whole / "alpha.json").read_text())["choices"]
@@ -163,7 +174,7 @@ def test_derive_writes_the_most_probable_network(whole):
         assert choice["probabilities"][-1][taken] == max(choice["probabilities"][-1])
     assert 0 < report["found"]["probability"] < 1
     assert all(row["gmacs"] <= report["target_gmacs"] for row in report["runners_up"])
-    ranks = [row["supernet_top1"] for row in report["runners_up"]]
+    ranks = [row["supernet_log_likelihood"] for row in report["runners_up"]]
     assert ranks == sorted(ranks, reverse=True)
 
 

@@ -337,17 +337,59 @@ def test_a_mistake_in_any_section_stops_the_first_stage(tmp_path):
         settings.load(path)
 
 
-def test_a_range_that_holds_no_cost_is_refused(tmp_path):
-    """`search.floor` above `search.target`; where they are equal, there is one cost to hit."""
-    path, text = tmp_path / "params.yaml", (ROOT / "params.yaml").read_text()
-    path.write_text(text.replace("floor: 0.0052", "floor: 0.0063"))
+LOG = {"cost: dual": "cost: log", "beta: null": "beta: 0.2"}
+UNFIT = {  # what is replaced -> the end of the line
+    "range": (
+        LOG | {"floor: null": "floor: 0.0063"},
+        "'search.floor': 0.0063 is above the target, 0.0062. Lower it, or write null.",
+    ),
+    "floor of a multiplier": (
+        {"floor: null": "floor: 0.005"},
+        "'search.floor': cost dual has only an upper bound: write null.",
+    ),
+    "weight of a multiplier": (
+        {"beta: null": "beta: 0.2"},
+        "'search.beta': 0.2 has no use with cost dual, which has no weight: write null.",
+    ),
+    "penalty without weight": (
+        {"cost: dual": "cost: plain"},
+        "'search.beta': cost plain needs a weight. Write a number, such as 0.2.",
+    ),
+    "no epsilon": ({"alpha_eps: 0.1": "alpha_eps: 0"}, "'search.alpha_eps' must be > 0.0, not 0."),
+    "time without a table": (
+        {"budget: gmacs": "budget: ms"},
+        "'search.latency': budget ms needs a latency table: make one with `autox3d profile`.",
+    ),
+    "a table without use": (
+        {"latency: params/untimed": "latency: mine.yaml"},
+        "'search.latency': a latency table has no use with budget gmacs: write params/untimed.",
+    ),
+}
+
+
+def demo_with(path, changes):
+    text = (ROOT / "params.yaml").read_text()
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("name", UNFIT)
+def test_settings_of_the_budget_that_do_not_fit_are_refused(tmp_path, name):
+    """A range without a cost, a weight or a table that nothing uses, an epsilon of 0."""
+    changes, line = UNFIT[name]
+    path = demo_with(tmp_path / "params.yaml", changes)
     with pytest.raises(Refused) as refused:
         settings.load(path)
 
-    assert str(refused.value) == (
-        f"{path}: 'search.floor': 0.0063 is above the target, 0.0062. Lower it, or write null."
-    )
-    path.write_text(text.replace("floor: 0.0052", "floor: 0.0062"))
+    assert str(refused.value).startswith(f"{path}: {line}")
+
+
+def test_a_range_may_be_one_cost(tmp_path):
+    """Floor and target are equal: there is one cost to hit."""
+    path = demo_with(tmp_path / "params.yaml", LOG | {"floor: null": "floor: 0.0062"})
     assert settings.load(path).search.floor == 0.0062
 
 

@@ -27,13 +27,13 @@ from autox3d.runtime.checkpoint import RESUME
 from autox3d.search.costs import SpaceCosts
 from autox3d.search.run import SearchRecipe
 from autox3d.search.space import Space
-from autox3d.studies import attention, kind, lab, random_networks, seeds, trainings
+from autox3d.studies import attention, kind, lab, ranking, seeds, trainings
 from autox3d.studies.kind import kind_of
 from autox3d.studies.lab import Answers, Lab, Ready
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.models import weights
 
-pytestmark = pytest.mark.slow  # six kinds of many searches and trainings each
+pytestmark = pytest.mark.slow  # eight kinds of many searches and trainings each
 
 SPACES = {path.stem: Space.load(path) for path in (ROOT / "architectures").glob("space_*.yaml")}
 
@@ -253,6 +253,22 @@ def test_the_searched_network_stands_beside_random_ones(done):
     assert len(genotypes) == 4
 
 
+def test_the_ranking_is_that_of_networks_that_see_time(done):
+    """Three near the target, each trained twice; tau and its interval for each warm-up."""
+    record, made = record_of(done, "ranking")
+
+    assert [row.name for row in record.rows] == ["random_1", "random_2", "random_3"]
+    for row in record.rows:
+        assert 0.9 * 0.00128 <= number(row, "gmacs") <= 0.00128
+        assert number(row, "top1") == pytest.approx(sum(row.series["top1 by seed"]) / 2)
+        folders = [done / f"out/ranking/train_{row.name}_seed{seed}/weights" for seed in (1, 2)]
+        assert weights.load(folders[0]).genotype.groups[0].kernel == "t3_s3"
+        assert {made[f"train_{row.name}_seed{seed}"].seed for seed in (1, 2)} == {1, 2}
+    for what in ("cost", *ranking.PATHS):
+        low, high = number(record, f"tau_{what}_low"), number(record, f"tau_{what}_high")
+        assert -1 <= low <= high <= 1
+
+
 def test_units_by_hand_stand_behind_the_first_blocks_of_a_stage():
     """X3D-S has 3, 5, 11 and 7 blocks; A3D's Table 3 sets 2 units, or 2 and 3."""
     space = SPACES["space_x3d_s_attention"]
@@ -293,17 +309,6 @@ def test_agreement_is_over_choices_that_are_open():
     assert seeds.agreement(space, [one, one]) == 1
     assert seeds.agreement(space, [one, other]) == pytest.approx(0.9)
     assert seeds.agreement(space, [one, one, other]) == pytest.approx((1 + 0.9 + 0.9) / 3)
-
-
-def test_kendalls_tau_is_the_textbooks():
-    """1 in the same order, -1 in the other; ties as tau-b discounts them."""
-    kendall = random_networks.kendall
-
-    assert kendall([1, 2, 3, 4], [10, 20, 30, 40]) == pytest.approx(1)
-    assert kendall([1, 2, 3, 4], [4, 3, 2, 1]) == pytest.approx(-1)
-    assert kendall([1, 2, 3], [1, 3, 2]) == pytest.approx(1 / 3)
-    assert kendall([1, 2, 2], [1, 2, 3]) == pytest.approx(2 / 6**0.5)
-    assert kendall([1, 1, 1], [1, 2, 3]) == 0
 
 
 def test_two_networks_are_compared_on_the_same_videos():

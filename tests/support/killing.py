@@ -88,7 +88,7 @@ def lay_out(clips: Path, folder: Path) -> Path:
         section.update(small, sampling=section["sampling"] | {"jitter": [32, 40]})
     params["train"]["s"] |= {"epochs": 3, "warmup": 1, "bn_steps": 2}
     params["supernet"]["likelihood"]["clips"] = 2
-    params["warmup"] = {"epochs": 3, "draws": 2}
+    params["warmup"] |= {"epochs": 3, "draws": 2}
     params["search"] |= {"epochs": 3, "draws": 2, "alpha_draws": 3, "target": 0.0008}
     params["search"]["floor"] = None
     (folder / "params.yaml").write_text(yaml.safe_dump(params))

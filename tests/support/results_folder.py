@@ -14,6 +14,7 @@ from autox3d.core.values import ClipSpec
 from autox3d.explaining.sheet import jpeg
 from autox3d.vision.arch.blocks import BlockStyle, Group
 from autox3d.vision.arch.genotype import Attention, Genotype, Head, Stem
+from support.spaces import SPACE
 
 CLASSES = ("pan_left", "pan_right", "pan_up", "pan_down")
 CLASSES += ("roll_clockwise", "roll_counterclockwise", "zoom_in", "zoom_out")
@@ -22,6 +23,7 @@ FOLDERS = ("search", "control", "derive", "genotypes", "train", "evaluate", "lat
 KERNELS = ["t1_s3", "t1_s5", "t3_s3", "t3_s5", "t5_s3", "t5_s5"]
 SETTINGS = """\
 annotate: {dataset: demo}
+supernet: {space: space.yaml, selection: fair}
 search: {target: 0.012}
 scale: {s: {frames: 8}, m: {frames: 8}, l: {frames: 8}}
 baseline: {x3d_s: {width: 0.5}, s_t1: {width: 1.0}}
@@ -34,6 +36,7 @@ def make(root: Path, classes: Sequence[str] = CLASSES) -> None:
     for folder in FOLDERS:
         (results / folder).mkdir(parents=True)
     (root / "params.yaml").write_text(SETTINGS)
+    (root / "space.yaml").write_text(SPACE)
     random = np.random.default_rng(1)
     _data(results, classes)
     _search(results, random)
@@ -125,6 +128,10 @@ def _search(results: Path, random: np.random.Generator) -> None:
             "over_target": 0.6 * fade + 0.2,
             "expected_gmacs": 0.012 + 0.006 * fade,
             "mode_gmacs": 0.012 + 0.004 * fade + random.normal(0, 0.0004, 24),
+            "budget": 1 + 0.5 * fade,
+            "multiplier": 0.1 * (1 - fade),
+            "noise": 0.02 + 0.001 * fade,
+            "spread": 0.3 + 0.2 * fade,
         }
     )
     trace.to_csv(results / "search/trace.csv", index=False)
@@ -147,18 +154,28 @@ def _search(results: Path, random: np.random.Generator) -> None:
             "gmacs": 0.0118,
             "probability": 0.2,
             "supernet_top1": 0.5,
-            "groups": ["t3_s3 2.25 16 none"],
+            "groups": [
+                "t3_s3 3 16 none",
+                "t1_s5 1.5 24 none",
+                "t3_s3 3 48 glore",
+                "t1_s3 2 48 none",
+            ],
         }
         for _ in range(3)
     ]
     derived = {"space": "demo", "networks": "1e+06", "target_gmacs": 0.012}
-    decided = {
-        "group": 1,
-        "column": "channels",
-        "taken": 24,
-        "probabilities": {"16": 0.25, "24": 0.75},
-    }
-    derived |= {"found": networks[0] | {"choices": [decided]}, "runners_up": networks[1:]}
+    decided = [
+        {"group": 1, "column": "kernel", "taken": "t3_s3", "by": "clips", "t": 6.5}
+        | {"probabilities": {"t1_s3": 0.03, "t3_s3": 0.97}},
+        {"group": 1, "column": "channels", "taken": 24, "by": "budget", "t": 0.8}
+        | {"probabilities": {"16": 0.25, "24": 0.75}},
+        {"group": 2, "column": "channels", "taken": 32, "by": "undecided", "t": 2.1}
+        | {"probabilities": {"16": 0.01, "32": 0.99}},
+        {"group": 2, "column": "attention", "taken": "none", "by": "undecided", "t": 0.0}
+        | {"probabilities": {"none": 1.0}},
+    ]
+    derived |= {"threshold": 2.9, "control_decided": 0}
+    derived |= {"found": networks[0] | {"choices": decided}, "runners_up": networks[1:]}
     write_json(results / "derive/derive.json", derived)
 
 
@@ -178,7 +195,12 @@ def _train(results: Path, name: str, top1: float, random: np.random.Generator) -
     made = {"commit": "60d6fd0a1b", "device": "x86_64 CPU, threads: 2", "processes": 1}
     made |= {"hours": 0.021, "torch": "2.13.0", "python": "3.11.2", "seed": 1}
     write_json(results / f"train/{name}_made.json", made)
-    write_json(results / "warmup_made.json", made)
+    units = [
+        {"group": group, "unit": "glore", "gain": gain, "error": 0.01, "t": 100 * gain}
+        for group, gain in ((1, 0.04), (3, -0.004))
+    ]
+    attention = {"chunks": 30, "clips_a_chunk": 8, "units": units}
+    write_json(results / "warmup_made.json", made | {"attention": attention})
     write_json(results / "search/search_made.json", made)
     write_json(results / "control/control_made.json", made)
 

@@ -19,6 +19,8 @@ from autox3d.search.window import within
 DRAWN = 2000  # random networks that estimate the costs of a space
 MARKS = {"cheapest": 0.0, "2 %": 0.02, "median": 0.5, "dearest": 1.0}
 
+AS_IT_IS = "temporal: true, attention: true"  # nothing is left out of a network
+
 
 def add_to(commands: Commands) -> None:
     """Adds the commands space and random."""
@@ -78,6 +80,6 @@ def random(args: argparse.Namespace) -> None:
         flags = f"--least {args.least:g} --most {args.most:g} --count {args.count}"
         flags += f" --seed {args.seed} --classes {args.classes}"
         space.genotype(draw, name).save(path, f"autox3d random {args.space}\n  {flags}")
-        print(f"  {name}: {{of: {path}, width: 1.0, depth: 1.0, temporal: true}}", end="")
-        print(f"  # {costs.of(draw):.4g} G")
+        print(f"  {name}:  # {costs.of(draw):.4g} G")
+        print(f"    {{of: {path}, input: s, width: 1.0, depth: 1.0, {AS_IT_IS}}}")
     print(schema.dump({"train": {name: asdict(how) for name in names}}), end="")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from autox3d.commands.parser import Commands, positive
 from autox3d.core.errors import Refused
 from autox3d.core.records import Evaluation, Provenance
+from autox3d.core.search_records import Derived
 
 if TYPE_CHECKING:
     from autox3d.inference.network import Prediction
@@ -99,6 +100,11 @@ def _add_pack(one: argparse.ArgumentParser) -> None:
     one.add_argument("--weights", type=Path, required=True, help="a folder such as data/weights/s")
     one.add_argument("--made", type=Path, help="provenance: results/train/s_made.json")
     one.add_argument("--tested", type=Path, help="test results: results/evaluate/s.json")
+    one.add_argument(
+        "--derived",
+        type=Path,
+        help="record of the search: results/derive/derive.json; by default that beside --made",
+    )
     one.add_argument("--out", type=Path, required=True, help="the folder to create")
 
 
@@ -237,9 +243,32 @@ def bench(args: argparse.Namespace) -> None:
 
 
 def pack(args: argparse.Namespace) -> None:
-    """Copy a folder of weights, and complete its card with the records of training and test."""
+    """Copy a folder of weights, and complete its card with records of search, training, test."""
+    from autox3d.vision.arch.genotype import Genotype
     from autox3d.vision.models import weights
 
     made = Provenance.read(args.made) if args.made else None
     tested = Evaluation.read(args.tested) if args.tested else None
-    weights.complete(args.weights, args.out, made, tested)
+    genotype = Genotype.load(args.weights / weights.GENOTYPE)
+    derived = derived_of(genotype.choices, args.derived, args.made)
+    weights.complete(args.weights, args.out, made, tested, derived)
+
+
+def derived_of(choices: tuple[str, ...], given: Path | None, made: Path | None) -> Derived | None:
+    """The record of the search that found a network with these choices, one text a group.
+
+    Args:
+        given: the record; by default results/derive/derive.json beside results/train/*_made.json
+
+    Raises:
+        Refused: the given record is of another network.
+    """
+    path = given or (made.parent.parent / "derive/derive.json" if made else None)
+    if path is None or not (given or path.exists()):
+        return None
+    derived = Derived.read(path)
+    if derived.found.groups == choices:
+        return derived
+    if given:
+        raise Refused(f"{path}: is of another network. Leave --derived out.")
+    return None

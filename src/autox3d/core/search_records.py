@@ -46,6 +46,48 @@ class Alpha:
 
 
 @table
+class AttentionPair:
+    """One attention unit, with and without, on the same clips and in the same networks."""
+
+    group: int  # from 1
+    unit: str
+    gain: float  # log-likelihood with the unit less that without it, mean, nats a clip
+    error: float  # its standard error, over the chunks
+    t: float  # gain over error; 0 if they are equal in every chunk
+
+
+@table
+class AttentionPairs:
+    """What attention is worth at the end of the warm-up; see `search.attention_pairs`."""
+
+    chunks: int
+    clips_a_chunk: int
+    units: tuple[AttentionPair, ...]
+
+
+@table
+class WarmupMade:
+    """results/warmup_made.json: the provenance of the warm-up, and what attention is worth then."""
+
+    made: Provenance
+    attention: AttentionPairs | None = None  # None: the space has no attention to choose
+
+    def write(self, path: Path) -> None:
+        attention = {"attention": asdict(self.attention)} if self.attention else {}
+        atomic.write_json(path, self.made.content() | attention)
+
+    @classmethod
+    def read(cls, path: Path) -> WarmupMade:
+        """Reads the file; raises Refused if it is missing or damaged."""
+
+        def nested(content: Content) -> Content:
+            made = {key: value for key, value in content.items() if key != "attention"}
+            return {"made": made, "attention": content.get("attention")}
+
+        return read_record(path, cls, nested)
+
+
+@table
 class Decision:
     """One choice of the derived network, with the final probabilities."""
 
@@ -53,6 +95,8 @@ class Decision:
     column: str
     taken: str | int | float
     probabilities: dict[str, float]  # by candidate
+    by: str = ""  # what decided it: clips, budget, undecided; empty before that was recorded
+    t: float | None = None  # of the clips' best candidate against their second
 
 
 @table
@@ -75,6 +119,8 @@ class Derived:
     target_gmacs: float
     found: DerivedNetwork
     runners_up: tuple[DerivedNetwork, ...]  # the best first
+    threshold: float | None = None  # least t-value at which the clips have decided a choice
+    control_decided: int | None = None  # choices that the null control decides by it
 
     def content(self) -> Content:
         """The content of the JSON file."""

@@ -23,6 +23,7 @@ from autox3d.core.values import ClipSpec, Count, Encoding, Positive, Rate, Sampl
 T = TypeVar("T")
 PARAMS = Path("params.yaml")
 UNTIMED = "params/untimed"  # the latency table of a search that needs none
+Paths = Literal["random", "strict", "sandwich"]
 Budget = Literal["gmacs", "params", "ms"]  # G multiply-adds, M parameters, ms by a latency table
 # The sections that a study may override.
 STRATEGIES = Path(__file__).parents[1] / "search/strategies"  # a file each; nothing is imported
@@ -105,6 +106,7 @@ class Warmup:
 
     epochs: Whole  # 0: the search starts from randomly initialised weights
     draws: Count  # K, networks sampled per chunk; 1 trains a single random path
+    paths: Annotated[Paths, Added("random")]  # how they are drawn, see search/paths.py
 
 
 @table
@@ -251,12 +253,14 @@ class Scale:
 
 @table
 class Baseline:
-    """A network to compare with: a given one, scaled, with the input of `scale.s`."""
+    """A network to compare with: a given one, scaled, with the input of one of the sizes."""
 
     of: str  # YAML file of the given genotype
+    input: Annotated[Literal["s", "m", "l"], Added("s")]  # the entry of `scale` with its clips
     width: Positive  # factor on the channels
     depth: Positive  # factor on the number of blocks of each stage
     temporal: bool  # false: every kernel spans a single frame
+    attention: Annotated[bool, Added(True)]  # false: without its attention units
 
 
 @table

@@ -212,7 +212,11 @@ def _other_file(file: Output, md5: str | None) -> Iterator[str]:
 def _other_params(old: dict[str, Any], keys: list[str], params: dict[str, Any]) -> Iterator[str]:
     """Yields the settings that differ from the recorded ones, apart from keys added later."""
     for name in dict.fromkeys([*old, *keys]):
-        covered = any(name.startswith(f"{other}.") for other in old)
+        covered = any(
+            name.startswith(f"{other}.")  # compared with the whole table
+            or other.startswith(f"{name}.")  # a stage now depends on the whole table
+            for other in old
+        )
         if not covered:
             yield from _differences(name, old.get(name, MISSING), _value(params, name))
 

@@ -15,12 +15,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from autox3d.core import settings
 from autox3d.core.schema import table
 from autox3d.core.settings import Params
 from autox3d.core.values import Positive
 from autox3d.search.costs import SpaceCosts
 from autox3d.search.space import Space
-from autox3d.sizing.scaling import scaled, thinned, without_time
+from autox3d.sizing.scaling import baseline, scaled
 from autox3d.vision.arch.cost import cost
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.clips.order import epoch_shape
@@ -186,7 +187,6 @@ def genotypes(params: Params, found: Genotype) -> dict[str, Genotype]:
         of = Path(rule.of)
         ours = of.parent == Path("results/genotypes") and of.stem in params.scale
         genotype = networks[of.stem] if ours else Genotype.load(of)
-        networks[name] = thinned(genotype, name, networks["s"].input, rule.width, rule.depth)
-        if not rule.temporal:
-            networks[name] = without_time(networks[name], name)
+        spec = settings.named(params.scale, "scale", rule.input).spec
+        networks[name] = baseline(genotype, name, spec, rule)
     return {name: networks[name] for name in params.train}

@@ -11,6 +11,7 @@ from autox3d.core.records import Evaluation
 from autox3d.reporting.layout import Section
 from autox3d.reporting.results import Results
 from autox3d.reporting.sections import sections
+from autox3d.reporting.worth import sentences
 from autox3d.vision.tasks.metric import Metric
 
 NUMBER = re.compile(r"[-+]?[\d,]*\.?\d+(e[-+]?\d+)?|-|")
@@ -19,13 +20,23 @@ TITLE = "Small video networks, searched and tested"
 
 def page(results: Results) -> str:
     """The report of one run of the pipeline."""
-    return render(TITLE, summary(results), key_figures(results), sections(results))
+    return render(
+        TITLE, summary(results), key_figures(results), sections(results), sentences(results)
+    )
 
 
 def render(
-    title: str, summary: str, key: Sequence[tuple[str, str]], content: Sequence[Section]
+    title: str,
+    summary: str,
+    key: Sequence[tuple[str, str]],
+    content: Sequence[Section],
+    notes: Sequence[str] = (),
 ) -> str:
-    """A page with its sections; names and labels are escaped, empty sections left out."""
+    """A page with its sections; names and labels are escaped, empty sections left out.
+
+    Args:
+        notes: sentences below the key figures
+    """
     environment = Environment(
         loader=PackageLoader("autox3d.reporting", ""),
         autoescape=True,
@@ -36,7 +47,7 @@ def render(
     environment.filters["numeric"] = numeric
     template = environment.get_template("page.html.j2")
     shown = [section for section in content if not section.is_empty]
-    return template.render(title=title, summary=summary, key=key, sections=shown)
+    return template.render(title=title, summary=summary, key=key, notes=notes, sections=shown)
 
 
 def numeric(rows: Sequence[Sequence[str]]) -> set[int]:

@@ -15,7 +15,14 @@ from autox3d.core.curves import Curve, Pair, read_confusion
 from autox3d.core.errors import Refused
 from autox3d.core.origin import run_again
 from autox3d.core.records import CLASSIFY, Account, Evaluation, Explanation, Latency, Provenance
-from autox3d.core.search_records import Alpha, Derived, StudyProvenance, StudyRecord
+from autox3d.core.search_records import (
+    Alpha,
+    AttentionPairs,
+    Derived,
+    StudyProvenance,
+    StudyRecord,
+    WarmupMade,
+)
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.tasks import task as tasks
 from autox3d.vision.tasks.task import Task
@@ -97,6 +104,7 @@ class Results(NamedTuple):
     settings: Mapping[str, Any]  # params.yaml
     data: Account | None
     warmup: Curve | None
+    attention: AttentionPairs | None  # at the end of the warm-up
     trace: Curve | None
     alpha: Alpha | None
     genotype: Genotype | None  # that the search found
@@ -143,8 +151,9 @@ def read(folder: Path, settings: Mapping[str, Any]) -> Results:
     Raises:
         Refused: a file is damaged; the message names it, the field, and the stage to run again.
     """
+    warmed_up = if_there(WarmupMade.read, folder / "warmup_made.json")
     searches = {
-        "warm-up": if_there(Provenance.read, folder / "warmup_made.json"),
+        "warm-up": warmed_up.made if warmed_up else None,
         "search": if_there(Provenance.read, folder / "search/search_made.json"),
         "null control": if_there(Provenance.read, folder / "control/control_made.json"),
     }
@@ -153,6 +162,7 @@ def read(folder: Path, settings: Mapping[str, Any]) -> Results:
         settings=settings,
         data=if_there(Account.read, folder / "data.json"),
         warmup=if_there(partial(Curve.read, wanted=WARMUP), folder / "warmup.csv"),
+        attention=warmed_up.attention if warmed_up else None,
         trace=if_there(partial(Curve.read, wanted=SEARCH), folder / "search/trace.csv"),
         alpha=if_there(Alpha.read, folder / "search/alpha.json"),
         genotype=if_there(Genotype.load, folder / "derive/genotype.yaml"),

@@ -1,12 +1,13 @@
-"""The report's sections about the search, and about the network that it found."""
+"""The report's section about the search: its progress, its control, what it decided."""
 
 from __future__ import annotations
 
 from autox3d.core.curves import Curve
-from autox3d.reporting import choices, figures, layer_table
+from autox3d.reporting import choices, figures, search_figures
+from autox3d.reporting.found import decisions
 from autox3d.reporting.layout import Element, Figure, Section, Source, Table, source_of
+from autox3d.reporting.patterns import pattern_figures
 from autox3d.reporting.results import Results
-from autox3d.vision.arch.cost import cost
 
 TRACED = (  # columns of the trace and their names, title, label, end of the axis, what to know
     (
@@ -15,6 +16,34 @@ TRACED = (  # columns of the trace and their names, title, label, end of the axi
         "loss, nats a clip",
         None,
         "Mean over the draws of each half.",
+    ),
+    (
+        {"budget": "expected cost"},
+        "Expected cost over the target",
+        "share of the target",
+        None,
+        "The mean over the distribution, exact: 1 is on target. The multiplier acts above it.",
+    ),
+    (
+        {"multiplier": "multiplier"},
+        "The budget's multiplier",
+        "lambda, nats",
+        None,
+        "What a cost at its target is charged; 0 where the budget does not bind.",
+    ),
+    (
+        {"noise": "noise"},
+        "Noise of alpha's gradient",
+        "RMS of an entry",
+        None,
+        "The clips' part. Adam's epsilon should be of this size: far smaller, it scales noise up.",
+    ),
+    (
+        {"spread": "spread"},
+        "Spread of the draws",
+        "nats",
+        None,
+        "Standard deviation of the log-likelihood of a chunk over its networks.",
     ),
     (
         {"effective_draws": "effective draws"},
@@ -32,33 +61,6 @@ TRACED = (  # columns of the trace and their names, title, label, end of the axi
     ),
 )
 TEMPORAL = "probability of t3 and t5 kernels"
-TIMES = "\N{MULTIPLICATION SIGN}"
-
-
-def architecture(results: Results) -> Section:
-    """The network that the search found, block by block."""
-    section = Section("architecture", "The network found")
-    source = source_of(results.folder, "derive", "derive/genotype.yaml")
-    if (genotype := results.genotype) is None:
-        section.missing.append(source.files)
-        return section
-    classes = results.data.classes if results.data else 1
-    account = cost(genotype, classes)
-    section.lead = (
-        f"{genotype.name}: {sum(group.blocks for group in genotype.groups)} blocks, "
-        f"{account.params:,} parameters, {account.gmacs:.3g} G multiply-adds for a clip of "
-        f"{account.frames} frames of {account.crop}{TIMES}{account.crop} px, {classes} classes."
-    )
-    svg = figures.architecture(genotype, account)
-    caption = "Height: channels. Paler, the inner channels, which the expansion sets."
-    section.elements.append(Figure("Block by block", svg, caption, source, wide=True))
-    head = ("group", *layer_table.HEAD[1:])
-    rows = [[cell.replace("x", TIMES) if cell[:1].isdigit() else cell for cell in row]
-            for row in layer_table.rows(genotype, account)]  # fmt: skip
-    for row, part in zip(rows, account.parts, strict=True):
-        row[-1] = f"{part.macs / 1e6:.3g}"  # small networks need more digits than `autox3d show`
-    section.elements.append(Table("Layer by layer", head, rows, source))
-    return section
 
 
 def search(results: Results) -> Section:
@@ -82,7 +84,9 @@ def search(results: Results) -> Section:
                 section.elements.append(Figure(title, svg, caption, source))
         section.elements += _beside_control(results, trace)
     section.elements += _decided(results, section)
-    section.elements += _runners_up(results, section)
+    section.elements += decisions(results, section)
+    section.elements += _attention(results)
+    section.elements += pattern_figures(results)
     return section
 
 
@@ -126,33 +130,22 @@ def _decided(results: Results, section: Section) -> list[Element]:
         svg = figures.lines(epochs, choices.entropy(decided), "entropy, share of uniform")
         caption = "By what is chosen. Falling entropy alone proves nothing."
         elements.append(Figure("Entropy", svg, caption, source))
-    elements.append(Table("Most probable candidates", *choices.most_probable(decided), source))
+    table = choices.most_probable(decided)
+    elements.append(Table("Most probable candidates, and their probability", *table, source))
     return elements
 
 
-def _runners_up(results: Results, section: Section) -> list[Element]:
-    """The derived network, and the next most probable ones under the target."""
-    source = source_of(results.folder, "derive", "derive/derive.json")
-    if results.derived is None:
-        section.missing.append(source.files)
+def _attention(results: Results) -> list[Element]:
+    """What attention is worth before the search, if there is any to choose."""
+    if (pairs := results.attention) is None:
         return []
-    metric = results.task.headline
-    networks = [("found", results.derived.found)]
-    networks += [(str(n), network) for n, network in enumerate(results.derived.runners_up, 1)]
-    rows = [
-        [
-            name,
-            f"{network.gmacs:.3g}",
-            f"{network.probability:.2g}",
-            metric.cell(network.supernet.get(metric.name)),
-            " / ".join(network.groups),
-        ]
-        for name, network in networks
-    ]
-    unit = ", %" if metric.percent else ""
-    measured = f"{metric.label} as a supernet's path{unit}"
-    head = ("network", "GMACs", "probability", measured, "groups")
-    return [Table("Runners-up under the target", head, rows, source, folded=True)]
+    clips = pairs.chunks * pairs.clips_a_chunk
+    caption = (
+        f"At the end of the warm-up: each of {pairs.chunks} chunks, {clips} clips in all, with and "
+        "without the unit in the same network. Bars: two standard errors; grey: within them."
+    )
+    source = source_of(results.folder, "warmup", "warmup_made.json")
+    return [Figure("Attention, in pairs", search_figures.attention(pairs), caption, source)]
 
 
 def _epochs(results: Results, count: int) -> list[float]:

@@ -8,6 +8,7 @@ from autox3d.core import schema
 from autox3d.core.records import Counts, Crops
 from autox3d.reporting import figures, results_table
 from autox3d.reporting.classes import classes, heat_maps
+from autox3d.reporting.found import architecture
 from autox3d.reporting.layout import (
     Element,
     Figure,
@@ -19,7 +20,7 @@ from autox3d.reporting.layout import (
     sources_of,
 )
 from autox3d.reporting.results import Network, Published, Results, Tested, published
-from autox3d.reporting.search import architecture, search
+from autox3d.reporting.search import search
 from autox3d.reporting.studies import studies
 from autox3d.vision.tasks import task as tasks
 

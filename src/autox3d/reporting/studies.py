@@ -19,6 +19,7 @@ TITLES = {
     "beta": "the weight of the cost",
     "channels": "fair against naive channels",
     "random_networks": "random networks of the same cost",
+    "ranking": "whether the supernet ranks as training does",
     "seeds": "seeds and null controls",
     "targets": "the cost that was asked for",
     "trainings": "each network with several seeds",
@@ -30,6 +31,8 @@ COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {  # number -> head of 
     "off_target": ("off, %", lambda share: f"{100 * share:+.1f}"),
     "probability": ("probability", "{:.2g}".format),
     "loss": ("loss, nats a clip", "{:.2f}".format),
+    "log_likelihood_random": ("after random paths, nats a video", "{:.3f}".format),
+    "log_likelihood_strict": ("after strictly fair paths, nats a video", "{:.3f}".format),
 }
 SHARES = {"low": "95 %, from", "high": "to", "validated": "on validation"}  # as the headline
 IN_NAMES = {"beta", "seed"}  # numbers that the rows are called by
@@ -70,6 +73,8 @@ def elements(record: StudyRecord, source: Source) -> list[Element]:
         title = f"{name}, in numbers"
     if record.kind == "seeds":
         title += f", which agree on {100 * (record.numbers['agreement'] or 0):.0f} % of the choices"
+    if record.kind == "ranking":
+        title += f". Kendall's tau and its 95 % interval: {taus(record)}"
     found.append(Table(title, *numbers(record, metric), source))
     if record.kind == "trainings":
         found.append(Table(f"{name}: differences on the same videos", *paired(record), source))
@@ -79,6 +84,22 @@ def elements(record: StudyRecord, source: Source) -> list[Element]:
         for what in row.series
         if what == UNITS or what.startswith("uses of")
     ]
+
+
+def taus(record: StudyRecord) -> str:
+    """Kendall's tau between training and each other order, the cost's as a control."""
+    names = {
+        "cost": "the cheapest first",
+        "random": "random paths",
+        "strict": "strictly fair paths",
+    }
+    texts = []
+    for name, what in names.items():
+        tau, low, high = (
+            record.numbers[f"tau_{name}{end}"] or 0.0 for end in ("", "_low", "_high")
+        )
+        texts.append(f"{what} {tau:.2f} ({low:.2f} to {high:.2f})")
+    return ", ".join(texts)
 
 
 def numbers(record: StudyRecord, metric: Metric) -> tuple[Sequence[str], list[list[str]]]:

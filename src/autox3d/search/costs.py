@@ -18,7 +18,6 @@ import numpy as np
 from autox3d.core.errors import Refused
 from autox3d.core.settings import PARAMS, Budget, Search
 from autox3d.search.counts import Tables, counted
-from autox3d.search.latency import timed
 from autox3d.search.space import CHOICES, Draw, Space, by_group
 from autox3d.vision.arch.cost import BYTES
 
@@ -53,11 +52,11 @@ class SpaceCosts:
         counts = counted(space, classes)
         if budget == "ms":
             assert latency is not None, "a budget in ms needs a latency table"
-            self.unit, self._scale, self.tables = "ms", 1.0, latency
+            self.unit, self.scale, self.tables = "ms", 1.0, latency
         elif budget == "params":
-            self.unit, self._scale, self.tables = "M parameters", 1e6, counts.params
+            self.unit, self.scale, self.tables = "M parameters", 1e6, counts.params
         else:
-            self.unit, self._scale, self.tables = "G multiply-adds", 1e9, counts.macs
+            self.unit, self.scale, self.tables = "G multiply-adds", 1e9, counts.macs
         self.fits = fitting(counts.peak, math.inf if memory_mb is None else memory_mb * 1e6 / BYTES)
 
     def of(self, draw: Draw) -> float:
@@ -66,12 +65,12 @@ class SpaceCosts:
         for table, row in zip(self.tables.groups, by_group(draw), strict=True):
             total += table[before, *row].item()
             before = row[CHANNELS]
-        return (total + self.tables.head[before].item()) / self._scale
+        return (total + self.tables.head[before].item()) / self.scale
 
     def expected(self, probabilities: Sequence[Sequence[float]]) -> float:
         """The mean cost under independent choices with these probabilities."""
         rows = [np.asarray(row) for row in probabilities]
-        return float(_mean(self.tables, np.ones(1), rows)) / self._scale
+        return float(_mean(self.tables, np.ones(1), rows)) / self.scale
 
     def expectation(self, probabilities: Tensor) -> Tensor:
         """The mean cost as a scalar with a gradient.
@@ -82,7 +81,7 @@ class SpaceCosts:
         """
         rows = [row[:count] for row, count in zip(probabilities, self._candidates, strict=True)]
         ones = probabilities.new_ones(1)
-        return _mean(self._tensors, ones, rows) / self._scale
+        return _mean(self._tensors, ones, rows) / self.scale
 
     @property
     def cheapest(self) -> float:
@@ -104,28 +103,22 @@ class SpaceCosts:
         def bound(best: Callable[..., np.ndarray], absent: float) -> float:
             groups = zip(allowed, self.tables.groups, strict=True)
             entries = tuple(np.where(may, table, absent) for may, table in groups)
-            return _chained(self.tables._replace(groups=entries), best, np.add) / self._scale
+            return _chained(self.tables._replace(groups=entries), best, np.add) / self.scale
 
         return bound(np.min, np.inf), bound(np.max, -np.inf)
 
     @cached_property
-    def candidates(self) -> tuple[tuple[bool, ...], ...]:
-        """For each choice, which candidates are in a network that fits into memory."""
+    def excluded(self) -> tuple[tuple[int, int], ...]:
+        """Each (choice, candidate) that is in no network that fits into memory."""
         axes = [tuple({0, 1, 2, 3, 4} - {axis}) for axis in range(1, 5)]  # all but the choice's
-        rows = [np.any(fits, axis=others).tolist() for fits in self.fits for others in axes]
-        return tuple(map(tuple, rows))
+        kept = [np.any(fits, axis=others) for fits in self.fits for others in axes]
+        return tuple((n, int(i)) for n, row in enumerate(kept) for i in np.flatnonzero(~row))
 
     def prior(self) -> Prior:
         """The uniform prior over the networks of the space, without candidates that never fit."""
         from autox3d.search.prior import Prior
 
-        excluded = [
-            (choice, candidate)
-            for choice, row in enumerate(self.candidates)
-            for candidate, fits in enumerate(row)
-            if not fits
-        ]
-        return Prior(self._candidates, excluded)
+        return Prior(self._candidates, self.excluded)
 
     @property
     def _candidates(self) -> list[int]:
@@ -149,7 +142,9 @@ def of_budget(space: Space, classes: int, search: Search) -> SpaceCosts:
         Refused: no network fits into the memory or keeps the budget, every network is under it, or
             the latency table cannot be used.
     """
-    latency = timed(Path(search.latency), space, classes) if search.budget == "ms" else None
+    from autox3d.search.latency import timed  # imports torch, which is slow
+
+    latency = timed(Path(search.latency), space) if search.budget == "ms" else None
     try:
         costs = SpaceCosts(space, classes, search.budget, latency, search.memory_mb)
     except ValueError as error:

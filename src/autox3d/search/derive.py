@@ -7,7 +7,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
@@ -15,60 +14,14 @@ from autox3d.core.errors import Refused
 from autox3d.core.records import Metrics
 from autox3d.core.search_records import Alpha, Decision, Derived, DerivedNetwork
 from autox3d.core.settings import Supernet as Shared
-from autox3d.runtime.distributed import World
 from autox3d.search.costs import SpaceCosts
 from autox3d.search.prior import Prior
+from autox3d.search.ranking import LIKELIHOOD
 from autox3d.search.space import Draw, Space
-from autox3d.search.supernet import Supernet, calibrate, load_weights
-from autox3d.vision.clips.augment import chunks
-from autox3d.vision.clips.loader import TrainLoader
-from autox3d.vision.clips.store import Clips
-from autox3d.vision.clips.videos import centre_clips
-from autox3d.vision.learning.scoring import scores_of
-from autox3d.vision.models.network import VideoNet, set_training
+from autox3d.search.supernet import Supernet, load_weights
+from autox3d.vision.models.network import set_training
 
 TRIED = 100_000  # most probable networks that are searched for some under the target
-
-
-class RankingClips(NamedTuple):
-    """The clips on which networks of a supernet are calibrated and ranked."""
-
-    train: Clips
-    val: Clips
-
-    @classmethod
-    def load(cls, table: Path, shards: Path | None = None) -> RankingClips:
-        """Loads the weights' half of the training clips, and the validation videos.
-
-        Raises:
-            Refused: the table is missing, or has no such clips.
-        """
-        val = Clips.load(table, split="val", shards=shards)
-        return cls(Clips.load(table, split="train", half="weights", shards=shards), val)
-
-
-def ranked(
-    draws: Sequence[Draw],
-    supernet: Supernet,
-    clips: RankingClips,
-    shared: Shared,
-    calibration: int,
-    world: World,
-) -> list[Metrics]:
-    """Measures the headline of each network with the supernet's weights.
-
-    Each validation video is tested on its centre clip.
-
-    Args:
-        calibration: number of training clips that recalibrate the batch norm of each network
-    """
-    nets = calibrated(supernet, draws, clips.train, shared, calibration, world)
-    spec = supernet.space.input
-    videos = centre_clips(clips.val, spec, shared.sampling.rule, world.place).videos()
-    task, count = clips.val.task, len(clips.val)
-    all_scores = scores_of(nets, task, videos, count, world.device, world.gather)
-    headline = task.headline.name
-    return [{headline: task.measure(scores, clips.val.labels)[headline]} for scores in all_scores]
 
 
 def load_prior(path: Path, space: Space) -> Prior:
@@ -108,31 +61,6 @@ def runners_up(
     return list(itertools.islice(under, count))
 
 
-def calibrated(
-    supernet: Supernet,
-    draws: Sequence[Draw],
-    clips: Clips,
-    shared: Shared,
-    count: int,
-    world: World,
-) -> list[VideoNet]:
-    """Extracts the networks, with batch-norm statistics of `count` training clips."""
-    loader = TrainLoader(
-        clips=clips,
-        spec=supernet.space.input,
-        sampling=shared.sampling,
-        seed=shared.seed,
-        batch=min(count, len(clips)),
-        chunk=shared.bn_clips,
-    )
-    batch = next(loader.epoch(0))
-    parts = [part for _, part, _ in chunks(batch, world.device)]
-    nets = [supernet.network(draw) for draw in draws]
-    for net in nets:
-        calibrate(net, parts)
-    return nets
-
-
 def report(
     space: Space,
     prior: Prior,
@@ -151,13 +79,8 @@ def report(
         networks=f"{space.size:.3g}",
         target_gmacs=target,
         found=replace(rows[0], choices=decided(space, prior, draws[0])),
-        runners_up=tuple(sorted(rows[1:], key=lambda row: -headline(row))),
+        runners_up=tuple(sorted(rows[1:], key=lambda row: -(row.supernet[LIKELIHOOD] or 0.0))),
     )
-
-
-def headline(network: DerivedNetwork) -> float:
-    """The first metric of the network with the supernet's weights."""
-    return next(iter(network.supernet.values())) or 0.0
 
 
 def describe(

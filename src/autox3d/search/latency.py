@@ -9,11 +9,11 @@ from autox3d.search.counts import Tables
 from autox3d.search.space import Space
 
 
-def timed(path: Path, space: Space, classes: int) -> Tables:
+def timed(path: Path, space: Space) -> Tables:
     """Reads a latency table, and gives the milliseconds of every candidate (float64).
 
     Raises:
         Refused: the table cannot be read, or is of another space, device or number of threads.
     """
-    del space, classes
+    del space
     raise Refused(f"{path}: latency tables cannot be read yet.")

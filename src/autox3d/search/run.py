@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from autox3d.core.settings import Params, Search, Warmup
+from autox3d.core.settings import Params, Paths, Search, Warmup
 from autox3d.core.settings import Supernet as Shared
 from autox3d.core.tables import HALVES
 from autox3d.runtime.resumable import newest, resumable
@@ -103,7 +103,8 @@ def warm_up(
         SystemExit: the run received a stop signal; its state is saved.
     """
     phase = Phase(space, clips, recipe, session, first=0)
-    schedule = phase.schedule(until=recipe.warmup.epochs, draws=recipe.warmup.draws)
+    warmup = recipe.warmup
+    schedule = phase.schedule(until=warmup.epochs, draws=warmup.draws, paths=warmup.paths)
     phase.go("warmup", schedule, searches=False)
     return SearchResult(space, phase.state, schedule, phase.seconds)
 
@@ -169,7 +170,7 @@ class Phase:
         adam = torch.optim.Adam(prior.parameters(), lr=rate, eps=eps)
         self.state = SearchState(net, prior, weights, adam, epoch=first)
 
-    def schedule(self, *, until: int, draws: int) -> SearchSchedule:
+    def schedule(self, *, until: int, draws: int, paths: Paths = "random") -> SearchSchedule:
         """The settings of the loop; those of alpha are unused in warm-up."""
         costs = SpaceCosts(self.space, len(self.classes))
         shared, search = self.recipe.supernet, self.recipe.search
@@ -184,6 +185,7 @@ class Phase:
             draws=draws,
             alpha_draws=search.alpha_draws,
             shared=shared.shared_draws,
+            paths=paths,
             strategy=named(search.strategy),
             likelihood=Likelihood(shared.likelihood.reduction, shared.likelihood.temperature),
             constraint=Constraint(search.cost, search.beta, search.floor, search.target),

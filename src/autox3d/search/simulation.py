@@ -8,7 +8,7 @@ multiplier and the evidence are the same code.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from autox3d.search.likelihood import Likelihood
 from autox3d.search.loop import Costs, Draws, SearchSchedule, SearchState, move_alpha
 from autox3d.search.prior import Prior
 from autox3d.search.strategy import named
-from autox3d.search.trace import Step
+from autox3d.search.trace import unpack
 
 Values = Callable[[Draws, torch.Generator], Tensor]  # l_k of the networks of each chunk, (C, K)
 
@@ -72,14 +72,11 @@ def noise(deviation: float) -> Values:
     return values
 
 
-def drawn_on(
-    state: SearchState, how: SearchSchedule, rows: Sequence[Step], epochs: int
-) -> list[dict[str, float | str]]:
-    """Goes on with a null control by noise, as large as between the networks of its last rows.
+def drawn_on(state: SearchState, how: SearchSchedule, until: int) -> list[dict[str, float | str]]:
+    """Goes on with a null control by noise, as large as between its networks in its last epoch.
 
     Args:
-        rows: the last steps of the control
-        epochs: the number of epochs to simulate
+        until: last epoch (exclusive), counted over warm-up and search
 
     Returns:
         a row for each epoch, as in trace.csv, with phase `simulated` and its entropy
@@ -88,9 +85,11 @@ def drawn_on(
     further.adam = torch.optim.Adam(further.prior.parameters())
     further.adam.load_state_dict(state.adam.state_dict())
     further.multiplier = state.multiplier
-    deviation = sum(row.spread for row in rows) / len(rows)
+    last = unpack(state.past[-1], len(state.prior.candidates))
+    deviation = sum(row.spread for row in last) / len(last)
+    count = (until - state.epoch) * how.steps
     made: list[dict[str, float | str]] = []
-    for step in steps(further, how, noise(deviation), epochs * how.steps, how.seed):
+    for step in steps(further, how, noise(deviation), count, how.seed):
         if step % how.steps == 0:
             entropy = [value for value in further.prior.entropy() if value > 0] or [0.0]
             mean = sum(entropy) / len(entropy)

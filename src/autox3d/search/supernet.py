@@ -11,7 +11,7 @@ from them, so it computes the same bits as that network alone. What the candidat
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -304,21 +304,3 @@ def load_weights(net: Supernet, path: Path, stage: str) -> dict[str, Tensor]:
             raise Refused(f"{path}: '{name}' does not fit {net.space.name}. Run `{stage}` again.")
         weight.copy_(tensor)
     return tensors
-
-
-@torch.no_grad()
-def calibrate(net: VideoNet, batches: Iterable[Tensor]) -> None:
-    """Computes running batch-norm statistics of a network, as the mean over batches.
-
-    The supernet has none, since every path would need its own.
-
-    Args:
-        batches: clips (B, 3, T, H, W)
-    """
-    norms = [layer for layer in net.modules() if isinstance(layer, BatchNorm)]
-    net.train()
-    for number, clips in enumerate(batches, 1):
-        for norm in norms:
-            norm.momentum = 1 / number
-        net(clips)
-    net.eval()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from autox3d.core.settings import Baseline
 from autox3d.core.values import ClipSpec
 from autox3d.vision.arch.blocks import Group, round_to_8
 from autox3d.vision.arch.genotype import Genotype
@@ -49,6 +50,13 @@ def thinned(genotype: Genotype, name: str, clip: ClipSpec, width: float, depth: 
             small.head, channels=thin(small.head.channels), hidden=thin(small.head.hidden)
         ),
     )
+
+
+def baseline(genotype: Genotype, name: str, clip: ClipSpec, rule: Baseline) -> Genotype:
+    """The network to compare with that an entry of `baseline` asks for, made of a given one."""
+    made = thinned(genotype, name, clip, rule.width, rule.depth)
+    made = made if rule.temporal else without_time(made, name)
+    return made if rule.attention else without_attention(made, name)
 
 
 def without_time(genotype: Genotype, name: str) -> Genotype:

@@ -5,9 +5,8 @@ python -m autox3d.runtime.launch control --space architectures/space_demo.yaml \
     --alpha results/control/alpha.json --trace results/control/trace.csv \
     --made results/control/control_made.json
 
-Alpha then cannot learn from the clips, so any change of its entropy is noise. The control runs the
-first epochs of the search with the same learning rates. If these are not all, the trace goes on to
-the length of the search with noise of the same size, without clips. With 0 epochs, it is empty.
+Alpha then cannot learn from the clips, so any change of its entropy is noise. The control has the
+search's learning rates; the epochs that it leaves out go on in the trace with noise and no clips.
 """
 
 from __future__ import annotations
@@ -47,11 +46,8 @@ def main() -> None:
         control = {"init": files.init, "epochs": epochs, "name": "control"}
         result = search(space, clips, recipe, work, **control)
         if work.writes:
-            rows = list(result.state.trace())
-            last = rows[-result.schedule.steps :]
-            left = params.epochs - epochs
-            further = drawn_on(result.state, result.schedule, last, left)
-            write_curve(files.trace, "control", rows, further)
+            further = drawn_on(result.state, result.schedule, recipe.epochs)
+            write_curve(files.trace, "control", result.state.trace(), further)
             alpha_record(space, result.state).write(files.alpha)
             device, size = work.world.device, work.world.size
             provenance.measured(result.seconds, device, size, shared.seed).write(files.made)

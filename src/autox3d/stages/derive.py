@@ -8,18 +8,17 @@ python -m autox3d.runtime.launch derive --space architectures/space_demo.yaml \
 
 from __future__ import annotations
 
-from autox3d.core import settings
+from autox3d.core import decided, settings
 from autox3d.runtime.distributed import join
 from autox3d.runtime.program import arguments, run
 from autox3d.search.costs import SpaceCosts
 from autox3d.search.derive import (
-    RankingClips,
     load_prior,
     load_supernet,
-    ranked,
     report,
     runners_up,
 )
+from autox3d.search.ranking import RankingClips, ranked
 from autox3d.search.space import Space
 from autox3d.search.strategy import named
 
@@ -36,11 +35,14 @@ def main() -> None:
     draws = [chosen, *runners_up(prior, chosen, costs, target, params.derive.runners_up)]
     with join() as world:
         supernet = load_supernet(files.weights, space, classes, shared).to(world.device)
-        measured = ranked(draws, supernet, clips, shared, params.derive.calibration, world)
+        found = ranked(draws, supernet, clips, shared, params.derive.calibration, world)
     if world.rank == 0:
         genotype = space.genotype(draws[0], space.name)
         genotype.save(files.genotype, f"The most probable network of {files.space.name}.")
-        report(space, prior, costs, target, draws, measured).write(files.report)
+        measured = [one.metrics for one in found]
+        record = report(space, prior, costs, target, draws, measured)
+        record.write(files.report)
+        print(f"derive: {decided.line(record)}")
 
 
 if __name__ == "__main__":

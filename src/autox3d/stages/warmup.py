@@ -10,9 +10,11 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from autox3d.core import settings
+from autox3d.core.search_records import WarmupMade
 from autox3d.runtime import provenance
 from autox3d.runtime.program import arguments, run
 from autox3d.runtime.session import session
+from autox3d.search.attention_pairs import attention_pairs
 from autox3d.search.files import save_weights, write_curve
 from autox3d.search.run import SearchClips, SearchRecipe, warm_up
 from autox3d.search.space import Space
@@ -27,12 +29,15 @@ def main() -> None:
     parts |= {"space": space, "clips": files.clips, **recipe.other_strategy}
     shown = asdict(shared) | {"warmup": asdict(warmup)}
     with session("warmup", parts=parts, params=shown, data=files.clips) as work:
-        result = warm_up(space, SearchClips.load(files.clips), recipe, work)
+        clips = SearchClips.load(files.clips)
+        result = warm_up(space, clips, recipe, work)
         if work.writes:
             save_weights(files.weights, result.state)
             write_curve(files.curve, "warmup", result.state.trace())
             device, size = work.world.device, work.world.size
-            provenance.measured(result.seconds, device, size, shared.seed).write(files.made)
+            made = provenance.measured(result.seconds, device, size, shared.seed)
+            pairs = attention_pairs(result.state.supernet, space, clips.alpha, shared, device)
+            WarmupMade(made=made, attention=pairs).write(files.made)
             for path in (files.curve, files.made):
                 work.mirror.artifact(path)
 

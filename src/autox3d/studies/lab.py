@@ -39,6 +39,7 @@ from autox3d.search.costs import SpaceCosts
 from autox3d.search.files import alpha_record, epoch_row, save_weights, steps_table, write_curve
 from autox3d.search.loop import SearchState
 from autox3d.search.prior import Prior
+from autox3d.search.ranking import Ranked, RankingClips, ranked
 from autox3d.search.run import SearchClips, SearchRecipe, SearchResult, search, warm_up
 from autox3d.search.space import Draw, Space
 from autox3d.search.window import within
@@ -216,13 +217,19 @@ class Lab:
                 work.kept.save(1, found)
         return Answers(**found)
 
-    def ranked(self, draws: Sequence[Draw], supernet: Path) -> list[Metrics]:
-        """Measures each network with the calibrated weights of a supernet, on validation videos."""
-        shared, count = self.params.supernet, self.params.derive.calibration
+    def ranked(
+        self, draws: Sequence[Draw], supernet: Path, recipe: SearchRecipe | None = None
+    ) -> list[Ranked]:
+        """Measures each network with the calibrated weights of a supernet, on validation videos.
+
+        Args:
+            recipe: the settings of the supernet, if they are not those of the study
+        """
+        shared = (recipe or self.recipe()).supernet
         with join() as world:
             net = derive.load_supernet(supernet, self.space, self.classes, shared)
-            clips = derive.RankingClips.load(self.subset)
-            return derive.ranked(draws, net.to(world.device), clips, shared, count, world)
+            clips, count = RankingClips.load(self.subset), self.params.derive.calibration
+            return ranked(draws, net.to(world.device), clips, shared, count, world)
 
     def spread(self) -> tuple[float, float]:
         """The cheapest and the median cost of random networks, G multiply-adds."""

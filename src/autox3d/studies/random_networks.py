@@ -11,12 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-
 from autox3d.core.errors import Refused
 from autox3d.core.records import Metrics
 from autox3d.core.search_records import SUPERNET, StudyRecord, StudyRow
 from autox3d.core.settings import Study
+from autox3d.search.ranking import kendall
 from autox3d.search.space import Draw
 from autox3d.studies.kind import Kind, alone, record
 from autox3d.studies.lab import Lab, draws
@@ -36,7 +35,7 @@ def run(lab: Lab, study: Study) -> StudyRecord:
     assert result.weights is not None
     by_supernet = lab.ranked(list(networks.values()), result.weights)
     rows = [
-        with_supernet(alone(lab, study, name, draw), measured)
+        with_supernet(alone(lab, study, name, draw), measured.metrics)
         for (name, draw), measured in zip(networks.items(), by_supernet, strict=True)
     ]
     range_ = {"least_gmacs": least, "most_gmacs": most}
@@ -72,14 +71,6 @@ def compared(rows: Sequence[StudyRow]) -> dict[str, float]:
     (_, searched), *others = values
     tau = kendall(*zip(*others, strict=True))
     return {"kendall_tau": tau, "beaten": float(sum(searched > two for _, two in others))}
-
-
-def kendall(one: Sequence[float], two: Sequence[float]) -> float:
-    """Kendall's tau-b: concordant less discordant pairs, normalised with a correction for ties."""
-    first, second = torch.tensor(one), torch.tensor(two)
-    signs = [torch.sign(values[:, None] - values[None, :]) for values in (first, second)]
-    norm = (signs[0].square().sum() * signs[1].square().sum()).sqrt()
-    return float((signs[0] * signs[1]).sum() / norm) if norm > 0 else 0.0
 
 
 KIND = Kind(

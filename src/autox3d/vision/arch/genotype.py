@@ -101,6 +101,11 @@ class Genotype:
         """Side of the head's average pool, in cells: 5 for a training crop of 160 px."""
         return math.ceil(self.input.crop / (2 * math.prod(group.stride for group in self.groups)))
 
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """What a search chooses for each group, as derive.json has it: "t3_s3 2.25 16 none"."""
+        return tuple(f"{g.kernel} {g.expansion:g} {g.channels} {g.attention}" for g in self.groups)
+
     def stages(self) -> list[list[Group]]:
         """The groups of each stage; a group with stride 2 begins a new stage."""
         stages: list[list[Group]] = []

@@ -10,7 +10,9 @@ from typing import Any
 
 import yaml
 
+from autox3d.core import decided
 from autox3d.core.records import CLASSIFY, Crops, Evaluation
+from autox3d.core.search_records import Derived
 from autox3d.vision.tasks import task as tasks
 from autox3d.vision.tasks.task import Task
 
@@ -38,7 +40,7 @@ def text(model: Mapping[str, Any]) -> str:
     head = yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=100)
     task = tasks.named(model.get("task", CLASSIFY))
     parts = [_opening(model), _input(model["input"]), _accuracy(model["metrics"], task)]
-    parts += [_making(model["how"]), _classes(model["classes"])]
+    parts += [_search(model.get("search", {})), _making(model["how"]), _classes(model["classes"])]
     return f"---\n{head}---\n\n" + "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -50,6 +52,17 @@ def tested(result: Evaluation) -> dict[str, Any]:
         score = result.score(crops)
         test[crops] = {"views": score.views, **{name: score.metrics[name] for name in names}}
     return {"test": test}
+
+
+def searched(result: Derived) -> dict[str, Any]:
+    """What decided the network's choices for a model card, from the record of stage `derive`."""
+    rows = decided.open_decisions(result.found.choices)
+    choices = [
+        {"group": row.group, "column": row.column, "taken": row.taken, "by": row.by, "t": row.t}
+        for row in rows
+    ]
+    line = decided.line(result)
+    return {"search": {"line": line, "threshold": result.threshold, "choices": choices}}
 
 
 def _opening(model: Mapping[str, Any]) -> str:
@@ -101,6 +114,23 @@ def _accuracy(metrics: Mapping[str, Any], task: Task) -> str:
     heads = " | ".join(metric.head for metric in task.shown)
     head = f"## Accuracy\n\n| on | {heads} |\n|---|{'---:|' * len(task.shown)}\n"
     return head + "\n".join(rows) if rows else ""
+
+
+def _search(search: Mapping[str, Any]) -> str:
+    """How sure the search was of each choice; nothing for a network that was not searched."""
+    if not search:
+        return ""
+    least = search["threshold"]
+    known = "" if least is None else f" Clips decide from t {least:.2f} on."
+    rows = [
+        f"| {row['group']} | {row['column']} | {row['taken']} | {row['by'] or '-'} | "
+        f"{'-' if row['t'] is None else format(row['t'], '.1f')} |"
+        for row in search["choices"]
+    ]
+    head = "| group | choice | taken | decided by | t |\n|---|---|---|---|---:|\n"
+    table = "\n\n" + head + "\n".join(rows) if rows else ""
+    line = f"{search['line'][:1].upper()}{search['line'][1:]}."
+    return f"## How it was found\n\n{line} {decided.NOT_A_CONFIDENCE}{known}{table}"
 
 
 def _making(how: Mapping[str, Any]) -> str:

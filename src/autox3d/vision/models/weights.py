@@ -19,6 +19,7 @@ from torch import Tensor
 from autox3d.core import names
 from autox3d.core.errors import Refused
 from autox3d.core.records import Evaluation, Provenance
+from autox3d.core.search_records import Derived
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.arch.normalisation import NORMALISATION
 from autox3d.vision.models import card
@@ -72,8 +73,14 @@ def save(
         _describe(part, model)
 
 
-def complete(folder: Path, out: Path, made: Provenance | None, test: Evaluation | None) -> None:
-    """Copies the folder, and adds provenance and test metrics to its model card.
+def complete(
+    folder: Path,
+    out: Path,
+    made: Provenance | None,
+    test: Evaluation | None,
+    derived: Derived | None = None,
+) -> None:
+    """Copies the folder, and adds provenance, test metrics and the search to its model card.
 
     Training leaves these out, so that its output is the same on every machine, to the bit, and
     does not depend on an evaluation.
@@ -81,6 +88,7 @@ def complete(folder: Path, out: Path, made: Provenance | None, test: Evaluation 
     Args:
         made: the provenance that stage `train` recorded: commit, device, hours
         test: the record of stage `evaluate`
+        derived: the record of stage `derive`, for a network that has the choices that it found
 
     Raises:
         Refused: a file is missing or corrupt.
@@ -90,6 +98,8 @@ def complete(folder: Path, out: Path, made: Provenance | None, test: Evaluation 
         model["how"] = {**model["how"], "made": made.content()}
     if test:
         model["metrics"] = {**model["metrics"], **card.tested(test)}
+    if derived:
+        model |= card.searched(derived)
     load(folder)
     with _whole(out) as part:
         for name in (WEIGHTS, GENOTYPE):

@@ -1,0 +1,58 @@
+"""What decided the choices of a derived network, in words: for terminal, card and report.
+
+clips      the clips prefer the candidate taken, beyond what the null control reaches by chance
+budget     the clips do not tell, but the cost term moved the choice
+undecided  neither: the candidate is there because the budget's window leaves it free
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from autox3d.core.search_records import Decision, Derived
+
+CLIPS, BUDGET, UNDECIDED = "clips", "budget", "undecided"
+STATES = (CLIPS, BUDGET, UNDECIDED)
+NOT_A_CONFIDENCE = (
+    "A probability is not a confidence: on labels that say nothing alpha drifts to certainty, too. "
+    "The evidence of the clips is the t-value."
+)
+
+
+def open_decisions(choices: Sequence[Decision]) -> list[Decision]:
+    """The choices that had more than one candidate."""
+    return [choice for choice in choices if len(choice.probabilities) > 1]
+
+
+def counts(choices: Sequence[Decision]) -> dict[str, int]:
+    """How many choices are in each state; empty for a record that does not say."""
+    states = [choice.by for choice in open_decisions(choices)]
+    return {state: states.count(state) for state in STATES} if any(states) else {}
+
+
+def line(derived: Derived) -> str:
+    """clips decided 16 of 22, budget 3; 3 % under; control 0."""
+    parts = []
+    if number := counts(derived.found.choices):
+        of = sum(number.values())
+        parts.append(f"clips decided {number[CLIPS]} of {of}, budget {number[BUDGET]}")
+    parts.append(beside_target(derived.found.gmacs, derived.target_gmacs))
+    if derived.control_decided is not None:
+        parts.append(f"control {derived.control_decided}")
+    return "; ".join(parts)
+
+
+def beside_target(cost: float, target: float) -> str:
+    """3 % under, 0.4 % over: how far a cost is from its target."""
+    share = cost / target - 1
+    digits = 0 if abs(share) >= 0.0095 else 1
+    side = "over" if share > 0 else "under"
+    return f"{100 * abs(share):.{digits}f} % {side}"
+
+
+def evidence(choice: Decision, threshold: float | None) -> str:
+    """clips, t 5.3 of 2.9: the state of a choice, and its t-value beside the threshold."""
+    if choice.t is None:
+        return choice.by
+    beside = "" if threshold is None else f" of {threshold:.1f}"
+    return f"{choice.by}, t {choice.t:.1f}{beside}"
