@@ -27,12 +27,20 @@ def derived(
     threshold: float | None = 2.75,
 ) -> Derived:
     found = DerivedNetwork(
-        gmacs=gmacs, probability=0.1, supernet={}, groups=GENOTYPE.choices, choices=choices
+        gmacs=gmacs,
+        cost=gmacs,
+        probability=0.1,
+        supernet={},
+        groups=GENOTYPE.choices,
+        choices=choices,
     )
     return Derived(
         space="s",
         networks="1e+06",
-        target_gmacs=2.0,
+        unit="G multiply-adds",
+        target=2.0,
+        window=(0.9, 1.0),
+        mode=None,
         found=found,
         runners_up=(),
         threshold=threshold,

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
 from safetensors.torch import load_file
-from support import killing
+from support import ROOT, killing
 from support.killing import digests
 from support.spaces import SPACE
 
@@ -23,7 +25,8 @@ from autox3d.core.search_records import WarmupMade
 from autox3d.runtime.checkpoint import RESUME
 from autox3d.search.run import SearchClips
 from autox3d.search.space import Space
-from autox3d.stages import control, search, warmup
+from autox3d.stages import control, derive, search, warmup
+from autox3d.vision.arch.cost import cost
 from autox3d.vision.arch.genotype import Genotype
 
 STAGES = ("warmup", "search", "control", "derive")
@@ -56,7 +59,7 @@ def lay_out(clips: Path, folder: Path) -> Path:
         warmup={"epochs": 2, "draws": 2},
         search={"epochs": 3, "draws": 2, "alpha_draws": 3, "target": 0.0008, "floor": None},
         control={"epochs": 2},
-        derive={"runners_up": 2, "calibration": 4},
+        derive={"window": [0.5, 1.0], "budgets": [0.001], "runners_up": 2, "calibration": 4},
     )
     return folder
 
@@ -164,18 +167,31 @@ def test_the_rate_is_one_cosine_over_warm_up_and_search(whole):
     np.testing.assert_allclose(steps["lr"], wanted)
 
 
-def test_derive_writes_the_most_probable_network(whole):
-    """A genotype of the space, its cost, its probability, and others under the target."""
+def alphas(whole: Path) -> list[dict[str, Any]]:
+    """The choices of alpha.json."""
+    return json.loads((whole / "alpha.json").read_text())["choices"]
+
+
+def test_derive_writes_a_network_of_the_window(whole):
+    """Genotypes of the space, their costs and probabilities; the mode and others beside them."""
     space, genotype = Space.load(whole / "space.yaml"), Genotype.load(whole / "found.yaml")
     report = json.loads((whole / "derive.json").read_text())
-    choices = json.loads((whole / "alpha.json").read_text())["choices"]
+    mode = math.exp(sum(math.log(max(row["probabilities"][-1])) for row in alphas(whole)))
 
-    for choice, taken in zip(choices, space.draw(genotype), strict=True):
-        assert choice["probabilities"][-1][taken] == max(choice["probabilities"][-1])
-    assert 0 < report["found"]["probability"] < 1
-    assert all(row["gmacs"] <= report["target_gmacs"] for row in report["runners_up"])
+    assert report["unit"] == "G multiply-adds"
+    assert report["window"] == [0.0004, 0.0008]
+    assert report["found"]["gmacs"] == cost(genotype, 3).gmacs
+    assert report["mode"]["network"]["probability"] == pytest.approx(mode, rel=1e-4)
+    assert 0 < report["found"]["probability"] <= mode * 1.001
+    for network in (report["found"], *report["runners_up"]):
+        assert 0.0004 <= network["cost"] <= 0.0008
+    assert all(row["taken"] == "none" for row in report["found"]["choices"][3::4])  # undecided
     ranks = [row["supernet_log_likelihood"] for row in report["runners_up"]]
+    assert len(ranks) == 2
     assert ranks == sorted(ranks, reverse=True)
+    front = Genotype.load(whole / "front/0.001.yaml")
+    assert space.draw(front)
+    assert 0.0005 <= cost(front, 3).gmacs <= 0.001
 
 
 def test_the_control_is_the_search_with_other_labels_for_alpha(whole):
@@ -244,6 +260,37 @@ def test_a_search_may_begin_without_warm_up(whole, project, monkeypatch):
     here(search, project, monkeypatch)
     assert list(pd.read_csv(project / "trace.csv")["epoch"]) == [1]
     assert tables.read_table(project / "steps.parquet")["loss"].notna().all()
+
+
+def test_a_budget_that_cannot_be_kept_stops_the_warm_up(project, monkeypatch):
+    """Not the search after it, nor the derivation."""
+    change(project, search={"target": 0.01, "floor": None})
+    with pytest.raises(Refused, match=r"'search\.target' is 0\.01 .* the dearest network of tiny"):
+        here(warmup, project, monkeypatch)
+    change(project, search={"target": 0.001}, derive={"window": [0.0, 0.1]})
+    with pytest.raises(Refused, match=r"'search\.target' 0\.001: no network .* nearest costs"):
+        here(warmup, project, monkeypatch)
+
+    assert not (project / "warmup.safetensors").exists()
+
+
+def test_the_papers_own_search_is_one_file(whole, project, monkeypatch):
+    """`params/autox3d_as_printed.yaml` at toy size: the plain hinge, 13 draws, the mode derived."""
+    printed = yaml.safe_load((ROOT / "params/autox3d_as_printed.yaml").read_text())
+    assert printed["search"]["cost"] == "plain"
+    toy = {"epochs": 1, "target": 0.0008}
+    change(project, search=printed["search"] | toy, control={"epochs": 0})
+    change(project, warmup=printed["warmup"] | {"epochs": 1})
+    change(project, derive=printed["derive"] | {"runners_up": 1, "calibration": 4})
+    for stage in (warmup, search, control, derive):
+        here(stage, project, monkeypatch)
+
+    steps = tables.read_table(project / "steps.parquet")
+    assert (steps["multiplier"] == 0).all()
+    assert steps["effective_draws"].max() > 2  # of 13
+    report = json.loads((project / "derive.json").read_text())
+    assert report["window"] is None
+    assert report["found"]["groups"] == report["mode"]["network"]["groups"]
 
 
 MISTAKES = {

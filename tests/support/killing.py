@@ -47,14 +47,15 @@ FLAGS = {
     "control": "--space space.yaml --clips clips.parquet --init warmup.safetensors "
     "--alpha control/alpha.json --trace control/trace.csv --made control/made.json",
     "derive": "--space space.yaml --clips clips.parquet --alpha alpha.json "
-    "--weights search.safetensors --genotype found.yaml --report derive.json",
+    "--control control/alpha.json --weights search.safetensors --genotype found.yaml "
+    "--front front --report derive.json",
 }
 MADE = {
     "train": ["weights/weights.safetensors", "weights/model.json", "curve.csv"],
     "warmup": ["warmup.safetensors", "warmup.csv"],
     "search": ["search.safetensors", "alpha.json", "steps.parquet", "trace.csv"],
     "control": ["control/alpha.json", "control/trace.csv"],
-    "derive": ["found.yaml", "derive.json"],
+    "derive": ["found.yaml", "derive.json", "front/0.001.yaml"],
 }
 ENVIRONMENT = {
     "AUTOX3D_TRACKING": "off",

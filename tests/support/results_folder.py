@@ -149,9 +149,10 @@ def _search(results: Path, random: np.random.Generator) -> None:
     alpha = {"space": "demo", "choices": choices}
     write_json(results / "search/alpha.json", alpha)
     write_json(results / "control/alpha.json", alpha)
-    networks = [
+    networks: list[dict[str, Any]] = [
         {
             "gmacs": 0.0118,
+            "cost": 0.0118,
             "probability": 0.2,
             "supernet_top1": 0.5,
             "groups": [
@@ -163,7 +164,8 @@ def _search(results: Path, random: np.random.Generator) -> None:
         }
         for _ in range(3)
     ]
-    derived = {"space": "demo", "networks": "1e+06", "target_gmacs": 0.012}
+    derived: dict[str, Any] = {"space": "demo", "networks": "1e+06", "unit": "G multiply-adds"}
+    derived |= {"target": 0.012, "window": [0.9, 1.0]}
     decided = [
         {"group": 1, "column": "kernel", "taken": "t3_s3", "by": "clips", "t": 6.5}
         | {"probabilities": {"t1_s3": 0.03, "t3_s3": 0.97}},
@@ -175,6 +177,11 @@ def _search(results: Path, random: np.random.Generator) -> None:
         | {"probabilities": {"none": 1.0}},
     ]
     derived |= {"threshold": 2.9, "control_decided": 0}
+    dearer = networks[0] | {"gmacs": 0.0141, "cost": 0.0141, "probability": 0.3}
+    dearer |= {"groups": ["t3_s3 3 32 none", *networks[0]["groups"][1:]], "supernet_top1": 0.55}
+    derived["mode"] = {"network": dearer, "attention_nats": 0.0, "window_nats": 0.41}
+    derived["mode"] |= {"gain": [-0.012, -0.031, 0.007]}
+    derived["front"] = [{"budget": 0.015, "network": dearer}]
     derived |= {"found": networks[0] | {"choices": decided}, "runners_up": networks[1:]}
     write_json(results / "derive/derive.json", derived)
 

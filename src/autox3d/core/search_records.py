@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,9 @@ from autox3d.core.record_files import Content, read_record, without
 from autox3d.core.records import Metrics, Provenance
 from autox3d.core.schema import table
 
+GMACS = "G multiply-adds"  # the usual unit of a budget
+OF_GMACS = {"target": "target_gmacs"}  # the key that a target has in the usual unit
+ABSENT = {"window": None, "mode": None, "front": (), "threshold": None, "control_decided": None}
 SUPERNET = "supernet_"  # prefix of a metric measured with the supernet's shared weights
 
 
@@ -104,6 +107,7 @@ class DerivedNetwork:
     """One network of the space, ranked by its accuracy with the supernet's weights."""
 
     gmacs: float
+    cost: float  # in the budget's unit
     probability: float
     supernet: Metrics  # with the supernet's weights, on the validation videos
     groups: tuple[str, ...]  # kernel, expansion, channels and attention of each
@@ -111,23 +115,50 @@ class DerivedNetwork:
 
 
 @table
+class Mode:
+    """The most probable network, whatever it costs, and what the derived one is worth beside it."""
+
+    network: DerivedNetwork
+    attention_nats: float  # log-probability lost by leaving out undecided attention
+    window_nats: float  # log-probability lost by the budget's window
+    gain: tuple[float, float, float] | None
+    """Log-likelihood of the derived network less the mode's, with the supernet's weights: the mean
+    over the validation videos, nats, and its 95 % interval; None for one network, or no labels."""
+
+
+@table
+class FrontNetwork:
+    """results/derive/front/<budget>.yaml: what the same search gives for another budget."""
+
+    budget: float  # in the budget's unit
+    network: DerivedNetwork
+
+
+@table
 class Derived:
-    """results/derive/derive.json: the derived network and its runners-up under the target."""
+    """results/derive/derive.json: the derived network, the mode, its runners-up, and the front."""
 
     space: str
     networks: str  # number of networks in the space, rounded
-    target_gmacs: float
+    unit: str  # of the budget: "G multiply-adds", "M parameters", "ms"
+    target: float  # the budget
+    window: tuple[float, float] | None  # of costs; None: the mode is derived, whatever it costs
     found: DerivedNetwork
+    mode: Mode | None  # None before it was recorded
     runners_up: tuple[DerivedNetwork, ...]  # the best first
+    front: tuple[FrontNetwork, ...] = ()
     threshold: float | None = None  # least t-value at which the clips have decided a choice
     control_decided: int | None = None  # choices that the null control decides by it
 
     def content(self) -> Content:
-        """The content of the JSON file."""
+        """The content of the JSON file, without what is absent or usual."""
         content = asdict(self)
-        content["found"] = _flat_supernet(content["found"])
-        content["runners_up"] = [_flat_supernet(one) for one in content["runners_up"]]
-        return content
+        for key, absent in ABSENT.items():
+            content = without(content, key, absent)
+        if self.unit == GMACS:
+            del content["unit"]
+            content = {OF_GMACS.get(key, key): value for key, value in content.items()}
+        return _each_network(content, _flat_supernet)
 
     def write(self, path: Path) -> None:
         atomic.write_json(path, self.content())
@@ -137,9 +168,10 @@ class Derived:
         """Reads the file; raises Refused if it is missing or damaged."""
 
         def nested(content: Content) -> Content:
-            found = _nested_supernet(content["found"])
-            others = [_nested_supernet(one) for one in content["runners_up"]]
-            return content | {"found": found, "runners_up": others}
+            if "target_gmacs" in content:
+                content |= {"unit": GMACS, "target": content.pop("target_gmacs")}
+            content = _each_network(content, _nested_supernet)
+            return {"window": None, "mode": None} | content
 
         return read_record(path, cls, nested)
 
@@ -190,17 +222,34 @@ class StudyProvenance:
         return read_record(path, cls, lambda content: {"runs": content})
 
 
+def _each_network(content: Content, convert: Callable[[Content], Content]) -> Content:
+    """Converts the networks of a `Derived`."""
+    content["found"] = convert(content["found"])
+    content["runners_up"] = [convert(one) for one in content["runners_up"]]
+    for part in (content.get("mode"), *content.get("front", ())):
+        if part is not None:
+            part["network"] = convert(part["network"])
+    return content
+
+
 def _flat_supernet(network: Content) -> Content:
-    """Moves the metrics in `supernet` to the top, under names such as `supernet_top1`."""
+    """Moves the metrics in `supernet` to the top, under names such as `supernet_top1`.
+
+    A cost that is that in multiply-adds is left out, and what is not known of a choice.
+    """
+    network = without(network, "cost", network["gmacs"])
     flat: Content = {}
     for key, value in network.items():
         named = {f"{SUPERNET}{name}": share for name, share in network["supernet"].items()}
         flat |= named if key == "supernet" else {key: value}
-    return flat if flat["choices"] else without(flat, "choices", ())
+    flat["choices"] = [
+        without(without(choice, "by", ""), "t", None) for choice in network["choices"]
+    ]
+    return without(flat, "choices", [])
 
 
 def _nested_supernet(network: Mapping[str, Any]) -> Content:
     """The inverse of `_flat_supernet`."""
     metrics = {k.removeprefix(SUPERNET): v for k, v in network.items() if k.startswith(SUPERNET)}
     rest = {k: v for k, v in network.items() if not k.startswith(SUPERNET)}
-    return rest | {"supernet": metrics}
+    return {"cost": network["gmacs"]} | rest | {"supernet": metrics}

@@ -22,6 +22,7 @@ from autox3d.core.values import ClipSpec, Count, Encoding, Positive, Rate, Sampl
 
 T = TypeVar("T")
 PARAMS = Path("params.yaml")
+NARROW = 0.01  # least width of derive.window
 UNTIMED = "params/untimed"  # the latency table of a search that needs none
 Paths = Literal["random", "strict", "sandwich"]
 Budget = Literal["gmacs", "params", "ms"]  # G multiply-adds, M parameters, ms by a latency table
@@ -178,10 +179,29 @@ class Control:
 
 @table
 class Derive:
-    """The derived network, which is the most probable one, and its runners-up."""
+    """The derived network, a front of others for other budgets, and its runners-up."""
 
-    runners_up: Whole  # how many of the next most probable networks under the target to rank
+    window: Annotated[tuple[Share, Share] | None, Added(None)]  # shares of the target; null: mode
+    budgets: Annotated[tuple[Positive, ...], Added(())]  # of the front, in the target's unit
+    runners_up: Whole  # how many of the next most probable networks in the window to rank
     calibration: Count  # training clips that recalibrate the batch norm of a ranked network
+
+    @field_validator("window")
+    @classmethod
+    def _is_open(cls, window: tuple[float, float] | None) -> tuple[float, float] | None:
+        if window is not None and window[1] - window[0] < NARROW:
+            raise ValueError(
+                f"{window[0]:g} to {window[1]:g} is too narrow: leave {NARROW:g} or more."
+            )
+        return window
+
+    @field_validator("budgets")
+    @classmethod
+    def _differ(cls, budgets: tuple[float, ...]) -> tuple[float, ...]:
+        names = [f"{budget:g}" for budget in budgets]  # of the genotypes' files
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"{twice[0]} is there twice. Delete one.")
+        return budgets
 
 
 @table

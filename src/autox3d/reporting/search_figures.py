@@ -9,7 +9,19 @@ from matplotlib.axes import Axes
 
 from autox3d.core.decided import BUDGET, CLIPS, UNDECIDED, open_decisions
 from autox3d.core.search_records import AttentionPairs, Decision
-from autox3d.reporting.svg import BLUE, GREY, INK, MUTED, ORANGE, RULE, axes, drawing
+from autox3d.reporting.svg import (
+    BLUE,
+    GREY,
+    INK,
+    MUTED,
+    ORANGE,
+    RULE,
+    axes,
+    drawing,
+    legend,
+    percents,
+)
+from autox3d.vision.tasks.metric import Metric
 
 COLOURS = {CLIPS: BLUE, BUDGET: ORANGE, UNDECIDED: GREY}
 ROW = 0.19  # inches
@@ -50,6 +62,29 @@ def t_values(choices: Sequence[Decision], threshold: float | None) -> str:
         plot.set_ylim(len(rows) - 0.4, -0.6)
         plot.set_xlim(left=0)
         drawn.figure.legend(loc="outside lower center", ncols=4, handlelength=1.6)
+    return drawn.svg
+
+
+def front(
+    points: Sequence[tuple[float, float]],
+    found: tuple[float, float] | None,
+    unit: str,
+    metric: Metric,
+) -> str:
+    """The headline with the supernet's weights over the cost, for several budgets."""
+    told = ", ".join(f"{metric.cell(value)} at {cost:.3g}" for cost, value in sorted(points))
+    with drawing(f"{metric.title} as a path of the supernet over {unit}: {told}.") as drawn:
+        plot = axes(drawn, unit, f"{metric.label}, as a supernet's path")
+        if points:
+            plot.plot(
+                *zip(*sorted(points), strict=True), "o-", color=BLUE, linewidth=1, label="front"
+            )
+        if found:
+            plot.plot(*found, "*", color=ORANGE, markersize=13, label="found")
+        plot.margins(x=0.15, y=0.15)
+        if metric.percent:
+            percents(plot)
+        legend(plot)
     return drawn.svg
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from autox3d.core import settings
+from autox3d.core import settings, tables
 from autox3d.core.search_records import WarmupMade
 from autox3d.runtime import provenance
 from autox3d.runtime.program import arguments, run
 from autox3d.runtime.session import session
 from autox3d.search.attention_pairs import attention_pairs
+from autox3d.search.derive import check
 from autox3d.search.files import save_weights, write_curve
 from autox3d.search.run import SearchClips, SearchRecipe, warm_up
 from autox3d.search.space import Space
@@ -23,7 +24,9 @@ from autox3d.search.space import Space
 def main() -> None:
     """Uses the settings `supernet` and `warmup`, and the epochs of `search` for the cosine."""
     files = arguments(__doc__, "space", "clips", "weights", "curve", "made")
-    recipe, space = SearchRecipe.of(settings.load()), Space.load(files.space)
+    params, space = settings.load(), Space.load(files.space)
+    check(space, len(tables.read_classes(files.clips)), params.search, params.derive)
+    recipe = SearchRecipe.of(params)
     shared, warmup = recipe.supernet, recipe.warmup
     parts = {"shared": shared, "warmup": warmup, "total": recipe.epochs}
     parts |= {"space": space, "clips": files.clips, **recipe.other_strategy}
