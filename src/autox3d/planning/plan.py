@@ -20,6 +20,7 @@ from autox3d.core.schema import table
 from autox3d.core.settings import Params
 from autox3d.core.values import Positive
 from autox3d.search.costs import SpaceCosts
+from autox3d.search.ranking import CLIPS
 from autox3d.search.space import Space
 from autox3d.sizing.scaling import baseline, scaled
 from autox3d.vision.arch.cost import cost
@@ -131,7 +132,7 @@ def _search(params: Params, videos: Videos, space: Space, costs: SpaceCosts) -> 
     yield phase("warmup", params.warmup.epochs, params.warmup.draws, 0)
     yield phase("search", search.epochs, search.draws, search.alpha_draws)
     yield phase("control", params.control.epochs, search.draws, search.alpha_draws)
-    clips = params.derive.calibration + val
+    clips = params.derive.calibration + CLIPS * val
     ranked = 1 + params.derive.runners_up
     yield StageCost(stage="derive", forward=ranked * clips * search.target, clips=clips)
 

@@ -49,8 +49,8 @@ def main() -> None:
         path = files.front / f"{budget:g}.yaml"
         space.genotype(draw, space.name).save(path, f"{found}{asked}.")
     derived.write(files.report)
-    print(f"derive: {decided.line(derived)}")
-    print(f"derive: {told(derived, derive.runners_up)}")
+    for line in (told(derived, derive.runners_up), decided.line(derived)):
+        print(f"derive: {line}")
 
 
 if __name__ == "__main__":
