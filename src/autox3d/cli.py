@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from autox3d.commands import compare, networks, plan, spaces, upgrade, use
+from autox3d.commands import compare, networks, plan, profile, spaces, upgrade, use
 from autox3d.commands.parser import Commands
 from autox3d.runtime.program import run
 
@@ -24,5 +24,6 @@ def parser() -> argparse.ArgumentParser:
     compare.add_to(commands)
     use.add_to(commands)
     plan.add_to(commands)
+    profile.add_to(commands)
     upgrade.add_to(commands)
     return top

@@ -7,6 +7,7 @@ B clips, C channels, T frames, H x W pixels
 from __future__ import annotations
 
 import copy
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from autox3d.vision.models.network import VideoNet
 from autox3d.vision.models.norm import BatchNorm
 
 Convolution = Pointwise | Depthwise | Dense
+Net = TypeVar("Net", bound=nn.Module)
 
 
 class Folded(nn.Module):
@@ -67,6 +69,18 @@ def folded(net: VideoNet) -> VideoNet:
     """A copy in evaluation mode, without any batch norm; `net` stays as it is."""
     net = copy.deepcopy(net).eval()
     net.blocks = nn.ModuleList(map(_folded_block, net.blocks))
+    return _without_norms(net).requires_grad_(False)
+
+
+@torch.no_grad()
+def folded_part(part: nn.Module) -> nn.Module:
+    """A block, attention unit, stem or head alone, as `folded` makes it in a network."""
+    part = copy.deepcopy(part).eval()
+    return _without_norms(nn.ModuleList([_folded_block(part)]))[0].requires_grad_(False)
+
+
+def _without_norms(net: Net) -> Net:
+    """Folds the batch norms outside of X3D's blocks, in place."""
     for layer in list(net.modules()):
         for name, part in list(layer.named_children()):
             if isinstance(part, ConvNorm):
@@ -74,7 +88,7 @@ def folded(net: VideoNet) -> VideoNet:
         if isinstance(before := getattr(layer, "before_norm", None), str):
             setattr(layer, before, Folded(getattr(layer, before), layer.get_submodule("norm")))
             layer.register_module("norm", nn.Identity())
-    return net.requires_grad_(False)
+    return net
 
 
 def _folded(part: ConvNorm, then: str = "none") -> Folded:

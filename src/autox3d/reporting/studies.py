@@ -31,6 +31,7 @@ COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {  # number -> head of 
     "off_target": ("off, %", lambda share: f"{100 * share:+.1f}"),
     "probability": ("probability", "{:.2g}".format),
     "loss": ("loss, nats a clip", "{:.2f}".format),
+    f"{SUPERNET}log_likelihood": ("as a path of the supernet, nats a video", "{:.3f}".format),
     "log_likelihood_random": ("after random paths, nats a video", "{:.3f}".format),
     "log_likelihood_strict": ("after strictly fair paths, nats a video", "{:.3f}".format),
 }
@@ -220,9 +221,11 @@ def over_cost(record: StudyRecord, title: str, metric: Metric, source: Source) -
             percents(plot)
         legend(plot)
     tau, beaten = record.numbers["kendall_tau"] or 0.0, record.numbers["beaten"] or 0.0
+    low, high = (record.numbers[f"kendall_tau_{end}"] or 0.0 for end in ("low", "high"))
     caption = (
         f"The searched network is better than {beaten:.0f} of {len(others)}. Between supernet and "
-        f"training, Kendall's tau is {tau:.2f} (1: the same order, 0: none). TS-S, Figure 2, "
+        f"training, Kendall's tau is {tau:.2f} ({low:.2f} to {high:.2f}; 1: the same order, 0: "
+        "none). TS-S, Figure 2, "
         "has sixteen, and prints no numbers."
     )
     return Figure(title, drawn.svg, caption, source)

@@ -203,13 +203,12 @@ def report(
 
 def describe(outcome: Outcome, draw: Draw, ranked: Ranked) -> DerivedNetwork:
     """Makes the record of one network."""
-    groups = outcome.space.genotype(draw, outcome.space.name).groups
     return DerivedNetwork(
         gmacs=outcome.gmacs.of(draw),
         cost=outcome.costs.of(draw),
         probability=math.exp(outcome.prior.log_prob([draw]).item()),
         supernet=ranked.metrics,
-        groups=tuple(f"{g.kernel} {g.expansion:g} {g.channels} {g.attention}" for g in groups),
+        groups=outcome.space.genotype(draw, outcome.space.name).choices,
     )
 
 

@@ -1,19 +1,276 @@
-"""The time that each part of a space's networks takes, from a table of measured blocks."""
+"""The time that each part of a space's networks takes, from a table of measured parts.
+
+A table has the times of some blocks, attention units and widths of the head; the others are
+interpolated. For each kind of part, the logarithm of the time is a linear function of the
+logarithms of its widths, size and stride, plus a smooth function through what is left (a Gaussian
+process). Widths are rounded up to the number of channels that the device computes at once, which
+is chosen by the error on blocks that are left out. All of it is scaled, so that whole networks
+that were timed have the sums of their parts, in the median.
+"""
 
 from __future__ import annotations
 
+import itertools
+import math
+import statistics
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from autox3d.core.errors import Refused
+from autox3d.core.latency_table import HeldOut, LatencyTable, TimedPart
+from autox3d.runtime.checkpoint import fingerprint
 from autox3d.search.counts import Tables
-from autox3d.search.space import Space
+from autox3d.search.space import CHOICES, Draw, Space, by_group
+from autox3d.vision.arch.blocks import Block, Candidates, Group, sized
+
+LANES = (1, 8, 16)  # channels that a device may compute at once
+FOLDS = 5  # each is predicted from the others
+SMOOTH, NOISE = 0.2, 0.05  # of the Gaussian process: its size, and the noise of a time
+Prediction = Callable[[Sequence[TimedPart]], np.ndarray]
+
+
+class Place(NamedTuple):
+    """A group of a space, and what reaches it."""
+
+    row: Candidates
+    like: Group  # has the columns that are not searched
+    before: tuple[int, ...]  # candidates for the channels that it takes
+    side: int  # px, of the input
+
+    @property
+    def after(self) -> int:
+        """Px, of the output."""
+        return math.ceil(self.side / self.row.stride)
 
 
 def timed(path: Path, space: Space) -> Tables:
     """Reads a latency table, and gives the milliseconds of every candidate (float64).
 
     Raises:
-        Refused: the table cannot be read, or is of another space, device or number of threads.
+        Refused: the table cannot be read, is not finished, or is of another space.
     """
-    del space
-    raise Refused(f"{path}: latency tables cannot be read yet.")
+    table = LatencyTable.load(path)
+    if table.setup.fingerprint != fingerprint(space=space):
+        raise Refused(
+            f"{path}: is of the space {table.setup.space} as it was timed, and {space.name} differs"
+            " from it. Make another table with `autox3d profile`."
+        )
+    if table.missing:
+        raise Refused(
+            f"{path}: {table.missing} timings are missing. Give its `autox3d profile` again."
+        )
+    tables = _tables(space, table)
+    scale = statistics.median(_scales(space, table, tables))
+    groups = tuple(scale * group for group in tables.groups)
+    return Tables(scale * tables.stem, groups, scale * tables.head)
+
+
+def total(tables: Tables, draw: Draw) -> float:
+    """The sum over the parts of a network."""
+    ms, before = tables.stem, 0
+    for table, row in zip(tables.groups, by_group(draw), strict=True):
+        ms += float(table[before, *row])
+        before = row[CHOICES.index("channels")]
+    return ms + float(tables.head[before])
+
+
+def said(table: LatencyTable) -> str:
+    """What a table was timed on: `AMD EPYC (AVX512), threads: 1, float32, batch 6`."""
+    made = table.setup
+    where = f"{made.device} ({made.instructions})"
+    return f"{where}, threads: {made.threads}, {made.type}, batch {made.batch}"
+
+
+def held_out(space: Space, table: LatencyTable) -> HeldOut:
+    """The errors of blocks, each predicted from four fifths of the others, and of networks."""
+    blocks = [part for part in table.parts if part.part == "block"]
+    spread = [
+        statistics.stdev(part.ms) / statistics.mean(part.ms) / math.sqrt(len(part.ms))
+        for part in blocks
+        if len(part.ms) > 1
+    ]
+    errors = np.abs(_left_out(blocks, _lanes(blocks))) if len(blocks) > FOLDS else np.zeros(1)
+    scales = _scales(space, table, _tables(space, table))
+    others = [statistics.median(scales[:i] + scales[i + 1 :]) for i in range(len(scales))]
+    networks = [abs(other / own - 1) for other, own in zip(others, scales, strict=True)]
+    return HeldOut(
+        blocks=len(blocks),
+        median=round(float(np.median(errors)), 4),
+        worst=round(float(errors.max()), 4),
+        noise=round(statistics.median(spread), 4) if spread else 0.0,
+        networks=len(networks),
+        network_median=round(statistics.median(networks), 4),
+        network_worst=round(max(networks), 4),
+        scale=round(statistics.median(scales), 4),
+    )
+
+
+def prediction(parts: Sequence[TimedPart]) -> Prediction:
+    """A function that gives the milliseconds of parts, interpolated from timed ones."""
+    lanes = _lanes([part for part in parts if part.part == "block"])
+    names = {part.part for part in parts} - {"network"}
+    fits = {name: _fit([p for p in parts if p.part == name], lanes) for name in sorted(names)}
+
+    def ms(rows: Sequence[TimedPart]) -> np.ndarray:
+        return fits[rows[0].part](rows)
+
+    return ms
+
+
+def places(space: Space) -> Iterator[Place]:
+    """The groups of a space in order, at the size of prediction's views."""
+    first = space.genotype((0,) * len(space.choices), space.name)
+    before, side = (space.stem.channels,), math.ceil(space.input.short / 2)
+    for row, like in zip(space.groups, first.groups, strict=True):
+        place = Place(row, like, before, side)
+        yield place
+        before, side = row.channels, place.after
+
+
+def stem_of(space: Space) -> TimedPart:
+    """The stem, which all networks share."""
+    return _part("stem", 3, space.stem.channels, space.input.short)
+
+
+def heads_of(space: Space) -> list[TimedPart]:
+    """The head after each width of the last group."""
+    last = list(places(space))[-1]
+    return [_part("head", width, space.head.channels, last.after) for width in last.row.channels]
+
+
+def network_of(space: Space, draw: Draw) -> TimedPart:
+    """A whole network."""
+    kind = " ".join(map(str, draw))
+    return _part("network", 3, space.head.hidden, space.input.short, kind)
+
+
+def units_of(place: Place, kind: str) -> list[TimedPart]:
+    """An attention unit after each width of a group."""
+    return [_part("unit", width, width, place.after, kind) for width in place.row.channels]
+
+
+def blocks_of(space: Space, place: Place, index: int) -> list[tuple[TimedPart, Block]]:
+    """Block `index` of a group, by channels before (if it is the first) and the other choices."""
+    row, side = place.row, place.side if index == 0 else place.after
+    before = place.before if index == 0 else (0,)
+    found = []
+    for taken in itertools.product(before, row.kernel, row.expansion, row.channels):
+        channels_in, kernel, expansion, channels = taken
+        group = replace(place.like, kernel=kernel, expansion=expansion, channels=channels)
+        of = space.expansion_of, space.block
+        block = replace(sized(group, 0, index, channels_in or channels, *of), attention="none")
+        found.append((_block_part(block, kernel, side), block))
+    return found
+
+
+def _block_part(block: Block, kernel: str, side: int) -> TimedPart:
+    return TimedPart(
+        part="block",
+        kind=" ".join(map(str, (kernel, *block.own))),
+        channels_in=block.channels_in,
+        inner=block.inner,
+        channels=block.channels,
+        side=side,
+        stride=block.stride,
+        gate=block.gate > 0,
+        ms=(),
+    )
+
+
+def _part(part: Any, channels_in: int, channels: int, side: int, kind: str = "") -> TimedPart:
+    shape = {"channels_in": channels_in, "channels": channels, "side": side}
+    return TimedPart(part=part, kind=kind, inner=0, stride=1, gate=False, ms=(), **shape)
+
+
+def _tables(space: Space, table: LatencyTable) -> Tables:
+    """The time of each part alone."""
+    ms = prediction(table.parts)
+    groups = tuple(_group(space, place, ms) for place in places(space))
+    return Tables(float(ms([stem_of(space)])[0]), groups, ms(heads_of(space)))
+
+
+def _scales(space: Space, table: LatencyTable, tables: Tables) -> list[float]:
+    """How much longer whole networks take than the sum of their parts.
+
+    A part that is timed alone finds its input and its memory in the caches.
+    """
+    networks = [part for part in table.parts if part.part == "network"]
+    sums = [total(tables, tuple(map(int, part.kind.split()))) for part in networks]
+    return [float(ms) / alone for ms, alone in zip(_ms(networks), sums, strict=True)]
+
+
+def _group(space: Space, place: Place, ms: Prediction) -> np.ndarray:
+    """The table of one group: (channels before, kernel, expansion, channels, unit)."""
+    row = place.row
+    shape = (-1, len(row.kernel), len(row.expansion), len(row.channels), 1)
+    total: Any = 0.0
+    for index in range(row.blocks):
+        parts = [part for part, _ in blocks_of(space, place, index)]
+        total = total + ms(parts).reshape(shape)
+    attended = row.blocks if space.attention.placement == "after_block" else 1
+    nothing = np.zeros(len(row.channels))
+    units = [nothing if kind == "none" else ms(units_of(place, kind)) for kind in row.attention]
+    return total + attended * np.stack(units, axis=1)
+
+
+def _lanes(blocks: Sequence[TimedPart]) -> int:
+    """The width of `LANES` with the smallest median error on blocks that are left out."""
+    if len(blocks) <= FOLDS:
+        return 1
+    errors = {lanes: float(np.median(np.abs(_left_out(blocks, lanes)))) for lanes in LANES}
+    return min(errors, key=lambda lanes: errors[lanes])
+
+
+def _left_out(parts: Sequence[TimedPart], lanes: int) -> np.ndarray:
+    """The relative error of each part, predicted from the other folds."""
+    folds = np.random.default_rng(0).permutation(len(parts)) % FOLDS
+    errors = np.zeros(len(parts))
+    for fold in range(FOLDS):
+        out = [part for part, its in zip(parts, folds, strict=True) if its == fold]
+        kept = [part for part, its in zip(parts, folds, strict=True) if its != fold]
+        errors[folds == fold] = _fit(kept, lanes)(out) / _ms(out) - 1
+    return errors
+
+
+def _fit(timed: Sequence[TimedPart], lanes: int) -> Prediction:
+    """Interpolates the logarithms of the times of one kind of part."""
+    kinds = sorted({part.kind for part in timed})
+    x = _coordinates(timed, kinds, lanes)
+    y = np.log(_ms(timed))
+    slopes = np.linalg.lstsq(x, y, rcond=None)[0]
+    near = _near(x, x) + NOISE**2 * np.eye(len(x))
+    weights = np.linalg.solve(near, y - x @ slopes)
+
+    def ms(rows: Sequence[TimedPart]) -> np.ndarray:
+        at = _coordinates(rows, kinds, lanes)
+        return np.exp(at @ slopes + _near(at, x) @ weights)
+
+    return ms
+
+
+def _near(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+    """The covariance of (n, c) and (m, c) coordinates, (n, m)."""
+    squares = (one**2).sum(1)[:, None] + (two**2).sum(1) - 2 * one @ two.T
+    return SMOOTH**2 * np.exp(-np.maximum(squares, 0.0) / 2)
+
+
+def _coordinates(rows: Iterable[TimedPart], kinds: Sequence[str], lanes: int) -> np.ndarray:
+    """(parts, coordinates): logarithms, and a half where something is so."""
+    table = []
+    for row in rows:
+        widths = (row.channels_in, row.inner or 1, row.channels)
+        same = row.channels_in == row.channels and row.stride == 1
+        flags = (row.gate, same, *(row.kind == kind for kind in kinds), True)
+        logs = [math.log(math.ceil(width / lanes) * lanes) for width in widths]
+        sizes = [math.log(row.side), math.log(row.stride)]
+        table.append([*logs, *sizes, *(0.5 * flag for flag in flags)])
+    return np.array(table)
+
+
+def _ms(parts: Sequence[TimedPart]) -> np.ndarray:
+    """The median over the rounds of each part."""
+    return np.array([statistics.median(part.ms) for part in parts])

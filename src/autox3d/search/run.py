@@ -79,6 +79,11 @@ class SearchRecipe(NamedTuple):
         return {} if name == "parsec" else {"strategy": name}
 
     @property
+    def timings(self) -> dict[str, Path]:
+        """A part of the search's fingerprint: the latency table, if the budget is in ms."""
+        return {"latency": Path(self.search.latency)} if self.search.budget == "ms" else {}
+
+    @property
     def epochs(self) -> int:
         """The epochs of warm-up and search together, which share one cosine."""
         return self.warmup.epochs + self.search.epochs

@@ -38,7 +38,7 @@ def main() -> None:
         write_nothing(files.trace, files.alpha, files.made, space)
         return
     parts = {"shared": shared, "search": params, "warm": recipe.warmup.epochs, "epochs": epochs}
-    parts |= {"space": space, "clips": files.clips, "init": files.init}
+    parts |= {"space": space, "clips": files.clips, "init": files.init} | recipe.timings
     shown = asdict(shared) | {"search": asdict(params)}
     with session("control", parts=parts, params=shown, data=files.clips) as work:
         clips = SearchClips.load(files.clips)

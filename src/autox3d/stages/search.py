@@ -26,7 +26,7 @@ def main() -> None:
     files = arguments(__doc__, *names)
     recipe, space = SearchRecipe.of(settings.load()), Space.load(files.space)
     shared, params = recipe.supernet, recipe.search
-    parts = {"shared": shared, "search": params, "warm": recipe.warmup.epochs}
+    parts = {"shared": shared, "search": params, "warm": recipe.warmup.epochs} | recipe.timings
     parts |= {"epochs": params.epochs, "space": space, "clips": files.clips, "init": files.init}
     shown = asdict(shared) | {"search": asdict(params)}
     with session("search", parts=parts, params=shown, data=files.clips) as work:

@@ -249,7 +249,7 @@ class Lab:
     ) -> Iterator[Session]:
         """Opens the session of a search or a null control."""
         shared, params = recipe.supernet, recipe.search
-        parts = {"shared": shared, "search": params, "warm": recipe.warmup.epochs}
+        parts = {"shared": shared, "search": params, "warm": recipe.warmup.epochs} | recipe.timings
         parts |= {"epochs": epochs, "space": self.space, "clips": self.subset, "init": init}
         shown = asdict(shared) | {"search": asdict(params)}
         with self._run(name, parts, shown, self.subset) as work:

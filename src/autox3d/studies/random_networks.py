@@ -1,24 +1,27 @@
 """The searched network compared with random ones of similar cost (TS-S, section 5, Figure 2).
 
 Samples random networks of the space within 5 % of the searched one's cost, or in the range in
-`values`. Each network has two accuracies on the validation videos: with the calibrated weights of
-the supernet, and trained from scratch. Kendall's tau between the two measures whether the supernet
-ranks networks as training does (1: same order, 0: unrelated). The number of random networks that
-the searched one beats measures the benefit of the search.
+`values`. On the validation videos each network has a log-likelihood with the calibrated weights of
+the supernet, and an accuracy after a training from scratch. Kendall's tau of the two tells whether
+the supernet ranks networks as training does (1: same order, 0: unrelated), with its interval over
+networks. The number of random networks that the searched one beats is the benefit of the search.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from autox3d.core.errors import Refused
 from autox3d.core.records import Metrics
 from autox3d.core.search_records import SUPERNET, StudyRecord, StudyRow
 from autox3d.core.settings import Study
-from autox3d.search.ranking import kendall
+from autox3d.search.ranking import LIKELIHOOD, kendall_interval
 from autox3d.search.space import Draw
 from autox3d.studies.kind import Kind, alone, record
 from autox3d.studies.lab import Lab, draws
+from autox3d.vision.tasks import task as tasks
 
 SEARCHED = "searched"
 WIDTH = 0.05  # half-width of the cost window, as a share of the searched network's cost
@@ -39,7 +42,7 @@ def run(lab: Lab, study: Study) -> StudyRecord:
         for (name, draw), measured in zip(networks.items(), by_supernet, strict=True)
     ]
     range_ = {"least_gmacs": least, "most_gmacs": most}
-    return record(lab, study, rows, range_ | compared(rows))
+    return record(lab, study, rows, range_ | compared(rows, tasks.named(lab.task).headline.name))
 
 
 def beside(lab: Lab, count: int, mode: Draw, least: float, most: float) -> dict[str, Draw]:
@@ -55,22 +58,23 @@ def with_supernet(row: StudyRow, measured: Metrics) -> StudyRow:
     return StudyRow(name=row.name, numbers=row.numbers | inside, series=row.series)
 
 
-def compared(rows: Sequence[StudyRow]) -> dict[str, float]:
+def compared(rows: Sequence[StudyRow], headline: str) -> dict[str, float]:
     """Kendall's tau over the random networks, and how many of them the first row beats.
 
     Raises:
         Refused: no validation video has a label, so there is no accuracy.
     """
-    inside = next(name for name in rows[0].numbers if name.startswith(SUPERNET))
     values: list[tuple[float, float]] = []
     for row in rows:
-        one, two = row.numbers[inside], row.numbers[inside.removeprefix(SUPERNET)]
+        one, two = row.numbers[f"{SUPERNET}{LIKELIHOOD}"], row.numbers[headline]
         if one is None or two is None:
             raise Refused("random networks are compared by accuracy: no video of val has a label.")
         values.append((one, two))
     (_, searched), *others = values
-    tau = kendall(*zip(*others, strict=True))
-    return {"kendall_tau": tau, "beaten": float(sum(searched > two for _, two in others))}
+    inside, alone = (np.array(column)[:, None] for column in zip(*others, strict=True))
+    tau, low, high = kendall_interval(inside, alone)
+    taus = {"kendall_tau": tau, "kendall_tau_low": low, "kendall_tau_high": high}
+    return taus | {"beaten": float(sum(searched > two for _, two in others))}
 
 
 KIND = Kind(
