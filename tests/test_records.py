@@ -27,7 +27,8 @@ KINDS: dict[str, Any] = {
     "evaluate/*.json": records.Evaluation,
     "latency/*.json": records.Latency,
     "explain/*.json": records.Explanation,
-    "**/*_made.json": records.Provenance,
+    "warmup_made.json": search_records.WarmupMade,
+    "*/*_made.json": records.Provenance,
 }
 
 

@@ -29,7 +29,7 @@ from autox3d.reporting.results_table import markdown
 
 TITLES = ["Accuracy and cost", "The network found", "How it was found", "Training"]
 TITLES += ["Class by class", "Where it looked", "The videos", "How it was made"]
-FIGURES = 33
+FIGURES = 34
 PICTURES = 4
 HOSTILE = '<script>alert(1)</script> & "$x^2$'
 

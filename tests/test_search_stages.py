@@ -178,7 +178,7 @@ def test_derive_writes_a_network_of_the_window(whole):
     report = json.loads((whole / "derive.json").read_text())
     mode = math.exp(sum(math.log(max(row["probabilities"][-1])) for row in alphas(whole)))
 
-    assert report["unit"] == "G multiply-adds"
+    assert report["target_gmacs"] == 0.0008
     assert report["window"] == [0.0004, 0.0008]
     assert report["found"]["gmacs"] == cost(genotype, 3).gmacs
     assert report["mode"]["network"]["probability"] == pytest.approx(mode, rel=1e-4)
@@ -265,7 +265,7 @@ def test_a_search_may_begin_without_warm_up(whole, project, monkeypatch):
 def test_a_budget_that_cannot_be_kept_stops_the_warm_up(project, monkeypatch):
     """Not the search after it, nor the derivation."""
     change(project, search={"target": 0.01, "floor": None})
-    with pytest.raises(Refused, match=r"'search\.target' is 0\.01 .* the dearest network of tiny"):
+    with pytest.raises(Refused, match=r"'search\.target' 0\.01: no network .* nearest cost"):
         here(warmup, project, monkeypatch)
     change(project, search={"target": 0.001}, derive={"window": [0.0, 0.1]})
     with pytest.raises(Refused, match=r"'search\.target' 0\.001: no network .* nearest costs"):

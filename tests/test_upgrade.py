@@ -196,8 +196,8 @@ def test_what_differs_is_left_to_run_with_a_line_each(workspace):
     setting = "params.yaml: search.beta was 0.2, is 0.3"
     anew = "this version computes it otherwise (CHANGELOG.md)"
     assert {line for line in found if not line.startswith("derive: ")} == {
-        f"search: left to run: {anew}; {setting}; params/untimed is a new input",
-        f"control: left to run: {anew}; {setting}; params/untimed is a new input",
+        f"search: left to run: {anew}; params/untimed is a new input; {setting}",
+        f"control: left to run: {anew}; params/untimed is a new input; {setting}",
         "baseline@x3d_s: left to run: architectures/x3d_s.yaml is not the recorded one",
         "latency@s: left to run: results/latency/s.json is not the recorded one",
         "evaluate@s: left to run: results/evaluate/s_confusion.csv is missing",
