@@ -12,11 +12,12 @@ import pytest
 from support import ARCHITECTURES, ROOT
 
 from autox3d.core import settings
+from autox3d.core.decided import beside_target, terminal
 from autox3d.core.errors import Refused
 from autox3d.core.records import Metrics
 from autox3d.core.search_records import Alpha, Choice, Derived
 from autox3d.search.costs import SpaceCosts, of_budget
-from autox3d.search.derive import Chosen, Outcome, check, choose, load_prior, report, told
+from autox3d.search.derive import Chosen, Outcome, check, choose, load_prior, report
 from autox3d.search.ranking import Ranked
 from autox3d.search.space import Draw, Space
 
@@ -140,9 +141,10 @@ def test_without_a_window_the_mode_is_derived(tmp_path):
     assert chosen.found == chosen.mode == found.prior.mode()
     assert (derived.window, derived.mode and derived.mode.gain) == (None, None)
     assert derived.found.cost > search.target
-    over = 100 * (derived.found.cost / 0.006 - 1)
-    line = f"the mode, {over:.2g} % over the budget of 0.006 G multiply-adds"
-    assert told(derived, 2) == line
+    over = beside_target(derived.found.cost, 0.006)
+    line = f"found: the mode, {over} the budget of 0.006 G multiply-adds; clips decided 0 of 10"
+    assert over.endswith("over")
+    assert terminal(derived, 2).startswith(line)
     assert all(row.cost <= search.target for row in derived.runners_up)
 
 
@@ -182,14 +184,15 @@ def test_the_line_tells_the_budget_and_what_the_window_cost(tmp_path):
     found = outcome(tmp_path, search, alpha(1, evidence=0.5))
     chosen = chosen_of(found, search, wanted(runners_up=3000))
     derived = recorded(found, chosen, search)
-    under = 100 * (1 - found.costs.of(chosen.found) / 0.006)
+    under = beside_target(found.costs.of(chosen.found), 0.006)
     count = len(chosen.runners_up)
 
     assert 2 < count < 3000
-    assert told(derived, 3000) == (
-        f"{under:.2g} % under the budget of 0.006 G multiply-adds; the window cost"
-        f" {chosen.window_nats:.2g} nats against the mode, undecided attention 2; {count} of 3000"
-        " runners-up, as there are no more"
+    assert under.endswith("under")
+    assert terminal(derived, 3000) == (
+        f"found: {under} the budget of 0.006 G multiply-adds; the window cost"
+        f" {chosen.window_nats:.2g} nats against the mode, undecided attention 2; clips decided"
+        f" 0 of 10, budget 0; {count} of 3000 runners-up, as there are no more"
     )
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import yaml
 from safetensors.torch import load_file
-from support import killing
+from support import ROOT, killing
 from support.killing import digests
 from support.spaces import SPACE
 
@@ -25,7 +25,7 @@ from autox3d.core.search_records import WarmupMade
 from autox3d.runtime.checkpoint import RESUME
 from autox3d.search.run import SearchClips
 from autox3d.search.space import Space
-from autox3d.stages import control, search, warmup
+from autox3d.stages import control, derive, search, warmup
 from autox3d.vision.arch.cost import cost
 from autox3d.vision.arch.genotype import Genotype
 
@@ -272,6 +272,25 @@ def test_a_budget_that_cannot_be_kept_stops_the_warm_up(project, monkeypatch):
         here(warmup, project, monkeypatch)
 
     assert not (project / "warmup.safetensors").exists()
+
+
+def test_the_papers_own_search_is_one_file(whole, project, monkeypatch):
+    """`params/autox3d_as_printed.yaml` at toy size: the plain hinge, 13 draws, the mode derived."""
+    printed = yaml.safe_load((ROOT / "params/autox3d_as_printed.yaml").read_text())
+    assert printed["search"]["cost"] == "plain"
+    toy = {"epochs": 1, "target": 0.0008}
+    change(project, search=printed["search"] | toy, control={"epochs": 0})
+    change(project, warmup=printed["warmup"] | {"epochs": 1})
+    change(project, derive=printed["derive"] | {"runners_up": 1, "calibration": 4})
+    for stage in (warmup, search, control, derive):
+        here(stage, project, monkeypatch)
+
+    steps = tables.read_table(project / "steps.parquet")
+    assert (steps["multiplier"] == 0).all()
+    assert steps["effective_draws"].max() > 2  # of 13
+    report = json.loads((project / "derive.json").read_text())
+    assert report["window"] is None
+    assert report["found"]["groups"] == report["mode"]["network"]["groups"]
 
 
 MISTAKES = {

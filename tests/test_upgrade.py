@@ -1,4 +1,4 @@
-"""A workspace of commit 486c83c goes on under this version: nothing runs, nothing starts over.
+"""A workspace of commit 486c83c goes on under this version: only the search is to be run anew.
 
 `tests/fixtures/workspace_486c83c/README.md` says what is in it, and how that commit made it.
 """
@@ -22,7 +22,7 @@ import yaml
 from dvc.repo import Repo
 from safetensors.numpy import load_file
 from support import ROOT, programs
-from support.toy import BIN, ENVIRONMENT, NOTHING
+from support.toy import BIN, ENVIRONMENT
 
 from autox3d.core import names
 from autox3d.core.errors import Refused
@@ -32,8 +32,9 @@ pytestmark = pytest.mark.slow
 
 ARCHIVE = ROOT / "tests/fixtures/workspace_486c83c/workspace.tar.xz"
 NEW = ("dvc.yaml", "Snakefile", ".dvcignore", "workflow/profiles/local/config.yaml",
-       "results/studies/.gitignore")  # fmt: skip
+       "results/studies/.gitignore", "params/untimed")  # fmt: skip
 STAGES = 19
+ANEW = {"search", "control", "derive"}
 ALONE = ENVIRONMENT | {"AUTOX3D_PROCESSES": "1", "AUTOX3D_WORKERS": "1", "OMP_NUM_THREADS": "1"}
 TENSORS = {
     "search": "data/supernet/search.safetensors",
@@ -86,13 +87,13 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("before") / "workspace"
     with tarfile.open(ARCHIVE) as archive:
         archive.extractall(folder, filter="data")
+    subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
+    typed(folder, "python", str(ARCHIVE.parent / "fill_cache.py"))
     unused = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "src/autox3d", folder / "src/autox3d", ignore=unused)
     for name in NEW:
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(ROOT / name, folder / name)
-    subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
-    typed(folder, "python", str(ARCHIVE.parent / "fill_cache.py"))
     return folder
 
 
@@ -120,21 +121,31 @@ def with_aliases(params: Path) -> None:
     assert yaml.safe_load(params.read_text()) == values
 
 
-def test_after_an_upgrade_neither_engine_has_anything_to_do(workspace):
-    """Settings lose their aliases and gain the keys that came later; no file of results moves."""
+def test_after_an_upgrade_only_the_search_is_to_be_run(workspace):
+    """Settings lose their aliases and gain the keys that came later; no file of results moves.
+
+    The earlier search can be kept, too: then only the network is derived again.
+    """
     with_aliases(workspace / "params.yaml")
     old = digests(workspace)
-    assert len(stale(workspace)) == STAGES  # all, by the paths of their code
 
     output = typed(workspace, "autox3d", "upgrade")
 
     assert "params.yaml: aliases and merge keys are written out" in output
-    assert f"{STAGES} of {STAGES} stages are recorded as done; none was run\n" in output
+    assert f"{STAGES - 3} of {STAGES} stages are recorded as done; none was run\n" in output
+    for stage in ANEW:
+        assert f"{stage}: left to run: this version computes it otherwise (CHANGELOG.md)" in output
     assert "params.yaml: train.x3d_s.drop_connect is new" in output
     assert "# no dropout" in (workspace / "params.yaml").read_text()
-    assert stale(workspace) == set()
-    assert NOTHING in typed(workspace, "snakemake", "--workflow-profile", "workflow/profiles/local")
+    assert stale(workspace) == ANEW
     assert digests(workspace) == old
+    typed(workspace, "dvc", "commit", "--force", "search", "control")
+    assert stale(workspace) == {"derive"}
+    typed(workspace, "dvc", "repro", "derive")
+    kept = digests(workspace).items() - old.items()
+    assert {name for name, _ in kept} == {"results/derive/derive.json"}
+    derived = json.loads((workspace / "results/derive/derive.json").read_text())
+    assert {choice["by"] for choice in derived["found"]["choices"]} == {""}  # nobody counted
     assert upgraded(workspace) == []
 
 
@@ -164,7 +175,7 @@ def test_a_fix_makes_stale_what_its_room_says(workspace):
         path = workspace / "src/autox3d" / name
         text = path.read_text()
         path.write_text(f"{text}\n# A fix.\n")
-        assert stale(workspace) == wanted, name
+        assert stale(workspace) == wanted | ANEW, name
         path.write_text(text)
 
 
@@ -183,9 +194,10 @@ def test_what_differs_is_left_to_run_with_a_line_each(workspace):
     *found, last = [line for line in upgraded(workspace) if not line.startswith("params.yaml: ")]
 
     setting = "params.yaml: search.beta was 0.2, is 0.3"
-    assert set(found) == {
-        f"search: left to run: {setting}",
-        f"control: left to run: {setting}",
+    anew = "this version computes it otherwise (CHANGELOG.md)"
+    assert {line for line in found if not line.startswith("derive: ")} == {
+        f"search: left to run: {anew}; {setting}; params/untimed is a new input",
+        f"control: left to run: {anew}; {setting}; params/untimed is a new input",
         "baseline@x3d_s: left to run: architectures/x3d_s.yaml is not the recorded one",
         "latency@s: left to run: results/latency/s.json is not the recorded one",
         "evaluate@s: left to run: results/evaluate/s_confusion.csv is missing",
@@ -194,7 +206,7 @@ def test_what_differs_is_left_to_run_with_a_line_each(workspace):
         f"report: left to run: {setting}; results/evaluate is not the recorded one; "
         "results/latency is not the recorded one",
     }
-    assert last == f"{STAGES - 7} of {STAGES} stages are recorded as done; none was run"
+    assert last == f"{STAGES - 8} of {STAGES} stages are recorded as done; none was run"
     assert (workspace / "data/scores/x3d_s.parquet").exists()
     assert stale(workspace) == {line.partition(": ")[0] for line in found}
 
@@ -221,17 +233,16 @@ def test_a_lock_of_another_version_is_refused(workspace):
     )
 
 
-@pytest.mark.parametrize("run", ["search", "train"])
-def test_a_run_that_was_stopped_goes_on_to_the_result_that_it_would_have_had(workspace, run):
-    """To the bit on a processor like that of the old code, and nearly so on others.
+def resumed(workspace: Path, run: str) -> dict[str, Any]:
+    """Runs the stage of a stopped run again: its folder is found, its first step is the next one.
 
-    Its folder is found under the fingerprint of before, and its first step is the next one.
+    Returns:
+        what the earlier version would have made of it
     """
-    expected = json.loads((workspace / "expected.json").read_text())
-    wanted = expected[run]
+    wanted = json.loads((workspace / "expected.json").read_text())[run]
     shutil.copyfile(workspace / wanted["params"], workspace / "params.yaml")
     output = upgraded(workspace)
-    assert any(line.startswith(f"{wanted['stage']}: left to run: params.yaml: ") for line in output)
+    assert any(line.startswith(f"{wanted['stage']}: left to run: ") for line in output)
 
     typed(workspace, "dvc", "repro", "--single-item", wanted["stage"])
 
@@ -241,6 +252,27 @@ def test_a_run_that_was_stopped_goes_on_to_the_result_that_it_would_have_had(wor
     assert folder == kept.parent
     assert (steps[0], steps[-1]) == (wanted["checkpoint"]["step"], wanted["steps"])
     assert digest(kept.read_bytes()) == wanted["checkpoint"]["sha256"]
+    return wanted
+
+
+def test_a_search_that_was_stopped_goes_on_as_this_version_searches(workspace):
+    """The rows of its finished steps are kept; what was not recorded then is empty in them."""
+    wanted = resumed(workspace, "search")
+    table, old = pd.read_csv(workspace / TABLE["search"]), pd.DataFrame(wanted["table"])
+    before = wanted["checkpoint"]["step"] * len(table) // wanted["steps"]
+
+    assert list(table["epoch"]) == list(old["epoch"])
+    assert before > 0
+    close(table[old.columns[old.columns.isin(table.columns)]].select_dtypes("number")[:before],
+          old.select_dtypes("number")[:before])  # fmt: skip
+    assert table["noise"][:before].isna().all()
+    assert table["noise"].iloc[-1] > 0
+
+
+def test_a_training_that_was_stopped_goes_on_to_the_result_that_it_would_have_had(workspace):
+    """To the bit on a processor like that of the old code, and nearly so on others."""
+    run, wanted = "train", resumed(workspace, "train")
+    expected = json.loads((workspace / "expected.json").read_text())
     tensors = load_file(workspace / TENSORS[run])
     bits, values = names.modern(wanted["tensors"]), names.modern(wanted["values"])
     assert tensors.keys() == bits.keys()

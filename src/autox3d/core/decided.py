@@ -32,14 +32,42 @@ def counts(choices: Sequence[Decision]) -> dict[str, int]:
 
 def line(derived: Derived) -> str:
     """clips decided 16 of 22, budget 3; 3 % under; control 0."""
-    parts = []
+    states, control = _evidence(derived)
+    return "; ".join([*states, beside_target(derived.found.cost, derived.target), *control])
+
+
+def terminal(derived: Derived, runners_up: int) -> str:
+    """How the cost compares with the budget, what the window cost, and who decided; one line.
+
+    Args:
+        runners_up: how many were asked for
+    """
+    cost, mode = derived.found.cost, derived.mode
+    parts = [
+        f"{beside_target(cost, derived.target)} the budget of {derived.target:g} {derived.unit}"
+    ]
+    if derived.window is None:
+        parts[0] = f"the mode, {parts[0]}"
+    elif mode is not None:
+        parts.append(f"the window cost {mode.window_nats:.2g} nats against the mode")
+        if mode.attention_nats:
+            parts[-1] += f", undecided attention {mode.attention_nats:.2g}"
+    for known in _evidence(derived):
+        parts += known
+    if (count := len(derived.runners_up)) < runners_up:
+        parts.append(f"{count} of {runners_up} runners-up, as there are no more")
+    return f"found: {'; '.join(parts)}"
+
+
+def _evidence(derived: Derived) -> tuple[list[str], list[str]]:
+    """What decided the choices, and how many the control decided; empty where it is not known."""
+    states, control = [], []
     if number := counts(derived.found.choices):
         of = sum(number.values())
-        parts.append(f"clips decided {number[CLIPS]} of {of}, budget {number[BUDGET]}")
-    parts.append(beside_target(derived.found.cost, derived.target))
+        states = [f"clips decided {number[CLIPS]} of {of}, budget {number[BUDGET]}"]
     if derived.control_decided is not None:
-        parts.append(f"control {derived.control_decided}")
-    return "; ".join(parts)
+        control = [f"control {derived.control_decided}"]
+    return states, control
 
 
 def beside_target(cost: float, target: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,9 @@ from autox3d.core.record_files import Content, read_record, without
 from autox3d.core.records import Metrics, Provenance
 from autox3d.core.schema import table
 
+GMACS = "G multiply-adds"  # the usual unit of a budget
+OF_GMACS = {"target": "target_gmacs"}  # the key that a target has in the usual unit
+ABSENT = {"window": None, "mode": None, "front": (), "threshold": None, "control_decided": None}
 SUPERNET = "supernet_"  # prefix of a metric measured with the supernet's shared weights
 
 
@@ -148,14 +151,14 @@ class Derived:
     control_decided: int | None = None  # choices that the null control decides by it
 
     def content(self) -> Content:
-        """The content of the JSON file."""
+        """The content of the JSON file, without what is absent or usual."""
         content = asdict(self)
-        content["found"] = _flat_supernet(content["found"])
-        content["runners_up"] = [_flat_supernet(one) for one in content["runners_up"]]
-        for part in [content["mode"], *content["front"]]:
-            if part is not None:
-                part["network"] = _flat_supernet(part["network"])
-        return content
+        for key, absent in ABSENT.items():
+            content = without(content, key, absent)
+        if self.unit == GMACS:
+            del content["unit"]
+            content = {OF_GMACS.get(key, key): value for key, value in content.items()}
+        return _each_network(content, _flat_supernet)
 
     def write(self, path: Path) -> None:
         atomic.write_json(path, self.content())
@@ -165,13 +168,10 @@ class Derived:
         """Reads the file; raises Refused if it is missing or damaged."""
 
         def nested(content: Content) -> Content:
-            content = _of_multiply_adds(content) if "target_gmacs" in content else content
-            content["found"] = _nested_supernet(content["found"])
-            content["runners_up"] = [_nested_supernet(one) for one in content["runners_up"]]
-            for part in [content["mode"], *content.get("front", [])]:
-                if part is not None:
-                    part["network"] = _nested_supernet(part["network"])
-            return content
+            if "target_gmacs" in content:
+                content |= {"unit": GMACS, "target": content.pop("target_gmacs")}
+            content = _each_network(content, _nested_supernet)
+            return {"window": None, "mode": None} | content
 
         return read_record(path, cls, nested)
 
@@ -222,28 +222,34 @@ class StudyProvenance:
         return read_record(path, cls, lambda content: {"runs": content})
 
 
+def _each_network(content: Content, convert: Callable[[Content], Content]) -> Content:
+    """Converts the networks of a `Derived`."""
+    content["found"] = convert(content["found"])
+    content["runners_up"] = [convert(one) for one in content["runners_up"]]
+    for part in (content.get("mode"), *content.get("front", ())):
+        if part is not None:
+            part["network"] = convert(part["network"])
+    return content
+
+
 def _flat_supernet(network: Content) -> Content:
-    """Moves the metrics in `supernet` to the top, under names such as `supernet_top1`."""
+    """Moves the metrics in `supernet` to the top, under names such as `supernet_top1`.
+
+    A cost that is that in multiply-adds is left out, and what is not known of a choice.
+    """
+    network = without(network, "cost", network["gmacs"])
     flat: Content = {}
     for key, value in network.items():
         named = {f"{SUPERNET}{name}": share for name, share in network["supernet"].items()}
         flat |= named if key == "supernet" else {key: value}
-    return flat if flat["choices"] else without(flat, "choices", ())
+    flat["choices"] = [
+        without(without(choice, "by", ""), "t", None) for choice in network["choices"]
+    ]
+    return without(flat, "choices", [])
 
 
 def _nested_supernet(network: Mapping[str, Any]) -> Content:
     """The inverse of `_flat_supernet`."""
     metrics = {k.removeprefix(SUPERNET): v for k, v in network.items() if k.startswith(SUPERNET)}
     rest = {k: v for k, v in network.items() if not k.startswith(SUPERNET)}
-    return rest | {"supernet": metrics}
-
-
-def _of_multiply_adds(content: Content) -> Content:
-    """The record of an earlier version, which knew only one kind of budget, and no window."""
-    known = {"unit": "G multiply-adds", "target": content["target_gmacs"]}
-    rest = {key: value for key, value in content.items() if key != "target_gmacs"}
-    networks = {
-        "found": rest["found"] | {"cost": rest["found"]["gmacs"]},
-        "runners_up": [one | {"cost": one["gmacs"]} for one in rest["runners_up"]],
-    }
-    return rest | networks | known | {"window": None, "mode": None}
+    return {"cost": network["gmacs"]} | rest | {"supernet": metrics}

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from autox3d.core.errors import Refused
+from autox3d.core.search_records import GMACS
 from autox3d.core.settings import PARAMS, Budget, Search
 from autox3d.search.counts import Tables, counted
 from autox3d.search.space import CHOICES, Draw, Space, by_group
@@ -56,7 +57,7 @@ class SpaceCosts:
         elif budget == "params":
             self.unit, self.scale, self.tables = "M parameters", 1e6, counts.params
         else:
-            self.unit, self.scale, self.tables = "G multiply-adds", 1e9, counts.macs
+            self.unit, self.scale, self.tables = GMACS, 1e9, counts.macs
         self.fits = fitting(counts.peak, math.inf if memory_mb is None else memory_mb * 1e6 / BYTES)
 
     def of(self, draw: Draw) -> float:

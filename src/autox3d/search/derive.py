@@ -227,26 +227,6 @@ def decided(outcome: Outcome, found: Draw) -> tuple[Decision, ...]:
     )
 
 
-def told(derived: Derived, runners_up: int) -> str:
-    """One line: how the cost compares with the budget, and what the window cost.
-
-    Args:
-        runners_up: how many were asked for
-    """
-    mode, budget = derived.mode, f"the budget of {derived.target:g} {derived.unit}"
-    share = derived.found.cost / derived.target - 1
-    off = f"{100 * abs(share):.2g} % {'over' if share > 0 else 'under'} {budget}"
-    if derived.window is None or mode is None:
-        parts = [f"the mode, {off}"]
-    else:
-        parts = [off, f"the window cost {mode.window_nats:.2g} nats against the mode"]
-        if mode.attention_nats:
-            parts[-1] += f", undecided attention {mode.attention_nats:.2g}"
-    if len(derived.runners_up) < runners_up:
-        parts.append(f"{len(derived.runners_up)} of {runners_up} runners-up, as there are no more")
-    return "; ".join(parts)
-
-
 def _logs(prior: Prior) -> Logs:
     """The log-probabilities of each choice's candidates."""
     rows = prior.log_probabilities().tolist()

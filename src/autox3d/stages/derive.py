@@ -14,7 +14,7 @@ from autox3d.core.search_records import Alpha
 from autox3d.runtime.distributed import join
 from autox3d.runtime.program import arguments, run
 from autox3d.search.costs import SpaceCosts, of_budget
-from autox3d.search.derive import Outcome, choose, load_prior, load_supernet, report, told
+from autox3d.search.derive import Outcome, choose, load_prior, load_supernet, report
 from autox3d.search.ranking import RankingClips, ranked
 from autox3d.search.space import Space
 from autox3d.search.strategy import named
@@ -49,8 +49,7 @@ def main() -> None:
         path = files.front / f"{budget:g}.yaml"
         space.genotype(draw, space.name).save(path, f"{found}{asked}.")
     derived.write(files.report)
-    for line in (told(derived, derive.runners_up), decided.line(derived)):
-        print(f"derive: {line}")
+    print(f"derive: {decided.terminal(derived, derive.runners_up)}")
 
 
 if __name__ == "__main__":
