@@ -109,7 +109,7 @@ def test_another_task_names_itself_and_its_metrics(tmp_path: Path) -> None:
          "Run `latency@s` again."),
         ("latency/s.json", {"commit": None}, "missing 'commit'. Run `latency@s` again."),
         ("train/s_made.json", {"hours": None}, "missing 'hours'. Run `train@s` again."),
-        ("warmup_made.json", {"device": 1}, "'device' must be text, not 1. "
+        ("warmup_made.json", {"device": 1}, "'made.device' must be text, not 1. "
          "Run `warmup` again."),
         ("data.json", {"usable": None}, "missing 'usable'. Run `index` again."),
         ("data.json", {"by_class": ["a"]}, "a row is not a JSON object. Run `index` again."),

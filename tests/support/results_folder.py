@@ -145,6 +145,9 @@ def _search(results: Path, random: np.random.Generator) -> None:
             history = [_softmax(len(candidates), best, epoch * group / 20) for epoch in range(24)]
             choice = {"group": group, "column": column, "candidates": candidates}
             choice["logits"] = [float(number == best) for number in range(len(candidates))]
+            count = len(candidates)
+            choice |= {"clips": choice["logits"], "budget": [0.0] * count}
+            choice["products"] = [[0.1 * (i == j) for i in range(count)] for j in range(count)]
             choices.append(choice | {"probabilities": history})
     alpha = {"space": "demo", "choices": choices}
     write_json(results / "search/alpha.json", alpha)

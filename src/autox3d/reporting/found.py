@@ -9,6 +9,7 @@ from autox3d.core.search_records import Derived, DerivedNetwork
 from autox3d.reporting import figures, findings, layer_table, search_figures
 from autox3d.reporting.layout import Element, Figure, Section, Source, Table, source_of
 from autox3d.reporting.results import Results
+from autox3d.search.decisions import preference
 from autox3d.vision.arch.cost import cost
 from autox3d.vision.arch.genotype import Genotype
 
@@ -70,9 +71,8 @@ def decisions(results: Results, section: Section) -> list[Element]:
     elements: list[Element] = []
     if any(choice.t is not None for choice in open_):
         svg = search_figures.t_values(open_, derived.threshold)
-        caption = (
-            f"{decided.line(derived)[:1].upper()}{decided.line(derived)[1:]}. {_meaning(derived)}"
-        )
+        line = decided.line(derived)
+        caption = f"{line[:1].upper()}{line[1:]}. {_meaning(results, derived)}"
         elements.append(Figure("What decided each choice", svg, caption, source))
     rows = [
         [
@@ -91,13 +91,16 @@ def decisions(results: Results, section: Section) -> list[Element]:
     return elements
 
 
-def _meaning(derived: Derived) -> str:
+def _meaning(results: Results, derived: Derived) -> str:
     """What the figure shows, and what a probability does not."""
-    least = derived.threshold
-    asked = (
-        "" if least is None else f" Clips decide from t {least:.2f} on, a family-wise error of 5 %."
-    )
-    return f"{decided.NOT_A_CONFIDENCE}{asked}"
+    parts = [decided.NOT_A_CONFIDENCE]
+    if (least := derived.threshold) is not None:
+        parts.append(f"Clips decide from t {least:.2f} on, a family-wise error of 5 %.")
+    control = results.control_alpha.choices if results.control_alpha else ()
+    if any(choice.clips for choice in control):
+        largest = max(map(preference, control))
+        parts.append(f"The null control's largest is {largest:.2f}.")
+    return " ".join(parts)
 
 
 def _budget(results: Results) -> list[Element]:
