@@ -155,7 +155,6 @@ def _search(results: Path, random: np.random.Generator) -> None:
     networks: list[dict[str, Any]] = [
         {
             "gmacs": 0.0118,
-            "cost": 0.0118,
             "probability": 0.2,
             "supernet_top1": 0.5,
             "groups": [
@@ -167,8 +166,8 @@ def _search(results: Path, random: np.random.Generator) -> None:
         }
         for _ in range(3)
     ]
-    derived: dict[str, Any] = {"space": "demo", "networks": "1e+06", "unit": "G multiply-adds"}
-    derived |= {"target": 0.012, "window": [0.9, 1.0]}
+    derived: dict[str, Any] = {"space": "demo", "networks": "1e+06", "target_gmacs": 0.012}
+    derived |= {"window": [0.0108, 0.012]}
     decided = [
         {"group": 1, "column": "kernel", "taken": "t3_s3", "by": "clips", "t": 6.5}
         | {"probabilities": {"t1_s3": 0.03, "t3_s3": 0.97}},
@@ -180,7 +179,7 @@ def _search(results: Path, random: np.random.Generator) -> None:
         | {"probabilities": {"none": 1.0}},
     ]
     derived |= {"threshold": 2.9, "control_decided": 0}
-    dearer = networks[0] | {"gmacs": 0.0141, "cost": 0.0141, "probability": 0.3}
+    dearer = networks[0] | {"gmacs": 0.0141, "probability": 0.3}
     dearer |= {"groups": ["t3_s3 3 32 none", *networks[0]["groups"][1:]], "supernet_top1": 0.55}
     derived["mode"] = {"network": dearer, "attention_nats": 0.0, "window_nats": 0.41}
     derived["mode"] |= {"gain": [-0.012, -0.031, 0.007]}

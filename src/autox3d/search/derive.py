@@ -68,12 +68,12 @@ class Outcome(NamedTuple):
     @property
     def undecided(self) -> set[int]:
         """The numbers of the choices whose attention the clips do not ask for."""
-        return undecided_attention(self.alpha, self.control) if self.evident else set()
+        return undecided_attention(self.alpha, self.control) if evident(self.alpha) else set()
 
-    @property
-    def evident(self) -> bool:
-        """Whether the search has recorded what the clips and the budget asked for."""
-        return any(choice.clips for choice in self.alpha.choices)
+
+def evident(alpha: Alpha) -> bool:
+    """Whether a search has recorded what the clips asked for; an earlier version did not."""
+    return any(choice.clips for choice in alpha.choices)
 
 
 def load_prior(path: Path, space: Space, excluded: Iterable[tuple[int, int]] = ()) -> Prior:
@@ -196,8 +196,8 @@ def report(
         ),
         runners_up=tuple(networks[draw] for draw in others),
         front=tuple(FrontNetwork(budget=b, network=networks[d]) for b, d in chosen.front.items()),
-        threshold=threshold(outcome.alpha, control) if outcome.evident else None,
-        control_decided=decided_by_noise(control) if control.choices else None,
+        threshold=threshold(outcome.alpha, control) if evident(outcome.alpha) else None,
+        control_decided=decided_by_noise(control) if evident(control) else None,
     )
 
 
@@ -222,8 +222,8 @@ def decided(outcome: Outcome, found: Draw) -> tuple[Decision, ...]:
             column=choice.column,
             taken=choice.candidates[taken],
             probabilities=dict(zip(map(str, choice.candidates), chances, strict=True)),
-            by=state.by if outcome.evident else "",
-            t=state.t if outcome.evident else None,
+            by=state.by if evident(outcome.alpha) else "",
+            t=state.t if evident(outcome.alpha) else None,
         )
         for choice, taken, chances, state in rows
     )
