@@ -76,11 +76,3 @@ def beside_target(cost: float, target: float) -> str:
     digits = 0 if abs(share) >= 0.0095 else 1
     side = "over" if share > 0 else "under"
     return f"{100 * abs(share):.{digits}f} % {side}"
-
-
-def evidence(choice: Decision, threshold: float | None) -> str:
-    """clips, t 5.3 of 2.9: the state of a choice, and its t-value beside the threshold."""
-    if choice.t is None:
-        return choice.by
-    beside = "" if threshold is None else f" of {threshold:.1f}"
-    return f"{choice.by}, t {choice.t:.1f}{beside}"
