@@ -145,7 +145,7 @@ def test_after_an_upgrade_only_the_search_is_to_be_run(workspace):
     kept = digests(workspace).items() - old.items()
     assert {name for name, _ in kept} == {"results/derive/derive.json"}
     derived = json.loads((workspace / "results/derive/derive.json").read_text())
-    assert {choice["by"] for choice in derived["found"]["choices"]} == {""}  # nobody counted
+    assert not any("by" in choice for choice in derived["found"]["choices"])  # nobody counted
     assert upgraded(workspace) == []
 
 
@@ -155,7 +155,7 @@ TRAINED, TESTED, TIMED = ({f"{stage}@{net}" for net in ("s", "x3d_s")} for stage
 ENCODED = {"transcode@0", "transcode@1"}
 FIXES = {
     "training/loop.py": TRAINED,
-    "search/loop.py": SEARCHED,
+    "search/loop.py": SEARCHED | {"report"},
     "reporting/page.py": {"report"},
     "evaluation/run.py": TESTED | {"explain@s"},
     "vision/clips/loader.py": SEARCHED | TRAINED | TESTED | TIMED | {"explain@s", "report"},

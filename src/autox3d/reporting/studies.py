@@ -39,6 +39,8 @@ COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {  # number -> head of 
     f"{SUPERNET}log_likelihood": ("as a path of the supernet, nats a video", "{:.3f}".format),
     "log_likelihood_random": ("after random paths, nats a video", "{:.3f}".format),
     "log_likelihood_strict": ("after strictly fair paths, nats a video", "{:.3f}".format),
+    "log_likelihood_naive": ("after random naive paths, nats a video", "{:.3f}".format),
+    "log_likelihood_sandwich": ("after the sandwich, nats a video", "{:.3f}".format),
 }
 SHARES = {"low": "95 %, from", "high": "to", "validated": "on validation"}  # as the headline
 IN_NAMES = {"beta", "seed"}  # numbers that the rows are called by
