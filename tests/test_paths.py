@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 import torch
 from support import ROOT
 from test_search_loop import schedule
 
+from autox3d.core.errors import Refused
 from autox3d.search.loop import ALPHA, WEIGHTS, step_draws
-from autox3d.search.paths import strict
+from autox3d.search.paths import NESTED, drawing, sandwich, strict
 from autox3d.search.prior import Prior
 from autox3d.search.space import Space
 
@@ -63,7 +65,7 @@ def test_an_absent_candidate_is_never_drawn():
 
 def test_the_blocks_of_a_warm_up_run_over_chunks_and_steps():
     """Four chunks of one draw a step: the draws are those of one row of numbers."""
-    prior, made = Prior([2, 3]), schedule(1, draws=1, paths="strict")
+    prior, made = Prior([2, 3]), schedule(1, draws=1, paths=strict)
     steps = [step_draws(prior, made, WEIGHTS, done, 1) for done in range(3)]
     one_by_one = [draw for chunks in steps for draws in chunks for draw in draws]
 
@@ -75,8 +77,47 @@ def test_the_blocks_of_a_warm_up_run_over_chunks_and_steps():
 
 def test_shared_draws_are_the_same_for_all_chunks_of_a_step():
     """And fair from step to step."""
-    prior, made = Prior([2, 3]), schedule(1, draws=1, paths="strict", shared=True)
+    prior, made = Prior([2, 3]), schedule(1, draws=1, paths=strict, shared=True)
     steps = [step_draws(prior, made, WEIGHTS, done, 1) for done in range(6)]
 
     assert [chunks[0] for chunks in steps] == [[draw] for draw in strict(prior, made.seed, 0, 6)]
     assert all(chunk == chunks[0] for chunks in steps for chunk in chunks)
+
+
+def test_the_sandwich_has_the_widest_and_the_narrowest_in_each_round():
+    """In width and expansion alone; the other choices, and the other draws, stay strictly fair."""
+    prior = Prior(COUNTS)
+    free, bound = strict(prior, 1, 0, 40), sandwich(SPACE, prior, 1, 0, 40)
+
+    for number, (one, other) in enumerate(zip(free, bound, strict=True)):
+        for choice, before, taken in zip(SPACE.choices, one, other, strict=True):
+            ends = {0: max(choice.candidates), 1: min(choice.candidates)}
+            if choice.column in NESTED and number % 4 in ends:
+                assert choice.candidates[taken] == ends[number % 4]
+            else:
+                assert taken == before
+    assert sandwich(SPACE, prior, 1, 5, 9) == bound[5:14]
+
+
+def test_the_widest_leaves_out_what_is_absent():
+    """A memory cap may forbid the largest width of a group."""
+    prior = Prior(COUNTS)
+    choice = next(n for n, one in enumerate(SPACE.choices) if one.column == "channels")
+    widths = SPACE.choices[choice].candidates
+    most = widths.index(max(widths))
+    prior.absent[choice, most] = True
+    (widest,) = sandwich(SPACE, prior, 1, 0, 1)
+
+    assert widths[widest[choice]] == sorted(widths)[-2]
+
+
+def test_fair_widths_have_no_widest_network_that_holds_the_others():
+    """So a sandwich of them is refused, before any step."""
+    assert drawing("random", SPACE, "fair") is None
+    assert drawing("strict", SPACE, "fair") is strict
+    with pytest.raises(Refused) as caught:
+        drawing("sandwich", SPACE, "fair")
+    assert str(caught.value) == (
+        "params.yaml: 'warmup.paths' is sandwich, but the widths of selection fair are not nested. "
+        "Take strict, or 'supernet.selection: naive'."
+    )

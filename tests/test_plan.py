@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,7 @@ from support import ROOT
 from autox3d import cli
 from autox3d.commands.plan import rows
 from autox3d.core import schema, settings
-from autox3d.planning.plan import Rates, Videos, nearest, stage_costs
-from autox3d.search.costs import SpaceCosts
+from autox3d.planning.plan import Rates, Videos, genotypes, networks_of, stage_costs
 from autox3d.search.space import Space
 from autox3d.vision.arch.cost import cost
 
@@ -118,12 +118,40 @@ def test_the_search_costs_the_mean_network_for_each_draw(kinetics):
     assert kinetics["control"]["device_hours"] == pytest.approx(search["device_hours"] / 10)
 
 
-def test_a_network_near_the_target_takes_the_place_of_the_searched_one():
-    """It is within 2 % of the target of 2 G, which is the cost for the space's own clips."""
+def test_a_network_in_the_window_takes_the_place_of_the_searched_one():
+    """And one for each budget of the front, which a baseline may name before there is one."""
+    params = settings.load(ROOT / "params/kinetics400.yaml")
+    small = params.baseline["s_t1"]
+    front = {"small": replace(small, of="results/derive/front/1.yaml")}
+    train = {"small": params.train["s_t1"]}
+    derive = replace(params.derive, budgets=(1.0,))
+    params = replace(params, derive=derive, baseline=params.baseline | front, train=train)
     space = Space.load(ROOT / "architectures/space_autox3d.yaml")
-    found = nearest(space, SpaceCosts(space, 200), 2.0)
+    found = networks_of(params, space, 200)
 
-    assert cost(found, 200).gmacs == pytest.approx(2.0, rel=0.02)
+    costs = [cost(genotype, 200).gmacs for genotype in found.values()]
+    assert [path.name for path in found] == ["1.yaml", "genotype.yaml"]
+    assert 0.9 <= costs[0] <= 1.0
+    assert 1.8 <= costs[1] <= 2.0
+    assert list(genotypes(params, found)) == ["small"]
+
+
+def test_the_shipped_kinetics_trains_on_nothing_enlarged(rates, monkeypatch, capsys):
+    """At 256 px M and L did; the plan has a line about it."""
+    words = ("--params", "params/kinetics400.yaml", "--rates", rates, *KINETICS)
+    autox3d(*words, monkeypatch=monkeypatch)
+    assert "Upscaled" not in capsys.readouterr().out
+    shorter = Path("params/kinetics400.yaml").read_text().replace("short: 446", "short: 256")
+    path = rates.with_name("params.yaml")
+    path.write_text(shorter)
+    autox3d("--params", path, "--rates", rates, *KINETICS, monkeypatch=monkeypatch)
+
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "Upscaled: clips are stored with a shorter side of 256 px, and these train or test on"
+        " longer ones: m (up to 320 px), l (up to 446 px), m_no_attention (up to 320 px),"
+        " l_no_attention (up to 446 px). Raise 'transcode.short' to 446, if the videos are that"
+        " large."
+    )
 
 
 def test_the_demo_and_own_data_have_a_plan(rates, monkeypatch, capsys):

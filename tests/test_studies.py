@@ -264,7 +264,7 @@ def test_the_ranking_is_that_of_networks_that_see_time(done):
         folders = [done / f"out/ranking/train_{row.name}_seed{seed}/weights" for seed in (1, 2)]
         assert weights.load(folders[0]).genotype.groups[0].kernel == "t3_s3"
         assert {made[f"train_{row.name}_seed{seed}"].seed for seed in (1, 2)} == {1, 2}
-    for what in ("cost", *ranking.PATHS):
+    for what in ("cost", *ranking.WARM_UPS):
         low, high = number(record, f"tau_{what}_low"), number(record, f"tau_{what}_high")
         assert -1 <= low <= high <= 1
 

@@ -52,7 +52,7 @@ def whole(text: str) -> int:
 
 def plan(args: argparse.Namespace) -> None:
     """Print device-hours, core-hours, disk and files of each stage, from measured rates."""
-    from autox3d.planning.plan import Rates, Videos, stage_costs
+    from autox3d.planning.plan import Rates, Videos, stage_costs, upscaled
 
     params = settings.load(args.params)
     videos = Videos(args.train, args.val, args.test, args.classes, args.seconds)
@@ -66,10 +66,24 @@ def plan(args: argparse.Namespace) -> None:
         atomic.write_text(args.rates, yaml.safe_dump(measured, sort_keys=False))
     rates = schema.load(args.rates, Rates)
     stages = rows(stage_costs(params, videos, rates), rates)
+    enlarged = upscaled(params, videos)
     if args.json:
-        print(json.dumps({"rates": asdict(rates), "videos": videos._asdict(), "stages": stages}))
+        known = {"rates": asdict(rates), "videos": videos._asdict(), "upscaled": enlarged}
+        print(json.dumps(known | {"stages": stages}))
     else:
         print(text(stages, rates))
+        if enlarged:
+            print(warning(enlarged, params.transcode.short))
+
+
+def warning(enlarged: dict[str, int], short: int) -> str:
+    """One line: which networks see enlarged video, and what would avoid it."""
+    sides = ", ".join(f"{name} (up to {side} px)" for name, side in enlarged.items())
+    return (
+        f"Upscaled: clips are stored with a shorter side of {short} px, and these train or test on"
+        f" longer ones: {sides}. Raise 'transcode.short' to {max(enlarged.values())}, if the videos"
+        " are that large."
+    )
 
 
 def rows(costs: list[StageCost], rates: Rates) -> list[dict[str, Any]]:

@@ -215,7 +215,6 @@ class Train:
     lr: Positive  # peak learning rate for 256 clips; scaled with the batch
     momentum: Share  # of SGD
     weight_decay: float  # of SGD
-    clip: Annotated[Annotated[float, Field(ge=0.0)], Added(0.0)]  # longest gradient; 0: any length
     dropout: Share  # rate before the last layer
     drop_connect: Annotated[Rate, Added(0.0)]  # rate at which a clip skips a residual branch
     bn_clips: Count  # clips that share batch-norm statistics

@@ -248,7 +248,8 @@ def _is_added(name: str, value: Any) -> bool:
     """Whether the key was added later, with the value that keeps the earlier behaviour."""
     sections = {one.name: {} for one in fields(Params) if one.default_factory is not REQUIRED}
     return any(
-        fnmatchcase(name, pattern) and value in (MISSING, old)
+        fnmatchcase(name, pattern)
+        and value in (MISSING, list(old) if isinstance(old, tuple) else old)
         for pattern, old in (_added_keys(Params) | sections).items()
     )
 

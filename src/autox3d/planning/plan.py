@@ -2,24 +2,23 @@
 
 The work of a stage is the multiply-adds of its networks times clips times epochs, as the stages
 count them; a backward pass counts as two forward passes. The network that a search will find is
-not known yet, so a sample of the space near the target takes its place. For the networks that a
-search trains, the mean of uniform samples is used (a search ends nearer to the target).
+not known yet, so one within the budget's window takes its place. For the networks that a search
+trains, the mean of uniform samples is used (a search ends nearer to the target).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
-
-import numpy as np
 
 from autox3d.core import settings
 from autox3d.core.schema import table
 from autox3d.core.settings import Params
 from autox3d.core.values import Positive
-from autox3d.search.costs import SpaceCosts
+from autox3d.search.costs import SpaceCosts, of_budget
+from autox3d.search.derive import in_window
 from autox3d.search.ranking import CLIPS
 from autox3d.search.space import Space
 from autox3d.sizing.scaling import baseline, scaled
@@ -29,9 +28,13 @@ from autox3d.vision.clips.order import epoch_shape
 from autox3d.vision.clips.views import crop_sides, test_size, union_places
 
 BACKWARD = 2  # forward passes that a backward pass costs
-SAMPLES = 2000  # draws of the space, of which the one nearest to the target is used
+DERIVED = Path("results/derive")  # genotypes of stage `derive`
+WINDOW = (0.9, 1.0)  # shares of the budget, where `derive.window` gives none
 FLOAT_BYTES = 4  # of a weight, a momentum or a score
 CHECKPOINTS = 4  # kept by a run: the last three and the best
+
+
+Found = dict[Path, Genotype]  # networks in place of those that stage `derive` will write
 
 
 @table
@@ -98,26 +101,52 @@ def stage_costs(params: Params, videos: Videos, rates: Rates) -> list[StageCost]
         gigabytes=seconds * rates.megabytes / 1e3,
         files=2 * shards,
     )
-    costs = SpaceCosts(space, min(params.subset.classes, videos.classes))
-    found = nearest(space, costs, params.search.target)
-    return [transcode, *_search(params, videos, space, costs), *_networks(params, videos, found)]
+    found = networks_of(params, space, min(params.subset.classes, videos.classes))
+    return [transcode, *_search(params, videos, space, found), *_networks(params, videos, found)]
 
 
-def nearest(space: Space, costs: SpaceCosts, target: float) -> Genotype:
-    """The network, of 2,000 uniform samples, whose cost is nearest to `target` G multiply-adds."""
-    counts = [len(choice.candidates) for choice in space.choices]
-    draws = np.random.default_rng(0).integers(counts, size=(SAMPLES, len(counts))).tolist()
-    best = min(draws, key=lambda draw: abs(costs.of(tuple(draw)) - target))
-    return space.genotype(tuple(best), "found")
+def networks_of(params: Params, space: Space, classes: int) -> Found:
+    """Networks of the space in place of those that stage `derive` will write, by its files.
+
+    Of all in the window of a budget, which are equally probable before the search, one is taken.
+
+    Raises:
+        Refused: no network keeps a budget.
+    """
+    search, derive = params.search, params.derive
+    equal = [[0.0] * len(choice.candidates) for choice in space.choices]
+    costs = of_budget(space, classes, search)
+    rule = derive if derive.window else replace(derive, window=WINDOW)
+    budgets = {DERIVED / f"front/{budget:g}.yaml": budget for budget in derive.budgets}
+    budgets |= {DERIVED / "genotype.yaml": search.target}
+    draws = {
+        path: in_window(equal, costs, budget, rule, "search.target")
+        for path, budget in budgets.items()
+    }
+    return {path: space.genotype(draw, "found") for path, draw in draws.items()}
 
 
-def _search(params: Params, videos: Videos, space: Space, costs: SpaceCosts) -> Iterator[StageCost]:
+def upscaled(params: Params, videos: Videos) -> dict[str, int]:
+    """The networks that train or test on enlarged video, with the longest shorter side, px.
+
+    `search` stands for the supernet.
+    """
+    space = Space.load(Path(params.supernet.space))
+    found = networks_of(params, space, min(params.subset.classes, videos.classes))
+    sides = {"search": params.supernet.sampling.jitter[1]}
+    for name, genotype in genotypes(params, found).items():
+        sides[name] = max(params.train[name].sampling.jitter[1], genotype.input.short)
+    return {name: side for name, side in sides.items() if side > params.transcode.short}
+
+
+def _search(params: Params, videos: Videos, space: Space, found: Found) -> Iterator[StageCost]:
     """The costs of warmup, search, control and derive on the subset, split into two halves."""
     subset, search = params.subset, params.search
     classes = min(subset.classes, videos.classes)
     train = min(classes * subset.train, videos.train)
     val = min(classes * subset.val, videos.val)
     steps, batch = epoch_shape(train // 2, params.supernet.batch)
+    costs = SpaceCosts(space, classes)
     mean = costs.expected([[1 / len(c.candidates)] * len(c.candidates) for c in space.choices])
 
     def phase(stage: str, epochs: int, draws: int, alpha_draws: int) -> StageCost:
@@ -133,11 +162,12 @@ def _search(params: Params, videos: Videos, space: Space, costs: SpaceCosts) -> 
     yield phase("search", search.epochs, search.draws, search.alpha_draws)
     yield phase("control", params.control.epochs, search.draws, search.alpha_draws)
     clips = params.derive.calibration + CLIPS * val
-    ranked = 1 + params.derive.runners_up
-    yield StageCost(stage="derive", forward=ranked * clips * search.target, clips=clips)
+    ranked = 2 + params.derive.runners_up + len(params.derive.budgets)  # found and mode
+    each = cost(found[DERIVED / "genotype.yaml"], classes).gmacs
+    yield StageCost(stage="derive", forward=ranked * clips * each, clips=clips)
 
 
-def _networks(params: Params, videos: Videos, found: Genotype) -> Iterator[StageCost]:
+def _networks(params: Params, videos: Videos, found: Found) -> Iterator[StageCost]:
     """The costs of train and evaluate for each network."""
     networks = genotypes(params, found)
     for name, genotype in networks.items():
@@ -179,15 +209,15 @@ def _evaluation(name: str, genotype: Genotype, params: Params, videos: Videos) -
     )
 
 
-def genotypes(params: Params, found: Genotype) -> dict[str, Genotype]:
+def genotypes(params: Params, found: Found) -> dict[str, Genotype]:
     """The networks to train by name, made as the stages `scale` and `baseline` make them."""
     networks = {}
     for name, size in params.scale.items():
-        networks[name] = scaled(found, name, size.spec, size.depth)
+        networks[name] = scaled(found[DERIVED / "genotype.yaml"], name, size.spec, size.depth)
     for name, rule in params.baseline.items():
         of = Path(rule.of)
         ours = of.parent == Path("results/genotypes") and of.stem in params.scale
-        genotype = networks[of.stem] if ours else Genotype.load(of)
+        genotype = networks[of.stem] if ours else found.get(of) or Genotype.load(of)
         spec = settings.named(params.scale, "scale", rule.input).spec
         networks[name] = baseline(genotype, name, spec, rule)
     return {name: networks[name] for name in params.train}

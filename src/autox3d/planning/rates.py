@@ -1,6 +1,6 @@
 """Measures in seconds how fast this machine is, for `autox3d plan`.
 
-X3D-S at 13 x 160 x 160 is trained and evaluated on the device, and one generated video of 256 px
+X3D-S at 13 x 160 x 160 is trained and evaluated on the device, and one generated video of 480 px
 is transcoded and cut into training clips on one core. Generated pictures are easy to decode, and
 the files of a data set may be smaller or larger: edit the file where you have better figures.
 """
@@ -36,7 +36,7 @@ from autox3d.vision.tasks.classify import TASK
 NETWORK = Path("architectures/x3d_s.yaml")
 CLASSES, BATCH, WARMUP = 400, 64, 2
 ENOUGH = 5.0  # s of measuring for each rate, about
-VIDEO = "mandelbrot=s=340x256:r=30"  # a test source of ffmpeg, used for 10 s
+VIDEO = "mandelbrot=s=640x480:r=30"  # a test source of ffmpeg, used for 10 s; taller than a clip
 
 
 def measure(params: Params) -> Rates:

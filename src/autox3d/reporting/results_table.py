@@ -159,4 +159,5 @@ def compared(baseline: Mapping[str, Any]) -> str:
         if baseline.get(key, 1) != 1
     ]
     words += f" with {' and '.join(parts)}" if parts else ""
+    words += "" if baseline.get("attention", True) else ", without attention"
     return words if baseline.get("temporal", True) else f"{words}, each kernel over one frame"

@@ -17,6 +17,7 @@ from autox3d.vision.tasks.metric import Metric
 TITLES = {
     "attention": "attention alone",
     "beta": "the weight of the cost",
+    "budgets": "how the multiplier holds a budget",
     "channels": "fair against naive channels",
     "random_networks": "random networks of the same cost",
     "ranking": "whether the supernet ranks as training does",
@@ -28,12 +29,18 @@ COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {  # number -> head of 
     "gmacs": ("G multiply-adds", "{:.4g}".format),
     "expected_gmacs": ("of a draw, expected", "{:.4g}".format),
     "target_gmacs": ("asked for, G", "{:.4g}".format),
-    "off_target": ("off, %", lambda share: f"{100 * share:+.1f}"),
+    "off_target": ("off", "{:+.1%}".format),
+    "expected_off": ("a draw, expected, off", "{:+.1%}".format),
+    "mode_off": ("the mode, off", "{:+.1%}".format),
+    "window_nats": ("cost of the window, nats", "{:.2f}".format),
+    "multiplier": ("lambda", "{:.2f}".format),
     "probability": ("probability", "{:.2g}".format),
     "loss": ("loss, nats a clip", "{:.2f}".format),
     f"{SUPERNET}log_likelihood": ("as a path of the supernet, nats a video", "{:.3f}".format),
     "log_likelihood_random": ("after random paths, nats a video", "{:.3f}".format),
     "log_likelihood_strict": ("after strictly fair paths, nats a video", "{:.3f}".format),
+    "log_likelihood_naive": ("after random naive paths, nats a video", "{:.3f}".format),
+    "log_likelihood_sandwich": ("after the sandwich, nats a video", "{:.3f}".format),
 }
 SHARES = {"low": "95 %, from", "high": "to", "validated": "on validation"}  # as the headline
 IN_NAMES = {"beta", "seed"}  # numbers that the rows are called by
@@ -261,5 +268,5 @@ FIGURES: dict[str, Callable[[StudyRecord, str, Metric, Source], Figure]] = {
 CAPTIONS = {
     "beta": "A search for each weight of the cost, from one warm-up (TS-S, Table 1).",
     "channels": "Auto-X3D, Figure 4: fair channels come to rest at the target, naive ones below.",
-    "targets": "A range of a twentieth to each side, and hinges in the log and the plain form.",
+    "targets": "The multiplier, a range of a twentieth to each side, and hinges in both forms.",
 }

@@ -116,9 +116,9 @@ def check(space: Space, classes: int, search: Search, derive: Derive) -> None:
     costs = of_budget(space, classes, search)
     equal = [[0.0] * len(choice.candidates) for choice in space.choices]
     if derive.window is not None:
-        _within(equal, costs, search.target, derive, "search.target")
+        in_window(equal, costs, search.target, derive, "search.target")
     for budget in derive.budgets:
-        _within(equal, costs, budget, derive, "derive.budgets")
+        in_window(equal, costs, budget, derive, "derive.budgets")
 
 
 def choose(outcome: Outcome, mode: Draw, search: Search, derive: Derive) -> Chosen:
@@ -141,7 +141,7 @@ def choose(outcome: Outcome, mode: Draw, search: Search, derive: Derive) -> Chos
             log if i == plain[number] else -math.inf for i, log in enumerate(logs[number])
         ]
     if asked:
-        found = _within(logs, costs, search.target, derive, "search.target")
+        found = in_window(logs, costs, search.target, derive, "search.target")
     elif costs.has(mode):
         found = mode
     else:
@@ -159,7 +159,9 @@ def choose(outcome: Outcome, mode: Draw, search: Search, derive: Derive) -> Chos
         attention_nats=nats[0] - nats[1],
         window_nats=nats[1] - nats[2],
         runners_up=list(itertools.islice(others, derive.runners_up)),
-        front={one: _within(logs, costs, one, derive, "derive.budgets") for one in derive.budgets},
+        front={
+            one: in_window(logs, costs, one, derive, "derive.budgets") for one in derive.budgets
+        },
     )
 
 
@@ -239,8 +241,12 @@ def _window(budget: float, derive: Derive) -> tuple[float, float]:
     return low * budget, high * budget
 
 
-def _within(logs: Logs, costs: SpaceCosts, budget: float, derive: Derive, key: str) -> Draw:
-    """The most probable network for a budget, which `key` of the settings gives."""
+def in_window(logs: Logs, costs: SpaceCosts, budget: float, derive: Derive, key: str) -> Draw:
+    """The most probable network for a budget, which `key` of the settings gives.
+
+    Raises:
+        Refused: there is none in the budget's window; the message has the nearest costs.
+    """
     least, most = _window(budget, derive)
     try:
         return most_probable(logs, costs, least, most)

@@ -25,12 +25,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from autox3d.core.settings import Paths
 from autox3d.search.constraint import Constraint, CostTable
 from autox3d.search.dealing import Piece, deal, is_split
 from autox3d.search.evidence import Evidence
 from autox3d.search.likelihood import Likelihood
-from autox3d.search.paths import strict
+from autox3d.search.paths import Drawing
 from autox3d.search.prior import Prior
 from autox3d.search.space import Draw
 from autox3d.search.strategy import Strategy
@@ -69,7 +68,7 @@ class SearchSchedule(NamedTuple):
     costs: Costs
     rate: Callable[[int], float]  # learning rate by step, counted over warm-up and search
     place: tuple[int, int] = (0, 1)  # rank and number of processes
-    paths: Paths = "random"  # how the networks for the weights are drawn
+    paths: Drawing | None = None  # how the weights' networks are drawn; None: by the strategy
 
     @property
     def chunks(self) -> int:
@@ -276,9 +275,9 @@ def step_draws(prior: Prior, schedule: SearchSchedule, half: int, done: int, cou
     """Samples the networks of all chunks of a step; the same on every process."""
     draws: Draws = []
     for chunk in range(schedule.chunks):
-        if half == WEIGHTS and schedule.paths == "strict":
+        if half == WEIGHTS and schedule.paths:
             turn = done if schedule.shared else done * schedule.chunks + chunk
-            draws.append(strict(prior, schedule.seed, turn * count, count))
+            draws.append(schedule.paths(prior, schedule.seed, turn * count, count))
             continue
         key = seed_of(schedule.seed, half, done, -1 if schedule.shared else chunk)
         generator = torch.Generator().manual_seed(key)

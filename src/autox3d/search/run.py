@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from autox3d.core.settings import Params, Paths, Search, Warmup
+from autox3d.core.settings import Params, Search, Warmup
 from autox3d.core.settings import Supernet as Shared
 from autox3d.core.tables import HALVES
 from autox3d.runtime.resumable import newest, resumable
@@ -29,6 +29,7 @@ from autox3d.search.dealing import deal
 from autox3d.search.files import earlier_rows, epoch_row, save_rows, take_over
 from autox3d.search.likelihood import Likelihood
 from autox3d.search.loop import Batch, Batches, Costs, SearchSchedule, SearchState, search_steps
+from autox3d.search.paths import Drawing, drawing
 from autox3d.search.space import Space
 from autox3d.search.strategy import named
 from autox3d.search.supernet import Supernet
@@ -104,12 +105,13 @@ def warm_up(
     """Trains the shared weights alone, with every network equally probable.
 
     Raises:
-        Refused: a loss or a weight is not finite.
+        Refused: a loss or a weight is not finite, or the paths need another selection of channels.
         SystemExit: the run received a stop signal; its state is saved.
     """
     phase = Phase(space, clips, recipe, session, first=0)
     warmup = recipe.warmup
-    schedule = phase.schedule(until=warmup.epochs, draws=warmup.draws, paths=warmup.paths)
+    paths = drawing(warmup.paths, space, recipe.supernet.selection)
+    schedule = phase.schedule(until=warmup.epochs, draws=warmup.draws, paths=paths)
     phase.go("warmup", schedule, searches=False)
     return SearchResult(space, phase.state, schedule, phase.seconds)
 
@@ -175,7 +177,7 @@ class Phase:
         adam = torch.optim.Adam(prior.parameters(), lr=rate, eps=eps)
         self.state = SearchState(net, prior, weights, adam, epoch=first)
 
-    def schedule(self, *, until: int, draws: int, paths: Paths = "random") -> SearchSchedule:
+    def schedule(self, *, until: int, draws: int, paths: Drawing | None = None) -> SearchSchedule:
         """The settings of the loop; those of alpha are unused in warm-up."""
         costs = SpaceCosts(self.space, len(self.classes))
         shared, search = self.recipe.supernet, self.recipe.search

@@ -3,9 +3,9 @@
 Samples random networks near the target whose first group has a temporal kernel: that this kernel is
 needed a supernet learns at once, so that networks without it would make any ranking look good. Each
 network is trained from scratch with several seeds. Beside it stands its log-likelihood on the
-validation videos, with the weights of a warm-up for each way to draw paths (`warmup.paths`), with
-equally many passes through the supernet. Kendall's tau tells how well two orders agree (1: the same
-order, 0: unrelated); its interval is over networks and seeds.
+validation videos, with the weights of a warm-up for each way to draw paths (`warmup.paths`) and
+to share channels, with equally many passes through the supernet. Kendall's tau tells how well two
+orders agree (1: the same order, 0: unrelated); its interval is over networks and seeds.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import numpy as np
 from autox3d.core.errors import Refused
 from autox3d.core.records import Metrics
 from autox3d.core.search_records import StudyRecord, StudyRow
-from autox3d.core.settings import Study
+from autox3d.core.settings import Paths, Study
+from autox3d.search.channel_sets import Selection
 from autox3d.search.ranking import LIKELIHOOD, kendall_interval
 from autox3d.search.space import Draw
 from autox3d.studies.kind import Kind, record
@@ -25,7 +26,12 @@ from autox3d.studies.lab import Lab, draws
 from autox3d.vision.tasks import task as tasks
 
 WINDOW = 0.9, 1.0  # of the target: networks among which a search would have to choose
-PATHS = ("random", "strict")  # `warmup.paths`
+WARM_UPS: dict[str, tuple[Selection, Paths]] = {
+    "random": ("fair", "random"),
+    "strict": ("fair", "strict"),
+    "naive": ("naive", "random"),
+    "sandwich": ("naive", "sandwich"),
+}
 
 
 def run(lab: Lab, study: Study) -> StudyRecord:
@@ -33,11 +39,11 @@ def run(lab: Lab, study: Study) -> StudyRecord:
     networks, headline = seeing_time(lab, study.networks), tasks.named(lab.task).headline.name
     trained = alone(lab, study, networks, headline)  # (networks, seeds)
     measured = {"cost": np.array([[lab.costs.of(draw)] for draw in networks.values()])}
-    for paths in PATHS:
-        recipe = lab.recipe(warmup={"paths": paths})
-        weights = lab.warm_up(f"warmup_{paths}", recipe)
+    for name, (selection, paths) in WARM_UPS.items():
+        recipe = lab.recipe(supernet={"selection": selection}, warmup={"paths": paths})
+        weights = lab.warm_up(f"warmup_{name}", recipe)
         ranked = lab.ranked(list(networks.values()), weights, recipe)
-        measured[paths] = np.array([[one.mean] for one in ranked])
+        measured[name] = np.array([[one.mean] for one in ranked])
     numbers: Metrics = {}
     for name, values in measured.items():
         tau, low, high = kendall_interval(values, trained)
@@ -48,7 +54,7 @@ def run(lab: Lab, study: Study) -> StudyRecord:
             "gmacs": measured["cost"][row, 0].item(),
             headline: trained[row].mean().item(),
         }
-        of |= {f"{LIKELIHOOD}_{paths}": measured[paths][row, 0].item() for paths in PATHS}
+        of |= {f"{LIKELIHOOD}_{what}": measured[what][row, 0].item() for what in WARM_UPS}
         seeds = {"seed": study.values, f"{headline} by seed": tuple(trained[row].tolist())}
         rows.append(StudyRow(name=name, numbers=of, series=seeds))
     return record(lab, study, rows, numbers)

@@ -57,7 +57,6 @@ class Schedule(NamedTuple):
     peak: float  # learning rate, already scaled with the batch
     batch: int  # clips of a step, over all processes
     chunk: int  # clips that share batch-norm statistics
-    clip: float = 0.0  # norm above which a step's mean gradient is shortened to it; 0: none
 
 
 class Step(NamedTuple):
@@ -153,9 +152,7 @@ def _step(
         running.end_chunk()
     grads = [_gradient(parameter) for parameter in state.net.parameters()]
     world.sum_([*grads, *running.sums, losses, correct])
-    norm = _check(losses, grads, done)
-    if schedule.clip:
-        nn.utils.clip_grads_with_norm_(state.net.parameters(), schedule.clip, norm)
+    _check(losses, grads, done)
     running.end_step(count)
     for group in state.optimiser.param_groups:
         group["lr"] = lr
@@ -170,19 +167,13 @@ def _gradient(parameter: nn.Parameter) -> Tensor:
     return parameter.grad
 
 
-def _check(losses: Tensor, grads: list[Tensor], done: int) -> Tensor:
-    """The norm of the gradient, of all processes together.
-
-    Raises:
-        NotFinite: on all processes alike, since `losses` and `grads` are already summed.
-    """
+def _check(losses: Tensor, grads: list[Tensor], done: int) -> None:
+    """Raises NotFinite, on all processes alike: `losses` and `grads` are already summed."""
     odd = (~losses.isfinite()).nonzero().flatten().tolist()
     if odd:
         raise NotFinite(f"the loss of step {done} is {losses[odd[0]].item()}", odd)
-    norm = nn.utils.get_total_norm(grads)
-    if not norm.isfinite():
+    if not nn.utils.get_total_norm(grads).isfinite():
         raise NotFinite(f"the gradient of step {done} is not finite", [])
-    return norm
 
 
 def chunk_seed(seed: int, step: int, chunk: int) -> int:

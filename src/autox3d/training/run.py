@@ -114,7 +114,6 @@ class Training:
             peak=scaled_rate(recipe.lr, batch),
             batch=batch,
             chunk=recipe.bn_clips,
-            clip=recipe.clip,
         )
         self.loader = TrainLoader(
             clips=clips.train,
