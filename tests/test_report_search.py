@@ -46,8 +46,12 @@ def with_study(results, values, hours, searched=0.9):
         space="demo",
         task="classify",
         asked={},
-        numbers={"kendall_tau": 0.1, "beaten": 2.0}
-        | {"kendall_tau_low": -0.2, "kendall_tau_high": 0.4},
+        numbers={
+            "kendall_tau": 0.1,
+            "kendall_tau_low": -0.2,
+            "kendall_tau_high": 0.4,
+            "beaten": 2.0,
+        },
         rows=tuple(rows),
     )
     record.write(folder / "random_networks.json")
