@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from support import ROOT, programs, results_folder, shards
 from torch import Tensor, nn
@@ -155,7 +156,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     genotype = results_folder.genotype("s")
     net = VideoNet(genotype, len(shards.CLASSES))
     weights.save(root / "weights", net, genotype, list(shards.CLASSES), {})
-    (root / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params["evaluate"]["clips"] = list(K_CURVE)
+    (root / "params.yaml").write_text(yaml.safe_dump(params))
     done = program(root, "evaluate", "--metrics", "m.json", "--confusion", "c.csv")
     assert done.returncode == 0, done.stderr
     return root
