@@ -141,24 +141,46 @@ def test_the_pipelines_warm_up_is_taken_where_its_settings_are_the_same(workspac
     """And nowhere else: other epochs of the search bend the cosine that both share."""
     found = open_lab("beta")
     own = SearchRecipe.of(found.params)
-    given = replace(found, ready=Ready(Path("ready.safetensors"), own), made={})
+    own_weights = Path("ready.safetensors")
+    given = replace(found, ready=Ready(own_weights, own), made={})
 
-    assert given.warm_up("warmup", given.recipe(search={"beta": 9.0})) == Path("ready.safetensors")
+    assert given.warm_up("warmup", given.recipe(search={"alpha_lr": 9.0})) == own_weights
     assert given.warm_up("warmup", given.recipe(search={"epochs": 2})).is_file()
     assert list(given.made) == ["warmup"]
 
 
-def test_targets_are_asked_for_in_three_forms(done):
-    """Half-way from the cheapest to the median: a range of a twentieth, and two hinges."""
+def test_targets_are_asked_for_in_four_forms(done):
+    """Half-way from the cheapest to the median: a multiplier, a range, and two hinges."""
     record, _ = record_of(done, "targets")
     least, median = number(record, "cheapest_gmacs"), number(record, "median_gmacs")
 
-    assert [row.name for row in record.rows] == ["range 0.5", "hinge 0.5", "plain 0.5"]
+    assert [row.name for row in record.rows] == [
+        "dual 0.5",
+        "range 0.5",
+        "hinge 0.5",
+        "plain 0.5",
+    ]
     assert least < median
     for row in record.rows:
         target = number(row, "target_gmacs")
         assert target == pytest.approx((least + median) / 2, abs=1e-6)
         assert row.numbers["off_target"] == pytest.approx(number(row, "gmacs") / target - 1)
+
+
+def test_budgets_are_three_targets_a_seed(done):
+    """Each with the expected cost, the mode's, and that of the network in the window."""
+    record, made = record_of(done, "budgets")
+    shares = (0.25, 0.5, 0.75)
+
+    assert [row.name for row in record.rows] == [f"seed 1, target {share}" for share in shares]
+    assert {"seed1_warmup", "seed1_target0.25"} <= set(made)
+    for row in record.rows:
+        assert -0.7 <= number(row, "off_target") <= 0  # the window of this test
+        expected = number(row, "expected_gmacs") / number(row, "target_gmacs") - 1
+        assert number(row, "expected_off") == pytest.approx(expected)
+        assert number(row, "window_nats") >= 0
+    targets = [number(row, "target_gmacs") for row in record.rows]
+    assert number(record, "cheapest_gmacs") < targets[0] < targets[1] < targets[2]
 
 
 def test_naive_and_fair_have_a_warm_up_each_and_share_a_target(done):

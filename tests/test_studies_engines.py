@@ -52,7 +52,8 @@ def repository(folder: Path) -> Path:
     shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("params", "results/genotypes"):
         (folder / name).mkdir(parents=True)
-    shutil.copy(ROOT / "params/scratch", folder / "params")
+    for name in ("scratch", "untimed"):
+        shutil.copy(ROOT / "params" / name, folder / "params")
     return folder
 
 

@@ -30,6 +30,7 @@ from autox3d.pipeline.upgrade import upgrade
 
 pytestmark = pytest.mark.slow
 
+FILTERED: Any = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # from 3.11.4 on
 ARCHIVE = ROOT / "tests/fixtures/workspace_486c83c/workspace.tar.xz"
 NEW = ("dvc.yaml", "Snakefile", ".dvcignore", "workflow/profiles/local/config.yaml",
        "results/studies/.gitignore", "params/untimed")  # fmt: skip
@@ -86,7 +87,7 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The workspace with this version's code in it, as `git merge` leaves it."""
     folder = tmp_path_factory.mktemp("before") / "workspace"
     with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(folder, filter="data")
+        archive.extractall(folder, **FILTERED)
     subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
     typed(folder, "python", str(ARCHIVE.parent / "fill_cache.py"))
     unused = shutil.ignore_patterns("__pycache__")

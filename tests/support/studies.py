@@ -25,6 +25,7 @@ def entry(of: str, **more: Any) -> dict[str, Any]:
 SMALL = {  # one of each kind, at the size of a test
     "beta": entry("beta", values=[0.0, 0.5]),
     "targets": entry("targets", values=[0.5]),
+    "budgets": entry("budgets", values=[1], overrides={"derive": {"window": [0.3, 1.0]}}),
     "channels": entry("channels", train="s"),
     "attention": entry("attention", train="s"),
     "seeds": entry("seeds", values=[1, 2]),
