@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +24,7 @@ import torch.nn.functional as F
 from bench import peers
 from torch import Tensor, nn
 
+from autox3d.inference.latency import interleaved
 from autox3d.vision.arch.blocks import kernel_size
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.kernels import backend
@@ -132,30 +132,6 @@ def inference(net: nn.Module, clips: Tensor, dtype: torch.dtype) -> Callable[[],
             net(clips)
 
     return once
-
-
-def interleaved(
-    runs: dict[str, Callable[[], None]], repeats: int, device: torch.device
-) -> dict[str, list[float]]:
-    """Seconds of each repeat, after two of warm-up; the runs alternate."""
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for repeat in range(repeats + 2):
-        for name, run in runs.items():
-            taken = timed(run, device)
-            if repeat >= 2:
-                seconds[name].append(taken)
-    return seconds
-
-
-def timed(run: Callable[[], None], device: torch.device) -> float:
-    """Wall time in seconds, including the work of the device."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    began = time.perf_counter()
-    run()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - began
 
 
 def table(title: str, seconds: dict[str, list[float]]) -> None:

@@ -85,6 +85,11 @@ def said(table: LatencyTable) -> str:
     return f"{where}, threads: {made.threads}, {made.type}, batch {made.batch}"
 
 
+def told(path: Path) -> str:
+    """The line of a search that uses the table: `params/ms.yaml: milliseconds of a view on ...`."""
+    return f"{path}: milliseconds of a view on {said(LatencyTable.load(path))}"
+
+
 def held_out(space: Space, table: LatencyTable) -> HeldOut:
     """The errors of blocks, each predicted from four fifths of the others, and of networks."""
     blocks = [part for part in table.parts if part.part == "block"]

@@ -9,6 +9,7 @@ checkpoint of the session and ends with the same bits.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from itertools import islice
@@ -27,6 +28,7 @@ from autox3d.search.constraint import Constraint
 from autox3d.search.costs import SpaceCosts, of_budget
 from autox3d.search.dealing import deal
 from autox3d.search.files import earlier_rows, epoch_row, save_rows, take_over
+from autox3d.search.latency import told
 from autox3d.search.likelihood import Likelihood
 from autox3d.search.loop import Batch, Batches, Costs, SearchSchedule, SearchState, search_steps
 from autox3d.search.paths import Drawing, drawing
@@ -171,6 +173,9 @@ class Phase:
         set_training(net, bn_clips=shared.bn_clips, dropout=shared.dropout)
         open_branches(net, shared.branch_gamma)
         self.budget = of_budget(space, len(self.classes), recipe.search)
+        if session.writes:
+            for path in recipe.timings.values():
+                print(told(path), file=sys.stderr, flush=True)
         prior = self.budget.prior()
         weights = sgd(net, shared.momentum, shared.weight_decay)
         rate, eps = recipe.search.alpha_lr, recipe.search.alpha_eps
