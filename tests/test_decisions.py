@@ -15,10 +15,8 @@ from autox3d.search.decisions import (
     undecided_attention,
 )
 
-NOTHING = Alpha(space="toy", choices=())
 
-
-def choice(clips, budget=(0.0, 0.0), sd=1.0, column="kernel", candidates=("a", "b")):
+def choice(clips, budget=(0.0, 0.0), sd=1.0, column="kernel", candidates=("a", "b"), null=0.0):
     """Candidates with independent noise of this deviation."""
     count = len(clips)
     products = np.diag([sd**2] * count)
@@ -31,6 +29,7 @@ def choice(clips, budget=(0.0, 0.0), sd=1.0, column="kernel", candidates=("a", "
         clips=tuple(clips),
         budget=tuple(budget),
         products=tuple(map(tuple, products.tolist())),
+        null=null,
     )
 
 
@@ -62,13 +61,12 @@ def test_the_bound_is_passed_by_noise_in_one_search_of_twenty():
     assert bound(single) == pytest.approx(NormalDist().inv_cdf(0.975))
 
 
-def test_the_largest_t_of_the_control_raises_the_threshold():
+def test_the_largest_t_of_other_networks_weights_raises_the_threshold():
     """Never lowers it."""
-    search = alpha(choice((0.0, 0.0)))
-    loud, quiet = alpha(choice((9.0, 0.0))), alpha(choice((0.1, 0.0)))
+    loud, quiet = alpha(choice((0.0, 0.0), null=6.5)), alpha(choice((0.0, 0.0), null=0.1))
 
-    assert threshold(search, loud) == pytest.approx(9 / 2**0.5)
-    assert threshold(search, quiet) == threshold(search, NOTHING) == bound(search)
+    assert threshold(loud) == 6.5
+    assert threshold(quiet) == bound(quiet)
     assert (decided_by_noise(loud), decided_by_noise(quiet)) == (1, 0)
 
 
@@ -84,14 +82,14 @@ def test_the_largest_t_of_the_control_raises_the_threshold():
 )
 def test_what_decided_a_choice(clips, budget, taken, by):
     """The clips, if they prefer what was taken; the budget, if it tips the difference."""
-    (found,) = states(alpha(choice(clips, budget)), NOTHING, [taken])
+    (found,) = states(alpha(choice(clips, budget)), [taken])
 
     assert found.by == by
 
 
 def test_a_choice_without_alternatives_is_nobodys_decision():
     """And needs no evidence."""
-    (found,) = states(alpha(choice((0.0,), (0.0,))), NOTHING, [0])
+    (found,) = states(alpha(choice((0.0,), (0.0,))), [0])
 
     assert (found.by, found.t) == ("undecided", 0.0)
 
@@ -103,4 +101,4 @@ def test_attention_needs_the_clips():
     strong = choice((0.0, 9.0), column="attention", candidates=units)
     search = alpha(choice((0.0, 0.0)), weak, strong)
 
-    assert undecided_attention(search, NOTHING) == {1}
+    assert undecided_attention(search) == {1}

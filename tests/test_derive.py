@@ -74,8 +74,7 @@ def outcome(folder: Path, search: settings.Search, of: Alpha) -> Outcome:
     of.write(folder / "alpha.json")
     costs = of_budget(SPACE, CLASSES, search)
     prior = load_prior(folder / "alpha.json", SPACE, costs.excluded)
-    empty = Alpha(space=SPACE.name, choices=())
-    return Outcome(SPACE, of, empty, prior, costs, SpaceCosts(SPACE, CLASSES))
+    return Outcome(SPACE, of, prior, costs, SpaceCosts(SPACE, CLASSES))
 
 
 def chosen_of(found: Outcome, search: settings.Search, derive: settings.Derive) -> Chosen:
@@ -192,7 +191,7 @@ def test_the_line_tells_the_budget_and_what_the_window_cost(tmp_path):
     assert terminal(derived, 3000) == (
         f"found: {under} the budget of 0.006 G multiply-adds; the window cost"
         f" {chosen.window_nats:.2g} nats against the mode, undecided attention 2; clips decided"
-        f" 0 of 10, budget 0; {count} of 3000 runners-up, as there are no more"
+        f" 0 of 10, budget 0; control 0; {count} of 3000 runners-up, as there are no more"
     )
 
 

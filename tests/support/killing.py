@@ -47,7 +47,7 @@ FLAGS = {
     "control": "--space space.yaml --clips clips.parquet --init warmup.safetensors "
     "--alpha control/alpha.json --trace control/trace.csv --made control/made.json",
     "derive": "--space space.yaml --clips clips.parquet --alpha alpha.json "
-    "--control control/alpha.json --weights search.safetensors --genotype found.yaml "
+    "--weights search.safetensors --genotype found.yaml "
     "--front front --report derive.json",
 }
 MADE = {

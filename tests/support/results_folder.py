@@ -148,6 +148,7 @@ def _search(results: Path, random: np.random.Generator) -> None:
             count = len(candidates)
             choice |= {"clips": choice["logits"], "budget": [0.0] * count}
             choice["products"] = [[0.1 * (i == j) for i in range(count)] for j in range(count)]
+            choice["null"] = 2.24
             choices.append(choice | {"probabilities": history})
     alpha = {"space": "demo", "choices": choices}
     write_json(results / "search/alpha.json", alpha)

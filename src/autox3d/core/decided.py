@@ -1,6 +1,6 @@
 """What decided the choices of a derived network, in words: for terminal, card and report.
 
-clips      the clips prefer the candidate taken, beyond what the null control reaches by chance
+clips      the clips prefer the candidate taken, beyond what weights of other networks reach
 budget     the clips do not tell, but the cost term moved the choice
 undecided  neither: the candidate is there because the budget's window leaves it free
 """

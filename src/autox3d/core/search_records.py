@@ -30,6 +30,7 @@ class Choice:
     clips: tuple[float, ...] = ()  # by candidate, the clips' part of alpha's gradient, summed
     budget: tuple[float, ...] = ()  # by candidate, the cost term's part, summed
     products: tuple[tuple[float, ...], ...] = ()  # outer products of the clips' part, summed
+    null: float = 0.0  # t-value that the weights of other networks reach
 
 
 @table
@@ -148,7 +149,7 @@ class Derived:
     runners_up: tuple[DerivedNetwork, ...]  # the best first
     front: tuple[FrontNetwork, ...] = ()
     threshold: float | None = None  # least t-value at which the clips have decided a choice
-    control_decided: int | None = None  # choices that the null control decides by it
+    control_decided: int | None = None  # choices that the weights of other networks decide
 
     def content(self) -> Content:
         """The content of the JSON file, without what is absent or usual."""

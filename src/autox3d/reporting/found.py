@@ -9,7 +9,6 @@ from autox3d.core.search_records import Derived, DerivedNetwork
 from autox3d.reporting import figures, findings, layer_table, search_figures
 from autox3d.reporting.layout import Element, Figure, Section, Source, Table, source_of
 from autox3d.reporting.results import Results
-from autox3d.search.decisions import preference
 from autox3d.vision.arch.cost import cost
 from autox3d.vision.arch.genotype import Genotype
 
@@ -96,10 +95,10 @@ def _meaning(results: Results, derived: Derived) -> str:
     parts = [decided.NOT_A_CONFIDENCE]
     if (least := derived.threshold) is not None:
         parts.append(f"Clips decide from t {least:.2f} on, a family-wise error of 5 %.")
-    control = results.control_alpha.choices if results.control_alpha else ()
-    if any(choice.clips for choice in control):
-        largest = max(map(preference, control))
-        parts.append(f"The null control's largest is {largest:.2f}.")
+    searched = results.alpha.choices if results.alpha else ()
+    if any(choice.clips for choice in searched):
+        largest = max(choice.null for choice in searched)
+        parts.append(f"The weights of other networks reach {largest:.2f}.")
     return " ".join(parts)
 
 

@@ -60,7 +60,6 @@ class Outcome(NamedTuple):
 
     space: Space
     alpha: Alpha
-    control: Alpha  # of the null control; without choices if it was not run
     prior: Prior
     costs: SpaceCosts  # in the unit of the budget
     gmacs: SpaceCosts
@@ -68,7 +67,7 @@ class Outcome(NamedTuple):
     @property
     def undecided(self) -> set[int]:
         """The numbers of the choices whose attention the clips do not ask for."""
-        return undecided_attention(self.alpha, self.control) if evident(self.alpha) else set()
+        return undecided_attention(self.alpha) if evident(self.alpha) else set()
 
 
 def evident(alpha: Alpha) -> bool:
@@ -173,7 +172,7 @@ def report(
     Args:
         ranked: what the validation videos say of each network
     """
-    space, costs, control = outcome.space, outcome.costs, outcome.control
+    space, costs = outcome.space, outcome.costs
     networks = {draw: describe(outcome, draw, one) for draw, one in ranked.items()}
     found, mode = chosen.found, chosen.mode
     others = sorted(chosen.runners_up, key=lambda draw: -ranked[draw].mean)
@@ -196,8 +195,8 @@ def report(
         ),
         runners_up=tuple(networks[draw] for draw in others),
         front=tuple(FrontNetwork(budget=b, network=networks[d]) for b, d in chosen.front.items()),
-        threshold=threshold(outcome.alpha, control) if evident(outcome.alpha) else None,
-        control_decided=decided_by_noise(control) if evident(control) else None,
+        threshold=threshold(outcome.alpha) if evident(outcome.alpha) else None,
+        control_decided=decided_by_noise(outcome.alpha) if evident(outcome.alpha) else None,
     )
 
 
@@ -214,7 +213,7 @@ def describe(outcome: Outcome, draw: Draw, ranked: Ranked) -> DerivedNetwork:
 
 def decided(outcome: Outcome, found: Draw) -> tuple[Decision, ...]:
     """Lists each choice with the candidate taken, what decided it, and all probabilities."""
-    found_by = states(outcome.alpha, outcome.control, found)
+    found_by = states(outcome.alpha, found)
     rows = zip(outcome.space.choices, found, outcome.prior.probabilities(), found_by, strict=True)
     return tuple(
         Decision(

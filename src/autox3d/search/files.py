@@ -19,6 +19,7 @@ from autox3d.core.errors import Refused
 from autox3d.core.search_records import Alpha, Choice
 from autox3d.runtime.checkpoint import Checkpoints
 from autox3d.runtime.provenance import measured
+from autox3d.search.decisions import separation
 from autox3d.search.loop import SearchState
 from autox3d.search.prior import Prior
 from autox3d.search.space import Space
@@ -133,6 +134,9 @@ def _evidence(state: SearchState, choice: int, count: int) -> dict[str, Any]:
         "clips": tuple(sums.clips[choice, :count].tolist()),
         "budget": tuple(sums.budget[choice, :count].tolist()),
         "products": tuple(map(tuple, sums.products[choice, :count, :count].tolist())),
+        "null": separation(
+            sums.null[choice, :count].tolist(), sums.null_products[choice, :count, :count].tolist()
+        ),
     }
 
 

@@ -259,12 +259,14 @@ def move_alpha(
     """
     prior, constraint, chunks = state.prior, schedule.constraint, schedule.chunks
     weights = schedule.weigh(likelihoods)
-    clips = schedule.strategy.alpha_gradient(prior, draws, weights) / chunks
+    gradient = schedule.strategy.alpha_gradient
+    clips = gradient(prior, draws, weights) / chunks
+    null = gradient(prior, draws, state.evidence.others(weights)) / chunks
     if constraint.form == "dual":
         cost, state.multiplier = constraint.push(prior, schedule.costs.budget, state.multiplier)
     else:
         cost = constraint.penalty(prior, draws, schedule.costs.budget) / chunks
-    state.evidence.add(clips, cost)
+    state.evidence.add(clips, cost, null)
     prior.alpha.grad = -(clips + cost)  # ascent on the likelihood
     state.adam.step()
     state.adam.zero_grad()

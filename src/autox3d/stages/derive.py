@@ -2,7 +2,7 @@ r"""Stage `derive`: derives the most probable network in the budget's window, an
 
 python -m autox3d.runtime.launch derive --space architectures/space_demo.yaml \
     --clips data/subset.parquet --alpha results/search/alpha.json \
-    --control results/control/alpha.json --weights data/supernet/search.safetensors \
+    --weights data/supernet/search.safetensors \
     --genotype results/derive/genotype.yaml --front results/derive/front \
     --report results/derive/derive.json
 """
@@ -22,7 +22,7 @@ from autox3d.search.strategy import named
 
 def main() -> None:
     """Uses the settings `supernet`, `search` and `derive`."""
-    names = ("space", "clips", "alpha", "control", "weights", "genotype", "front", "report")
+    names = ("space", "clips", "alpha", "weights", "genotype", "front", "report")
     files = arguments(__doc__, *names)
     params = settings.load()
     shared, search, derive = params.supernet, params.search, params.derive
@@ -30,8 +30,8 @@ def main() -> None:
     classes = len(clips.val.classes)
     costs = of_budget(space, classes, search)
     prior = load_prior(files.alpha, space, costs.excluded)
-    alpha, control = Alpha.read(files.alpha), Alpha.read(files.control)
-    outcome = Outcome(space, alpha, control, prior, costs, SpaceCosts(space, classes))
+    alpha = Alpha.read(files.alpha)
+    outcome = Outcome(space, alpha, prior, costs, SpaceCosts(space, classes))
     chosen = choose(outcome, named(search.strategy).choose(prior), search, derive)
     draws = chosen.draws
     with join() as world:

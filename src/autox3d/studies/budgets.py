@@ -17,7 +17,6 @@ from autox3d.studies.kind import Kind, ended, record
 from autox3d.studies.lab import Lab
 
 SHARES = (0.25, 0.5, 0.75)  # of the way from the cheapest to the median cost
-NO_CONTROL = Alpha(space="none", choices=())
 
 
 def run(lab: Lab, study: Study) -> StudyRecord:
@@ -32,7 +31,7 @@ def run(lab: Lab, study: Study) -> StudyRecord:
         name = f"seed{seed}_target{share:g}"
         result = lab.search(name, recipe, warm)
         alpha = Alpha.read(lab.out / name / "alpha.json")
-        outcome = Outcome(lab.space, alpha, NO_CONTROL, result.prior, lab.costs, lab.costs)
+        outcome = Outcome(lab.space, alpha, result.prior, lab.costs, lab.costs)
         chosen = choose(outcome, result.prior.mode(), recipe.search, lab.params.derive)
         last = result.epochs[-1]
         numbers: Metrics = {
