@@ -61,8 +61,9 @@ def compare(options: argparse.Namespace) -> None:
     draws = {f"random {n + 1}": drawn(space, rng) for n in range(options.networks)}
     for path in options.genotypes:
         draws[str(path)] = space.draw(Genotype.load(path))
-    name, draw = next(iter(draws.items()))
-    draws |= {f"{name} again {n}": draw for n in range(1, TWINS)}
+    one, draw = next(iter(draws.items()))
+    again = {f"{one} again {n}": draw for n in range(1, TWINS)}
+    draws |= again
     print(f"{said(table)}; load {os.getloadavg()[0]:.1f}; {options.rounds} rounds\n")
     print("| network | G multiply-adds | predicted, ms | measured, ms | error, % |")
     print("|---|---:|---:|---:|---:|")
@@ -73,7 +74,7 @@ def compare(options: argparse.Namespace) -> None:
         ours, theirs = predicted[name], measured[name]
         row = f"{gmacs:.3f} | {ours:.3f} | {theirs:.3f} | {100 * (ours / theirs - 1):+.1f}"
         print(f"| {name} | {row} |")
-    twins = [measured[name] for name in list(draws)[-(TWINS - 1) :]] + [measured[name]]
+    twins = [measured[name] for name in (one, *again)]
     summary(list(predicted.values()), list(measured.values()), twins)
     print(f"load {os.getloadavg()[0]:.1f}")
 
