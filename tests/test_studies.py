@@ -533,3 +533,15 @@ def test_the_report_has_a_section_of_what_the_studies_found(done, tmp_path):
         studies(read(results, {}))
     line = f"{path}: missing number 'kendall_tau'. Run `study@random_networks` again."
     assert str(refused.value) == line
+
+
+def test_a_memory_cap_makes_another_warm_up(workspace):
+    """It takes candidates out of the draws; a strategy of its own does so, too."""
+    found = open_lab("beta")
+    own = SearchRecipe.of(found.params)
+    capped = found.recipe(search={"memory_mb": 1000.0})
+    given = replace(found, ready=Ready(Path("ready.safetensors"), own), made={})
+
+    assert own.drawn_by == {}
+    assert given.warm_up("warmup", capped).is_file()
+    assert list(given.made) == ["warmup"]

@@ -76,10 +76,14 @@ class SearchRecipe(NamedTuple):
         return cls(params.supernet, params.warmup, params.search)
 
     @property
-    def other_strategy(self) -> dict[str, str]:
-        """A part of the warm-up's fingerprint; empty for PARSEC, as in earlier versions."""
-        name = self.search.strategy
-        return {} if name == "parsec" else {"strategy": name}
+    def drawn_by(self) -> dict[str, Any]:
+        """A part of the warm-up's fingerprint: the settings of the search that decide its draws.
+
+        Empty for PARSEC without a memory cap, as in earlier versions.
+        """
+        name, cap = self.search.strategy, self.search.memory_mb
+        strategy = {} if name == "parsec" else {"strategy": name}
+        return strategy if cap is None else strategy | {"memory_mb": cap}
 
     @property
     def timings(self) -> dict[str, Path]:

@@ -29,7 +29,7 @@ def main() -> None:
     recipe = SearchRecipe.of(params)
     shared, warmup = recipe.supernet, recipe.warmup
     parts = {"shared": shared, "warmup": warmup, "total": recipe.epochs}
-    parts |= {"space": space, "clips": files.clips, **recipe.other_strategy}
+    parts |= {"space": space, "clips": files.clips, **recipe.drawn_by}
     shown = asdict(shared) | {"warmup": asdict(warmup)}
     with session("warmup", parts=parts, params=shown, data=files.clips) as work:
         clips = SearchClips.load(files.clips)

@@ -125,7 +125,7 @@ class Lab:
             return self.ready.weights
         shared, folder = recipe.supernet, self.out / name
         parts = {"shared": shared, "warmup": recipe.warmup, "total": recipe.epochs}
-        parts |= {"space": self.space, "clips": self.subset}
+        parts |= {"space": self.space, "clips": self.subset, **recipe.drawn_by}
         shown = asdict(shared) | {"warmup": asdict(recipe.warmup)}
         with self._run(name, parts, shown, self.subset) as work:
             result = warm_up(self.space, self._halves, recipe, work)
@@ -319,7 +319,7 @@ def draws(
 
 def _follows_from(recipe: SearchRecipe) -> list[Any]:
     """The settings that determine the weights of a warm-up, for a given space and clips."""
-    return [recipe.supernet, recipe.warmup, recipe.search.epochs]
+    return [recipe.supernet, recipe.warmup, recipe.search.epochs, recipe.drawn_by]
 
 
 def _epochs(state: SearchState) -> list[dict[str, float]]:
