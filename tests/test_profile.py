@@ -115,6 +115,7 @@ def quick(monkeypatch):
     """One round, so that the command takes a second; and the number of threads is put back."""
     monkeypatch.setattr(timing, "ROUNDS", 1)
     monkeypatch.setattr(timing, "CALLS", 1)
+    monkeypatch.setattr(timing, "SPAN", 0.0)
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
@@ -321,6 +322,19 @@ def test_the_processors_clock_stands_still_while_others_run():
     waits = [timed(lambda: time.sleep(0.05), CPU, CLOCKS[name]) for name in ("processor", "wall")]
 
     assert waits[0] < 0.02 < 0.05 <= waits[1]
+
+
+def test_a_short_part_is_called_until_it_is_in_its_stride(space, monkeypatch):
+    """Calls of 1 ms fill 20 ms after one that does not count; the fastest is taken."""
+    made = setup(space.genotype((0,) * len(space.choices), ""), "", CPU, Asked(None, 1, None, 3))
+    now, calls = [0.0], iter([0.03, 0.0045, *[0.001] * 50])
+    monkeypatch.setitem(timing.CLOCKS, "wall", lambda: now[0])
+
+    def call() -> None:
+        now[0] += next(calls)
+
+    assert timing.fastest(call, replace(made, clock="wall"), CPU) == pytest.approx(0.001)
+    assert len(list(calls)) == 50 - 16
 
 
 def test_interleaved_runs_take_turns():

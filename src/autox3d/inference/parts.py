@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import NamedTuple, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from autox3d.core.latency_table import LatencyTable, Setup, TimedPart, Type
 from autox3d.inference.fast import fast_dtype
@@ -26,7 +26,8 @@ from autox3d.vision.models.network import HeadLayer, StemLayer, VideoNet, initia
 from autox3d.vision.models.norm import BatchNorm
 
 ROUNDS = 5  # times that each part is timed, in another order each time
-CALLS = 3  # in a round; the fastest counts, on a GPU the mean of ten times as many in a row
+CALLS = 3  # in a round, at least; the fastest counts, on a GPU the mean of ten times as many
+SPAN = 0.02  # s that a CPU's calls of a round take, at least: a short part is slow at first
 GPU_BATCH = 30  # views of a video, which a GPU takes at once
 SAMPLE = 10  # parts that tell how long all of them will take
 Parts = Mapping[TimedPart, Block | Genotype | None]  # without times; what a block or network is
@@ -113,13 +114,16 @@ def milliseconds(
 
 
 @torch.inference_mode()
-def fastest(run: Callable[[], Tensor], made: Setup, device: torch.device) -> float:
-    """Seconds of a call: the fastest of a few, after one that does not count."""
+def fastest(run: Callable[[], object], made: Setup, device: torch.device) -> float:
+    """Seconds of a call: the fastest of some, after one that does not count."""
     clock = CLOCKS[made.clock]
     run()
     if device.type == "cuda":  # in a row, as in a network: launches overlap with the work before
         return timed(run, device, clock, 10 * CALLS)
-    return min(timed(run, device, clock) for _ in range(CALLS))
+    taken: list[float] = []
+    while len(taken) < CALLS or sum(taken) < SPAN:
+        taken.append(timed(run, device, clock))
+    return min(taken)
 
 
 def minutes(parts: Parts, genotype: Genotype, table: LatencyTable, device: torch.device) -> float:
