@@ -11,7 +11,6 @@ predicted from them.
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -28,11 +27,11 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from autox3d.ingest import source
+from autox3d.ingest.clock import ERROR, Clock, Frames, TooLong, at_rate
 from autox3d.vision.clips.format import mp4
 from autox3d.vision.clips.format.decode import Video, rgb
 
 STAMPED = {"mp4", "matroska"}  # containers with a time for each frame, by libavformat's names
-MAX_TICKS = 24 * 3600 * 30  # frames of a day at 30 a second
 
 
 class Packet(NamedTuple):
@@ -55,8 +54,8 @@ class Stamps(NamedTuple):
 class FileVideo:
     """A video file as upright frames, numbered at a constant rate.
 
-    Frame i is the one on display at time i / rate, as in ffmpeg's `fps` filter, so that a file
-    and its transcoded clip show the same frames.
+    Frame i is the one on display at tick i by the rule of `ingest.clock`, so that a file and its
+    transcoded clip show the same frames.
     """
 
     def __init__(self, path: Path, rate: int, max_pixels: int = source.MAX_PIXELS) -> None:
@@ -109,22 +108,22 @@ class FileVideo:
     def _by_packets(self) -> tuple[Stamps, np.ndarray] | None:
         """The positions of the frames, and (N,) the one on display, if the packets declare them."""
         with source.opened(self._path, self._max_pixels) as (container, stream):
-            packets, second = _packets(container, stream), stream.time_base
-            step = 1 / (stream.average_rate or self.rate)
+            packets, clock = _packets(container, stream), Clock(container, stream)
         stamps = _stamps(packets) if packets else None
-        if packets is None or stamps is None or second is None:
+        if packets is None or stamps is None:
             return None
-        step = max(packets).duration * second or step
-        times = [pts * second for pts in stamps.pts.tolist()]
-        return stamps, at_rate(times, step, int(self.rate))
+        pts, last = stamps.pts.tolist(), max(packets)
+        before = pts[-1] - pts[-2] if len(pts) > 1 else -1
+        duration = clock.duration(last.duration, before, 0)
+        times = [stamp - clock.start for stamp in pts]
+        return stamps, _at_rate(Frames(times, duration, clock.unit), int(self.rate))
 
     def _by_frames(self) -> np.ndarray:
         """(N,) the frame on display, from decoding the whole file."""
-        times, last = [], Fraction(0)
         with source.opened(self._path, self._max_pixels) as (container, stream):
-            for time, last, _ in timed(container, stream, int(self.rate)):  # noqa: B007
-                times.append(time)
-        return at_rate(times, last, int(self.rate))
+            clock = Clock(container, stream)
+            times = [clock.time(frame) for frame in _decoded(container, stream, clock)]
+        return _at_rate(clock.frames(times), int(self.rate))
 
     def _by_seeking(self, stamps: Stamps, numbers: np.ndarray) -> Iterator[tuple[int, VideoFrame]]:
         """Yields the frames with these numbers by seeking; one that is not found is left out."""
@@ -160,14 +159,17 @@ def _packets(container: InputContainer, stream: VideoStream) -> list[Packet] | N
     """All packets in decoding order, if each declares one frame with a time; else None."""
     if not STAMPED & set(container.format.name.split(",")):
         return None
-    found = []
+    found, last = [], None
     try:
         for packet in container.demux(stream):
-            if not packet.size:  # the end
-                break
+            if not packet.size:
+                continue
             if packet.pts is None or packet.is_corrupt or packet.is_discard:
                 return None
             dts = packet.pts if packet.dts is None else packet.dts
+            if last is not None and abs(dts - last) * packet.time_base > ERROR:
+                return None
+            last = dts
             clean = packet.is_keyframe and _is_clean(packet, stream)
             found.append(Packet(packet.pts, dts, packet.duration or 0, clean))
     except FFmpegError:
@@ -201,15 +203,21 @@ def _stamps(packets: list[Packet]) -> Stamps | None:
 def _after(
     container: InputContainer, stream: VideoStream, key: int, wanted: set[int]
 ) -> Iterator[tuple[int, VideoFrame]]:
-    """Yields the wanted frames by pts as they are found, decoding from the packet `key` on."""
-    decoder, missing, begun = stream.codec_context, set(wanted), False
+    """Yields the wanted frames by pts as they are found, decoding from the packet `key` on.
+
+    None is yielded if that packet is no key frame to the decoder, whatever the file's index says.
+    """
+    decoder, missing, begun, sound = stream.codec_context, set(wanted), False, False
     decoder.open(strict=False)  # before setting skip_frame, which some decoders read only once
-    for packet in container.demux(stream):
+    for packet in source.packets(container, stream):
         begun = begun or packet.pts == key
         if not begun:
             continue
         decoder.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
         for frame in source.decoded(packet):
+            sound = sound or (frame.pts == key and bool(frame.key_frame))
+            if not sound and frame.pts is not None and frame.pts >= key:
+                return
             if frame.pts in missing:
                 missing.discard(frame.pts)
                 yield frame.pts, frame
@@ -226,46 +234,15 @@ def pixels(frame: VideoFrame, size: tuple[int, int]) -> np.ndarray:
     return shown[:: -1 if turn.flip else 1, :: -1 if turn.mirror else 1]
 
 
-def timed(
-    container: InputContainer, stream: VideoStream, rate: int
-) -> Iterator[tuple[Fraction, Fraction, VideoFrame]]:
-    """Yields (time of display, duration, frame) in seconds; the time never decreases."""
-    step = 1 / (stream.average_rate or Fraction(rate))  # until a frame has a duration of its own
-    time = due = shift = Fraction(0)
-    for number, frame in enumerate(source.frames(container, stream)):
-        new = _seconds(frame, frame.pts, due - shift) + shift
-        if number and new < time:  # the clock was set back: continue from here
-            new, shift = due, shift + due - new
-        time = new
-        step = _seconds(frame, frame.duration or None, step)
-        due = time + step
-        yield time, step, frame
+def _decoded(container: InputContainer, stream: VideoStream, clock: Clock) -> Iterator[VideoFrame]:
+    """Yields all frames in order of output, with the stamps of the clock."""
+    for packet in source.packets(container, stream):
+        clock.correct(packet)
+        yield from source.decoded(packet)
 
 
-def at_rate(times: Sequence[Fraction], step: Fraction, rate: int) -> np.ndarray:
-    """(N,) the frame on display at each tick of a clock with `rate` ticks a second.
-
-    `times`, in seconds, never decrease. A frame is on display from the tick nearest to its time
-    until the tick of the next frame, the last one for `step` seconds; of several frames at one
-    tick the last one counts.
-
-    Raises:
-        BadVideo: the times span more than a day.
-    """
-    ticks = np.array([nearest(time * rate) for time in times], np.int64)
-    end = max(nearest((times[-1] + step) * rate), int(ticks[0]) + 1)
-    if end - ticks[0] > MAX_TICKS:
-        raise source.BadVideo("too_long", f"its time stamps span {end - ticks[0]} frames")
-    return np.searchsorted(ticks, np.arange(ticks[0], end), "right") - 1
-
-
-def nearest(value: Fraction) -> int:
-    """The nearest whole number; halves are rounded up."""
-    return math.floor(value + Fraction(1, 2))
-
-
-def _seconds(frame: VideoFrame, ticks: int | None, otherwise: Fraction) -> Fraction:
-    """A time in the time base of the frame as seconds; `otherwise` if it is not declared."""
-    if ticks is None or frame.time_base is None:
-        return otherwise
-    return ticks * frame.time_base
+def _at_rate(frames: Frames, rate: int) -> np.ndarray:
+    try:
+        return at_rate(frames, rate)
+    except TooLong as error:
+        raise source.BadVideo("too_long", str(error)) from error

@@ -9,6 +9,7 @@ which refers to other files), and the decoder refuses frames over `max_pixels`.
 from __future__ import annotations
 
 import errno
+import os
 import stat
 import struct
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ import av
 import numpy as np
 from av.codec.context import ThreadType
 from av.container import InputContainer
+from av.container.core import Flags
 from av.error import FFmpegError
 from av.stream import Disposition
 from av.video.frame import VideoFrame
@@ -27,6 +29,7 @@ from av.video.stream import VideoStream
 
 from autox3d.core import reasons
 from autox3d.core.reasons import REASONS
+from autox3d.ingest.clock import MICRO, Clock
 
 CONTAINERS = "mov,mp4,matroska,webm,avi,flv,mpegts,mpeg,asf,ogg"  # as libavformat names them
 PROTOCOLS = "file"
@@ -57,6 +60,14 @@ class Probe(NamedTuple):
     seconds: float | None  # declared duration of the video, where there is one
     rate: float | None  # declared frames a second, the mean
     gaps: float = 0.0  # s, the sum of the gaps between frames
+
+
+class _Times(NamedTuple):
+    """The times of the packets of a file, in seconds."""
+
+    stamps: list[float]  # of the video, sorted
+    others: float  # the end of the longest other track
+    shift: float  # by how much discontinuities have moved the clock
 
 
 class Turn(NamedTuple):
@@ -94,8 +105,9 @@ def locate(root: Path, path: str) -> Path:
 def opened(
     path: Path, max_pixels: int = MAX_PIXELS
 ) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Opens a file, and gives its container and its first video track that is no cover picture.
+    """Opens a file, and gives its container and the video track that it shows by default.
 
+    That is the first one that is marked so, or else the first one, cover pictures apart.
     Decoders run on one thread.
 
     Raises:
@@ -113,6 +125,7 @@ def opened(
         _refuse_without_memory(error)
         raise BadVideo("not_a_video", f"no video container ({_first_line(error)})") from error
     with container:
+        container.flags &= ~Flags.gen_pts.value  # PyAV makes up missing stamps, and wrong ones
         stream = _video_track(container)
         stream.codec_context.thread_type = ThreadType.NONE
         stream.codec_context.thread_count = 1
@@ -138,18 +151,31 @@ def probe(path: Path, max_pixels: int = MAX_PIXELS) -> Probe:
         height, width = upright(frame)
         rate = float(stream.average_rate) if stream.average_rate else None
     with opened(path, max_pixels) as (container, stream):  # opened again: not every file can seek
-        stamps, others = _times(container, stream)
-        seconds = _seconds(path, container, stream, stamps, others)
-        return Probe(stream.index, height, width, seconds, rate, _gaps(stamps))
+        times = _times(container, stream)
+        seconds = _seconds(path, container, stream, times)
+        return Probe(stream.index, height, width, seconds, rate, _gaps(times.stamps))
 
 
 def frames(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
     """Yields every frame that decodes, in order of output; damaged packets are skipped."""
-    for packet in _packets(container, stream):
+    for packet in packets(container, stream):
         yield from decoded(packet)
 
 
-def _packets(container: InputContainer, *streams: VideoStream) -> Iterator[av.Packet]:
+def packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
+    """Yields the packets of a track that have content, and an empty one for the decoder's end.
+
+    A packet without content must not reach the decoder before, which would take it for the end.
+    """
+    yield from (packet for packet in _until_broken(container, stream) if packet.size)
+    end = av.Packet()
+    end.stream = stream
+    if stream.time_base is not None:
+        end.time_base = stream.time_base
+    yield end
+
+
+def _until_broken(container: InputContainer, *streams: VideoStream) -> Iterator[av.Packet]:
     """Yields the packets of the streams (of all, if none is given), until the container breaks."""
     packets = container.demux(*streams)
     while True:
@@ -191,45 +217,67 @@ def upright(frame: VideoFrame) -> tuple[int, int]:
 
 
 def _video_track(container: InputContainer) -> VideoStream:
-    for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic:
-            if stream.codec_context is None:
-                raise BadVideo("undecodable", "there is no decoder for its codec")
-            return stream
-    raise BadVideo("no_video", "a container without a video track")
+    tracks = container.streams.video
+    films = [track for track in tracks if not track.disposition & Disposition.attached_pic]
+    if not films:
+        raise BadVideo("no_video", "a container without a video track")
+    marked = (track for track in films if track.disposition & Disposition.default)
+    film = next(marked, films[0])
+    if film.codec_context is None:
+        raise BadVideo("undecodable", "there is no decoder for its codec")
+    return film
 
 
-def _times(container: InputContainer, stream: VideoStream) -> tuple[list[float], float]:
-    """Returns the sorted times of the video's packets and the end of the longest other track, s."""
-    stamps, others = [], 0.0
-    for packet in _packets(container):
+def _times(container: InputContainer, stream: VideoStream) -> _Times:
+    """Reads the times of all packets, as the clock of `ingest.clock` has them."""
+    stamps, others, clock = [], 0.0, Clock(container, stream)
+    for packet in _until_broken(container):
+        ours = packet.stream_index == stream.index
+        if ours:
+            clock.correct(packet)
         stamp = packet.dts if packet.pts is None else packet.pts
         if stamp is None or packet.time_base is None:
             continue
-        if packet.stream_index == stream.index:
-            stamps.append(float(stamp * packet.time_base))
+        if ours:
+            stamps.append(float((stamp + clock.start) * packet.time_base))
         else:
             others = max(others, float((stamp + (packet.duration or 0)) * packet.time_base))
-    return sorted(stamps), others
+    return _Times(sorted(stamps), others, clock.shift / MICRO)
 
 
 def _seconds(
-    path: Path, container: InputContainer, stream: VideoStream, stamps: list[float], others: float
+    path: Path, container: InputContainer, stream: VideoStream, times: _Times
 ) -> float | None:
     """Returns the declared duration of the video in seconds, if the file declares one."""
     kind = container.format.name
+    begin = max(0.0, times.stamps[0]) if times.stamps else 0.0
     if kind == "avi" and stream.frames and stream.average_rate:
         return float(stream.frames / stream.average_rate)  # libav lowers the duration of a cut file
     if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
+        declared = float(stream.duration * stream.time_base)
+        return declared - begin if "mp4" in kind and _is_fragmented(path) else declared
     if container.duration is None:
         return _asf_seconds(path) if kind == "asf" else None
-    seconds = container.duration / av.time_base
+    seconds = container.duration / av.time_base + min(0.0, times.shift)
     # Matroska and similar formats count from zero, wherever the first frame is
-    begin = max(0.0, stamps[0]) if stamps else 0.0
-    if stamps and others > seconds - END_TOLERANCE:  # the sound's length, and it is complete
-        return stamps[-1] - begin + float(1 / (stream.average_rate or 1))
+    if times.stamps and times.others > seconds - END_TOLERANCE:  # the sound's, and it is complete
+        return times.stamps[-1] - begin + float(1 / (stream.average_rate or 1))
     return seconds - begin
+
+
+def _is_fragmented(path: Path) -> bool:
+    """Whether an MP4 has fragments; the duration that libav then gives counts from zero."""
+    with path.open("rb") as file:
+        while len(head := file.read(16)) >= 8:
+            size, kind = struct.unpack_from(">I4s", head)
+            if kind == b"moof":
+                return True
+            if size == 1 and len(head) == 16:
+                (size,) = struct.unpack_from(">Q", head, 8)
+            if size < 8:  # the last box, or none at all
+                return False
+            file.seek(size - len(head), os.SEEK_CUR)
+    return False
 
 
 def _asf_seconds(path: Path) -> float | None:
