@@ -156,20 +156,25 @@ def open_video(path: Path, rate: int = 30) -> Video:
 
 
 def _packets(container: InputContainer, stream: VideoStream) -> list[Packet] | None:
-    """All packets in decoding order, if each declares one frame with a time; else None."""
+    """All packets in decoding order, if each declares one frame with a time; else None.
+
+    None, too, if their decoding stamps are out of order: then so is what the decoder returns.
+    """
     if not STAMPED & set(container.format.name.split(",")):
         return None
     found, last = [], None
     try:
         for packet in container.demux(stream):
-            if not packet.size:
+            if not packet.size:  # no frame, or the end
                 continue
             if packet.pts is None or packet.is_corrupt or packet.is_discard:
                 return None
+            if packet.dts is not None and last is not None:
+                step = packet.dts - last
+                if step < 0 or step * packet.time_base > ERROR:
+                    return None
+            last = packet.dts if packet.dts is not None else last
             dts = packet.pts if packet.dts is None else packet.dts
-            if last is not None and abs(dts - last) * packet.time_base > ERROR:
-                return None
-            last = dts
             clean = packet.is_keyframe and _is_clean(packet, stream)
             found.append(Packet(packet.pts, dts, packet.duration or 0, clean))
     except FFmpegError:

@@ -9,6 +9,7 @@ which refers to other files), and the decoder refuses frames over `max_pixels`.
 from __future__ import annotations
 
 import errno
+import math
 import os
 import stat
 import struct
@@ -35,6 +36,7 @@ CONTAINERS = "mov,mp4,matroska,webm,avi,flv,mpegts,mpeg,asf,ogg"  # as libavform
 PROTOCOLS = "file"
 MAX_PIXELS = 7680 * 4320  # of a frame, where no setting says otherwise
 END_TOLERANCE = 0.5  # s: a file whose content ends that close to its declared end is complete
+SLANT = 0.5  # degrees: ffmpeg itself takes an angle that close to a right one for it
 MIN_GAP = 0.5  # s without a frame that count as a gap
 ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # of a Windows Media file
 
@@ -51,6 +53,14 @@ class BadVideo(ValueError):
         return self.message
 
 
+class Turn(NamedTuple):
+    """The steps that make a frame upright, in this order."""
+
+    transpose: bool
+    mirror: bool  # swaps left and right
+    flip: bool  # swaps top and bottom
+
+
 class Probe(NamedTuple):
     """What a file declares, the size of its first frame, and the times of its packets."""
 
@@ -60,6 +70,7 @@ class Probe(NamedTuple):
     seconds: float | None  # declared duration of the video, where there is one
     rate: float | None  # declared frames a second, the mean
     gaps: float = 0.0  # s, the sum of the gaps between frames
+    turn: Turn | None = None  # what makes it upright, where the file asks for another angle
 
 
 class _Times(NamedTuple):
@@ -68,14 +79,6 @@ class _Times(NamedTuple):
     stamps: list[float]  # of the video, sorted
     others: float  # the end of the longest other track
     shift: float  # by how much discontinuities have moved the clock
-
-
-class Turn(NamedTuple):
-    """The steps that make a frame upright, in this order."""
-
-    transpose: bool
-    mirror: bool  # swaps left and right
-    flip: bool  # swaps top and bottom
 
 
 def locate(root: Path, path: str) -> Path:
@@ -149,11 +152,12 @@ def probe(path: Path, max_pixels: int = MAX_PIXELS) -> Probe:
         if frame is None:
             raise BadVideo("undecodable", "not one frame decodes")
         height, width = upright(frame)
+        turned = turn(frame) if is_slanted(frame) else None
         rate = float(stream.average_rate) if stream.average_rate else None
     with opened(path, max_pixels) as (container, stream):  # opened again: not every file can seek
         times = _times(container, stream)
         seconds = _seconds(path, container, stream, times)
-        return Probe(stream.index, height, width, seconds, rate, _gaps(times.stamps))
+        return Probe(stream.index, height, width, seconds, rate, _gaps(times.stamps), turned)
 
 
 def frames(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
@@ -200,14 +204,26 @@ def decoded(packet: av.Packet) -> Iterator[VideoFrame]:
 
 def turn(frame: VideoFrame) -> Turn:
     """Returns the turn that the file asks for, rounded to a multiple of 90 degrees."""
-    matrix = frame.side_data.get("DISPLAYMATRIX")
-    if matrix is None:
-        return Turn(False, False, False)
-    # A pixel (x, y) is shown at (a x + c y, b x + d y), plus a shift
-    a, b, _, c, d = np.frombuffer(bytes(matrix), "<i4")[:5].tolist()
+    a, b, c, d = _matrix(frame)
     if abs(a) >= abs(b):
         return Turn(False, a < 0, d < 0)
     return Turn(True, c < 0, b < 0)
+
+
+def is_slanted(frame: VideoFrame) -> bool:
+    """Whether the file asks for a turn that is no multiple of 90 degrees."""
+    a, b, _, _ = _matrix(frame)
+    off = math.degrees(math.atan2(b, a)) % 90
+    return min(off, 90 - off) > SLANT
+
+
+def _matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
+    """(a, b, c, d): a pixel (x, y) is shown at (a x + c y, b x + d y), plus a shift."""
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return 1, 0, 0, 1
+    a, b, _, c, d = np.frombuffer(bytes(matrix), "<i4")[:5].tolist()
+    return a, b, c, d
 
 
 def upright(frame: VideoFrame) -> tuple[int, int]:
