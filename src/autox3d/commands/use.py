@@ -173,7 +173,7 @@ def show(prediction: Prediction, args: argparse.Namespace) -> None:
                 {"begin": round(begin, 3), "end": round(end, 3), "top": named(top)}
                 for begin, end, top in moments
             ]
-        print(json.dumps(record, ensure_ascii=False), flush=True)
+        print(line_of(record), flush=True)
         return
     print(prediction.path)
     for name, score in prediction.top(args.top):
@@ -181,6 +181,16 @@ def show(prediction: Prediction, args: argparse.Namespace) -> None:
     for begin, end, ((name, score), *_) in moments:
         print(f"  {begin:8.2f} to {end:8.2f} s  {100 * score:5.1f} %  {name}")
     sys.stdout.flush()
+
+
+def line_of(record: dict[str, Any]) -> str:
+    """The record as a line of JSON that stdout can encode; other characters are escaped."""
+    line = json.dumps(record, ensure_ascii=False)
+    try:
+        line.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return json.dumps(record)
+    return line
 
 
 def named(top: list[tuple[str, float]]) -> list[dict[str, Any]]:

@@ -218,10 +218,15 @@ def _after(
 
 
 def pixels(frame: VideoFrame, size: tuple[int, int]) -> np.ndarray:
-    """uint8 (H, W, 3), upright, at the `size` of the first frame even if the size has changed."""
-    if (frame.height, frame.width) != size:
-        frame = frame.reformat(width=size[1], height=size[0], format="rgb24")
-    shown, turn = rgb(frame), source.turn(frame)
+    """uint8 (H, W, 3), upright, at the `size` of the first frame even if the size has changed.
+
+    Raises:
+        BadVideo: libav cannot convert its colours, for instance those of the matrix YCgCo.
+    """
+    with source.decoder_errors(f"its colours (matrix {frame.colorspace}) cannot be converted"):
+        if (frame.height, frame.width) != size:
+            frame = frame.reformat(width=size[1], height=size[0], format="rgb24")
+        shown, turn = rgb(frame), source.turn(frame)
     shown = shown.transpose(1, 0, 2) if turn.transpose else shown
     return shown[:: -1 if turn.flip else 1, :: -1 if turn.mirror else 1]
 

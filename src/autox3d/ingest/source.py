@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +21,8 @@ import numpy as np
 from av.codec.context import ThreadType
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.sidedata.sidedata import SideData, SideDataContainer
+from av.sidedata.sidedata import Type as SideDataType
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -33,6 +35,7 @@ PROTOCOLS = "file"
 MAX_PIXELS = 7680 * 4320  # of a frame, where no setting says otherwise
 END_TOLERANCE = 0.5  # s: a file whose content ends that close to its declared end is complete
 MIN_GAP = 0.5  # s without a frame that count as a gap
+ENCRYPTED = "encryption_info"  # what libav attaches to packets that it has no key for
 ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # of a Windows Media file
 
 
@@ -42,6 +45,7 @@ class BadVideo(ValueError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(reason, message)  # both, so that the error can be pickled
         assert reason in REASONS
+        assert message.strip()
         self.reason, self.message = reason, message
 
     def __str__(self) -> str:
@@ -96,28 +100,48 @@ def opened(
 ) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Opens a file, and gives its container and its first video track that is no cover picture.
 
-    Decoders run on one thread.
+    Decoders run on one thread. Whatever libav or PyAV raises while the file is open becomes a
+    `BadVideo`, so that one file cannot end a run over many.
 
     Raises:
-        BadVideo: the file has nothing that can be decoded as video.
+        BadVideo: the file has nothing that can be decoded as video, or the decoder fails on it.
     """
     options = {"protocol_whitelist": PROTOCOLS, "format_whitelist": CONTAINERS}
     options["max_pixels"] = str(max_pixels)  # the limit must hold while streams are probed, too
-    try:
-        if path.stat().st_size == 0:
-            raise BadVideo("empty", "the file has no content")
-        container = av.open(address(path), options=options, metadata_errors="replace")
-    except PermissionError as error:
-        raise BadVideo(*reasons.unreadable(_first_line(error))) from error
-    except (FFmpegError, OSError) as error:
-        _refuse_without_memory(error)
-        raise BadVideo("not_a_video", f"no video container ({_first_line(error)})") from error
-    with container:
+    with decoder_errors("the decoder fails on it"), _container(path, options) as container:
         stream = _video_track(container)
         stream.codec_context.thread_type = ThreadType.NONE
         stream.codec_context.thread_count = 1
         stream.codec_context.options = {"max_pixels": str(max_pixels)}
         yield container, stream
+
+
+def _container(path: Path, options: dict[str, str]) -> InputContainer:
+    try:
+        if path.stat().st_size == 0:
+            raise BadVideo("empty", "the file has no content")
+        return av.open(address(path), options=options, metadata_errors="replace")
+    except PermissionError as error:
+        raise BadVideo(*reasons.unreadable(_first_line(error))) from error
+    except (FFmpegError, OSError) as error:
+        _refuse_without_memory(error)
+        raise BadVideo("not_a_video", f"no video container ({_first_line(error)})") from error
+
+
+@contextmanager
+def decoder_errors(what: str) -> Iterator[None]:
+    """Turns errors of libav and of PyAV into a `BadVideo` that says `what` failed, and why.
+
+    PyAV's own errors are of many built-in types: ValueError for what it has no name of, OSError for
+    an unsupported conversion, MemoryError, ZeroDivisionError for a clock without a unit.
+    """
+    try:
+        yield
+    except BadVideo:
+        raise
+    except (FFmpegError, ArithmeticError, MemoryError, OSError, RuntimeError, ValueError) as error:
+        _refuse_without_memory(error)
+        raise BadVideo("unsupported", f"{what} ({_first_line(error)})") from error
 
 
 def address(path: Path) -> str:
@@ -163,7 +187,13 @@ def _packets(container: InputContainer, *streams: VideoStream) -> Iterator[av.Pa
 
 
 def decoded(packet: av.Packet) -> Iterator[VideoFrame]:
-    """Yields the frames that the decoder returns for a packet; none where it is damaged."""
+    """Yields the frames that the decoder returns for a packet; none where it is damaged.
+
+    Raises:
+        BadVideo: the packet is encrypted; the decoder would return noise.
+    """
+    if packet.has_sidedata(ENCRYPTED):
+        raise BadVideo("encrypted", "its pictures are encrypted")
     try:
         frames = packet.decode()
     except FFmpegError as error:
@@ -174,7 +204,9 @@ def decoded(packet: av.Packet) -> Iterator[VideoFrame]:
 
 def turn(frame: VideoFrame) -> Turn:
     """Returns the turn that the file asks for, rounded to a multiple of 90 degrees."""
-    matrix = frame.side_data.get("DISPLAYMATRIX")
+    # `frame.side_data` would keep the frame: it refers to the frame, and the frame to it
+    data: Mapping[str, SideData] = SideDataContainer(frame)  # pyright: ignore[reportCallIssue]
+    matrix = data.get("DISPLAYMATRIX")
     if matrix is None:
         return Turn(False, False, False)
     # A pixel (x, y) is shown at (a x + c y, b x + d y), plus a shift
@@ -182,6 +214,18 @@ def turn(frame: VideoFrame) -> Turn:
     if abs(a) >= abs(b):
         return Turn(False, a < 0, d < 0)
     return Turn(True, c < 0, b < 0)
+
+
+def _unnamed(cls: type[SideDataType], number: int) -> SideDataType:
+    """Returns a member for a type of side data that PyAV has no name of."""
+    member = object.__new__(cls)
+    member._value_, member._name_ = number, f"UNNAMED_{number}"
+    return member
+
+
+# PyAV 18.1 refuses all side data of a frame, the display matrix too, if it has no name for one
+# kind, such as the view of MV-HEVC (29) or EXIF (31). `_missing_` is Enum's hook for such values.
+SideDataType._missing_ = classmethod(_unnamed)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def upright(frame: VideoFrame) -> tuple[int, int]:
