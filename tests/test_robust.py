@@ -20,12 +20,13 @@ from support.trained import trained
 from autox3d.core.errors import Refused
 from autox3d.core.reasons import Unusable
 from autox3d.datasets.reading import csv_rows
-from autox3d.inference.files import FileVideo
+from autox3d.inference.files import FileVideo, at_rate, pixels, timed
 from autox3d.ingest import encode, source
 from autox3d.ingest.source import BadVideo
 from autox3d.vision.clips.format.decode import IndexedVideo
 from autox3d.vision.models import weights
 
+ENCRYPTED = "its pictures are encrypted"
 FIX = "Give another file, or leave it out."
 
 
@@ -52,6 +53,21 @@ def miscoloured(path: Path, matrix: int) -> Path:
     """H.264 whose colours are tagged with a matrix that libswscale does not know."""
     tag = f"h264_metadata=matrix_coefficients={matrix}"
     corpus.ffmpeg(*corpus.SOURCE, *corpus.H264, "-bsf:v", tag, seconds=0.4, to=path)
+    return path
+
+
+def half(path: Path, *arguments: str) -> Path:
+    """The first half of a file of two seconds."""
+    corpus.cut_to(0.5, *corpus.H264, *arguments, suffix=path.suffix)(path)
+    return path
+
+
+def encrypted(path: Path) -> Path:
+    """MP4 with Common Encryption, whose key nobody gives us."""
+    key = ("-encryption_key", "76a6c65c5ea762046bd749a2e632ccbb")
+    kid = ("-encryption_kid", "a7e61c373e219033c21091fa607bf3b8")
+    scheme = ("-encryption_scheme", "cenc-aes-ctr")
+    corpus.ffmpeg(*corpus.SOURCE, *corpus.H264, *scheme, *key, *kid, seconds=1, to=path)
     return path
 
 
@@ -117,6 +133,76 @@ def test_colours_that_cannot_be_converted_are_named(tmp_path):
     assert str(clip.value) == "its colours (ycgco) cannot be converted"
 
 
+def test_encrypted_pictures_are_no_noise(tmp_path):
+    """Both readers refuse them by name."""
+    path = encrypted(tmp_path / "secret.mp4")
+
+    for read in (lambda: FileVideo(path, 30), lambda: source.probe(path)):
+        with pytest.raises(BadVideo) as caught:
+            read()
+        assert (caught.value.reason, str(caught.value)) == ("encrypted", ENCRYPTED)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        ("half.mp4", ("-movflags", "+faststart")),
+        ("half.webm", ("-c:v", "libvpx", "-deadline", "realtime")),
+        ("half.mkv", ()),
+        ("half.flv", ("-c:v", "flv1")),
+        ("half.avi", ("-c:v", "mpeg4")),
+    ],
+)
+def test_a_missing_end_is_told(tmp_path, name, codec):
+    """What is there is read; a whole file has nothing to tell."""
+    video = FileVideo(half(tmp_path / name, *codec), 30)
+    video.frames(range(video.count))
+
+    told = video.lost().split(",")[0]
+    seconds = video.count / 30
+    assert 0.4 < seconds < 1.7
+    assert told == f"the end is missing: {seconds:.2f} s of 2.00 s are there"
+    corpus.ffmpeg(*corpus.SOURCE, *corpus.H264, *codec, to=tmp_path / f"whole_{name}")
+    whole = FileVideo(tmp_path / f"whole_{name}", 30)
+    whole.frames([3])
+    assert whole.lost() == ""
+
+
+CODECS = {
+    "h264": ("-c:v", "libx264", "-bf", "2"),
+    "hevc": ("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=0"),
+    "mpeg4": ("-c:v", "mpeg4", "-bf", "2"),
+}
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("seed", range(3))
+def test_damaged_frames_are_those_of_a_whole_decode_and_told(tmp_path, codec, seed):
+    """Concealment depends on the frames before, so none may be skipped in a damaged file."""
+    path = tmp_path / "damaged.mp4"
+    corpus.ffmpeg(*corpus.pictures("128x96", 30), *CODECS[codec], "-g", "30", seconds=3, to=path)
+    data, rng = bytearray(path.read_bytes()), np.random.default_rng(seed)
+    media = data.index(b"mdat")
+    last = media + int.from_bytes(data[media - 4 : media], "big") - 8
+    for at in rng.integers(media + 200, last, 12):
+        data[at] = rng.integers(256)
+    path.write_bytes(data)
+    with source.opened(path) as (container, stream):
+        shown = [
+            (time, step, pixels(f, (96, 128))) for time, step, f in timed(container, stream, 30)
+        ]
+    whole = [shown[n][2] for n in at_rate([time for time, *_ in shown], shown[-1][1], 30)]
+
+    for _ in range(6):
+        video = FileVideo(path, 30)
+        chosen = np.sort(rng.choice(min(video.count, len(whole)), 3, replace=False))
+        same = np.array_equal(video.frames(chosen), np.stack([whole[n] for n in chosen]))
+        assert same or "damaged" in video.lost()
+    video = FileVideo(path, 30)
+    assert np.array_equal(video.frames(range(len(whole))), np.stack(whole))
+    assert "decoded frames are damaged" in video.lost() or codec == "hevc"  # which seldom says so
+
+
 @pytest.mark.parametrize("message", ["", " ", "\n"])
 def test_no_refusal_is_without_a_reason(message):
     """Not even by mistake: the types refuse it."""
@@ -161,7 +247,10 @@ def test_every_other_file_is_answered(folder, tmp_path):
         (tmp_path / "made.mp4").rename(path)
     photographed(tmp_path / "camera.mov")
     miscoloured(tmp_path / "green.mp4", 14)
-    names = [os.fsencode(tmp_path / name) for name in ("a.mp4", "camera.mov", "green.mp4")]
+    half(tmp_path / "half.mp4", "-movflags", "+faststart")
+    encrypted(tmp_path / "secret.mp4")
+    given = ("a.mp4", "camera.mov", "green.mp4", "half.mp4", "secret.mp4")
+    names = [os.fsencode(tmp_path / name) for name in given]
     program = ("-c", "from autox3d.cli import main; main()", "predict")
     command = [sys.executable, *program, *names, odd, tmp_path / "z.mp4"]
     strict = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
@@ -172,10 +261,15 @@ def test_every_other_file_is_answered(folder, tmp_path):
     )  # fmt: skip
 
     shown = [line for line in ended.stdout.splitlines() if not line.startswith(" ")]
-    wanted = ("a.mp4", "camera.mov", "caf\\udce9.mp4", "z.mp4")
+    wanted = ("a.mp4", "camera.mov", "half.mp4", "caf\\udce9.mp4", "z.mp4")
     assert shown == [f"{tmp_path}/{name}" for name in wanted]
     cannot = "its colours (matrix 14) cannot be converted (Operation not supported)"
-    assert ended.stderr == f"{tmp_path}/green.mp4: {cannot}. {FIX}\n"
+    missing = "the end is missing: 0.93 s of 2.00 s are there, 1 of 15 decoded frames are damaged"
+    assert ended.stderr.splitlines() == [
+        f"{tmp_path}/green.mp4: {cannot}. {FIX}",
+        f"{tmp_path}/half.mp4: warning: {missing}.",
+        f"{tmp_path}/secret.mp4: its pictures are encrypted. {FIX}",
+    ]
     assert ended.returncode == 1
 
 

@@ -123,6 +123,8 @@ def predict(args: argparse.Namespace) -> None:
             if isinstance(prediction, BadVideo):
                 raise prediction
             show(prediction, args)
+            if prediction.lost:
+                print(f"{path}: warning: {prediction.lost}.", file=sys.stderr, flush=True)
             if path in targets:
                 render(prediction, targets[path])
         except BadVideo as error:
@@ -168,6 +170,7 @@ def show(prediction: Prediction, args: argparse.Namespace) -> None:
     if args.json:
         record: dict[str, Any] = {"video": str(prediction.path), "clips": len(prediction.moments)}
         record["top"] = named(prediction.top(args.top))
+        record |= {"lost": prediction.lost} if prediction.lost else {}
         if args.over_time:
             record["over_time"] = [
                 {"begin": round(begin, 3), "end": round(end, 3), "top": named(top)}

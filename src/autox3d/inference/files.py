@@ -62,6 +62,7 @@ class FileVideo:
     def __init__(self, path: Path, rate: int, max_pixels: int = source.MAX_PIXELS) -> None:
         self._path, self._max_pixels = path, max_pixels
         self.rate = Fraction(rate)
+        self._tally = source.Tally()
         with source.opened(path, max_pixels) as (container, stream):
             first = next(source.frames(container, stream), None)
             if first is None:
@@ -81,7 +82,9 @@ class FileVideo:
     def play(self, ranks: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         """Yields (number, uint8 (H, W, 3)) for each of these ascending frame numbers.
 
-        The file is decoded once, with one frame in memory at a time.
+        The file is decoded once, with one frame in memory at a time. Where the decoder finds
+        damage, it is decoded anew from the beginning, because a damaged frame looks otherwise if
+        frames before it have been skipped.
 
         Raises:
             BadVideo: a frame that decoded before does not decode.
@@ -106,6 +109,11 @@ class FileVideo:
                 self._shown = shown[np.minimum(np.arange(self.count), len(shown) - 1)]
                 self._stamps = None
 
+    def lost(self) -> str:
+        """Says what is missing or damaged, as far as the frames that were read show it."""
+        seconds = float(self.count / self.rate)
+        return source.lost(self._path, seconds, self._tally, self._max_pixels)
+
     def _by_packets(self) -> tuple[Stamps, np.ndarray] | None:
         """The positions of the frames, and (N,) the one on display, if the packets declare them."""
         with source.opened(self._path, self._max_pixels) as (container, stream):
@@ -121,8 +129,9 @@ class FileVideo:
     def _by_frames(self) -> np.ndarray:
         """(N,) the frame on display, from decoding the whole file."""
         times, last = [], Fraction(0)
+        self._tally = source.Tally()
         with source.opened(self._path, self._max_pixels) as (container, stream):
-            for time, last, _ in timed(container, stream, int(self.rate)):  # noqa: B007
+            for time, last, _ in timed(container, stream, int(self.rate), self._tally):  # noqa: B007
                 times.append(time)
         return at_rate(times, last, int(self.rate))
 
@@ -133,7 +142,7 @@ class FileVideo:
             for (seek, key), group in groupby(rows, itemgetter(0, 1)):
                 wanted = {int(stamps.pts[number]): int(number) for *_, number in group}
                 container.seek(int(seek), stream=stream)
-                for pts, frame in _after(container, stream, int(key), set(wanted)):
+                for pts, frame in _after(container, stream, int(key), set(wanted), self._tally):
                     yield wanted[pts], frame
 
     def _by_scanning(self, numbers: np.ndarray) -> Iterator[tuple[int, VideoFrame]]:
@@ -199,9 +208,13 @@ def _stamps(packets: list[Packet]) -> Stamps | None:
 
 
 def _after(
-    container: InputContainer, stream: VideoStream, key: int, wanted: set[int]
+    container: InputContainer,
+    stream: VideoStream,
+    key: int,
+    wanted: set[int],
+    tally: source.Tally,
 ) -> Iterator[tuple[int, VideoFrame]]:
-    """Yields the wanted frames by pts as they are found, decoding from the packet `key` on."""
+    """Yields the wanted frames by pts, decoding from the packet `key` on, up to a damaged one."""
     decoder, missing, begun = stream.codec_context, set(wanted), False
     decoder.open(strict=False)  # before setting skip_frame, which some decoders read only once
     for packet in container.demux(stream):
@@ -209,11 +222,13 @@ def _after(
         if not begun:
             continue
         decoder.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
-        for frame in source.decoded(packet):
+        for frame in source.decoded(packet, tally):
+            if tally.damaged:
+                return
             if frame.pts in missing:
                 missing.discard(frame.pts)
                 yield frame.pts, frame
-        if not missing:
+        if not missing or tally.damaged:
             return
 
 
@@ -232,12 +247,12 @@ def pixels(frame: VideoFrame, size: tuple[int, int]) -> np.ndarray:
 
 
 def timed(
-    container: InputContainer, stream: VideoStream, rate: int
+    container: InputContainer, stream: VideoStream, rate: int, tally: source.Tally | None = None
 ) -> Iterator[tuple[Fraction, Fraction, VideoFrame]]:
     """Yields (time of display, duration, frame) in seconds; the time never decreases."""
     step = 1 / (stream.average_rate or Fraction(rate))  # until a frame has a duration of its own
     time = due = shift = Fraction(0)
-    for number, frame in enumerate(source.frames(container, stream)):
+    for number, frame in enumerate(source.frames(container, stream, tally)):
         new = _seconds(frame, frame.pts, due - shift) + shift
         if number and new < time:  # the clock was set back: continue from here
             new, shift = due, shift + due - new

@@ -13,6 +13,7 @@ import stat
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,6 +35,8 @@ CONTAINERS = "mov,mp4,matroska,webm,avi,flv,mpegts,mpeg,asf,ogg"  # as libavform
 PROTOCOLS = "file"
 MAX_PIXELS = 7680 * 4320  # of a frame, where no setting says otherwise
 END_TOLERANCE = 0.5  # s: a file whose content ends that close to its declared end is complete
+COMPLETE = 0.9  # of the declared duration: a file with less of it has lost its end
+TICK = 1 / 30  # s, by which the end of the last frame is uncertain
 MIN_GAP = 0.5  # s without a frame that count as a gap
 ENCRYPTED = "encryption_info"  # what libav attaches to packets that it has no key for
 ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # of a Windows Media file
@@ -61,6 +64,14 @@ class Probe(NamedTuple):
     seconds: float | None  # declared duration of the video, where there is one
     rate: float | None  # declared frames a second, the mean
     gaps: float = 0.0  # s, the sum of the gaps between frames
+
+
+@dataclass
+class Tally:
+    """What a decoder has given so far."""
+
+    frames: int = 0  # also those that did not decode
+    damaged: int = 0  # of these: did not decode, or were completed from other frames
 
 
 class Turn(NamedTuple):
@@ -167,10 +178,12 @@ def probe(path: Path, max_pixels: int = MAX_PIXELS) -> Probe:
         return Probe(stream.index, height, width, seconds, rate, _gaps(stamps))
 
 
-def frames(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+def frames(
+    container: InputContainer, stream: VideoStream, tally: Tally | None = None
+) -> Iterator[VideoFrame]:
     """Yields every frame that decodes, in order of output; damaged packets are skipped."""
     for packet in _packets(container, stream):
-        yield from decoded(packet)
+        yield from decoded(packet, tally)
 
 
 def _packets(container: InputContainer, *streams: VideoStream) -> Iterator[av.Packet]:
@@ -186,20 +199,28 @@ def _packets(container: InputContainer, *streams: VideoStream) -> Iterator[av.Pa
         yield packet
 
 
-def decoded(packet: av.Packet) -> Iterator[VideoFrame]:
-    """Yields the frames that the decoder returns for a packet; none where it is damaged.
+def decoded(packet: av.Packet, tally: Tally | None = None) -> Iterator[VideoFrame]:
+    """Yields the frames that the decoder returns for a packet, and counts them in `tally`.
+
+    There are none where the packet is damaged.
 
     Raises:
         BadVideo: the packet is encrypted; the decoder would return noise.
     """
     if packet.has_sidedata(ENCRYPTED):
         raise BadVideo("encrypted", "its pictures are encrypted")
+    tally = tally or Tally()
     try:
         frames = packet.decode()
     except FFmpegError as error:
         _refuse_without_memory(error)
+        tally.frames, tally.damaged = tally.frames + 1, tally.damaged + 1
         return
-    yield from (frame for frame in frames if isinstance(frame, VideoFrame))
+    for frame in frames:
+        if isinstance(frame, VideoFrame):
+            damaged = frame.is_corrupt or packet.is_corrupt
+            tally.frames, tally.damaged = tally.frames + 1, tally.damaged + damaged
+            yield frame
 
 
 def turn(frame: VideoFrame) -> Turn:
@@ -241,6 +262,25 @@ def _video_track(container: InputContainer) -> VideoStream:
                 raise BadVideo("undecodable", "there is no decoder for its codec")
             return stream
     raise BadVideo("no_video", "a container without a video track")
+
+
+def lost(path: Path, seconds: float, tally: Tally, max_pixels: int = MAX_PIXELS) -> str:
+    """Says what is missing from a file of which `seconds` of video are there, or nothing.
+
+    A part is missing where the file declares more seconds, or where frames are damaged.
+    """
+    with opened(path, max_pixels) as (container, stream):  # before the times of its packets
+        declared = _seconds(path, container, stream, [], 0.0) or 0.0
+    if not tally.damaged and seconds >= COMPLETE * declared - TICK:
+        return ""
+    found, words = probe(path, max_pixels), []
+    if found.seconds and seconds < COMPLETE * found.seconds - TICK:
+        words.append(f"the end is missing: {seconds:.2f} s of {found.seconds:.2f} s are there")
+    if tally.damaged:
+        words.append(f"{tally.damaged} of {tally.frames} decoded frames are damaged")
+        if found.gaps:
+            words.append(f"there are no frames for {found.gaps:.2f} s")
+    return ", ".join(words)
 
 
 def _times(container: InputContainer, stream: VideoStream) -> tuple[list[float], float]:
