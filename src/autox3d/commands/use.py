@@ -123,6 +123,8 @@ def predict(args: argparse.Namespace) -> None:
             if isinstance(prediction, BadVideo):
                 raise prediction
             show(prediction, args)
+            if prediction.lost:
+                print(f"{path}: warning: {prediction.lost}.", file=sys.stderr, flush=True)
             if path in targets:
                 render(prediction, targets[path])
         except BadVideo as error:
@@ -168,12 +170,13 @@ def show(prediction: Prediction, args: argparse.Namespace) -> None:
     if args.json:
         record: dict[str, Any] = {"video": str(prediction.path), "clips": len(prediction.moments)}
         record["top"] = named(prediction.top(args.top))
+        record |= {"lost": prediction.lost} if prediction.lost else {}
         if args.over_time:
             record["over_time"] = [
                 {"begin": round(begin, 3), "end": round(end, 3), "top": named(top)}
                 for begin, end, top in moments
             ]
-        print(json.dumps(record, ensure_ascii=False), flush=True)
+        print(line_of(record), flush=True)
         return
     print(prediction.path)
     for name, score in prediction.top(args.top):
@@ -181,6 +184,16 @@ def show(prediction: Prediction, args: argparse.Namespace) -> None:
     for begin, end, ((name, score), *_) in moments:
         print(f"  {begin:8.2f} to {end:8.2f} s  {100 * score:5.1f} %  {name}")
     sys.stdout.flush()
+
+
+def line_of(record: dict[str, Any]) -> str:
+    """The record as a line of JSON that stdout can encode; other characters are escaped."""
+    line = json.dumps(record, ensure_ascii=False)
+    try:
+        line.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return json.dumps(record)
+    return line
 
 
 def named(top: list[tuple[str, float]]) -> list[dict[str, Any]]:

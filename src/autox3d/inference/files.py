@@ -61,6 +61,7 @@ class FileVideo:
     def __init__(self, path: Path, rate: int, max_pixels: int = source.MAX_PIXELS) -> None:
         self._path, self._max_pixels = path, max_pixels
         self.rate = Fraction(rate)
+        self._tally = source.Tally()
         with source.opened(path, max_pixels) as (container, stream):
             first = next(source.frames(container, stream), None)
             if first is None:
@@ -80,7 +81,9 @@ class FileVideo:
     def play(self, ranks: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         """Yields (number, uint8 (H, W, 3)) for each of these ascending frame numbers.
 
-        The file is decoded once, with one frame in memory at a time.
+        The file is decoded once, with one frame in memory at a time. Where the decoder finds
+        damage, it is decoded anew from the beginning, because a damaged frame looks otherwise if
+        frames before it have been skipped.
 
         Raises:
             BadVideo: a frame that decoded before does not decode.
@@ -105,6 +108,11 @@ class FileVideo:
                 self._shown = shown[np.minimum(np.arange(self.count), len(shown) - 1)]
                 self._stamps = None
 
+    def lost(self) -> str:
+        """Says what is missing or damaged, as far as the frames that were read show it."""
+        seconds = float(self.count / self.rate)
+        return source.lost(self._path, seconds, self._tally, self._max_pixels)
+
     def _by_packets(self) -> tuple[Stamps, np.ndarray] | None:
         """The positions of the frames, and (N,) the one on display, if the packets declare them."""
         with source.opened(self._path, self._max_pixels) as (container, stream):
@@ -120,9 +128,11 @@ class FileVideo:
 
     def _by_frames(self) -> np.ndarray:
         """(N,) the frame on display, from decoding the whole file."""
+        self._tally = source.Tally()
         with source.opened(self._path, self._max_pixels) as (container, stream):
             clock = Clock(container, stream)
-            times = [clock.time(frame) for frame in _decoded(container, stream, clock)]
+            frames = _decoded(container, stream, clock, self._tally)
+            times = [clock.time(frame) for frame in frames]
         return _at_rate(clock.frames(times), int(self.rate))
 
     def _by_seeking(self, stamps: Stamps, numbers: np.ndarray) -> Iterator[tuple[int, VideoFrame]]:
@@ -132,7 +142,7 @@ class FileVideo:
             for (seek, key), group in groupby(rows, itemgetter(0, 1)):
                 wanted = {int(stamps.pts[number]): int(number) for *_, number in group}
                 container.seek(int(seek), stream=stream)
-                for pts, frame in _after(container, stream, int(key), set(wanted)):
+                for pts, frame in _after(container, stream, int(key), set(wanted), self._tally):
                     yield wanted[pts], frame
 
     def _by_scanning(self, numbers: np.ndarray) -> Iterator[tuple[int, VideoFrame]]:
@@ -206,9 +216,13 @@ def _stamps(packets: list[Packet]) -> Stamps | None:
 
 
 def _after(
-    container: InputContainer, stream: VideoStream, key: int, wanted: set[int]
+    container: InputContainer,
+    stream: VideoStream,
+    key: int,
+    wanted: set[int],
+    tally: source.Tally,
 ) -> Iterator[tuple[int, VideoFrame]]:
-    """Yields the wanted frames by pts as they are found, decoding from the packet `key` on.
+    """Yields the wanted frames by pts, decoding from the packet `key` on, up to a damaged one.
 
     None is yielded if that packet is no key frame to the decoder, whatever the file's index says.
     """
@@ -219,31 +233,39 @@ def _after(
         if not begun:
             continue
         decoder.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
-        for frame in source.decoded(packet):
+        for frame in source.decoded(packet, tally):
             sound = sound or (frame.pts == key and bool(frame.key_frame))
-            if not sound and frame.pts is not None and frame.pts >= key:
+            lies = not sound and frame.pts is not None and frame.pts >= key
+            if tally.damaged or lies:
                 return
             if frame.pts in missing:
                 missing.discard(frame.pts)
                 yield frame.pts, frame
-        if not missing:
+        if not missing or tally.damaged:
             return
 
 
 def pixels(frame: VideoFrame, size: tuple[int, int]) -> np.ndarray:
-    """uint8 (H, W, 3), upright, at the `size` of the first frame even if the size has changed."""
-    if (frame.height, frame.width) != size:
-        frame = frame.reformat(width=size[1], height=size[0], format="rgb24")
-    shown, turn = rgb(frame), source.turn(frame)
+    """uint8 (H, W, 3), upright, at the `size` of the first frame even if the size has changed.
+
+    Raises:
+        BadVideo: libav cannot convert its colours, for instance those of the matrix YCgCo.
+    """
+    with source.decoder_errors(f"its colours (matrix {frame.colorspace}) cannot be converted"):
+        if (frame.height, frame.width) != size:
+            frame = frame.reformat(width=size[1], height=size[0], format="rgb24")
+        shown, turn = rgb(frame), source.turn(frame)
     shown = shown.transpose(1, 0, 2) if turn.transpose else shown
     return shown[:: -1 if turn.flip else 1, :: -1 if turn.mirror else 1]
 
 
-def _decoded(container: InputContainer, stream: VideoStream, clock: Clock) -> Iterator[VideoFrame]:
+def _decoded(
+    container: InputContainer, stream: VideoStream, clock: Clock, tally: source.Tally
+) -> Iterator[VideoFrame]:
     """Yields all frames in order of output, with the stamps of the clock."""
     for packet in source.packets(container, stream):
         clock.correct(packet)
-        yield from source.decoded(packet)
+        yield from source.decoded(packet, tally)
 
 
 def _at_rate(frames: Frames, rate: int) -> np.ndarray:

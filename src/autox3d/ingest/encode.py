@@ -40,6 +40,7 @@ MAX_CROWDING = 2  # times the declared rate, since the mean of a variable rate i
 DAMAGED = "corrupt decoded frame"
 NOTHING = "nothing was encoded"
 FAILURE = re.compile(r"\[(?:error|fatal)\] (.+)")
+UNCONVERTIBLE = re.compile(r"Color spaces:\n.* src: (\S+)\n.* dst: ")  # of the filters' formats
 LEVEL = re.compile(r"\[(?:fatal|error|warning|info|verbose)\] ")
 TOO_LARGE = re.compile(rb"Picture size (\d+x\d+) exceeds specified max pixel count")
 ADDRESS = re.compile(r"\[[^\]]* @ 0x[0-9a-f]+\] ")  # ffmpeg's messages name objects in memory
@@ -96,7 +97,7 @@ def encode(path: Path, settings: Encoding, scratch: Path) -> Encoded:
             raise BadVideo("corrupt", f"{damaged} of {decoded} frames are damaged")
         if failed:
             _refuse_full_disk(scratch.parent)
-            raise BadVideo("not_encoded", _last_line(log, path))
+            raise BadVideo("not_encoded", _why_failed(log, path))
         if decoded and NOTHING in log.read_text(errors="replace"):
             raise BadVideo("bad_times", f"none of its {decoded} frames has a place in time")
         _check_gaps(probe, _first_failure(log, path), settings)
@@ -216,10 +217,11 @@ def _counts(log: Path) -> tuple[int, int]:
     return frames, damaged
 
 
-def _last_line(log: Path, path: Path) -> str:
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    last = next((line for line in reversed(lines) if "Exiting" not in line), "no message")
-    return _plain(last, path)
+def _why_failed(log: Path, path: Path) -> str:
+    """Returns why ffmpeg has failed, from its log."""
+    if colours := UNCONVERTIBLE.search(log.read_text(errors="replace")):
+        return f"its colours ({colours[1]}) cannot be converted"
+    return _first_failure(log, path) or "ffmpeg failed without a message"
 
 
 def _first_failure(log: Path, path: Path) -> str | None:

@@ -13,8 +13,9 @@ import math
 import os
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +25,8 @@ from av.codec.context import ThreadType
 from av.container import InputContainer
 from av.container.core import Flags
 from av.error import FFmpegError
+from av.sidedata.sidedata import SideData, SideDataContainer
+from av.sidedata.sidedata import Type as SideDataType
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -37,7 +40,10 @@ PROTOCOLS = "file"
 MAX_PIXELS = 7680 * 4320  # of a frame, where no setting says otherwise
 END_TOLERANCE = 0.5  # s: a file whose content ends that close to its declared end is complete
 SLANT = 0.5  # degrees: ffmpeg itself takes an angle that close to a right one for it
+COMPLETE = 0.9  # of the declared duration: a file with less of it has lost its end
+TICK = 1 / 30  # s, by which the end of the last frame is uncertain
 MIN_GAP = 0.5  # s without a frame that count as a gap
+ENCRYPTED = "encryption_info"  # what libav attaches to packets that it has no key for
 ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # of a Windows Media file
 
 
@@ -47,6 +53,7 @@ class BadVideo(ValueError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(reason, message)  # both, so that the error can be pickled
         assert reason in REASONS
+        assert message.strip()
         self.reason, self.message = reason, message
 
     def __str__(self) -> str:
@@ -71,6 +78,14 @@ class Probe(NamedTuple):
     rate: float | None  # declared frames a second, the mean
     gaps: float = 0.0  # s, the sum of the gaps between frames
     turn: Turn | None = None  # what makes it upright, where the file asks for another angle
+
+
+@dataclass
+class Tally:
+    """What a decoder has given so far."""
+
+    frames: int = 0  # also those that did not decode
+    damaged: int = 0  # of these: did not decode, or were completed from other frames
 
 
 class _Times(NamedTuple):
@@ -111,29 +126,49 @@ def opened(
     """Opens a file, and gives its container and the video track that it shows by default.
 
     That is the first one that is marked so, or else the first one, cover pictures apart.
-    Decoders run on one thread.
+    Decoders run on one thread. Whatever libav or PyAV raises while the file is open becomes a
+    `BadVideo`, so that one file cannot end a run over many.
 
     Raises:
-        BadVideo: the file has nothing that can be decoded as video.
+        BadVideo: the file has nothing that can be decoded as video, or the decoder fails on it.
     """
     options = {"protocol_whitelist": PROTOCOLS, "format_whitelist": CONTAINERS}
     options["max_pixels"] = str(max_pixels)  # the limit must hold while streams are probed, too
-    try:
-        if path.stat().st_size == 0:
-            raise BadVideo("empty", "the file has no content")
-        container = av.open(address(path), options=options, metadata_errors="replace")
-    except PermissionError as error:
-        raise BadVideo(*reasons.unreadable(_first_line(error))) from error
-    except (FFmpegError, OSError) as error:
-        _refuse_without_memory(error)
-        raise BadVideo("not_a_video", f"no video container ({_first_line(error)})") from error
-    with container:
+    with decoder_errors("the decoder fails on it"), _container(path, options) as container:
         container.flags &= ~Flags.gen_pts.value  # PyAV makes up missing stamps, and wrong ones
         stream = _video_track(container)
         stream.codec_context.thread_type = ThreadType.NONE
         stream.codec_context.thread_count = 1
         stream.codec_context.options = {"max_pixels": str(max_pixels)}
         yield container, stream
+
+
+def _container(path: Path, options: dict[str, str]) -> InputContainer:
+    try:
+        if path.stat().st_size == 0:
+            raise BadVideo("empty", "the file has no content")
+        return av.open(address(path), options=options, metadata_errors="replace")
+    except PermissionError as error:
+        raise BadVideo(*reasons.unreadable(_first_line(error))) from error
+    except (FFmpegError, OSError) as error:
+        _refuse_without_memory(error)
+        raise BadVideo("not_a_video", f"no video container ({_first_line(error)})") from error
+
+
+@contextmanager
+def decoder_errors(what: str) -> Iterator[None]:
+    """Turns errors of libav and of PyAV into a `BadVideo` that says `what` failed, and why.
+
+    PyAV's own errors are of many built-in types: ValueError for what it has no name of, OSError for
+    an unsupported conversion, MemoryError, ZeroDivisionError for a clock without a unit.
+    """
+    try:
+        yield
+    except BadVideo:
+        raise
+    except (FFmpegError, ArithmeticError, MemoryError, OSError, RuntimeError, ValueError) as error:
+        _refuse_without_memory(error)
+        raise BadVideo("unsupported", f"{what} ({_first_line(error)})") from error
 
 
 def address(path: Path) -> str:
@@ -160,10 +195,12 @@ def probe(path: Path, max_pixels: int = MAX_PIXELS) -> Probe:
         return Probe(stream.index, height, width, seconds, rate, _gaps(times.stamps), turned)
 
 
-def frames(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+def frames(
+    container: InputContainer, stream: VideoStream, tally: Tally | None = None
+) -> Iterator[VideoFrame]:
     """Yields every frame that decodes, in order of output; damaged packets are skipped."""
     for packet in packets(container, stream):
-        yield from decoded(packet)
+        yield from decoded(packet, tally)
 
 
 def packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
@@ -192,14 +229,28 @@ def _until_broken(container: InputContainer, *streams: VideoStream) -> Iterator[
         yield packet
 
 
-def decoded(packet: av.Packet) -> Iterator[VideoFrame]:
-    """Yields the frames that the decoder returns for a packet; none where it is damaged."""
+def decoded(packet: av.Packet, tally: Tally | None = None) -> Iterator[VideoFrame]:
+    """Yields the frames that the decoder returns for a packet, and counts them in `tally`.
+
+    There are none where the packet is damaged.
+
+    Raises:
+        BadVideo: the packet is encrypted; the decoder would return noise.
+    """
+    if packet.has_sidedata(ENCRYPTED):
+        raise BadVideo("encrypted", "its pictures are encrypted")
+    tally = tally or Tally()
     try:
         frames = packet.decode()
     except FFmpegError as error:
         _refuse_without_memory(error)
+        tally.frames, tally.damaged = tally.frames + 1, tally.damaged + 1
         return
-    yield from (frame for frame in frames if isinstance(frame, VideoFrame))
+    for frame in frames:
+        if isinstance(frame, VideoFrame):
+            damaged = frame.is_corrupt or packet.is_corrupt
+            tally.frames, tally.damaged = tally.frames + 1, tally.damaged + damaged
+            yield frame
 
 
 def turn(frame: VideoFrame) -> Turn:
@@ -219,11 +270,25 @@ def is_slanted(frame: VideoFrame) -> bool:
 
 def _matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
     """(a, b, c, d): a pixel (x, y) is shown at (a x + c y, b x + d y), plus a shift."""
-    matrix = frame.side_data.get("DISPLAYMATRIX")
+    # `frame.side_data` would keep the frame: it refers to the frame, and the frame to it
+    data: Mapping[str, SideData] = SideDataContainer(frame)  # pyright: ignore[reportCallIssue]
+    matrix = data.get("DISPLAYMATRIX")
     if matrix is None:
         return 1, 0, 0, 1
     a, b, _, c, d = np.frombuffer(bytes(matrix), "<i4")[:5].tolist()
     return a, b, c, d
+
+
+def _unnamed(cls: type[SideDataType], number: int) -> SideDataType:
+    """Returns a member for a type of side data that PyAV has no name of."""
+    member = object.__new__(cls)
+    member._value_, member._name_ = number, f"UNNAMED_{number}"
+    return member
+
+
+# PyAV 18.1 refuses all side data of a frame, the display matrix too, if it has no name for one
+# kind, such as the view of MV-HEVC (29) or EXIF (31). `_missing_` is Enum's hook for such values.
+SideDataType._missing_ = classmethod(_unnamed)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def upright(frame: VideoFrame) -> tuple[int, int]:
@@ -242,6 +307,25 @@ def _video_track(container: InputContainer) -> VideoStream:
     if film.codec_context is None:
         raise BadVideo("undecodable", "there is no decoder for its codec")
     return film
+
+
+def lost(path: Path, seconds: float, tally: Tally, max_pixels: int = MAX_PIXELS) -> str:
+    """Says what is missing from a file of which `seconds` of video are there, or nothing.
+
+    A part is missing where the file declares more seconds, or where frames are damaged.
+    """
+    with opened(path, max_pixels) as (container, stream):  # before the times of its packets
+        declared = _seconds(path, container, stream, _Times([], 0.0, 0.0)) or 0.0
+    if not tally.damaged and seconds >= COMPLETE * declared - TICK:
+        return ""
+    found, words = probe(path, max_pixels), []
+    if found.seconds and seconds < COMPLETE * found.seconds - TICK:
+        words.append(f"the end is missing: {seconds:.2f} s of {found.seconds:.2f} s are there")
+    if tally.damaged:
+        words.append(f"{tally.damaged} of {tally.frames} decoded frames are damaged")
+        if found.gaps:
+            words.append(f"there are no frames for {found.gaps:.2f} s")
+    return ", ".join(words)
 
 
 def _times(container: InputContainer, stream: VideoStream) -> _Times:

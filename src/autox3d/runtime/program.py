@@ -6,6 +6,7 @@ import argparse
 import ctypes
 import errno
 import getpass
+import io
 import os
 import signal
 import sys
@@ -64,6 +65,7 @@ def run(main: Callable[[], Any]) -> NoReturn:
     SIGTERM unwinds `main`, so that temporary files are removed and `finally` blocks run.
     """
     signal.signal(signal.SIGTERM, _terminated)
+    _escape_names()
     if os.environ.keys() & {"DVC_STAGE", "TORCHELASTIC_RUN_ID"}:
         die_with_parent()
     try:
@@ -79,6 +81,12 @@ def run(main: Callable[[], Any]) -> NoReturn:
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # nothing is left to unwind
     sys.exit(0)
+
+
+def _escape_names() -> None:
+    r"""Lets stdout print any name, as stderr does: \udce9 for a byte that is not UTF-8."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _terminated(number: int, _frame: object) -> NoReturn:
