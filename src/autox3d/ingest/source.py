@@ -349,20 +349,34 @@ def _seconds(
     path: Path, container: InputContainer, stream: VideoStream, times: _Times
 ) -> float | None:
     """Returns the declared duration of the video in seconds, if the file declares one."""
-    kind = container.format.name
-    begin = max(0.0, times.stamps[0]) if times.stamps else 0.0
+    kind, unit = container.format.name, stream.time_base
     if kind == "avi" and stream.frames and stream.average_rate:
         return float(stream.frames / stream.average_rate)  # libav lowers the duration of a cut file
-    if stream.duration is not None and stream.time_base is not None:
-        declared = float(stream.duration * stream.time_base)
-        return declared - begin if "mp4" in kind and _is_fragmented(path) else declared
-    if container.duration is None:
-        return _asf_seconds(path) if kind == "asf" else None
-    seconds = container.duration / av.time_base + min(0.0, times.shift)
-    # Matroska and similar formats count from zero, wherever the first frame is
-    if times.stamps and times.others > seconds - END_TOLERANCE:  # the sound's, and it is complete
-        return times.stamps[-1] - begin + float(1 / (stream.average_rate or 1))
-    return seconds - begin
+    if stream.duration is not None and unit is not None:
+        declared = float(stream.duration * unit)
+    elif container.duration is not None:
+        declared = container.duration / av.time_base
+    else:
+        declared = _asf_seconds(path) if kind == "asf" else None
+    if declared is None or not times.stamps:
+        return declared
+    begin, last = max(0.0, times.stamps[0]), times.stamps[-1]
+    if stream.duration is None and times.others > declared - END_TOLERANCE:
+        # the sound's length, and it is complete
+        return last - begin + float(1 / (stream.average_rate or 1))
+    if _counts_from_zero(kind, path, abs(declared - last)):
+        return declared - begin
+    return declared + min(0.0, times.shift)
+
+
+def _counts_from_zero(kind: str, path: Path, rest: float) -> bool:
+    """Whether a declared duration counts from zero, wherever the first frame is.
+
+    It ends `rest` seconds before or after the last frame. Writers of Flash video do not agree.
+    """
+    if "mp4" in kind:
+        return _is_fragmented(path)
+    return kind == "asf" or "matroska" in kind or (kind == "flv" and rest < END_TOLERANCE)
 
 
 def _is_fragmented(path: Path) -> bool:
