@@ -33,6 +33,8 @@ from autox3d.vision.clips.format.decode import Video, rgb
 
 STAMPED = {"mp4", "matroska"}  # containers with a time for each frame, by libavformat's names
 MAX_TICKS = 24 * 3600 * 30  # frames of a day at 30 a second
+LONG = 3600  # s, after which frames may not be shown for longer than STILL in the mean
+STILL = 10  # s
 
 
 class Packet(NamedTuple):
@@ -71,6 +73,7 @@ class FileVideo:
             self._size = (first.height, first.width)
         self._stamps, self._shown = self._by_packets() or (None, self._by_frames())
         self.count = len(self._shown)
+        _refuse_still(int(self._shown[-1]) + 1, self.count / rate)
 
     def frames(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         ranks = np.asarray(indices, np.int64)
@@ -163,6 +166,15 @@ def open_video(path: Path, rate: int = 30) -> Video:
         BadVideo: it has nothing that decodes.
     """
     return FileVideo(source.locate(path.parent, path.name), rate)
+
+
+def _refuse_still(frames: int, seconds: float) -> None:
+    """Refuses a few frames over hours, which one wrong time stamp is enough for.
+
+    There would be as many clips to score as in a film of that length.
+    """
+    if seconds > LONG and seconds > STILL * frames:
+        raise source.BadVideo("bad_times", f"its {frames} frames span {seconds:.0f} s")
 
 
 def _packets(container: InputContainer, stream: VideoStream) -> list[Packet] | None:
