@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import os
 import subprocess
 import sys
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 from av.sidedata.sidedata import Type as SideDataType
-from PIL import Image
-from support import corpus, shards
+from support import corpus, shards, whole
 from support.trained import trained
 
 from autox3d.core.errors import Refused
 from autox3d.core.reasons import Unusable
 from autox3d.datasets.reading import csv_rows
-from autox3d.inference.files import FileVideo, at_rate, pixels, timed
+from autox3d.inference.files import FileVideo
 from autox3d.ingest import encode, source
 from autox3d.ingest.source import BadVideo
 from autox3d.vision.clips.format.decode import IndexedVideo
@@ -30,44 +26,9 @@ ENCRYPTED = "its pictures are encrypted"
 FIX = "Give another file, or leave it out."
 
 
-def photographed(path: Path, orientation: int = 1, frames: int = 12) -> Path:
-    """Motion JPEG as digital cameras write it: each picture has a block of EXIF."""
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    picture = np.zeros((96, 160, 3), np.uint8)
-    picture[:48, :80] = 255  # the upper left quarter is white
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mjpeg", rate=30)
-        stream.width, stream.height, stream.pix_fmt = 160, 96, "yuvj420p"
-        for number in range(frames):
-            data = io.BytesIO()
-            Image.fromarray(picture).save(data, "JPEG", exif=exif)
-            packet = av.Packet(data.getvalue())
-            packet.stream, packet.time_base = stream, Fraction(1, 30)
-            packet.pts = packet.dts = number
-            container.mux(packet)
-    return path
-
-
-def miscoloured(path: Path, matrix: int) -> Path:
-    """H.264 whose colours are tagged with a matrix that libswscale does not know."""
-    tag = f"h264_metadata=matrix_coefficients={matrix}"
-    corpus.ffmpeg(*corpus.SOURCE, *corpus.H264, "-bsf:v", tag, seconds=0.4, to=path)
-    return path
-
-
 def half(path: Path, *arguments: str) -> Path:
     """The first half of a file of two seconds."""
     corpus.cut_to(0.5, *corpus.H264, *arguments, suffix=path.suffix)(path)
-    return path
-
-
-def encrypted(path: Path) -> Path:
-    """MP4 with Common Encryption, whose key nobody gives us."""
-    key = ("-encryption_key", "76a6c65c5ea762046bd749a2e632ccbb")
-    kid = ("-encryption_kid", "a7e61c373e219033c21091fa607bf3b8")
-    scheme = ("-encryption_scheme", "cenc-aes-ctr")
-    corpus.ffmpeg(*corpus.SOURCE, *corpus.H264, *scheme, *key, *kid, seconds=1, to=path)
     return path
 
 
@@ -83,7 +44,7 @@ def folder(tmp_path_factory) -> Path:
 @pytest.mark.parametrize("suffix", ["mov", "avi"])
 def test_pictures_with_exif_are_read(tmp_path, suffix):
     """PyAV 18.1 has no name for the side data that libav makes of EXIF."""
-    path = photographed(tmp_path / f"camera.{suffix}")
+    path = corpus.photographed(tmp_path / f"camera.{suffix}")
 
     clip = encode.encode(path, shards.encoding(short=96), tmp_path / "x.mp4")
     raw = FileVideo(path, 30).frames(range(12))
@@ -100,7 +61,7 @@ def test_pictures_with_exif_are_read(tmp_path, suffix):
 )
 def test_pictures_are_turned_as_their_exif_asks(tmp_path, orientation, white):
     """The raw file and its clip have the white quarter in the same corner."""
-    path = photographed(tmp_path / "camera.mov", orientation)
+    path = corpus.photographed(tmp_path / "camera.mov", orientation)
     clip = encode.encode(path, shards.encoding(short=96), tmp_path / "x.mp4")
 
     for video in (FileVideo(path, 30), IndexedVideo(clip.data)):
@@ -120,7 +81,7 @@ def test_every_kind_of_side_data_has_a_name():
 
 def test_colours_that_cannot_be_converted_are_named(tmp_path):
     """Both readers say so: YCgCo, which ffmpeg and libswscale do not convert."""
-    path = miscoloured(tmp_path / "green.mp4", 8)
+    path = corpus.miscoloured(tmp_path / "green.mp4", 8)
 
     with pytest.raises(BadVideo) as raw:
         FileVideo(path, 30).frames([0])
@@ -135,7 +96,7 @@ def test_colours_that_cannot_be_converted_are_named(tmp_path):
 
 def test_encrypted_pictures_are_no_noise(tmp_path):
     """Both readers refuse them by name."""
-    path = encrypted(tmp_path / "secret.mp4")
+    path = corpus.encrypted(tmp_path / "secret.mp4")
 
     for read in (lambda: FileVideo(path, 30), lambda: source.probe(path)):
         with pytest.raises(BadVideo) as caught:
@@ -187,16 +148,12 @@ def test_damaged_frames_are_those_of_a_whole_decode_and_told(tmp_path, codec, se
     for at in rng.integers(media + 200, last, 12):
         data[at] = rng.integers(256)
     path.write_bytes(data)
-    with source.opened(path) as (container, stream):
-        shown = [
-            (time, step, pixels(f, (96, 128))) for time, step, f in timed(container, stream, 30)
-        ]
-    whole = [shown[n][2] for n in at_rate([time for time, *_ in shown], shown[-1][1], 30)]
+    frames = whole.frames(path)
 
     for _ in range(6):
         video = FileVideo(path, 30)
-        chosen = np.sort(rng.choice(min(video.count, len(whole)), 3, replace=False))
-        same = np.array_equal(video.frames(chosen), np.stack([whole[n] for n in chosen]))
+        chosen = np.sort(rng.choice(min(video.count, len(frames)), 3, replace=False))
+        same = np.array_equal(video.frames(chosen), frames[chosen])
         assert same or "damaged" in video.lost()
     video = FileVideo(path, 30)
     assert np.array_equal(video.frames(range(len(whole))), np.stack(whole))
@@ -228,7 +185,7 @@ def test_an_error_of_the_decoder_is_a_line(tmp_path, monkeypatch, error, call):
     """Whichever it is, wherever it comes from, the line repeats its words."""
     corpus.ffmpeg(*corpus.SOURCE, *corpus.H264, seconds=0.4, to=tmp_path / "a.mp4")
 
-    def fail(_: object) -> None:
+    def fail(*_: object) -> None:
         raise error
 
     monkeypatch.setattr(source, call, fail)
@@ -245,10 +202,10 @@ def test_every_other_file_is_answered(folder, tmp_path):
     for path in (tmp_path / "a.mp4", odd, tmp_path / "z.mp4"):
         corpus.ffmpeg(*corpus.SOURCE, *corpus.H264, seconds=0.4, to=tmp_path / "made.mp4")
         (tmp_path / "made.mp4").rename(path)
-    photographed(tmp_path / "camera.mov")
-    miscoloured(tmp_path / "green.mp4", 14)
+    corpus.photographed(tmp_path / "camera.mov")
+    corpus.miscoloured(tmp_path / "green.mp4", 14)
     half(tmp_path / "half.mp4", "-movflags", "+faststart")
-    encrypted(tmp_path / "secret.mp4")
+    corpus.encrypted(tmp_path / "secret.mp4")
     given = ("a.mp4", "camera.mov", "green.mp4", "half.mp4", "secret.mp4")
     names = [os.fsencode(tmp_path / name) for name in given]
     program = ("-c", "from autox3d.cli import main; main()", "predict")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from autox3d.inference.stream import windows
-from autox3d.ingest import encode, source
+from autox3d.ingest import encode
 from autox3d.ingest.isolate import run_isolated
 from autox3d.ingest.source import BadVideo
 from support import corpus, shards
@@ -43,7 +43,7 @@ def originals(folder: Path) -> list[bytes]:
     for name, codec in KINDS.items():
         corpus.ffmpeg(*corpus.pictures("64x48"), *codec, seconds=0.8, to=folder / name)
         made.append((folder / name).read_bytes())
-    return made
+    return [*made, corpus.photographed(folder / "exif.mov", 6).read_bytes()]
 
 
 def flip(data: bytearray, rng: random.Random) -> None:
@@ -161,7 +161,6 @@ def transcode(path: Path) -> str:
 
 def outcomes(numbers: range, workers: int = 1) -> list[tuple[int, str, str]]:
     """(number, what `predict` and what `transcode` made of it) for each of these files."""
-    assert source.MAX_PIXELS
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         made = originals(folder)

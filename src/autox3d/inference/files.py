@@ -2,11 +2,12 @@
 
     N frames at the constant rate, F frames in the file, H x W pixels
 
-What a container declares about its frames is often wrong, so it is checked against the frames that
-decode. The time stamps of MP4 and Matroska give the position of each frame. If a frame is not found
-there, if the stamps are inconsistent, and in any other container, the file is decoded once from end
-to end to list its frames. The decoder skips frames that are not needed if no other frame is
-predicted from them.
+Which frame is on display when is the rule of `ingest.clock`. What a container declares about its
+frames is often wrong, so it is checked against the frames that decode. The time stamps of MP4 and
+Matroska give the position of each frame. If a frame is not found there, if what the index calls a
+key frame is none to the decoder, if the stamps are inconsistent, and in any other container, the
+file is decoded once from end to end to list its frames. The decoder skips frames that are not
+needed if no other frame is predicted from them.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from autox3d.vision.clips.format import mp4
 from autox3d.vision.clips.format.decode import Video, rgb
 
 STAMPED = {"mp4", "matroska"}  # containers with a time for each frame, by libavformat's names
+LONG = 3600  # s, after which frames may not be shown for longer than STILL in the mean
+STILL = 10  # s
 
 
 class Packet(NamedTuple):
@@ -70,6 +73,7 @@ class FileVideo:
             self._size = (first.height, first.width)
         self._stamps, self._shown = self._by_packets() or (None, self._by_frames())
         self.count = len(self._shown)
+        _refuse_still(int(self._shown[-1]) + 1, self.count / rate)
 
     def frames(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         ranks = np.asarray(indices, np.int64)
@@ -131,7 +135,7 @@ class FileVideo:
         self._tally = source.Tally()
         with source.opened(self._path, self._max_pixels) as (container, stream):
             clock = Clock(container, stream)
-            frames = _decoded(container, stream, clock, self._tally)
+            frames = decoded(container, stream, clock, self._tally)
             times = [clock.time(frame) for frame in frames]
         return _at_rate(clock.frames(times), int(self.rate))
 
@@ -163,6 +167,15 @@ def open_video(path: Path, rate: int = 30) -> Video:
         BadVideo: it has nothing that decodes.
     """
     return FileVideo(source.locate(path.parent, path.name), rate)
+
+
+def _refuse_still(frames: int, seconds: float) -> None:
+    """Refuses a few frames over hours, which one wrong time stamp is enough for.
+
+    There would be as many clips to score as in a film of that length.
+    """
+    if seconds > LONG and seconds > STILL * frames:
+        raise source.BadVideo("bad_times", f"its {frames} frames span {seconds:.0f} s")
 
 
 def _packets(container: InputContainer, stream: VideoStream) -> list[Packet] | None:
@@ -259,8 +272,8 @@ def pixels(frame: VideoFrame, size: tuple[int, int]) -> np.ndarray:
     return shown[:: -1 if turn.flip else 1, :: -1 if turn.mirror else 1]
 
 
-def _decoded(
-    container: InputContainer, stream: VideoStream, clock: Clock, tally: source.Tally
+def decoded(
+    container: InputContainer, stream: VideoStream, clock: Clock, tally: source.Tally | None = None
 ) -> Iterator[VideoFrame]:
     """Yields all frames in order of output, with the stamps of the clock."""
     for packet in source.packets(container, stream):
