@@ -263,11 +263,15 @@ def test_a_test_that_is_done_is_not_done_again(workspace, monkeypatch):
 
 
 def test_the_searched_network_stands_beside_random_ones(done):
-    """Three others, each as a path of the supernet and trained for an epoch."""
+    """The one that `derive` takes, within the window of the budget, and three others of its cost.
+
+    Each as a path of the supernet, and trained for an epoch.
+    """
     record, _ = record_of(done, "random_networks")
 
     assert [row.name for row in record.rows] == ["searched", "random_1", "random_2", "random_3"]
     assert all({"gmacs", "supernet_top1", "top1"} <= set(row.numbers) for row in record.rows)
+    assert 0.9 * 0.00128 <= number(record.rows[0], "gmacs") <= 0.00128
     assert -1 <= number(record, "kendall_tau") <= 1
     assert record.numbers["beaten"] in range(4)
     folders = (done / "out/random_networks").rglob("weights")

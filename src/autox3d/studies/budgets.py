@@ -10,9 +10,8 @@ from __future__ import annotations
 import itertools
 
 from autox3d.core.records import Metrics
-from autox3d.core.search_records import Alpha, StudyRecord
+from autox3d.core.search_records import StudyRecord
 from autox3d.core.settings import Study
-from autox3d.search.derive import Outcome, choose
 from autox3d.studies.kind import Kind, ended, record
 from autox3d.studies.lab import Lab
 
@@ -30,9 +29,7 @@ def run(lab: Lab, study: Study) -> StudyRecord:
         warm = lab.warm_up(f"seed{seed}_warmup", recipe)
         name = f"seed{seed}_target{share:g}"
         result = lab.search(name, recipe, warm)
-        alpha = Alpha.read(lab.out / name / "alpha.json")
-        outcome = Outcome(lab.space, alpha, result.prior, lab.costs, lab.costs)
-        chosen = choose(outcome, result.prior.mode(), recipe.search, lab.params.derive)
+        chosen = lab.derived(name, result, recipe)
         last = result.epochs[-1]
         numbers: Metrics = {
             "seed": float(seed),

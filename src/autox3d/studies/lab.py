@@ -27,6 +27,7 @@ from autox3d.core import settings, tables
 from autox3d.core.curves import Curve
 from autox3d.core.errors import Refused
 from autox3d.core.records import Metrics, Provenance
+from autox3d.core.search_records import Alpha
 from autox3d.core.settings import Evaluate, Params
 from autox3d.evaluation.run import every_view, known, video_scores
 from autox3d.runtime import provenance
@@ -35,7 +36,7 @@ from autox3d.runtime.distributed import join
 from autox3d.runtime.resumable import newest
 from autox3d.runtime.session import Session, session
 from autox3d.search import derive
-from autox3d.search.costs import SpaceCosts
+from autox3d.search.costs import SpaceCosts, of_budget
 from autox3d.search.files import alpha_record, epoch_row, save_weights, steps_table, write_curve
 from autox3d.search.loop import SearchState
 from autox3d.search.prior import Prior
@@ -167,6 +168,13 @@ class Lab:
             result = search(self.space, clips, recipe, work, **what)
             self._keep(name, result, recipe, work)
         return Searched(result.state.prior, _epochs(result.state), None)
+
+    def derived(self, name: str, found: Searched, recipe: SearchRecipe) -> derive.Chosen:
+        """The networks that `derive` takes from a finished search of this study."""
+        alpha = Alpha.read(self.out / name / "alpha.json")
+        costs = of_budget(self.space, self.classes, recipe.search)
+        outcome = derive.Outcome(self.space, alpha, found.prior, costs, self.costs)
+        return derive.choose(outcome, found.prior.mode(), recipe.search, self.params.derive)
 
     def train(self, genotype: Genotype, entry: str, seed: int | None = None) -> Metrics:
         """Trains a network from scratch, with the settings of an entry of `train`.

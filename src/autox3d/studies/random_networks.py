@@ -1,6 +1,7 @@
-"""The searched network compared with random ones of similar cost (TS-S, section 5, Figure 2).
+"""The derived network compared with random ones of similar cost (TS-S, section 5, Figure 2).
 
-Samples random networks of the space within 5 % of the searched one's cost, or in the range in
+The network is the one that `derive` would take of the search: the most probable one in the window
+of the budget. Samples random networks of the space within 5 % of its cost, or in the range in
 `values`. On the validation videos each network has a log-likelihood with the calibrated weights of
 the supernet, and an accuracy after a training from scratch. Kendall's tau of the two tells whether
 the supernet ranks networks as training does (1: same order, 0: unrelated), with its interval over
@@ -24,17 +25,17 @@ from autox3d.studies.lab import Lab, draws
 from autox3d.vision.tasks import task as tasks
 
 SEARCHED = "searched"
-WIDTH = 0.05  # half-width of the cost window, as a share of the searched network's cost
+WIDTH = 0.05  # half-width of the cost window, as a share of that network's cost
 
 
 def run(lab: Lab, study: Study) -> StudyRecord:
     """One row per network, the searched one first; Kendall's tau and the number beaten."""
     recipe = lab.recipe()
     result = lab.search("search", recipe, lab.warm_up("warmup", recipe))
-    mode = result.prior.mode()
-    gmacs = lab.costs.of(mode)
+    found = lab.derived("search", result, recipe).found
+    gmacs = lab.costs.of(found)
     least, most = study.values or ((1 - WIDTH) * gmacs, (1 + WIDTH) * gmacs)
-    networks = {SEARCHED: mode} | beside(lab, study.networks, mode, least, most)
+    networks = {SEARCHED: found} | beside(lab, study.networks, found, least, most)
     assert result.weights is not None
     by_supernet = lab.ranked(list(networks.values()), result.weights)
     rows = [
@@ -45,10 +46,10 @@ def run(lab: Lab, study: Study) -> StudyRecord:
     return record(lab, study, rows, range_ | compared(rows, tasks.named(lab.task).headline.name))
 
 
-def beside(lab: Lab, count: int, mode: Draw, least: float, most: float) -> dict[str, Draw]:
+def beside(lab: Lab, count: int, found: Draw, least: float, most: float) -> dict[str, Draw]:
     """Samples `count` random networks other than the searched one; returns them by name."""
     drawn = draws(lab.space, lab.costs, least, most, count + 1, lab.params.supernet.seed)
-    others = [draw for draw in drawn if draw != mode][:count]
+    others = [draw for draw in drawn if draw != found][:count]
     return {f"random_{number}": draw for number, draw in enumerate(others, 1)}
 
 
