@@ -30,7 +30,13 @@ SMALL = {  # one of each kind, at the size of a test
     "attention": entry("attention", train="s"),
     "seeds": entry("seeds", values=[1, 2]),
     "trainings": entry("trainings", values=[1, 2], genotypes="genotypes"),
-    "random_networks": entry("random_networks", values=[0.0001, 1], networks=3, train="s"),
+    "random_networks": entry(
+        "random_networks",
+        values=[0.0001, 1],
+        networks=3,
+        train="s",
+        overrides={"search": {"target": 0.00128, "floor": None}, "derive": {"window": [0.9, 1.0]}},
+    ),
     "ranking": entry(
         "ranking",
         values=[1, 2],
