@@ -60,7 +60,8 @@ def two_labels(rows: pd.DataFrame) -> tuple[SameContent, ...]:
     found = []
     for (split, _), part in labelled.groupby(["split", "sha256"], sort=True):
         if part["label"].nunique() > 1:
-            found.append(SameContent(str(split), tuple(part["path"]), tuple(part["label"])))
+            paths, labels = tuple(part["path"]), tuple(part["label"])
+            found.append(SameContent(split=str(split), paths=paths, labels=labels))
     return tuple(sorted(found, key=lambda same: (same.split, same.paths)))
 
 

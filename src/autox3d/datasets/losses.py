@@ -11,7 +11,7 @@ import pandas as pd
 
 from autox3d.core import atomic
 from autox3d.core.errors import Refused
-from autox3d.core.records import Account
+from autox3d.core.records import Account, SameContent
 
 COLUMNS = ["path", "label", "split", "status", "reason", "message"]
 SHOWN = 5  # videos that a message names; the table has all
@@ -72,15 +72,19 @@ def contradictions(account: Account, report: Path) -> Iterator[str]:
     """Yields a line if videos of one split have the same content and different labels."""
     found = account.two_labels
     if found:
-        groups = (
-            ", ".join(f"{path} is '{label}'" for path, label in zip(*one, strict=True))
-            for one in ((same.paths[:SHOWN], same.labels[:SHOWN]) for same in found[:SHOWN])
-        )
+        named = [_one_of_each(same) for same in found[:SHOWN]]
         more = [f"and {len(found) - SHOWN} more"] if len(found) > SHOWN else []
         yield (
-            f"the same content under two labels in one split, {len(found)} times: "
-            f"{'; '.join([*groups, *more])}. {report} names all; delete the wrong ones"
+            f"the same content under two labels in one split: {'; '.join([*named, *more])}. "
+            f"{report} names all"
         )
+
+
+def _one_of_each(same: SameContent) -> str:
+    """Names one video of each label."""
+    pairs = zip(reversed(same.labels), reversed(same.paths), strict=True)
+    first = sorted(dict(pairs).items(), key=lambda pair: same.paths.index(pair[1]))
+    return ", ".join(f"{path} is '{label}'" for label, path in first)
 
 
 def _named(lost: pd.DataFrame) -> Iterator[str]:

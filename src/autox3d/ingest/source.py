@@ -8,6 +8,7 @@ which refers to other files), and the decoder refuses frames over `max_pixels`.
 
 from __future__ import annotations
 
+import codecs
 import errno
 import stat
 import struct
@@ -111,6 +112,8 @@ def opened(
         raise BadVideo(*reasons.unreadable(_first_line(error))) from error
     except (FFmpegError, OSError) as error:
         _refuse_without_memory(error)
+        if error.errno == errno.EINVAL:  # libav knows it, but it is none of CONTAINERS
+            raise BadVideo(*reasons.unread(path.name, _is_text(path))) from error
         raise BadVideo("not_a_video", f"no video container ({_first_line(error)})") from error
     with container:
         stream = _video_track(container)
@@ -118,6 +121,17 @@ def opened(
         stream.codec_context.thread_count = 1
         stream.codec_context.options = {"max_pixels": str(max_pixels)}
         yield container, stream
+
+
+def _is_text(path: Path) -> bool:
+    """Whether the file begins with 4 kB of UTF-8 text."""
+    with path.open("rb") as file:
+        head = file.read(4096)
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)  # it may end within a character
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in head
 
 
 def address(path: Path) -> str:
