@@ -195,7 +195,7 @@ def test_the_data_sets_are_the_files_of_a_folder(tmp_path, monkeypatch):
     shipped = sorted(["demo", *(path.stem for path in folder.glob("[!_]*.py"))])
     assert annotations.names() == shipped
     assert {"csv", "demo", "folder", "kinetics", "somethingv2", "ucf101"} <= set(shipped)
-    (tmp_path / "hmdb51.py").write_text(
+    (tmp_path / "penn_action.py").write_text(
         "from autox3d.datasets.annotations import Annotations, Video\n"
         "REQUIRED, OPTIONAL = ('list',), ()\n"
         "def read(root, videos, files):\n"
@@ -205,11 +205,11 @@ def test_the_data_sets_are_the_files_of_a_folder(tmp_path, monkeypatch):
     )
     monkeypatch.setattr(adapters, "__path__", [*adapters.__path__, str(tmp_path)])
 
-    assert annotations.names() == sorted([*shipped, "hmdb51"])
-    annotated = annotations.read("hmdb51", tmp_path, "v", write(tmp_path, list="a.avi b.avi"))
+    assert annotations.names() == sorted([*shipped, "penn_action"])
+    annotated = annotations.read("penn_action", tmp_path, "v", write(tmp_path, list="a.avi b.avi"))
     assert [video.path for video in annotated.videos] == ["v/a.avi", "v/b.avi"]
-    assert refusal(tmp_path, "hmdb51", {}) == (
-        "params.yaml: missing 'annotate.files.list'. Data set hmdb51 needs list."
+    assert refusal(tmp_path, "penn_action", {}) == (
+        "params.yaml: missing 'annotate.files.list'. Data set penn_action needs list."
     )
 
 
