@@ -15,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
+from autox3d.core import environment
 from autox3d.core.errors import Refused
 
 FIXES = {
@@ -29,6 +30,7 @@ FIXES = {
 }
 RESUME = 75  # exit status of a stage that saved and stopped (EX_TEMPFAIL): run it again
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+_said = False
 HEAD_START = 5.0  # s that the other ranks wait, so that rank 0 prints an error they all have
 
 
@@ -61,8 +63,10 @@ def arguments(doc: str | None, *names: str, words: Sequence[str] = ()) -> Simple
 def run(main: Callable[[], Any]) -> NoReturn:
     """Calls `main` and exits: with 0, with 1 and one line for a user error, or with a traceback.
 
-    SIGTERM unwinds `main`, so that temporary files are removed and `finally` blocks run.
+    SIGTERM unwinds `main`, so that temporary files are removed and `finally` blocks run. A stage
+    that a signal ends prints a last line: run again.
     """
+    _with_code_of_workspace()
     signal.signal(signal.SIGTERM, _terminated)
     if os.environ.keys() & {"DVC_STAGE", "TORCHELASTIC_RUN_ID"}:
         die_with_parent()
@@ -75,15 +79,45 @@ def run(main: Callable[[], Any]) -> NoReturn:
             raise
         _fail(_os_line(error))
     except KeyboardInterrupt:
+        _stopped(128 + signal.SIGINT)
         sys.exit(128 + signal.SIGINT)
+    except SystemExit as end:
+        _stopped(end.code)
+        raise
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # nothing is left to unwind
     sys.exit(0)
 
 
+def _with_code_of_workspace() -> None:
+    """Starts this process again with the code of its workspace, where it has that of the clone.
+
+    DVC runs a queued experiment in a copy of the clone, with the code from when it was queued, but
+    the environment has the package that is installed: the clone as it is now.
+    """
+    source = Path("src").resolve()
+    if environment.clone() == Path() or source in Path(__file__).parents:
+        return
+    if (source / "autox3d").is_dir():
+        path = filter(None, (str(source), os.environ.get("PYTHONPATH")))
+        os.environ["PYTHONPATH"] = os.pathsep.join(path)
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
 def _terminated(number: int, _frame: object) -> NoReturn:
     signal.signal(number, signal.SIG_IGN)  # a second one must not break into the first's clean-up
     sys.exit(128 + number)
+
+
+def _stopped(code: object) -> None:
+    """The last line of a stage that a signal has ended: what to do now."""
+    global _said
+    lines: dict[object, str] = {RESUME: "saved and stopped: run again to resume."}
+    lines |= {128 + number: "stopped: run again." for number in (signal.SIGINT, signal.SIGTERM)}
+    stage = os.environ.get("DVC_STAGE")
+    if stage and code in lines and "RANK" not in os.environ and not _said:
+        print(f"{stage}: {lines[code]}", file=sys.stderr, flush=True)
+        _said = True  # a launcher runs its one process in itself
 
 
 def die_with_parent() -> None:
