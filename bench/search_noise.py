@@ -30,8 +30,9 @@ from autox3d.search import simulation
 from autox3d.search.costs import SpaceCosts
 from autox3d.search.decisions import bound, preference
 from autox3d.search.files import alpha_record
-from autox3d.search.loop import Costs, Draws, SearchSchedule, SearchState
+from autox3d.search.loop import Draws
 from autox3d.search.space import Space
+from autox3d.search.state import Costs, SearchSchedule, SearchState
 
 MARKS = (500, 1200, 2000, 4160, 8320, 20_000, 40_000, 83_200)
 HEAD = (

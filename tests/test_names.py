@@ -15,9 +15,9 @@ from support.trained import trained
 from autox3d.core import names
 from autox3d.core.errors import Refused
 from autox3d.search.files import save_weights, take_over
-from autox3d.search.loop import SearchState
 from autox3d.search.prior import Prior
 from autox3d.search.space import Space
+from autox3d.search.state import SearchState
 from autox3d.search.supernet import Supernet
 from autox3d.vision.models import weights
 from autox3d.vision.models.network import VideoNet

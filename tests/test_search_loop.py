@@ -15,15 +15,9 @@ from autox3d.runtime.distributed import join
 from autox3d.search.constraint import Constraint
 from autox3d.search.dealing import deal, is_split
 from autox3d.search.likelihood import Likelihood
-from autox3d.search.loop import (
-    Costs,
-    SearchSchedule,
-    SearchState,
-    alpha_step,
-    search_steps,
-    seed_of,
-)
+from autox3d.search.loop import alpha_step, search_steps, seed_of
 from autox3d.search.prior import Prior
+from autox3d.search.state import Costs, SearchSchedule, SearchState
 from autox3d.search.strategies.parsec import STRATEGY
 from autox3d.search.trace import pack, unpack
 from autox3d.vision.tasks.classify import TASK

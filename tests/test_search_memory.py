@@ -13,17 +13,10 @@ from torch.profiler import ProfilerActivity, profile
 from autox3d.search.constraint import Constraint
 from autox3d.search.costs import SpaceCosts
 from autox3d.search.likelihood import Likelihood
-from autox3d.search.loop import (
-    WEIGHTS,
-    Costs,
-    SearchSchedule,
-    SearchState,
-    alpha_step,
-    seed_of,
-    weight_step,
-)
+from autox3d.search.loop import WEIGHTS, alpha_step, seed_of, weight_step
 from autox3d.search.prior import Prior
 from autox3d.search.space import Draw, Space
+from autox3d.search.state import Costs, SearchSchedule, SearchState
 from autox3d.search.strategies.parsec import STRATEGY
 from autox3d.search.supernet import Supernet
 from autox3d.vision.models.network import VideoNet, set_training

@@ -13,8 +13,8 @@ from autox3d.search import constraint, simulation
 from autox3d.search.costs import SpaceCosts
 from autox3d.search.decisions import bound, decided_by_noise, preference, states
 from autox3d.search.files import alpha_record
-from autox3d.search.loop import Costs
 from autox3d.search.space import Space
+from autox3d.search.state import Costs
 
 CHANNELS = Space.load(ROOT / "architectures/space_demo_channels.yaml")
 COSTS = SpaceCosts(CHANNELS, 8)

@@ -28,9 +28,10 @@ from autox3d.reporting import results, results_table
 from autox3d.search.constraint import Constraint
 from autox3d.search.costs import SpaceCosts
 from autox3d.search.likelihood import Likelihood
-from autox3d.search.loop import Costs, SearchSchedule, SearchState, search_steps
+from autox3d.search.loop import search_steps
 from autox3d.search.prior import Prior
 from autox3d.search.space import Draw, Space
+from autox3d.search.state import Costs, SearchSchedule, SearchState
 from autox3d.search.strategies.parsec import STRATEGY
 from autox3d.search.supernet import Supernet
 from autox3d.studies import kind

@@ -20,9 +20,9 @@ from autox3d.core.search_records import Alpha, Choice
 from autox3d.runtime.checkpoint import Checkpoints
 from autox3d.runtime.provenance import measured
 from autox3d.search.decisions import separation
-from autox3d.search.loop import SearchState
 from autox3d.search.prior import Prior
 from autox3d.search.space import Space
+from autox3d.search.state import SearchState
 from autox3d.search.supernet import Supernet, load_weights
 from autox3d.search.trace import Step, pack, unpack
 

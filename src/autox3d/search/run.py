@@ -30,9 +30,10 @@ from autox3d.search.dealing import deal
 from autox3d.search.files import earlier_rows, epoch_row, save_rows, take_over
 from autox3d.search.latency import told
 from autox3d.search.likelihood import Likelihood
-from autox3d.search.loop import Batch, Batches, Costs, SearchSchedule, SearchState, search_steps
+from autox3d.search.loop import Batch, Batches, search_steps
 from autox3d.search.paths import Drawing, drawing
 from autox3d.search.space import Space
+from autox3d.search.state import Costs, SearchSchedule, SearchState
 from autox3d.search.strategy import named
 from autox3d.search.supernet import Supernet
 from autox3d.vision.clips.augment import chunks

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from autox3d.core.settings import Search
 from autox3d.search.constraint import Constraint
 from autox3d.search.likelihood import Likelihood
-from autox3d.search.loop import Costs, Draws, SearchSchedule, SearchState, move_alpha
+from autox3d.search.loop import Draws, move_alpha
 from autox3d.search.prior import Prior
+from autox3d.search.state import Costs, SearchSchedule, SearchState
 from autox3d.search.strategy import named
 from autox3d.search.trace import unpack
 

@@ -38,11 +38,11 @@ from autox3d.runtime.session import Session, session
 from autox3d.search import derive
 from autox3d.search.costs import SpaceCosts, of_budget
 from autox3d.search.files import alpha_record, epoch_row, save_weights, steps_table, write_curve
-from autox3d.search.loop import SearchState
 from autox3d.search.prior import Prior
 from autox3d.search.ranking import Ranked, RankingClips, ranked
 from autox3d.search.run import SearchClips, SearchRecipe, SearchResult, search, warm_up
 from autox3d.search.space import Draw, Space
+from autox3d.search.state import SearchState
 from autox3d.search.window import within
 from autox3d.training.run import TrainingClips, train
 from autox3d.vision.arch.genotype import Genotype
