@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 from autox3d.core import environment
 from autox3d.core.errors import Refused
+from autox3d.runtime import activity
 
 FIXES = {
     errno.EACCES: "Make it accessible to user {user}, or choose another place.",
@@ -30,6 +31,11 @@ FIXES = {
 }
 RESUME = 75  # exit status of a stage that saved and stopped (EX_TEMPFAIL): run it again
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+STOPPED: dict[object, str] = {  # exit status of a stage that a signal ended: its last line
+    RESUME: "saved and stopped: run again to resume.",
+    128 + signal.SIGINT: "stopped: run again.",
+    128 + signal.SIGTERM: "stopped: run again.",
+}
 _said = False
 HEAD_START = 5.0  # s that the other ranks wait, so that rank 0 prints an error they all have
 
@@ -70,12 +76,14 @@ def run(main: Callable[[], Any]) -> NoReturn:
     signal.signal(signal.SIGTERM, _terminated)
     if os.environ.keys() & {"DVC_STAGE", "TORCHELASTIC_RUN_ID"}:
         die_with_parent()
+    activity.begin()
     try:
         main()
     except Refused as error:
         _fail(str(error))
     except OSError as error:
         if error.errno not in FIXES:
+            activity.ended("failed", str(error))
             raise
         _fail(_os_line(error))
     except KeyboardInterrupt:
@@ -84,8 +92,12 @@ def run(main: Callable[[], Any]) -> NoReturn:
     except SystemExit as end:
         _stopped(end.code)
         raise
+    except Exception as error:
+        activity.ended("failed", f"{type(error).__name__}: {error}")
+        raise
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # nothing is left to unwind
+    activity.ended("done")
     sys.exit(0)
 
 
@@ -112,11 +124,14 @@ def _terminated(number: int, _frame: object) -> NoReturn:
 def _stopped(code: object) -> None:
     """The last line of a stage that a signal has ended: what to do now."""
     global _said
-    lines: dict[object, str] = {RESUME: "saved and stopped: run again to resume."}
-    lines |= {128 + number: "stopped: run again." for number in (signal.SIGINT, signal.SIGTERM)}
+    if code not in STOPPED:
+        why = f"status {code}" if isinstance(code, int) else str(code)
+        activity.ended("failed" if code else "done", why if code else "")
+        return
+    activity.ended("stopped", STOPPED[code])
     stage = os.environ.get("DVC_STAGE")
-    if stage and code in lines and "RANK" not in os.environ and not _said:
-        print(f"{stage}: {lines[code]}", file=sys.stderr, flush=True)
+    if stage and "RANK" not in os.environ and not _said:
+        print(f"{stage}: {STOPPED[code]}", file=sys.stderr, flush=True)
         _said = True  # a launcher runs its one process in itself
 
 
@@ -144,5 +159,6 @@ def _fail(line: str) -> NoReturn:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         time.sleep(HEAD_START)
         line = f"rank {rank}: {line}"
+    activity.ended("failed", line)
     print(line, file=sys.stderr, flush=True)
     sys.exit(1)
