@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from autox3d.commands import compare, networks, plan, profile, spaces, upgrade, use
+from autox3d.commands import compare, networks, plan, profile, spaces, status, upgrade, use
 from autox3d.commands.parser import Commands
 from autox3d.runtime.program import run
 
@@ -25,5 +25,6 @@ def parser() -> argparse.ArgumentParser:
     use.add_to(commands)
     plan.add_to(commands)
     profile.add_to(commands)
+    status.add_to(commands)
     upgrade.add_to(commands)
     return top
