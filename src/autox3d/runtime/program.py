@@ -15,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
+from autox3d.core import extras
 from autox3d.core.errors import Refused
 
 FIXES = {
@@ -70,6 +71,10 @@ def run(main: Callable[[], Any]) -> NoReturn:
         main()
     except Refused as error:
         _fail(str(error))
+    except ModuleNotFoundError as error:
+        if (line := extras.missing(error)) is None:
+            raise
+        _fail(line)
     except OSError as error:
         if error.errno not in FIXES:
             raise
