@@ -6,7 +6,7 @@ import argparse
 import glob
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +24,15 @@ FORMS = ("fast", "folded", "plain", "bfloat16", "pt2", "onnx")
 
 def add_to(commands: Commands) -> None:
     """Adds the commands predict, export, bench and pack."""
-    _add_predict(commands.add("predict", predict))
-    _add_export(commands.add("export", export))
-    _add_bench(commands.add("bench", bench))
-    _add_pack(commands.add("pack", pack))
+    folder = "data/weights/s"
+    example = f"autox3d predict video.mp4 --weights {folder} --top 3"
+    _add_predict(commands.add("predict", predict, example))
+    example = f"autox3d export --weights {folder} --out s.onnx"
+    _add_export(commands.add("export", export, example))
+    example = f"autox3d bench {folder} x3d_s --repeats 20"
+    _add_bench(commands.add("bench", bench, example))
+    example = f"autox3d pack --weights {folder} --tested results/evaluate/s.json --out packed"
+    _add_pack(commands.add("pack", pack, example))
 
 
 def _add_predict(one: argparse.ArgumentParser) -> None:
@@ -77,7 +82,7 @@ def _add_bench(one: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         metavar="NETWORK",
-        help="a folder of weights or a genotype",
+        help="a folder of weights, a genotype, or a name such as x3d_s",
     )
     one.add_argument(
         "--forms", nargs="+", choices=FORMS, default=["fast"], help="variants; fast by default"
@@ -110,9 +115,9 @@ def _add_pack(one: argparse.ArgumentParser) -> None:
 def predict(args: argparse.Namespace) -> None:
     """Classify videos, and print the most probable classes with their scores."""
     from autox3d.inference.network import load
-    from autox3d.inference.render import render
     from autox3d.ingest.source import BadVideo
 
+    draw = _renderer() if args.render else None
     paths = video_files(args.videos)
     targets = rendered(paths, args.render) if args.render else {}
     network = load(args.weights)
@@ -124,14 +129,20 @@ def predict(args: argparse.Namespace) -> None:
             show(prediction, args)
             if prediction.lost:
                 print(f"{path}: warning: {prediction.lost}.", file=sys.stderr, flush=True)
-            if path in targets:
-                render(prediction, targets[path])
+            if draw and path in targets:
+                draw(prediction, targets[path])
         except BadVideo as error:
             bad = True
             line = f"{path}: {error}. Give another file, or leave it out."
             print(line, file=sys.stderr, flush=True)
     if bad:
         sys.exit(1)
+
+
+def _renderer() -> Callable[[Prediction, Path], None]:
+    from autox3d.inference.render import render  # needs packages that the rest does not
+
+    return render
 
 
 def video_files(videos: list[str]) -> list[Path]:

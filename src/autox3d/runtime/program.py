@@ -16,7 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
-from autox3d.core import environment
+from autox3d.core import environment, extras
 from autox3d.core.errors import Refused
 from autox3d.runtime import activity
 
@@ -83,6 +83,10 @@ def run(main: Callable[[], Any]) -> NoReturn:
         main()
     except Refused as error:
         _fail(str(error))
+    except ModuleNotFoundError as error:
+        if (line := extras.missing(error)) is None:
+            raise
+        _fail(line)
     except OSError as error:
         if error.errno not in FIXES:
             activity.ended("failed", str(error))
