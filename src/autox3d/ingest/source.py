@@ -129,14 +129,18 @@ def opened(
 
 def _container(path: Path, options: dict[str, str]) -> InputContainer:
     try:
-        if path.stat().st_size == 0:
-            raise BadVideo("empty", "the file has no content")
-        return av.open(address(path), options=options, metadata_errors="replace")
-    except PermissionError as error:
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise BadVideo("empty", "the file has no content")
+    except OSError as error:
         raise BadVideo(*reasons.unreadable(_first_line(error))) from error
+    try:
+        return av.open(address(path), options=options, metadata_errors="replace")
     except (FFmpegError, OSError) as error:
         _refuse_without_memory(error)
-        raise BadVideo("not_a_video", f"no video container ({_first_line(error)})") from error
+        # some demuxers return -1, which reads as EPERM, for headers that make no sense
+        why = "damaged header" if error.errno == errno.EPERM else _first_line(error)
+        raise BadVideo("not_a_video", f"no video container ({why})") from error
 
 
 @contextmanager
