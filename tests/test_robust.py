@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from av.sidedata.sidedata import Type as SideDataType
-from support import corpus, shards
+from support import corpus, shards, whole
 from support.trained import trained
 
 from autox3d.core.errors import Refused
 from autox3d.core.reasons import Unusable
 from autox3d.datasets.reading import csv_rows
-from autox3d.inference.files import FileVideo, at_rate, pixels, timed
+from autox3d.inference import files
+from autox3d.inference.files import FileVideo
 from autox3d.ingest import encode, source
 from autox3d.ingest.source import BadVideo
 from autox3d.vision.clips.format.decode import IndexedVideo
@@ -148,19 +149,15 @@ def test_damaged_frames_are_those_of_a_whole_decode_and_told(tmp_path, codec, se
     for at in rng.integers(media + 200, last, 12):
         data[at] = rng.integers(256)
     path.write_bytes(data)
-    with source.opened(path) as (container, stream):
-        shown = [
-            (time, step, pixels(f, (96, 128))) for time, step, f in timed(container, stream, 30)
-        ]
-    whole = [shown[n][2] for n in at_rate([time for time, *_ in shown], shown[-1][1], 30)]
+    frames = whole.frames(path)
 
     for _ in range(6):
         video = FileVideo(path, 30)
-        chosen = np.sort(rng.choice(min(video.count, len(whole)), 3, replace=False))
-        same = np.array_equal(video.frames(chosen), np.stack([whole[n] for n in chosen]))
+        chosen = np.sort(rng.choice(min(video.count, len(frames)), 3, replace=False))
+        same = np.array_equal(video.frames(chosen), frames[chosen])
         assert same or "damaged" in video.lost()
     video = FileVideo(path, 30)
-    assert np.array_equal(video.frames(range(len(whole))), np.stack(whole))
+    assert np.array_equal(video.frames(range(len(frames))), frames)
     assert "decoded frames are damaged" in video.lost() or codec == "hevc"  # which seldom says so
 
 
@@ -184,7 +181,7 @@ ERRORS = [
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-@pytest.mark.parametrize("call", ["decoded", "turn"])
+@pytest.mark.parametrize("call", ["decoded", "upright"])
 def test_an_error_of_the_decoder_is_a_line(tmp_path, monkeypatch, error, call):
     """Whichever it is, wherever it comes from, the line repeats its words."""
     corpus.ffmpeg(*corpus.SOURCE, *corpus.H264, seconds=0.4, to=tmp_path / "a.mp4")
@@ -193,6 +190,7 @@ def test_an_error_of_the_decoder_is_a_line(tmp_path, monkeypatch, error, call):
         raise error
 
     monkeypatch.setattr(source, call, fail)
+    monkeypatch.setattr(files, "upright", fail if call == "upright" else files.upright)
     for read in (source.probe, lambda path: FileVideo(path, 30)):
         with pytest.raises(BadVideo) as caught:
             read(tmp_path / "a.mp4")

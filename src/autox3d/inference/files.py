@@ -2,16 +2,16 @@
 
     N frames at the constant rate, F frames in the file, H x W pixels
 
-What a container declares about its frames is often wrong, so it is checked against the frames that
-decode. The time stamps of MP4 and Matroska give the position of each frame. If a frame is not found
-there, if the stamps are inconsistent, and in any other container, the file is decoded once from end
-to end to list its frames. The decoder skips frames that are not needed if no other frame is
-predicted from them.
+Which frame is on display when is the rule of `ingest.clock`. What a container declares about its
+frames is often wrong, so it is checked against the frames that decode. The time stamps of MP4 and
+Matroska give the position of each frame. If a frame is not found there, if what the index calls a
+key frame is none to the decoder, if the stamps are inconsistent, and in any other container, the
+file is decoded once from end to end to list its frames. The decoder skips frames that are not
+needed if no other frame is predicted from them.
 """
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -28,11 +28,12 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from autox3d.ingest import source
+from autox3d.ingest.clock import ERROR, Clock, Frames, TooLong, at_rate
+from autox3d.ingest.upright import turn, upright
 from autox3d.vision.clips.format import mp4
 from autox3d.vision.clips.format.decode import Video, rgb
 
 STAMPED = {"mp4", "matroska"}  # containers with a time for each frame, by libavformat's names
-MAX_TICKS = 24 * 3600 * 30  # frames of a day at 30 a second
 LONG = 3600  # s, after which frames may not be shown for longer than STILL in the mean
 STILL = 10  # s
 
@@ -57,8 +58,8 @@ class Stamps(NamedTuple):
 class FileVideo:
     """A video file as upright frames, numbered at a constant rate.
 
-    Frame i is the one on display at time i / rate, as in ffmpeg's `fps` filter, so that a file
-    and its transcoded clip show the same frames.
+    Frame i is the one on display at tick i by the rule of `ingest.clock`, so that a file and its
+    transcoded clip show the same frames.
     """
 
     def __init__(self, path: Path, rate: int, max_pixels: int = source.MAX_PIXELS) -> None:
@@ -69,7 +70,7 @@ class FileVideo:
             first = next(source.frames(container, stream), None)
             if first is None:
                 raise source.BadVideo("undecodable", "not one frame decodes")
-            self.height, self.width = source.upright(first)
+            self.height, self.width = upright(first)
             self._size = (first.height, first.width)
         self._stamps, self._shown = self._by_packets() or (None, self._by_frames())
         self.count = len(self._shown)
@@ -120,23 +121,24 @@ class FileVideo:
     def _by_packets(self) -> tuple[Stamps, np.ndarray] | None:
         """The positions of the frames, and (N,) the one on display, if the packets declare them."""
         with source.opened(self._path, self._max_pixels) as (container, stream):
-            packets, second = _packets(container, stream), stream.time_base
-            step = 1 / (stream.average_rate or self.rate)
+            packets, clock = _packets(container, stream), Clock(container, stream)
         stamps = _stamps(packets) if packets else None
-        if packets is None or stamps is None or second is None:
+        if packets is None or stamps is None:
             return None
-        step = max(packets).duration * second or step
-        times = [pts * second for pts in stamps.pts.tolist()]
-        return stamps, at_rate(times, step, int(self.rate))
+        pts, last = stamps.pts.tolist(), max(packets)
+        before = pts[-1] - pts[-2] if len(pts) > 1 else -1
+        duration = clock.duration(last.duration, before, 0)
+        times = [stamp - clock.start for stamp in pts]
+        return stamps, _at_rate(Frames(times, duration, clock.unit), int(self.rate))
 
     def _by_frames(self) -> np.ndarray:
         """(N,) the frame on display, from decoding the whole file."""
-        times, last = [], Fraction(0)
         self._tally = source.Tally()
         with source.opened(self._path, self._max_pixels) as (container, stream):
-            for time, last, _ in timed(container, stream, int(self.rate), self._tally):  # noqa: B007
-                times.append(time)
-        return at_rate(times, last, int(self.rate))
+            clock = Clock(container, stream)
+            frames = decoded(container, stream, clock, self._tally)
+            times = [clock.time(frame) for frame in frames]
+        return _at_rate(clock.frames(times), int(self.rate))
 
     def _by_seeking(self, stamps: Stamps, numbers: np.ndarray) -> Iterator[tuple[int, VideoFrame]]:
         """Yields the frames with these numbers by seeking; one that is not found is left out."""
@@ -178,16 +180,24 @@ def _refuse_still(frames: int, seconds: float) -> None:
 
 
 def _packets(container: InputContainer, stream: VideoStream) -> list[Packet] | None:
-    """All packets in decoding order, if each declares one frame with a time; else None."""
+    """All packets in decoding order, if each declares one frame with a time; else None.
+
+    None, too, if their decoding stamps are out of order: then so is what the decoder returns.
+    """
     if not STAMPED & set(container.format.name.split(",")):
         return None
-    found = []
+    found, last = [], None
     try:
         for packet in container.demux(stream):
-            if not packet.size:  # the end
-                break
+            if not packet.size:  # no frame, or the end
+                continue
             if packet.pts is None or packet.is_corrupt or packet.is_discard:
                 return None
+            if packet.dts is not None and last is not None:
+                step = packet.dts - last
+                if step < 0 or step * packet.time_base > ERROR:
+                    return None
+            last = packet.dts if packet.dts is not None else last
             dts = packet.pts if packet.dts is None else packet.dts
             clean = packet.is_keyframe and _is_clean(packet, stream)
             found.append(Packet(packet.pts, dts, packet.duration or 0, clean))
@@ -226,16 +236,21 @@ def _after(
     wanted: set[int],
     tally: source.Tally,
 ) -> Iterator[tuple[int, VideoFrame]]:
-    """Yields the wanted frames by pts, decoding from the packet `key` on, up to a damaged one."""
-    decoder, missing, begun = stream.codec_context, set(wanted), False
+    """Yields the wanted frames by pts, decoding from the packet `key` on, up to a damaged one.
+
+    None is yielded if that packet is no key frame to the decoder, whatever the file's index says.
+    """
+    decoder, missing, begun, sound = stream.codec_context, set(wanted), False, False
     decoder.open(strict=False)  # before setting skip_frame, which some decoders read only once
-    for packet in container.demux(stream):
+    for packet in source.packets(container, stream):
         begun = begun or packet.pts == key
         if not begun:
             continue
         decoder.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
         for frame in source.decoded(packet, tally):
-            if tally.damaged:
+            sound = sound or (frame.pts == key and bool(frame.key_frame))
+            lies = not sound and frame.pts is not None and frame.pts >= key
+            if tally.damaged or lies:
                 return
             if frame.pts in missing:
                 missing.discard(frame.pts)
@@ -253,51 +268,22 @@ def pixels(frame: VideoFrame, size: tuple[int, int]) -> np.ndarray:
     with source.decoder_errors(f"its colours (matrix {frame.colorspace}) cannot be converted"):
         if (frame.height, frame.width) != size:
             frame = frame.reformat(width=size[1], height=size[0], format="rgb24")
-        shown, turn = rgb(frame), source.turn(frame)
-    shown = shown.transpose(1, 0, 2) if turn.transpose else shown
-    return shown[:: -1 if turn.flip else 1, :: -1 if turn.mirror else 1]
+        shown, steps = rgb(frame), turn(frame)
+    shown = shown.transpose(1, 0, 2) if steps.transpose else shown
+    return shown[:: -1 if steps.flip else 1, :: -1 if steps.mirror else 1]
 
 
-def timed(
-    container: InputContainer, stream: VideoStream, rate: int, tally: source.Tally | None = None
-) -> Iterator[tuple[Fraction, Fraction, VideoFrame]]:
-    """Yields (time of display, duration, frame) in seconds; the time never decreases."""
-    step = 1 / (stream.average_rate or Fraction(rate))  # until a frame has a duration of its own
-    time = due = shift = Fraction(0)
-    for number, frame in enumerate(source.frames(container, stream, tally)):
-        new = _seconds(frame, frame.pts, due - shift) + shift
-        if number and new < time:  # the clock was set back: continue from here
-            new, shift = due, shift + due - new
-        time = new
-        step = _seconds(frame, frame.duration or None, step)
-        due = time + step
-        yield time, step, frame
+def decoded(
+    container: InputContainer, stream: VideoStream, clock: Clock, tally: source.Tally | None = None
+) -> Iterator[VideoFrame]:
+    """Yields all frames in order of output, with the stamps of the clock."""
+    for packet in source.packets(container, stream):
+        clock.correct(packet)
+        yield from source.decoded(packet, tally)
 
 
-def at_rate(times: Sequence[Fraction], step: Fraction, rate: int) -> np.ndarray:
-    """(N,) the frame on display at each tick of a clock with `rate` ticks a second.
-
-    `times`, in seconds, never decrease. A frame is on display from the tick nearest to its time
-    until the tick of the next frame, the last one for `step` seconds; of several frames at one
-    tick the last one counts.
-
-    Raises:
-        BadVideo: the times span more than a day.
-    """
-    ticks = np.array([nearest(time * rate) for time in times], np.int64)
-    end = max(nearest((times[-1] + step) * rate), int(ticks[0]) + 1)
-    if end - ticks[0] > MAX_TICKS:
-        raise source.BadVideo("too_long", f"its time stamps span {end - ticks[0]} frames")
-    return np.searchsorted(ticks, np.arange(ticks[0], end), "right") - 1
-
-
-def nearest(value: Fraction) -> int:
-    """The nearest whole number; halves are rounded up."""
-    return math.floor(value + Fraction(1, 2))
-
-
-def _seconds(frame: VideoFrame, ticks: int | None, otherwise: Fraction) -> Fraction:
-    """A time in the time base of the frame as seconds; `otherwise` if it is not declared."""
-    if ticks is None or frame.time_base is None:
-        return otherwise
-    return ticks * frame.time_base
+def _at_rate(frames: Frames, rate: int) -> np.ndarray:
+    try:
+        return at_rate(frames, rate)
+    except TooLong as error:
+        raise source.BadVideo("too_long", str(error)) from error

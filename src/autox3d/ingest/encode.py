@@ -4,7 +4,8 @@ The output is H.264 without CABAC or loop filter, in groups of one reference and
 B-frames, with a key frame at least every `keyint` frames: a clip of a few frames out of many needs
 few packets. Colours become BT.601 at limited range, which is what readers assume that ignore the
 tags. Rotation is applied. The pixel aspect ratio is ignored, as is usual for video datasets.
-Interlaced video stays interlaced. Frames are repeated or dropped to give a constant rate.
+Interlaced video stays interlaced. Frames are repeated or dropped to give a constant rate, by the
+rule of `ingest.clock`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from fractions import Fraction
 from math import floor
 from pathlib import Path
@@ -26,8 +28,9 @@ import imageio_ffmpeg
 import numpy as np
 
 from autox3d.core.values import Encoding
-from autox3d.ingest import source
+from autox3d.ingest import clock, source
 from autox3d.ingest.source import BadVideo, Probe
+from autox3d.ingest.upright import Turn
 from autox3d.vision.clips.format.decode import IndexedVideo
 
 COLOURS = "smpte170m"  # BT.601, as libav calls it
@@ -112,6 +115,7 @@ def arguments(path: Path, target: Path, probe: Probe, settings: Encoding) -> lis
     height, width = size(probe.height, probe.width, settings.short)
     colours = f"out_color_matrix={COLOURS}:out_range=tv"
     filters = (
+        *_turned(probe.turn),
         f"fps={settings.fps}",
         f"scale={width}:{height}:flags=bicubic+accurate_rnd+bitexact:{colours}",
         "format=yuv420p",
@@ -120,7 +124,8 @@ def arguments(path: Path, target: Path, probe: Probe, settings: Encoding) -> lis
     )
     # Threads and instruction sets change the bytes, so both are fixed (threads alone is not enough)
     x264 = f"keyint={settings.keyint}:bframes={settings.bframes}:b-adapt=0:b-pyramid=none"
-    video = ffmpeg.input(source.address(path), **_guards(settings))
+    ours = {"noautorotate": None} if probe.turn else {}
+    video = ffmpeg.input(source.address(path), **_guards(settings), **clock.FFMPEG, **ours)
     longest = settings.max_seconds + 1  # enough to see that a video is too long
     output = video.output(
         source.address(target),
@@ -134,6 +139,14 @@ def arguments(path: Path, target: Path, probe: Probe, settings: Encoding) -> lis
     flags = ("-hide_banner", "-nostdin", "-nostats", "-v", "level+verbose")
     command = ffmpeg.compile(output.global_args(*flags), cmd=program(), overwrite_output=True)
     return [str(part) for part in command]
+
+
+def _turned(turn: Turn | None) -> Iterator[str]:
+    """Yields the filters for a turn that ffmpeg would not round to a right angle, as readers do."""
+    if turn:
+        steps = zip(("transpose=cclock_flip", "hflip", "vflip"), turn, strict=True)
+        yield from (name for name, asked in steps if asked)
+        yield "sidedata=mode=delete:type=DISPLAYMATRIX"
 
 
 def _explained(error: BadVideo, path: Path, settings: Encoding) -> BadVideo:

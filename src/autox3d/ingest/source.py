@@ -8,38 +8,37 @@ which refers to other files), and the decoder refuses frames over `max_pixels`.
 
 from __future__ import annotations
 
+import codecs
 import errno
 import stat
-import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import av
-import numpy as np
 from av.codec.context import ThreadType
 from av.container import InputContainer
+from av.container.core import Flags
 from av.error import FFmpegError
-from av.sidedata.sidedata import SideData, SideDataContainer
-from av.sidedata.sidedata import Type as SideDataType
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from autox3d.core import reasons
 from autox3d.core.reasons import REASONS
+from autox3d.ingest import duration
+from autox3d.ingest.clock import MICRO, Clock
+from autox3d.ingest.duration import Times
+from autox3d.ingest.upright import Turn, is_slanted, turn, upright
 
 CONTAINERS = "mov,mp4,matroska,webm,avi,flv,mpegts,mpeg,asf,ogg"  # as libavformat names them
 PROTOCOLS = "file"
 MAX_PIXELS = 7680 * 4320  # of a frame, where no setting says otherwise
-END_TOLERANCE = 0.5  # s: a file whose content ends that close to its declared end is complete
 COMPLETE = 0.9  # of the declared duration: a file with less of it has lost its end
 TICK = 1 / 30  # s, by which the end of the last frame is uncertain
-MIN_GAP = 0.5  # s without a frame that count as a gap
 ENCRYPTED = "encryption_info"  # what libav attaches to packets that it has no key for
-ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # of a Windows Media file
 
 
 class BadVideo(ValueError):
@@ -64,6 +63,7 @@ class Probe(NamedTuple):
     seconds: float | None  # declared duration of the video, where there is one
     rate: float | None  # declared frames a second, the mean
     gaps: float = 0.0  # s, the sum of the gaps between frames
+    turn: Turn | None = None  # what makes it upright, where the file asks for another angle
 
 
 @dataclass
@@ -72,14 +72,6 @@ class Tally:
 
     frames: int = 0  # also those that did not decode
     damaged: int = 0  # of these: did not decode, or were completed from other frames
-
-
-class Turn(NamedTuple):
-    """The steps that make a frame upright, in this order."""
-
-    transpose: bool
-    mirror: bool  # swaps left and right
-    flip: bool  # swaps top and bottom
 
 
 def locate(root: Path, path: str) -> Path:
@@ -109,8 +101,9 @@ def locate(root: Path, path: str) -> Path:
 def opened(
     path: Path, max_pixels: int = MAX_PIXELS
 ) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Opens a file, and gives its container and its first video track that is no cover picture.
+    """Opens a file, and gives its container and the video track that it shows by default.
 
+    That is the first one that is marked so, or else the first one, cover pictures apart.
     Decoders run on one thread. Whatever libav or PyAV raises while the file is open becomes a
     `BadVideo`, so that one file cannot end a run over many.
 
@@ -120,6 +113,7 @@ def opened(
     options = {"protocol_whitelist": PROTOCOLS, "format_whitelist": CONTAINERS}
     options["max_pixels"] = str(max_pixels)  # the limit must hold while streams are probed, too
     with decoder_errors("the decoder fails on it"), _container(path, options) as container:
+        container.flags &= ~Flags.gen_pts.value  # PyAV makes up missing stamps, and wrong ones
         stream = _video_track(container)
         stream.codec_context.thread_type = ThreadType.NONE
         stream.codec_context.thread_count = 1
@@ -138,6 +132,8 @@ def _container(path: Path, options: dict[str, str]) -> InputContainer:
         return av.open(address(path), options=options, metadata_errors="replace")
     except (FFmpegError, OSError) as error:
         _refuse_without_memory(error)
+        if error.errno == errno.EINVAL:  # libav knows it, but it is none of CONTAINERS
+            raise BadVideo(*reasons.unread(path.name, _is_text(path))) from error
         # some demuxers return -1, which reads as EPERM, for headers that make no sense
         why = "damaged header" if error.errno == errno.EPERM else _first_line(error)
         raise BadVideo("not_a_video", f"no video container ({why})") from error
@@ -159,6 +155,17 @@ def decoder_errors(what: str) -> Iterator[None]:
         raise BadVideo("unsupported", f"{what} ({_first_line(error)})") from error
 
 
+def _is_text(path: Path) -> bool:
+    """Whether the file begins with 4 kB of UTF-8 text."""
+    with path.open("rb") as file:
+        head = file.read(4096)
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)  # it may end within a character
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in head
+
+
 def address(path: Path) -> str:
     """Writes a path so that ffmpeg takes no part of it for a protocol, an option or a pattern."""
     return f"file:{path.absolute()}"
@@ -175,22 +182,36 @@ def probe(path: Path, max_pixels: int = MAX_PIXELS) -> Probe:
         if frame is None:
             raise BadVideo("undecodable", "not one frame decodes")
         height, width = upright(frame)
+        turned = turn(frame) if is_slanted(frame) else None
         rate = float(stream.average_rate) if stream.average_rate else None
     with opened(path, max_pixels) as (container, stream):  # opened again: not every file can seek
-        stamps, others = _times(container, stream)
-        seconds = _seconds(path, container, stream, stamps, others)
-        return Probe(stream.index, height, width, seconds, rate, _gaps(stamps))
+        times = _times(container, stream)
+        seconds, gaps = duration.declared(path, container, stream, times), duration.gaps(times)
+        return Probe(stream.index, height, width, seconds, rate, gaps, turned)
 
 
 def frames(
     container: InputContainer, stream: VideoStream, tally: Tally | None = None
 ) -> Iterator[VideoFrame]:
     """Yields every frame that decodes, in order of output; damaged packets are skipped."""
-    for packet in _packets(container, stream):
+    for packet in packets(container, stream):
         yield from decoded(packet, tally)
 
 
-def _packets(container: InputContainer, *streams: VideoStream) -> Iterator[av.Packet]:
+def packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
+    """Yields the packets of a track that have content, and an empty one for the decoder's end.
+
+    A packet without content must not reach the decoder before, which would take it for the end.
+    """
+    yield from (packet for packet in _until_broken(container, stream) if packet.size)
+    end = av.Packet()
+    end.stream = stream
+    if stream.time_base is not None:
+        end.time_base = stream.time_base
+    yield end
+
+
+def _until_broken(container: InputContainer, *streams: VideoStream) -> Iterator[av.Packet]:
     """Yields the packets of the streams (of all, if none is given), until the container breaks."""
     packets = container.demux(*streams)
     while True:
@@ -227,45 +248,16 @@ def decoded(packet: av.Packet, tally: Tally | None = None) -> Iterator[VideoFram
             yield frame
 
 
-def turn(frame: VideoFrame) -> Turn:
-    """Returns the turn that the file asks for, rounded to a multiple of 90 degrees."""
-    # `frame.side_data` would keep the frame: it refers to the frame, and the frame to it
-    data: Mapping[str, SideData] = SideDataContainer(frame)  # pyright: ignore[reportCallIssue]
-    matrix = data.get("DISPLAYMATRIX")
-    if matrix is None:
-        return Turn(False, False, False)
-    # A pixel (x, y) is shown at (a x + c y, b x + d y), plus a shift
-    a, b, _, c, d = np.frombuffer(bytes(matrix), "<i4")[:5].tolist()
-    if abs(a) >= abs(b):
-        return Turn(False, a < 0, d < 0)
-    return Turn(True, c < 0, b < 0)
-
-
-def _unnamed(cls: type[SideDataType], number: int) -> SideDataType:
-    """Returns a member for a type of side data that PyAV has no name of."""
-    member = object.__new__(cls)
-    member._value_, member._name_ = number, f"UNNAMED_{number}"
-    return member
-
-
-# PyAV 18.1 refuses all side data of a frame, the display matrix too, if it has no name for one
-# kind, such as the view of MV-HEVC (29) or EXIF (31). `_missing_` is Enum's hook for such values.
-SideDataType._missing_ = classmethod(_unnamed)  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def upright(frame: VideoFrame) -> tuple[int, int]:
-    """Returns height and width of a frame after it is turned as the file asks."""
-    turned = turn(frame).transpose
-    return (frame.width, frame.height) if turned else (frame.height, frame.width)
-
-
 def _video_track(container: InputContainer) -> VideoStream:
-    for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic:
-            if stream.codec_context is None:
-                raise BadVideo("undecodable", "there is no decoder for its codec")
-            return stream
-    raise BadVideo("no_video", "a container without a video track")
+    tracks = container.streams.video
+    films = [track for track in tracks if not track.disposition & Disposition.attached_pic]
+    if not films:
+        raise BadVideo("no_video", "a container without a video track")
+    marked = (track for track in films if track.disposition & Disposition.default)
+    film = next(marked, films[0])
+    if film.codec_context is None:
+        raise BadVideo("undecodable", "there is no decoder for its codec")
+    return film
 
 
 def lost(path: Path, seconds: float, tally: Tally, max_pixels: int = MAX_PIXELS) -> str:
@@ -274,7 +266,7 @@ def lost(path: Path, seconds: float, tally: Tally, max_pixels: int = MAX_PIXELS)
     A part is missing where the file declares more seconds, or where frames are damaged.
     """
     with opened(path, max_pixels) as (container, stream):  # before the times of its packets
-        declared = _seconds(path, container, stream, [], 0.0) or 0.0
+        declared = duration.declared(path, container, stream, Times([], 0.0, 0.0)) or 0.0
     if not tally.damaged and seconds >= COMPLETE * declared - TICK:
         return ""
     found, words = probe(path, max_pixels), []
@@ -287,60 +279,21 @@ def lost(path: Path, seconds: float, tally: Tally, max_pixels: int = MAX_PIXELS)
     return ", ".join(words)
 
 
-def _times(container: InputContainer, stream: VideoStream) -> tuple[list[float], float]:
-    """Returns the sorted times of the video's packets and the end of the longest other track, s."""
-    stamps, others = [], 0.0
-    for packet in _packets(container):
+def _times(container: InputContainer, stream: VideoStream) -> Times:
+    """Reads the times of all packets, as the clock of `ingest.clock` has them."""
+    stamps, others, clock = [], 0.0, Clock(container, stream)
+    for packet in _until_broken(container):
+        ours = packet.stream_index == stream.index
+        if ours:
+            clock.correct(packet)
         stamp = packet.dts if packet.pts is None else packet.pts
         if stamp is None or packet.time_base is None:
             continue
-        if packet.stream_index == stream.index:
-            stamps.append(float(stamp * packet.time_base))
+        if ours:
+            stamps.append(float((stamp + clock.start) * packet.time_base))
         else:
             others = max(others, float((stamp + (packet.duration or 0)) * packet.time_base))
-    return sorted(stamps), others
-
-
-def _seconds(
-    path: Path, container: InputContainer, stream: VideoStream, stamps: list[float], others: float
-) -> float | None:
-    """Returns the declared duration of the video in seconds, if the file declares one."""
-    kind = container.format.name
-    if kind == "avi" and stream.frames and stream.average_rate:
-        return float(stream.frames / stream.average_rate)  # libav lowers the duration of a cut file
-    if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
-    if container.duration is None:
-        return _asf_seconds(path) if kind == "asf" else None
-    seconds = container.duration / av.time_base
-    # Matroska and similar formats count from zero, wherever the first frame is
-    begin = max(0.0, stamps[0]) if stamps else 0.0
-    if stamps and others > seconds - END_TOLERANCE:  # the sound's length, and it is complete
-        return stamps[-1] - begin + float(1 / (stream.average_rate or 1))
-    return seconds - begin
-
-
-def _asf_seconds(path: Path) -> float | None:
-    """Reads the declared duration of a Windows Media file, in seconds, from its header.
-
-    libav ignores that header where the file has not its full size.
-    """
-    with path.open("rb") as file:
-        header = file.read(1 << 16)
-    at = header.find(ASF_PROPERTIES)
-    if at < 0 or len(header) < at + 92:
-        return None
-    play, _, preroll, flags = struct.unpack_from("<QQQI", header, at + 64)
-    live = flags & 1
-    return None if live else play / 1e7 - preroll / 1e3
-
-
-def _gaps(stamps: list[float]) -> float:
-    """Sums the steps, in s, that are over MIN_GAP and over four times the median step."""
-    steps = np.diff(stamps)
-    if not steps.size:
-        return 0.0
-    return float(steps[steps > max(MIN_GAP, 4 * float(np.median(steps)))].sum())
+    return Times(sorted(stamps), others, clock.shift / MICRO)
 
 
 def _refuse_without_memory(error: BaseException) -> None:
