@@ -8,6 +8,7 @@ same numbers; and they must be those that were put in, at the rate at which they
 from __future__ import annotations
 
 import hashlib
+import re
 import struct
 import subprocess
 from fractions import Fraction
@@ -189,15 +190,20 @@ def test_other_recordings_are_joined_alike(kind, tmp_path):
     assert len(shown) == pytest.approx(2 * COUNT, abs=4)
 
 
-def test_a_segment_of_a_stream_is_whole(tmp_path):
-    """Its fragments begin at 2 s; what libav calls its duration counts from zero."""
-    whole = make(tmp_path / "whole.mp4", *CODECS["h264"], count=240)
+def segment(folder: Path) -> Path:
+    """The third segment of an HLS stream with its head: an MP4 whose fragments begin at 4 s."""
+    film = make(folder / "film.mp4", *CODECS["h264"], count=240)
     hls = ("-f", "hls", "-hls_time", "2", "-hls_segment_type", "fmp4")
-    names = ("-hls_fmp4_init_filename", "init.mp4")
-    names += ("-hls_segment_filename", tmp_path / "%d.m4s")
-    remade(tmp_path / "list.m3u8", "-i", whole, "-c", "copy", *hls, *names)
-    path = tmp_path / "segment.mp4"
-    path.write_bytes((tmp_path / "init.mp4").read_bytes() + (tmp_path / "2.m4s").read_bytes())
+    names = ("-hls_fmp4_init_filename", "init.mp4", "-hls_segment_filename", folder / "%d.m4s")
+    remade(folder / "list.m3u8", "-i", film, "-c", "copy", *hls, *names)
+    path = folder / "segment.mp4"
+    path.write_bytes((folder / "init.mp4").read_bytes() + (folder / "2.m4s").read_bytes())
+    return path
+
+
+def test_a_segment_of_a_stream_is_whole(tmp_path):
+    """What libav calls its duration counts from zero, and is 6 s."""
+    path = segment(tmp_path)
 
     assert both(path) == list(range(120, 180))
     assert source.probe(path).seconds == pytest.approx(2, abs=0.1)
@@ -206,12 +212,11 @@ def test_a_segment_of_a_stream_is_whole(tmp_path):
 
 
 def test_half_a_segment_is_truncated(tmp_path):
-    """Its fragment lists the frames that are missing, counted from where it begins."""
-    late = ("-output_ts_offset", "20", "-movflags", "+frag_keyframe+empty_moov")
-    path = make(tmp_path / "film.mp4", *H264, "-g", "300", *late)
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    """Its fragment lists the frames that are missing."""
+    path = segment(tmp_path)
+    path.write_bytes(path.read_bytes()[: int(0.6 * path.stat().st_size)])
 
-    with pytest.raises(source.BadVideo, match=r"s of 2\.00 s that it declares"):
+    with pytest.raises(source.BadVideo, match=r"s of 2\.\d\d s that it declares"):
         by_training(path)
 
 
@@ -250,13 +255,10 @@ def test_a_key_frame_that_is_none_is_not_trusted(name, tmp_path):
 
 
 def test_a_key_frame_of_matroska_that_is_none_is_not_trusted(tmp_path):
-    """Every block is marked as one, by hand."""
+    """Every block of its track is marked as one, by hand."""
     path = make(tmp_path / "film.mkv", *CODECS["mpeg4"], "-g", "300")
-    data = bytearray(path.read_bytes())
-    for at in range(len(data) - 8):  # a SimpleBlock of track 1 with no flag set
-        if data[at] == 0xA3 and data[at + 4 : at + 8].find(b"\x00\x00\x01\xb6") == 0:
-            data[at + 3] |= 0x80
-    path.write_bytes(data)
+    block = re.compile(rb"(\x81..)\0(\0\0\x01\xb6)", re.DOTALL)  # track, time, flags, a picture
+    path.write_bytes(block.sub(lambda it: it[1] + b"\x80" + it[2], path.read_bytes()))
 
     assert both(path) == list(range(COUNT))
 
