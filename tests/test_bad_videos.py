@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 from support import corpus, shards, whole
 
-from autox3d.core.errors import Refused
 from autox3d.datasets import catalogue
 from autox3d.inference.files import open_video
 from autox3d.ingest import encode, source
@@ -220,23 +219,6 @@ def runs(pid):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
-
-
-def test_too_many_refused_videos_stop_the_stage(videos, tmp_path):
-    """Nothing is written in that case."""
-    names = ["plain.mp4", "empty.mp4", "text.mp4"]
-    with pytest.raises(Refused) as caught:
-        shards.any_files(videos, names, tmp_path, max_lost=0.5)
-    first = min(names[1:], key=shards.key)
-    reasons = "1 empty, 1 not_a_video" if first == "empty.mp4" else "1 not_a_video, 1 empty"
-    why = {"empty.mp4": "the file has no content"}.get(
-        first, "no video container (Invalid data found when processing input)"
-    )
-    assert str(caught.value) == (
-        f"{tmp_path}/list.parquet: 2 of 3 videos cannot be used ({reasons}; first "
-        f"'{shards.key(first)}': {why}). Replace them, or raise transcode.max_lost."
-    )
-    assert [path.name for path in tmp_path.iterdir()] == ["list.parquet"]
 
 
 def test_one_bad_video_shifts_no_other(videos, shard, tmp_path):

@@ -9,6 +9,7 @@ import csv
 import difflib
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -108,6 +109,15 @@ def inside(path: str, place: str) -> str:
 def join(*parts: str) -> str:
     """Joins the parts of a path with "/"."""
     return PurePosixPath(*parts).as_posix()
+
+
+def composed(label: str) -> str:
+    """Returns a label with composed accents (Unicode's NFC).
+
+    Names from macOS have each accent as a character of its own (NFD); both forms look the same and
+    are one class.
+    """
+    return unicodedata.normalize("NFC", label)
 
 
 def trained_classes(rows: Iterable[Video]) -> tuple[str, ...]:

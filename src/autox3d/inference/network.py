@@ -23,6 +23,7 @@ from autox3d.inference.files import FileVideo
 from autox3d.inference.stream import RATE, Window, windows_of
 from autox3d.ingest import source
 from autox3d.ingest.source import BadVideo
+from autox3d.vision.arch.cost import in_words
 from autox3d.vision.clips.normalise import normalise
 from autox3d.vision.clips.views import Crops, crop_sides, test_box, test_size
 from autox3d.vision.models import weights
@@ -82,6 +83,10 @@ class Network:
         self.net, self.task = fast(trained, self.device, self.dtype), trained.task
         self.genotype, self.how, self.metrics = trained.genotype, trained.how, trained.metrics
         self.classes = trained.classes
+
+    def __repr__(self) -> str:
+        words = in_words(self.genotype, len(self.classes))
+        return f"Network({words}; {str(self.dtype).removeprefix('torch.')} on {self.device})"
 
     @property
     def input(self) -> ClipSpec:

@@ -8,6 +8,7 @@ which refers to other files), and the decoder refuses frames over `max_pixels`.
 
 from __future__ import annotations
 
+import codecs
 import errno
 import math
 import os
@@ -152,6 +153,8 @@ def _container(path: Path, options: dict[str, str]) -> InputContainer:
         raise BadVideo(*reasons.unreadable(_first_line(error))) from error
     except (FFmpegError, OSError) as error:
         _refuse_without_memory(error)
+        if error.errno == errno.EINVAL:  # libav knows it, but it is none of CONTAINERS
+            raise BadVideo(*reasons.unread(path.name, _is_text(path))) from error
         raise BadVideo("not_a_video", f"no video container ({_first_line(error)})") from error
 
 
@@ -169,6 +172,17 @@ def decoder_errors(what: str) -> Iterator[None]:
     except (FFmpegError, ArithmeticError, MemoryError, OSError, RuntimeError, ValueError) as error:
         _refuse_without_memory(error)
         raise BadVideo("unsupported", f"{what} ({_first_line(error)})") from error
+
+
+def _is_text(path: Path) -> bool:
+    """Whether the file begins with 4 kB of UTF-8 text."""
+    with path.open("rb") as file:
+        head = file.read(4096)
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)  # it may end within a character
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in head
 
 
 def address(path: Path) -> str:
