@@ -21,6 +21,8 @@ REASONS = {
     "not_a_video": "no video container that we know",
     "no_video": "a container without a video track",
     "undecodable": "not one frame decodes",
+    "encrypted": "its pictures are encrypted",
+    "unsupported": "the decoder, or the conversion of its colours, fails on it",
     "too_large": "a frame has more pixels than `max_pixels`",
     "too_long": "more seconds than `max_seconds`",
     "truncated": "fewer frames than its duration declares",
@@ -33,11 +35,20 @@ REASONS = {
 }
 
 
-class Unusable(NamedTuple):
-    """A reason for which a video cannot be used, and a message about this video."""
-
+class _Why(NamedTuple):
     reason: str  # a key of REASONS
     message: str
+
+
+class Unusable(_Why):
+    """A reason for which a video cannot be used, and a message about this video, never empty."""
+
+    __slots__ = ()
+
+    def __new__(cls, reason: str, message: str) -> Unusable:
+        assert reason in REASONS
+        assert message.strip()
+        return super().__new__(cls, reason, message)
 
 
 MISSING = Unusable("missing", REASONS["missing"])
