@@ -343,14 +343,17 @@ def test_a_folder_to_predict_says_what_it_leaves_out(tmp_path, capsys):
     for name in taken + left + hidden:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()
+    (folder / "gone.mp4").symlink_to("nowhere.mp4")  # predict has a line for it
+    taken.append("gone.mp4")
 
     assert use.video_files([str(folder)]) == sorted(folder / name for name in taken)
     assert capsys.readouterr().err == (
-        f"{folder}: 6 of 12 files are skipped, whose names are no video's: 2 .txt, 1 README, "
+        f"{folder}: 6 of 13 files are skipped, whose names are no video's: 2 .txt, 1 README, "
         f"1 .gif, 1 .mxf, 1 .h264 (first: {folder}/README). Name a file to try it.\n"
     )
-    for name in left:
+    for name in [*left, "gone.mp4"]:
         (folder / name).unlink()
+    taken.remove("gone.mp4")
     use.video_files([str(folder)])
     assert capsys.readouterr().err == ""
     assert use.video_files([f"{folder}/*"]) == sorted(
