@@ -174,7 +174,7 @@ def _videos_below(folder: Path) -> list[Path]:
     files = [
         path
         for path in folder.rglob("*")
-        if path.is_file() and not any(map(video_names.ignored, path.relative_to(folder).parts))
+        if not path.is_dir() and not any(map(video_names.ignored, path.relative_to(folder).parts))
     ]
     videos = [path for path in files if video_names.is_video(path)]
     others = sorted(set(files) - set(videos))
