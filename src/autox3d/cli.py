@@ -9,7 +9,7 @@ import signal
 import sys
 
 from autox3d import __version__
-from autox3d.commands import compare, networks, plan, profile, spaces, upgrade, use
+from autox3d.commands import compare, networks, plan, profile, spaces, status, upgrade, use
 from autox3d.commands.parser import Commands
 from autox3d.runtime.program import run
 
@@ -44,5 +44,6 @@ def parser() -> argparse.ArgumentParser:
     compare.add_to(commands)
     plan.add_to(commands)
     profile.add_to(commands)
+    status.add_to(commands)
     upgrade.add_to(commands)
     return top

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autox3d.commands.parser import Commands, positive
+from autox3d.core import video_names
 from autox3d.core.errors import Refused
 from autox3d.core.records import Evaluation, Provenance
 from autox3d.core.search_records import Derived
@@ -18,8 +19,6 @@ from autox3d.core.search_records import Derived
 if TYPE_CHECKING:
     from autox3d.inference.network import Prediction
 
-SUFFIXES = {".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg"}
-SUFFIXES |= {".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"}  # of the files taken from a folder
 FORMS = ("fast", "folded", "plain", "bfloat16", "pt2", "onnx")
 
 
@@ -128,6 +127,8 @@ def predict(args: argparse.Namespace) -> None:
             if isinstance(prediction, BadVideo):
                 raise prediction
             show(prediction, args)
+            if prediction.lost:
+                print(f"{path}: warning: {prediction.lost}.", file=sys.stderr, flush=True)
             if draw and path in targets:
                 draw(prediction, targets[path])
         except BadVideo as error:
@@ -156,15 +157,35 @@ def video_files(videos: list[str]) -> list[Path]:
 def _files(given: str) -> Iterator[Path]:
     path, there = Path(given), []
     if path.is_dir():
-        there = [file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES]
+        there = _videos_below(path)
     elif not path.exists() and glob.has_magic(given):
         names = glob.glob(given, recursive=True)  # noqa: PTH207  # also absolute ones
-        there = [Path(name) for name in names if Path(name).is_file()]
+        files = (Path(name) for name in names if Path(name).is_file())
+        there = [file for file in files if not video_names.ignored(file.name)]
     else:
         there = [path]
     if not there:
         raise Refused(f"{given}: no video found. Check the path.")
     yield from sorted(there)
+
+
+def _videos_below(folder: Path) -> list[Path]:
+    """The files of a folder whose names are a video's; a line on stderr says what is left out."""
+    files = [
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and not any(map(video_names.ignored, path.relative_to(folder).parts))
+    ]
+    videos = [path for path in files if video_names.is_video(path)]
+    others = sorted(set(files) - set(videos))
+    if others:
+        print(
+            f"{folder}: {len(others)} of {len(files)} files are skipped, whose names are no "
+            f"video's: {video_names.kinds(others)} (first: {others[0]}). Name a file to try it.",
+            file=sys.stderr,
+            flush=True,
+        )
+    return videos
 
 
 def show(prediction: Prediction, args: argparse.Namespace) -> None:
@@ -179,12 +200,13 @@ def show(prediction: Prediction, args: argparse.Namespace) -> None:
     if args.json:
         record: dict[str, Any] = {"video": str(prediction.path), "clips": len(prediction.moments)}
         record["top"] = named(prediction.top(args.top))
+        record |= {"lost": prediction.lost} if prediction.lost else {}
         if args.over_time:
             record["over_time"] = [
                 {"begin": round(begin, 3), "end": round(end, 3), "top": named(top)}
                 for begin, end, top in moments
             ]
-        print(json.dumps(record, ensure_ascii=False), flush=True)
+        print(line_of(record), flush=True)
         return
     print(prediction.path)
     for name, score in prediction.top(args.top):
@@ -192,6 +214,16 @@ def show(prediction: Prediction, args: argparse.Namespace) -> None:
     for begin, end, ((name, score), *_) in moments:
         print(f"  {begin:8.2f} to {end:8.2f} s  {100 * score:5.1f} %  {name}")
     sys.stdout.flush()
+
+
+def line_of(record: dict[str, Any]) -> str:
+    """The record as a line of JSON that stdout can encode; other characters are escaped."""
+    line = json.dumps(record, ensure_ascii=False)
+    try:
+        line.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return json.dumps(record)
+    return line
 
 
 def named(top: list[tuple[str, float]]) -> list[dict[str, Any]]:

@@ -19,7 +19,8 @@ from torch import Tensor
 from autox3d.core.values import ClipSpec
 from autox3d.inference.ahead import ahead
 from autox3d.inference.fast import default_device, fast, fast_dtype
-from autox3d.inference.stream import Window, windows
+from autox3d.inference.files import FileVideo
+from autox3d.inference.stream import RATE, Window, windows_of
 from autox3d.ingest import source
 from autox3d.ingest.source import BadVideo
 from autox3d.vision.arch.cost import in_words
@@ -50,6 +51,7 @@ class Prediction(NamedTuple):
     classes: list[str]
     moments: list[Moment]  # in order of time
     task: Task = classify.TASK  # the task that the network was trained for
+    lost: str = ""  # what is missing from the file, or damaged in it; empty for a whole file
 
     @property
     def scores(self) -> Tensor:
@@ -128,14 +130,16 @@ class Network:
                 scores = merged(self.task, views)
                 moments.append(Moment(item.begin, item.end, scores))
             else:
-                yield path, item or Prediction(path, self.classes, moments, self.task)
+                if isinstance(item, str):
+                    item = Prediction(path, self.classes, moments, self.task, item)
+                yield path, item
                 moments = []
 
     def _windows(
         self, paths: Iterable[Path], clips: int
-    ) -> Iterator[tuple[Path, Window | BadVideo | None]]:
-        """Yields the clips of each video, and after the last one None or what went wrong."""
-        clip, wrong = self.input, None
+    ) -> Iterator[tuple[Path, Window | BadVideo | str]]:
+        """Yields the clips of each video, and after the last one what is lost or went wrong."""
+        clip = self.input
         rule = self.how.get("params", {}).get("sampling", {}).get("rule", "linspace")
         for path in paths:
             try:
@@ -143,12 +147,13 @@ class Network:
                     os.path.realpath(path)
                 )  # a symbolic link given by the user may point anywhere
                 file = source.locate(real.parent, real.name)
-                for window in windows(file, clips, clip.frames, clip.stride, clip.short, rule):
+                video = FileVideo(file, RATE)
+                for window in windows_of(video, clips, clip.frames, clip.stride, clip.short, rule):
                     yield path, window
-                wrong = None
+                end = video.lost()
             except BadVideo as error:
-                wrong = error
-            yield path, wrong
+                end = error
+            yield path, end
 
 
 def load(
