@@ -34,6 +34,7 @@ COMMANDS = {  # each command, with words for it, and the extra without which it 
     "export": ("--weights net --out net.pt2", None),
     "bench": ("x3d_xs --views 1 --repeats 1 --warmup 1 --classes 7", None),
     "pack": ("--weights net --out packed", None),
+    "push": ("net me/net", "hub"),
     "count": ("net", None),
     "show": ("x3d_s", None),
     "draw": ("x3d_s --out x3d_s.svg", "report"),
@@ -44,6 +45,7 @@ COMMANDS = {  # each command, with words for it, and the extra without which it 
     "compare": (". .", "report"),
     "plan": ("--rates rates.yaml --train 9 --val 9 --test 9 --classes 5 --seconds 3", None),
     "profile": ("space_demo --device cpu --out table.json --blocks 1", "--blocks"),
+    "status": ("", "pipeline"),
     "upgrade": ("", "pipeline"),
 }
 OPTIONS = {  # options that need an extra which their command does not
