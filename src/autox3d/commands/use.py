@@ -137,8 +137,10 @@ def video_files(videos: list[str]) -> list[Path]:
     """Lists the files of all arguments once each; a folder or pattern is sorted by name.
 
     Raises:
-        Refused: a folder or pattern contains no video.
+        Refused: a folder or pattern contains no video, or one is an address.
     """
+    if addresses := [given for given in videos if "://" in given]:
+        raise Refused(f"{addresses[0]}: an address. Download the video, and give the file.")
     return list(dict.fromkeys(path for given in videos for path in _files(given)))
 
 
@@ -252,6 +254,9 @@ def pack(args: argparse.Namespace) -> None:
     genotype = Genotype.load(args.weights / weights.GENOTYPE)
     derived = derived_of(genotype.choices, args.derived, args.made)
     weights.complete(args.weights, args.out, made, tested, derived)
+    records = {"training": made, "test": tested, "search": derived}
+    known = ", ".join(name for name, record in records.items() if record) or "nothing"
+    print(f"{args.out}: a copy of {args.weights}; its card has, beyond that one's: {known}")
 
 
 def derived_of(choices: tuple[str, ...], given: Path | None, made: Path | None) -> Derived | None:
