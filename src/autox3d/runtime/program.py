@@ -6,6 +6,7 @@ import argparse
 import ctypes
 import errno
 import getpass
+import io
 import os
 import signal
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
-from autox3d.core import environment
+from autox3d.core import environment, extras
 from autox3d.core.errors import Refused
 from autox3d.runtime import activity
 
@@ -74,6 +75,7 @@ def run(main: Callable[[], Any]) -> NoReturn:
     """
     _with_code_of_workspace()
     signal.signal(signal.SIGTERM, _terminated)
+    _escape_names()
     if os.environ.keys() & {"DVC_STAGE", "TORCHELASTIC_RUN_ID"}:
         die_with_parent()
     activity.begin()
@@ -81,6 +83,10 @@ def run(main: Callable[[], Any]) -> NoReturn:
         main()
     except Refused as error:
         _fail(str(error))
+    except ModuleNotFoundError as error:
+        if (line := extras.missing(error)) is None:
+            raise
+        _fail(line)
     except OSError as error:
         if error.errno not in FIXES:
             activity.ended("failed", str(error))
@@ -99,6 +105,12 @@ def run(main: Callable[[], Any]) -> NoReturn:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # nothing is left to unwind
     activity.ended("done")
     sys.exit(0)
+
+
+def _escape_names() -> None:
+    r"""Lets stdout print any name, as stderr does: \udce9 for a byte that is not UTF-8."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _with_code_of_workspace() -> None:
