@@ -44,6 +44,7 @@ COMMANDS = {  # each command, with words for it, and the extra without which it 
     "compare": (". .", "report"),
     "plan": ("--rates rates.yaml --train 9 --val 9 --test 9 --classes 5 --seconds 3", None),
     "profile": ("space_demo --device cpu --out table.json --blocks 1", "--blocks"),
+    "status": ("", "pipeline"),
     "upgrade": ("", "pipeline"),
 }
 OPTIONS = {  # options that need an extra which their command does not
