@@ -262,13 +262,26 @@ class ConfusedPair:
 
 
 @table
+class WrongVideo:
+    """A video that the network answers wrongly, and how sure of it the network is."""
+
+    key: str
+    actual: str
+    predicted: str
+    score: float  # of the predicted class
+    loss: float  # nats: minus the logarithm of the actual class's score
+    picture: str  # frames of the centre clip in a row: JPEG, base64
+
+
+@table
 class Explanation:
-    """results/explain/<name>.json: heat maps of a few clips."""
+    """results/explain/<name>.json: heat maps of a few clips, and the worst mistakes."""
 
     net: str
     split: str
     right: tuple[ExplainedClip, ...]
     confused: tuple[ConfusedPair, ...]
+    wrong: tuple[WrongVideo, ...] = ()  # the largest loss first
 
     def write(self, path: Path) -> None:
         atomic.write_json(path, asdict(self))
