@@ -133,8 +133,10 @@ def video_files(videos: list[str]) -> list[Path]:
     """Lists the files of all arguments once each; a folder or pattern is sorted by name.
 
     Raises:
-        Refused: a folder or pattern contains no video.
+        Refused: a folder or pattern contains no video, or one is an address.
     """
+    if addresses := [given for given in videos if "://" in given]:
+        raise Refused(f"{addresses[0]}: an address. Download the video, and give the file.")
     return list(dict.fromkeys(path for given in videos for path in _files(given)))
 
 
