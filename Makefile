@@ -44,7 +44,7 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 demo: $(READY)
-	dvc repro
+	dvc --wait-for-lock repro
 	@echo "The report: $(CURDIR)/results/report.html"
 
 test: .peers/.ready

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from autox3d.inference import export
+from autox3d.inference import export, onnx_file
 from autox3d.inference.fast import fast, plain
 from autox3d.inference.latency import measure
 from autox3d.inference.network import CPU_BATCH, cropped
@@ -83,8 +83,8 @@ def runs(
         "float32, as trained": (plain(trained), torch.float32),
         "float32, folded": (quick, torch.float32),
         "bfloat16, folded": (fast(trained, torch.device("cpu"), torch.bfloat16), torch.bfloat16),
-        "ONNX, float32": (export.open_onnx(scratch / "float32.onnx"), torch.float32),
-        "ONNX, int8": (export.open_onnx(scratch / "int8.onnx"), torch.float32),
+        "ONNX, float32": (onnx_file.read(scratch / "float32.onnx"), torch.float32),
+        "ONNX, int8": (onnx_file.read(scratch / "int8.onnx"), torch.float32),
     }
 
 

@@ -195,7 +195,7 @@ def test_the_data_sets_are_the_files_of_a_folder(tmp_path, monkeypatch):
     shipped = sorted(["demo", *(path.stem for path in folder.glob("[!_]*.py"))])
     assert annotations.names() == shipped
     assert {"csv", "demo", "folder", "kinetics", "somethingv2", "ucf101"} <= set(shipped)
-    (tmp_path / "hmdb51.py").write_text(
+    (tmp_path / "penn_action.py").write_text(
         "from autox3d.datasets.annotations import Annotations, Video\n"
         "REQUIRED, OPTIONAL = ('list',), ()\n"
         "def read(root, videos, files):\n"
@@ -205,11 +205,11 @@ def test_the_data_sets_are_the_files_of_a_folder(tmp_path, monkeypatch):
     )
     monkeypatch.setattr(adapters, "__path__", [*adapters.__path__, str(tmp_path)])
 
-    assert annotations.names() == sorted([*shipped, "hmdb51"])
-    annotated = annotations.read("hmdb51", tmp_path, "v", write(tmp_path, list="a.avi b.avi"))
+    assert annotations.names() == sorted([*shipped, "penn_action"])
+    annotated = annotations.read("penn_action", tmp_path, "v", write(tmp_path, list="a.avi b.avi"))
     assert [video.path for video in annotated.videos] == ["v/a.avi", "v/b.avi"]
-    assert refusal(tmp_path, "hmdb51", {}) == (
-        "params.yaml: missing 'annotate.files.list'. Data set hmdb51 needs list."
+    assert refusal(tmp_path, "penn_action", {}) == (
+        "params.yaml: missing 'annotate.files.list'. Data set penn_action needs list."
     )
 
 
@@ -398,3 +398,57 @@ def test_a_csv_names_a_wrong_row(tmp_path, row, message):
     files = write(tmp_path, list=f"path,label,split\nz.mp4,cat,train\n{row}\n")
 
     assert refusal(tmp_path, "csv", files) == f"raw/list line 3: {message}"
+
+
+# ---- names whose accents are written in two ways
+
+NFC, NFD = "caf\u00e9", "cafe\u0301"  # one word: with a composed letter, and with an accent apart
+KINETICS_HEAD = "label,youtube_id,time_start,time_end,split"
+
+
+def spelt_in_two_ways(root: Path, dataset: str) -> dict[str, str]:
+    """A data set with two training videos and one held out of one class; its files."""
+    ids = ["aaaaaaaaaaa", "bbbbbbbbbbb", "ccccccccccc"]
+    if dataset == "folder":
+        touch(root, f"v/train/{NFC}/1.mp4", f"v/train/{NFD}/2.mp4", f"v/val/{NFD}/3.mp4")
+        return {}
+    if dataset == "csv":
+        rows = f"1.mp4,{NFC},train\n2.mp4,{NFD},train\n3.mp4,{NFD},val\n"
+        return write(root, list=f"path,label,split\n{rows}")
+    if dataset == "kinetics":
+        touch(root, f"v/train/{NFD}/{ids[1]}_000001_000011.mp4")
+        train = f"{NFC},{ids[0]},1,11,train\n{NFC},{ids[1]},1,11,train\n"
+        val = f"{NFD},{ids[2]},1,11,val\n"
+        return write(root, train=f"{KINETICS_HEAD}\n{train}", val=f"{KINETICS_HEAD}\n{val}")
+    if dataset == "ucf101":
+        train = f"{NFC}/1.avi 1\n{NFD}/2.avi 1\n"
+        return write(root, classes=f"1 {NFC}\n", train=train, test=f"{NFD}/3.avi\n")
+    train = f'[{{"id": "1", "template": "{NFC}"}}, {{"id": "2", "template": "{NFD}"}}]'
+    val = f'[{{"id": "3", "template": "{NFD}"}}]'
+    return write(root, labels=f'{{"{NFC}": "0"}}', train=train, val=val)
+
+
+@pytest.mark.parametrize("dataset", ["csv", "folder", "kinetics", "somethingv2", "ucf101"])
+def test_an_accent_in_two_spellings_is_one_class(tmp_path, dataset):
+    """macOS writes it apart. The paths stay as they are, since a file has one name only."""
+    annotated = annotations.read(dataset, tmp_path, "v", spelt_in_two_ways(tmp_path, dataset))
+
+    assert annotated.classes == (NFC,)
+    assert [video.label for video in annotated.videos] == [NFC] * 3
+    if dataset == "folder":
+        assert sorted(video.path for video in annotated.videos) == sorted(
+            [f"v/train/{NFC}/1.mp4", f"v/train/{NFD}/2.mp4", f"v/val/{NFD}/3.mp4"]
+        )
+    if dataset == "kinetics":
+        assert annotated.videos[1].path == f"v/train/{NFD}/bbbbbbbbbbb_000001_000011.mp4"
+
+
+def test_kinetics_finds_files_in_capitals(tmp_path):
+    """Recordings come as .MP4, too."""
+    touch(tmp_path, "v/aaaaaaaaaaa_000001_000011.MP4", "v/._aaaaaaaaaaa_000001_000011.mp4")
+    rows = "cat,aaaaaaaaaaa,1,11,train\n"
+    files = write(tmp_path, train=f"{KINETICS_HEAD}\n{rows}", val=f"{KINETICS_HEAD}\n")
+
+    (found,) = annotations.read("kinetics", tmp_path, "v", files).videos
+
+    assert found.path == "v/aaaaaaaaaaa_000001_000011.MP4"

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import time
-from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
@@ -15,11 +14,10 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
-from support import corpus, shards
+from support import corpus, shards, whole
 
-from autox3d.core.errors import Refused
 from autox3d.datasets import catalogue
-from autox3d.inference.files import at_rate, open_video, pixels, timed
+from autox3d.inference.files import open_video
 from autox3d.ingest import encode, source
 from autox3d.ingest.isolate import WorkerFailure, run_isolated
 from autox3d.vision.clips.format.decode import IndexedVideo
@@ -94,11 +92,7 @@ def test_a_change_of_size_costs_two_frames_at_most(videos, shard):
 def test_chosen_frames_are_those_of_a_decode_from_end_to_end(videos, name):
     """They are equal for all good kinds, whether or not the file's time stamps are usable."""
     video = open_video(videos / name)
-    with source.opened(videos / name) as (container, stream):
-        shown = list(timed(container, stream, 30))
-        size = (shown[0][2].height, shown[0][2].width)
-        frames = np.stack([pixels(frame, size) for _, _, frame in shown])
-    expected = frames[at_rate([time for time, _, _ in shown], shown[-1][1], 30)]
+    expected = whole.frames(videos / name)
     assert (video.count, video.height, video.width) == expected.shape[:3]
     rng = np.random.default_rng(0)
     for _ in range(8):
@@ -227,23 +221,6 @@ def runs(pid):
         return False
 
 
-def test_too_many_refused_videos_stop_the_stage(videos, tmp_path):
-    """Nothing is written in that case."""
-    names = ["plain.mp4", "empty.mp4", "text.mp4"]
-    with pytest.raises(Refused) as caught:
-        shards.any_files(videos, names, tmp_path, max_lost=0.5)
-    first = min(names[1:], key=shards.key)
-    reasons = "1 empty, 1 not_a_video" if first == "empty.mp4" else "1 not_a_video, 1 empty"
-    why = {"empty.mp4": "the file has no content"}.get(
-        first, "no video container (Invalid data found when processing input)"
-    )
-    assert str(caught.value) == (
-        f"{tmp_path}/list.parquet: 2 of 3 videos cannot be used ({reasons}; first "
-        f"'{shards.key(first)}': {why}). Replace them, or raise transcode.max_lost."
-    )
-    assert [path.name for path in tmp_path.iterdir()] == ["list.parquet"]
-
-
 def test_one_bad_video_shifts_no_other(videos, shard, tmp_path):
     """Without the bad videos, the clips of the good ones have the same bytes."""
     alone = shards.any_files(videos, GOOD[:6], tmp_path)
@@ -262,13 +239,6 @@ def test_bad_videos_move_no_label(shard):
     clips = catalogue.clips(catalogue.join(listed, out), classes, Path("list"))
     labels = {k: classes[n] for k, n in zip(clips["key"], clips["label"], strict=True)}
     assert labels == {shards.key(name): label[name] for name in GOOD}
-
-
-@pytest.mark.parametrize("count", [1, 3])
-def test_frames_at_a_rate_follow_their_times(count):
-    """A frame is shown from the tick nearest to its time until that of the next frame."""
-    times = [Fraction(i, 10) for i in range(count)]
-    assert at_rate(times, Fraction(1, 10), 30).tolist() == [i // 3 for i in range(3 * count)]
 
 
 def test_a_partial_is_isolated_too():

@@ -161,8 +161,8 @@ def test_the_page_escapes_and_loads_nothing(tmp_path: Path) -> None:
     assert all(address.startswith(("#", "data:")) for address in loads)
     error = standard_error(before.results.tested[0], after.results.tested[0])
     assert error
-    assert re.findall(r"<dt>(s, .*?)</dt><dd>(.*?)</dd>", page) == [
-        ("s, top-1, B less A", f"{100 * (0.5 - top1(before)):+.1f} ± {100 * error:.1f}")
+    assert re.findall(r"<dt>(s)</dt><dd>(.*?)</dd><dd class=\"below\">(.*?)</dd>", page) == [
+        ("s", f"{100 * (0.5 - top1(before)):+.1f} ± {100 * error:.1f}", "top-1, B less A")
     ]
     drawn = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
     assert len(drawn) == COMPARED

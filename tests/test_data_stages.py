@@ -30,7 +30,7 @@ FLAGS = {
     "transcode": "--list data/lists/0.parquet --shard data/shards/0.tar "
     "--index data/index/0.parquet",
     "index": "--videos data/videos.parquet --index data/index --clips data/clips.parquet "
-    "--report results/data.json",
+    "--unused data/unused.csv --report results/data.json",
     "subset": "--clips data/clips.parquet --subset data/subset.parquet",
 }
 
@@ -47,7 +47,6 @@ def write_settings(folder: Path, **annotate: object) -> None:
     """Writes params.yaml with one shard, small data settings, and `annotate` as given."""
     content = PARAMS | {"annotate": PARAMS["annotate"] | {"shards": [0]} | annotate}
     content["subset"] = PARAMS["subset"] | {"train": 2, "val": 1}
-    content["transcode"] = PARAMS["transcode"] | {"max_lost": 0.5}
     (folder / "params.yaml").write_text(yaml.safe_dump(content))
 
 
@@ -208,8 +207,9 @@ def test_mistakes_in_settings_end_in_one_line(tmp_path):
     )
     write_settings(tmp_path, dataset="ufc101")
     assert refused(stage("annotate", tmp_path)) == (
-        "params.yaml: 'annotate.dataset' must be one of 'csv', 'demo', 'folder', 'kinetics', "
-        "'somethingv2' or 'ucf101', not 'ufc101'. Did you mean 'ucf101'?"
+        "params.yaml: 'annotate.dataset' must be one of 'csv', 'demo', 'diving48', 'folder', "
+        "'hmdb51', 'jester', 'kinetics', 'mmaction2', 'slowfast', 'somethingv2' or 'ucf101', "
+        "not 'ufc101'. Did you mean 'ucf101'?"
     )
     assert list(tmp_path.iterdir()) == [tmp_path / "params.yaml"]
     write_settings(tmp_path, shards=[])
@@ -239,7 +239,7 @@ def test_a_worker_that_does_not_come_back_is_a_line_in_the_report(tmp_path):
     for name in names:
         corpus.ffmpeg(*corpus.SOURCE, *corpus.H264, seconds=1, to=tmp_path / "data/raw/v" / name)
     params = yaml.safe_load((tmp_path / "params.yaml").read_text())
-    params["transcode"] |= {"max_lost": 0.9, "timeout": 6.0}
+    params["transcode"] |= {"max_lost": 0.6, "timeout": 6.0}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     program = tmp_path / "ffmpeg"
     program.write_text(LOSES.format(ffmpeg=imageio_ffmpeg.get_ffmpeg_exe()))

@@ -124,7 +124,8 @@ def predictions(
 ) -> explain.Predictions:
     """The predictions for videos v0, v1, ..."""
     keys = [f"v{n}" for n in range(len(labels))]
-    return explain.Predictions(keys, *map(np.array, (labels, predicted, confidence)))
+    loss = np.zeros(len(labels))
+    return explain.Predictions(keys, *map(np.array, (labels, predicted, confidence)), loss)
 
 
 def test_the_most_confident_clips_are_shown() -> None:
@@ -142,6 +143,20 @@ def test_confused_pairs_are_counted() -> None:
     assert pairs == [(0, 1, 2), (2, 0, 1)]
     assert explain.confused(given, 1) == pairs[:1]
     assert explain.example(given, pairs[0]) == [1, 3]
+
+
+def test_the_worst_mistakes_come_first() -> None:
+    """By the score of the label; what is right is never among them, nor a video without label."""
+    scores = np.array(
+        [[0.1, 0.9, 0.0], [0.01, 0.59, 0.4], [0.7, 0.2, 0.1], [0.5, 0.5, 0.0], [0.2, 0.3, 0.5]]
+    )
+    given = explain.predict(scores, np.array([0, 0, 0, 2, -1]), [f"v{n}" for n in range(5)])
+
+    assert explain.worst(given, 9) == [3, 1, 0]
+    assert explain.worst(given, 1) == [3]
+    assert given.loss[0] == pytest.approx(-np.log(0.1))
+    assert np.isfinite(given.loss).all()
+    assert given.loss[4] == 0
 
 
 @pytest.fixture(scope="module")
@@ -207,6 +222,11 @@ def test_the_stage_shows_answers_and_mistakes(made: Path) -> None:
         assert sum(clip["by_frame"]) == pytest.approx(1, abs=1e-4) or not any(clip["by_frame"])
     for clip in mistakes:
         assert clip["lit"] == [clip["predicted"], clip["actual"]]
+    assert len(found["wrong"]) == wrong
+    losses = [video["loss"] for video in found["wrong"]]
+    assert losses == sorted(losses, reverse=True)
+    assert all(video["actual"] != video["predicted"] for video in found["wrong"])
+    assert picture(found["wrong"][0]).size == (4 * (TILE + GAP) - GAP, TILE)
 
 
 def test_scores_of_other_videos_are_refused(made: Path) -> None:

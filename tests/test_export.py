@@ -16,7 +16,7 @@ import torch
 from support.trained import CLASSES, ready, trained
 
 from autox3d.core.errors import Refused
-from autox3d.inference import export
+from autox3d.inference import export, onnx_file
 from autox3d.inference.benchmark import benchmark, markdown
 from autox3d.inference.fast import plain
 from autox3d.inference.fold import folded
@@ -150,7 +150,7 @@ def test_onnx_has_the_newest_operators(files):
     """Its operator set is the newest that both exporter and runtime support."""
     model = onnx.load(files / "net.onnx")
 
-    assert [(one.domain, one.version) for one in model.opset_import] == [("", export.OPSET)]
+    assert [(one.domain, one.version) for one in model.opset_import] == [("", onnx_file.OPSET)]
     assert "BatchNormalization" not in {node.op_type for node in model.graph.node}
 
 
@@ -158,7 +158,7 @@ def test_int8_stores_a_byte_a_weight_and_stays_near(glore, files):
     """The file has at most a third of the size, and scores change by hundredths at most."""
     clips = (torch.randint(0, 256, (8, 3, 4, 40, 40)) / 255 - 0.45) / 0.225
     with torch.inference_mode():
-        moved = (export.open_onnx(files / "int8.onnx")(clips) - plain(glore)(clips)).abs().max()
+        moved = (onnx_file.read(files / "int8.onnx")(clips) - plain(glore)(clips)).abs().max()
 
     model = onnx.load(files / "int8.onnx")
     small = [one for one in model.graph.initializer if one.data_type == onnx.TensorProto.INT8]

@@ -27,7 +27,6 @@ def workspace(root: Path) -> Toy:
     (root / "dvc.yaml").write_text(yaml.safe_dump(kept, sort_keys=False))
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params["annotate"]["demo"] |= {"train": 3, "val": 1, "test": 1}
-    params["transcode"]["max_lost"] = 1.0  # of few videos a shard, many are the demo's bad ones
     (root / "params.yaml").write_text(yaml.safe_dump(params))
     return toy
 

@@ -24,7 +24,7 @@ def videos(tmp_path_factory):
 def test_a_playlist_opens_nothing(videos):
     """The files that it names could be decoded, if they were opened."""
     for name in ("concat.mp4", "hls.mp4", "hls.m3u8"):
-        with pytest.raises(source.BadVideo, match="no video container"):
+        with pytest.raises(source.BadVideo, match=r"^(no video container|a text file, no video)"):
             source.probe(videos / name)
 
 

@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import html
+import itertools
 import json
 import re
 import shutil
@@ -26,11 +27,14 @@ from autox3d.reporting.page import page as page_of
 from autox3d.reporting.readme import with_table
 from autox3d.reporting.results import published, read
 from autox3d.reporting.results_table import markdown
+from autox3d.reporting.svg import axes, costs, drawing, labels
+from autox3d.reporting.verdicts import verdicts
 
 TITLES = ["Accuracy and cost", "The network found", "How it was found", "Training"]
-TITLES += ["Class by class", "Where it looked", "The videos", "How it was made"]
+TITLES += ["Class by class", "What it gets wrong", "Where it looked", "The papers, on Kinetics-400"]
+TITLES += ["The videos", "How it was made"]
 FIGURES = 34
-PICTURES = 4
+PICTURES, SHEETS = 6, 1  # two of the pictures are on a sheet
 HOSTILE = '<script>alert(1)</script> & "$x^2$'
 
 
@@ -80,12 +84,12 @@ def test_every_figure_is_well_formed_and_says_what_it_shows(page: str) -> None:
     """Inline SVG with a text for those who do not see it, its data file and its command."""
     found = figures(page)
     assert len(found) == FIGURES
-    for svg in found:
-        root = ET.fromstring(svg)
+    for drawn in found:
+        root = ET.fromstring(drawn)
         assert len(root.attrib["aria-label"]) > 30
         assert "width" not in root.attrib  # it takes the page's
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", page, re.DOTALL)
-    assert len(captions) == len(found) + PICTURES
+    assert len(captions) == len(found) + PICTURES - 2 + SHEETS
     assert all("Data: <code>" in caption for caption in captions)
     assert (
         sum("by <code>dvc repro " in caption for caption in captions) == len(captions) - 2
@@ -97,7 +101,10 @@ def test_every_picture_says_what_it_shows(page: str) -> None:
     found = re.findall(r'<img alt="([^"]*)" src="data:image/jpeg;base64,([^"]*)">', page)
     assert len(found) == PICTURES == page.count("<img")
     assert all(base64.b64decode(jpeg).startswith(b"\xff\xd8") for _, jpeg in found)
-    assert found[2][0] == (
+    assert found[0][0] == (
+        "Frames of: test-pan_left-0002: is pan_left, s says pan_up (0.75). Loss 4.2 nats."
+    )
+    assert found[4][0] == (
         "4 frames of test-pan_left-0002, which s says is pan_up, but is pan_left; lit where it "
         "saw what speaks for pan_up and, below, for pan_left, most in frame 4 of 4."
     )
@@ -266,6 +273,96 @@ def test_the_table_says_what_each_network_is(made: Path) -> None:
     )
 
 
+def test_the_first_screen_says_what_was_found(made: Path) -> None:
+    """Accuracy beside chance, paired differences, cost beside the budget, what decided."""
+    results = read(made / "results", parse(made / "params.yaml"))
+    first, others, cost, choices, *_ = verdicts(results)
+    right = {
+        name: [
+            pair.actual == pair.predicted
+            for pair in read_confusion(made / f"results/evaluate/{name}_confusion.csv")
+        ]
+        for name in ("s", "m", "s_t1")
+    }
+    share, (low, high) = 100 * sum(right["s"]) / 128, wilson(sum(right["s"]), 128)
+
+    assert first == (
+        f"s, the network found, has top-1 {share:.1f} % on 128 test videos "
+        f"(95 %: {100 * low:.1f} to {100 * high:.1f}; chance: 12.5)."
+    )
+    for name, apart in (("m", ", not told apart"), ("s_t1", "")):
+        mean = 100 * (sum(right["s"]) - sum(right[name])) / 128
+        assert re.search(
+            rf"{name} {re.escape(f'{mean:+.1f}')} points \([-+.0-9]+ to [-+.0-9]+{apart}\)", others
+        )
+    assert cost == "The search found a network of 0.0118 G multiply-adds, 2 % under its budget."
+    assert choices == ("Of its 3 open choices the clips decided 1, the budget 1; 1 are undecided.")
+
+
+def test_a_network_that_guesses_is_not_clear_of_chance(tmp_path: Path) -> None:
+    """Each video predicted as the first class: right in an eighth of the videos."""
+    results_folder.make(tmp_path)
+    path = tmp_path / "results/evaluate/s_confusion.csv"
+    head, *lines = path.read_text().splitlines()
+    first = results_folder.CLASSES[0]
+    actual = [line.split(",")[0] for line in lines]
+    path.write_text("\n".join([head, *(f"{name},{first}" for name in actual)]) + "\n")
+    record = tmp_path / "results/evaluate/s.json"
+    found = json.loads(record.read_text())
+    found["lcr"]["top1"] = actual.count(first) / len(actual)
+    record.write_text(json.dumps(found))
+    line = verdicts(read(tmp_path / "results", parse(tmp_path / "params.yaml")))[0]
+
+    assert line.endswith("chance: 12.5): not clear of chance.")
+
+
+def test_before_any_result_there_is_no_verdict(tmp_path: Path) -> None:
+    (tmp_path / "results").mkdir()
+    (tmp_path / "params.yaml").write_text(results_folder.SETTINGS)
+    assert verdicts(read(tmp_path / "results", parse(tmp_path / "params.yaml"))) == []
+
+
+def test_a_top_5_of_few_classes_has_no_column(tmp_path: Path) -> None:
+    """With five classes it is always 100 %; with six it says something."""
+    for count, there in ((5, False), (6, True)):
+        root = tmp_path / str(count)
+        results_folder.make(root, classes=results_folder.CLASSES[:count])
+        results = read(root / "results", parse(root / "params.yaml"))
+        assert ("top-5, %" in results_table.head(results)) == there
+        assert {len(row) for row in results_table.rows(results)} == {
+            len(results_table.head(results))
+        }
+
+
+def test_names_of_points_cover_nothing() -> None:
+    """Five networks of almost the same accuracy and cost: no name is on a point or on another."""
+    near = {"s": 0.0082, "m": 0.0084, "x3d_s": 0.0085, "l": 0.0086, "s_t1": 0.0087}
+    places = {name: (cost, 0.97 + cost) for name, cost in near.items()}
+    with drawing("Five points.") as drawn:
+        plot = axes(drawn, "cost", "accuracy")
+        plot.plot(*zip(*places.values(), strict=True), "o-")
+        plot.margins(0.3)
+        labels(plot, places)
+        boxes = {text.get_text(): text.get_window_extent() for text in plot.texts}
+        points = [plot.transData.transform(place) for place in places.values()]
+
+    assert set(boxes) == set(places)
+    assert not any(one.overlaps(two) for one, two in itertools.combinations(boxes.values(), 2))
+    assert not any(box.contains(*point) for box in boxes.values() for point in points)
+
+
+def test_a_narrow_range_of_costs_has_ticks_to_read_it_by() -> None:
+    """From 10.1 to 10.9: no power of ten and no round multiple lies within."""
+    with drawing("A narrow range.") as drawn:
+        plot = axes(drawn, "cost", "accuracy")
+        plot.plot([10.1, 10.9], [0, 1], "o")
+        costs(plot)
+        low, high = plot.get_xlim()
+        ticks = [tick for tick in plot.get_xticks() if low <= tick <= high]
+
+    assert len(ticks) >= 2
+
+
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     """An empty results folder gives a page too, which says what to run."""
     (tmp_path / "results").mkdir()
@@ -274,7 +371,7 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "results/report.html").read_text()
-    assert re.findall(r"<h2>(.*?)</h2>", page) == TITLES
+    assert re.findall(r"<h2>(.*?)</h2>", page) == [t for t in TITLES if t != "What it gets wrong"]
     named = re.findall(r"<code>(results/[^<]*)</code>", page)
     for path in ("derive/genotype.yaml", "search/trace.csv", "search/alpha.json", "data.json"):
         assert f"results/{path}" in named
@@ -303,8 +400,8 @@ def test_labels_are_escaped(tmp_path: Path) -> None:
     assert f"<td>{escaped}/v0.mp4</td>" in shown_as  # a file that was refused
     assert f'<img alt="4 frames of test-{escaped}-0001, which s says is {escaped}; lit' in shown_as
     assert f"<h3>s takes {escaped} for pan_up, 3 of 16</h3>" in shown_as
-    for svg in figures(page):
-        ET.fromstring(svg)
+    for drawn in figures(page):
+        ET.fromstring(drawn)
 
 
 def test_many_classes_are_listed_in_place_of_a_matrix(tmp_path: Path) -> None:
@@ -392,7 +489,9 @@ def test_sections_of_what_nobody_asked_for_are_left_out(tmp_path: Path) -> None:
         settings.write("explain: {networks: []}\n")
     page = shown(tmp_path)
 
-    assert re.findall(r"<h2>(.*?)</h2>", page) == [t for t in TITLES if t != "Where it looked"]
+    assert re.findall(r"<h2>(.*?)</h2>", page) == [
+        title for title in TITLES if title not in ("What it gets wrong", "Where it looked")
+    ]
 
 
 def test_a_refusal_leaves_no_page(tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def test_a_page_fits_every_width_and_asks_for_nothing(
         assert seen["drawn"] == seen["figures"] == drawn
         assert seen["loaded"] == seen["pictures"] == pictures
         assert seen["unnamed"] == 0
-        assert seen["text"] >= 7  # px
+        assert seen["text"] >= 9  # px
     assert [line for line in said.splitlines() if "CONSOLE" in line] == []
     assert {path.partition("?")[0] for path in Handler.asked} == {
         f"/probe_{name}.html",

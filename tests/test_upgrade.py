@@ -36,6 +36,7 @@ NEW = ("dvc.yaml", "Snakefile", ".dvcignore", "workflow/profiles/local/config.ya
        "results/studies/.gitignore", "params/untimed")  # fmt: skip
 STAGES = 19
 ANEW = {"search", "control", "derive"}
+LISTED = {"index"}  # has a new output, a list; its other outputs are the same
 ALONE = ENVIRONMENT | {"AUTOX3D_PROCESSES": "1", "AUTOX3D_WORKERS": "1", "OMP_NUM_THREADS": "1"}
 TENSORS = {
     "search": "data/supernet/search.safetensors",
@@ -133,18 +134,26 @@ def test_after_an_upgrade_only_the_search_is_to_be_run(workspace):
     output = typed(workspace, "autox3d", "upgrade")
 
     assert "params.yaml: aliases and merge keys are written out" in output
-    assert f"{STAGES - 3} of {STAGES} stages are recorded as done; none was run\n" in output
+    assert f"{STAGES - 4} of {STAGES} stages are recorded as done; none was run\n" in output
     for stage in ANEW:
         assert f"{stage}: left to run: this version computes it otherwise (CHANGELOG.md)" in output
     assert "params.yaml: train.x3d_s.drop_connect is new" in output
     assert "# no dropout" in (workspace / "params.yaml").read_text()
-    assert stale(workspace) == ANEW
+    assert stale(workspace) == ANEW | LISTED
     assert digests(workspace) == old
+    typed(workspace, "dvc", "repro", "index")
+    assert stale(workspace) == ANEW
+    listed = digests(workspace)
+    assert listed.pop("data/unused.csv")
+    assert listed == old
+    edit(workspace / "params.yaml", "max_lost: 0.2", "max_lost: 0.3")
+    assert stale(workspace) == ANEW | LISTED | {"report"}  # which depends on all settings
+    edit(workspace / "params.yaml", "max_lost: 0.3", "max_lost: 0.2")
     typed(workspace, "dvc", "commit", "--force", "search", "control")
     assert stale(workspace) == {"derive"}
     typed(workspace, "dvc", "repro", "derive")
     kept = digests(workspace).items() - old.items()
-    assert {name for name, _ in kept} == {"results/derive/derive.json"}
+    assert {name for name, _ in kept} == {"results/derive/derive.json", "data/unused.csv"}
     derived = json.loads((workspace / "results/derive/derive.json").read_text())
     assert not any("by" in choice for choice in derived["found"]["choices"])  # nobody counted
     assert upgraded(workspace) == []
@@ -176,7 +185,7 @@ def test_a_fix_makes_stale_what_its_room_says(workspace):
         path = workspace / "src/autox3d" / name
         text = path.read_text()
         path.write_text(f"{text}\n# A fix.\n")
-        assert stale(workspace) == wanted | ANEW, name
+        assert stale(workspace) == wanted | ANEW | LISTED, name
         path.write_text(text)
 
 
@@ -199,6 +208,10 @@ def test_what_differs_is_left_to_run_with_a_line_each(workspace):
     assert {line for line in found if not line.startswith("derive: ")} == {
         f"search: left to run: {anew}; params/untimed is a new input; {setting}",
         f"control: left to run: {anew}; params/untimed is a new input; {setting}",
+        "index: left to run: its command was 'exec python -m autox3d.stages.index --videos "
+        "data/videos.parquet --index data/index --clips data/clips.parquet --report "
+        "results/data.json'; params.yaml: transcode.max_lost was not there, is 0.2; "
+        "data/unused.csv is a new output",
         "baseline@x3d_s: left to run: architectures/x3d_s.yaml is not the recorded one",
         "latency@s: left to run: results/latency/s.json is not the recorded one",
         "evaluate@s: left to run: results/evaluate/s_confusion.csv is missing",
@@ -207,7 +220,7 @@ def test_what_differs_is_left_to_run_with_a_line_each(workspace):
         f"report: left to run: {setting}; results/evaluate is not the recorded one; "
         "results/latency is not the recorded one",
     }
-    assert last == f"{STAGES - 8} of {STAGES} stages are recorded as done; none was run"
+    assert last == f"{STAGES - 9} of {STAGES} stages are recorded as done; none was run"
     assert (workspace / "data/scores/x3d_s.parquet").exists()
     assert stale(workspace) == {line.partition(": ")[0] for line in found}
 

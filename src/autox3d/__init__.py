@@ -2,23 +2,31 @@
 
 >>> import autox3d
 >>> autox3d.load("data/weights/s").predict("video.mp4").top(5)
+>>> autox3d.create("x3d_s", classes=10)  # random weights; the names: autox3d.list_networks()
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from autox3d.core.shipped import networks as list_networks
+
 if TYPE_CHECKING:
     from autox3d.inference.network import load
+    from autox3d.vision.models.network import create
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load"]
+__all__ = ["__version__", "create", "list_networks", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    """`load` comes with torch, which takes its time, when it is first used."""
-    if name != "load":
-        raise AttributeError(f"module 'autox3d' has no attribute '{name}'")
-    from autox3d.inference.network import load
+    """`create` and `load` come with torch, which takes its time, when they are first used."""
+    if name == "load":
+        from autox3d.inference.network import load
 
-    return load
+        return load
+    if name == "create":
+        from autox3d.vision.models.network import create
+
+        return create
+    raise AttributeError(f"module 'autox3d' has no attribute '{name}'")

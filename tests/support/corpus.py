@@ -5,20 +5,25 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import subprocess
 import time
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import imageio_ffmpeg
+import numpy as np
+from PIL import Image
 
 SECONDS = 2.0
 SOURCE = ("-f", "lavfi", "-i", "testsrc2=s=128x96:r=15")
 TONE = ("-f", "lavfi", "-i", "sine=f=440:r=8000")
 H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-threads", "1")
-Maker = Callable[[Path], None]
+Maker = Callable[[Path], object]
 
 
 def ffmpeg(*arguments: str | Path, seconds: float = SECONDS, to: Path | None = None) -> None:
@@ -177,6 +182,40 @@ def referring(path: Path, to: str) -> None:
     path.write_bytes(data)
 
 
+def photographed(path: Path, orientation: int = 1, frames: int = 12) -> Path:
+    """Motion JPEG as digital cameras write it: each picture has a block of EXIF."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture = np.zeros((96, 160, 3), np.uint8)
+    picture[:48, :80] = 255  # the upper left quarter is white
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 160, 96, "yuvj420p"
+        for number in range(frames):
+            data = io.BytesIO()
+            Image.fromarray(picture).save(data, "JPEG", exif=exif)
+            packet = av.Packet(data.getvalue())
+            packet.stream, packet.time_base = stream, Fraction(1, 30)
+            packet.pts = packet.dts = number
+            container.mux(packet)
+    return path
+
+
+def miscoloured(path: Path, matrix: int = 8) -> Path:
+    """H.264 whose colours are tagged with a matrix that libswscale does not know: 8 is YCgCo."""
+    tag = f"h264_metadata=matrix_coefficients={matrix}"
+    ffmpeg(*SOURCE, *H264, "-bsf:v", tag, seconds=0.4, to=path)
+    return path
+
+
+def encrypted(path: Path) -> Path:
+    """MP4 with Common Encryption, whose key nobody gives us."""
+    key = ("-encryption_key", "76a6c65c5ea762046bd749a2e632ccbb")
+    kid = ("-encryption_kid", "a7e61c373e219033c21091fa607bf3b8")
+    ffmpeg(*SOURCE, *H264, "-encryption_scheme", "cenc-aes-ctr", *key, *kid, seconds=1, to=path)
+    return path
+
+
 def link(target: str) -> Maker:
     return lambda path: path.symlink_to(target)
 
@@ -230,6 +269,7 @@ KINDS: dict[str, tuple[str, Maker]] = {
     "240_fps.mp4": ("ok", encoded(*H264, source=pictures(rate=240))),
     "trimmed.mp4": ("ok", trimmed),
     "slightly_damaged.ts": ("ok", damaged(1)),
+    "exif.mov": ("ok", photographed),
     "tiny.mp4": ("ok", encoded(*H264, source=pictures("32x32"))),
     # names
     "two  blanks.mp4": ("ok", encoded(*H264)),
@@ -279,6 +319,8 @@ KINDS: dict[str, tuple[str, Maker]] = {
         encoded("-c:v", "mjpeg", "-frames:v", "1", source=(*LAVFI, "color=s=12000x12000:r=1")),
     ),
     "late_bomb.ts": ("corrupt", late_bomb),
+    "ycgco.mp4": ("not_encoded", miscoloured),
+    "encrypted.mp4": ("encrypted", encrypted),
 }
 
 

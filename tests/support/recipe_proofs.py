@@ -9,7 +9,6 @@ empty; SHARED has clips.parquet and shards/, as support.killing makes them.
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import sys
 from pathlib import Path
@@ -145,32 +144,32 @@ def moved(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> No
 
 def data_set(folder: Path) -> None:
     """Listed by the stage from a folder of real videos; a wrong label is refused by its place."""
-    videos = folder / "raw/rgb"
-    videos.mkdir(parents=True)
-    for name in ("a_00001", "b_00002", "c_00003"):
+    videos = folder / "raw/moments"
+    for name in ("barking/a", "barking/b", "baking/c"):
+        (videos / name).parent.mkdir(parents=True, exist_ok=True)
         corpus.ffmpeg(*corpus.SOURCE, *corpus.H264, seconds=0.2, to=videos / f"{name}.mp4")
     lists = {
-        "classes": [["Back", "15som", "05Twis", "FREE"], ["Inward", "Dive", "NoTwis", "PIKE"]],
-        "train": [{"vid_name": "a_00001", "label": 1}, {"vid_name": "b_00002", "label": 0}],
-        "test": [{"vid_name": "c_00003", "label": 1}, {"vid_name": "d_00004", "label": 0}],
+        "classes": "baking,3\nbarking,17\n",
+        "train": "barking/a.mp4,barking,3,1\nbaking/c.mp4,baking,4,0\n",
+        "val": "barking/b.mp4,barking,3,0\nbaking/d.mp4,baking,3,0\n",
     }
     for name, content in lists.items():
-        (folder / f"raw/{name}.json").write_text(json.dumps(content))
-    files = {name: f"{name}.json" for name in lists}
-    configure(folder, annotate={"dataset": "diving48", "videos": "rgb", "files": files})
+        (folder / f"raw/{name}.csv").write_text(content)
+    files = {name: f"{name}.csv" for name in lists}
+    configure(folder, annotate={"dataset": "moments", "videos": "moments", "files": files})
     os.environ["AUTOX3D_RAW"] = str(folder / "raw")
     program("annotate", "--videos videos.parquet --lists lists")
-    rows = tables.read_table(folder / "videos.parquet").set_index("key")
-    assert tables.read_classes(folder / "videos.parquet") == (
-        "Back_15som_05Twis_FREE",
-        "Inward_Dive_NoTwis_PIKE",
-    )
+    rows = tables.read_table(folder / "videos.parquet").set_index("video")
+    assert tables.read_classes(folder / "videos.parquet") == ("baking", "barking")
     assert rows["status"].to_dict() == {
-        "a_00001": "listed", "b_00002": "listed", "c_00003": "listed", "d_00004": "missing"
-    }  # fmt: skip
-    assert rows.loc["a_00001", "label"] == "Inward_Dive_NoTwis_PIKE"
-    (folder / "raw/test.json").write_text('[{"vid_name": "c_00003", "label": 2}]')
-    with pytest.raises(Refused, match=r"test.json entry 1: label 2 is none of the 2 dives\.$"):
+        "barking/a.mp4": "listed",
+        "baking/c.mp4": "listed",
+        "barking/b.mp4": "listed",
+        "baking/d.mp4": "missing",
+    }
+    assert rows.loc["barking/a.mp4", "label"] == "barking"
+    (folder / "raw/val.csv").write_text("barking/b.mp4,baking,3,0\nbarking/c.mp4,barkin,3,0\n")
+    with pytest.raises(Refused, match=r"val.csv line 2: unknown class 'barkin'\. Did you mean"):
         program("annotate", "--videos videos.parquet --lists lists")
 
 

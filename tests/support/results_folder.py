@@ -255,12 +255,14 @@ def _latency(results: Path, name: str) -> None:
 
 
 def _explain(results: Path, classes: Sequence[str]) -> None:
-    """Two right answers and a mistake of `s`."""
+    """Two right answers, a mistake of `s`, and its two worst ones."""
     right = [_clip(f"test-{name}-0001", name, name) for name in classes[:2]]
     wrong = _clip(f"test-{classes[0]}-0002", classes[0], classes[2])
     pair = {"actual": classes[0], "predicted": classes[2], "videos": 3, "of": 16}
     pair["clips"] = [wrong, _clip(f"test-{classes[2]}-0004", classes[2], classes[2])]
     found = {"net": "s", "split": "test", "right": right, "confused": [pair]}
+    kept = ("key", "actual", "predicted", "score", "picture")
+    found["wrong"] = [{key: wrong[key] for key in kept} | {"loss": loss} for loss in (4.25, 1.5)]
     write_json(results / "explain/s.json", found)
 
 

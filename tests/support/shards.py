@@ -72,7 +72,7 @@ def any_files(root: Path, names: list[str], out: Path, **changes) -> pd.DataFram
         root,
         out / "0.tar",
         out / "index.parquet",
-        encoding(**{"max_lost": 1.0} | changes),
+        encoding(**changes),
         workers=2,
         progress=lambda items, total: items,
     )

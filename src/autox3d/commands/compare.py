@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # importing torch is slow
 
 def add_to(commands: Commands) -> None:
     """Adds the command compare."""
-    one = commands.add("compare", compare)
+    one = commands.add("compare", compare, "autox3d compare main~1 .")
     what = "a folder with params.yaml and results/, or a git revision of this one"
     one.add_argument("before", metavar="A", help=what)
     one.add_argument("after", metavar="B", help="another; . is the current folder")

@@ -20,8 +20,10 @@ from autox3d.vision.arch.genotype import Genotype
 def add_to(commands: Commands) -> None:
     """Adds the commands count, show, draw, scale and import-weights."""
     for name, command in (("count", count), ("show", show), ("draw", draw)):
-        one = commands.add(name, command)
-        one.add_argument("genotype", type=Path, help="architectures/autox3d_s.yaml, for example")
+        example = f"autox3d {name} x3d_s" + (" --out x3d_s.svg" if name == "draw" else "")
+        one = commands.add(name, command, example)
+        text = "a file, a folder of weights, or a name such as x3d_s"
+        one.add_argument("genotype", type=Path, help=text)
         one.add_argument(
             "--frames", type=positive, help="frames of a clip; the genotype's by default"
         )
@@ -31,14 +33,15 @@ def add_to(commands: Commands) -> None:
             help="side of a clip, px; the genotype's training crop by default",
         )
         one.add_argument(
-            "--classes", type=positive, default=400, help="number of classes; 400 by default"
+            "--classes", type=positive, help="number of classes; those of the weights, or 400"
         )
         if name == "count":
             one.add_argument("--json", action="store_true", help="print JSON")
         if name == "draw":
             one.add_argument("--out", type=Path, required=True, help="an .svg or .png file")
 
-    one = commands.add("scale", scale)
+    sizes = "--frames 16 --stride 5 --crop 224 --short 256"
+    one = commands.add("scale", scale, f"autox3d scale x3d_s --depth 1.5 {sizes} --out mine.yaml")
     one.add_argument("genotype", type=Path)
     one.add_argument(
         "--depth", type=float, required=True, help="factor on the blocks of each stage"
@@ -49,7 +52,8 @@ def add_to(commands: Commands) -> None:
         "--out", type=Path, required=True, help="file of the new genotype, which gets its name"
     )
 
-    one = commands.add("import-weights", import_weights)
+    example = "autox3d import-weights x3d_s.pyth --genotype x3d_s --out weights/x3d_s"
+    one = commands.add("import-weights", import_weights, example)
     one.add_argument("checkpoint", type=Path, help="a checkpoint of PyTorchVideo or SlowFast")
     one.add_argument("--genotype", type=Path, required=True)
     one.add_argument(
@@ -61,7 +65,7 @@ def add_to(commands: Commands) -> None:
 def count(args: argparse.Namespace) -> None:
     """Print parameters, multiply-adds in the published conventions, activations and memory."""
     genotype, account = counted(args)
-    lcr = cost(genotype, args.classes, args.frames, genotype.input.short)
+    lcr = cost(genotype, account.classes, args.frames, genotype.input.short)
     counts = {
         "name": genotype.name,
         "frames": account.frames,
@@ -140,8 +144,12 @@ def import_weights(args: argparse.Namespace) -> None:
 
 def counted(args: argparse.Namespace) -> tuple[Genotype, Cost]:
     """Loads the genotype, and counts its cost at the sizes of the command line."""
-    genotype = Genotype.load(args.genotype)
+    genotype, classes = Genotype.load(args.genotype), args.classes or 400
+    if args.genotype.is_dir() and not args.classes:
+        from autox3d.vision.models import weights  # importing torch is slow
+
+        classes = len(weights.load(args.genotype).classes)
     try:
-        return genotype, cost(genotype, args.classes, args.frames, args.crop)
+        return genotype, cost(genotype, classes, args.frames, args.crop)
     except ValueError as error:
         raise Refused(f"{args.genotype}: {error}.") from error

@@ -17,11 +17,15 @@ class Commands:
         self._subparsers = subparsers
 
     def add(
-        self, name: str, command: Callable[[argparse.Namespace], None]
+        self, name: str, command: Callable[[argparse.Namespace], None], example: str = ""
     ) -> argparse.ArgumentParser:
-        """Adds a command and returns its parser; the function's docstring is the help text."""
-        text = command.__doc__
-        parser = self._subparsers.add_parser(name, help=text, description=text)
+        """Adds a command and returns its parser; the function's docstring is the help text.
+
+        Args:
+            example: a command line for its --help
+        """
+        text, last = command.__doc__, f"example: {example}" if example else None
+        parser = self._subparsers.add_parser(name, help=text, description=text, epilog=last)
         parser.set_defaults(command=command)
         return parser
 

@@ -23,7 +23,8 @@ SPLITS = ("train", "val", "test")
 
 def add_to(commands: Commands) -> None:
     """Adds the command plan."""
-    one = commands.add("plan", plan)
+    example = "autox3d plan --rates here.yaml --measure --train 9537 --test 3783 --classes 101"
+    one = commands.add("plan", plan, f"{example} --seconds 7")
     one.add_argument(
         "--params", type=Path, default=Path("params.yaml"), help="settings of the pipeline"
     )

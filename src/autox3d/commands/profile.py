@@ -24,8 +24,9 @@ PAUSE = 10.0  # s between two writes of the table
 
 def add_to(commands: Commands) -> None:
     """Adds the command profile."""
-    one = commands.add("profile", profile)
-    one.add_argument("space", type=Path, help="architectures/space_autox3d.yaml, for example")
+    example = "autox3d profile space_demo --device cpu --out latency.json"
+    one = commands.add("profile", profile, example)
+    one.add_argument("space", type=Path, help="a file, or a name such as space_autox3d")
     one.add_argument("--device", choices=["cpu", "cuda"], required=True, help="cpu or cuda")
     one.add_argument("--out", type=Path, required=True, help="the table, for `search.latency`")
     add_setup_to(one)

@@ -24,14 +24,15 @@ AS_IT_IS = "temporal: true, attention: true"  # nothing is left out of a network
 
 def add_to(commands: Commands) -> None:
     """Adds the commands space and random."""
-    one = commands.add("space", show)
-    one.add_argument("space", type=Path, help="architectures/space_autox3d.yaml, for example")
+    one = commands.add("space", show, "autox3d space space_demo")
+    one.add_argument("space", type=Path, help="a file, or a name such as space_autox3d")
     one.add_argument(
         "--classes", type=positive, default=400, help="number of classes; 400 by default"
     )
 
-    one = commands.add("random", random)
-    one.add_argument("space", type=Path, help="architectures/space_autox3d.yaml, for example")
+    example = "autox3d random space_autox3d --most 2.2 --count 4 --out random"
+    one = commands.add("random", random, example)
+    one.add_argument("space", type=Path, help="a file, or a name such as space_autox3d")
     one.add_argument(
         "--least", type=float, default=0.0, help="G multiply-adds per clip; 0 by default"
     )

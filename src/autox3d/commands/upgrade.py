@@ -9,7 +9,7 @@ from autox3d.commands.parser import Commands
 
 def add_to(commands: Commands) -> None:
     """Adds the command upgrade."""
-    commands.add("upgrade", upgrade)
+    commands.add("upgrade", upgrade, "autox3d upgrade")
 
 
 def upgrade(args: argparse.Namespace) -> None:

@@ -6,11 +6,12 @@ import argparse
 import glob
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autox3d.commands.parser import Commands, positive
+from autox3d.core import video_names
 from autox3d.core.errors import Refused
 from autox3d.core.records import Evaluation, Provenance
 from autox3d.core.search_records import Derived
@@ -18,17 +19,20 @@ from autox3d.core.search_records import Derived
 if TYPE_CHECKING:
     from autox3d.inference.network import Prediction
 
-SUFFIXES = {".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg"}
-SUFFIXES |= {".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"}  # of the files taken from a folder
 FORMS = ("fast", "folded", "plain", "bfloat16", "pt2", "onnx")
 
 
 def add_to(commands: Commands) -> None:
     """Adds the commands predict, export, bench and pack."""
-    _add_predict(commands.add("predict", predict))
-    _add_export(commands.add("export", export))
-    _add_bench(commands.add("bench", bench))
-    _add_pack(commands.add("pack", pack))
+    folder = "data/weights/s"
+    example = f"autox3d predict video.mp4 --weights {folder} --top 3"
+    _add_predict(commands.add("predict", predict, example))
+    example = f"autox3d export --weights {folder} --out s.onnx"
+    _add_export(commands.add("export", export, example))
+    example = f"autox3d bench {folder} x3d_s --repeats 20"
+    _add_bench(commands.add("bench", bench, example))
+    example = f"autox3d pack --weights {folder} --tested results/evaluate/s.json --out packed"
+    _add_pack(commands.add("pack", pack, example))
 
 
 def _add_predict(one: argparse.ArgumentParser) -> None:
@@ -78,7 +82,7 @@ def _add_bench(one: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         metavar="NETWORK",
-        help="a folder of weights or a genotype",
+        help="a folder of weights, a genotype, or a name such as x3d_s",
     )
     one.add_argument(
         "--forms", nargs="+", choices=FORMS, default=["fast"], help="variants; fast by default"
@@ -111,9 +115,9 @@ def _add_pack(one: argparse.ArgumentParser) -> None:
 def predict(args: argparse.Namespace) -> None:
     """Classify videos, and print the most probable classes with their scores."""
     from autox3d.inference.network import load
-    from autox3d.inference.render import render
     from autox3d.ingest.source import BadVideo
 
+    draw = _renderer() if args.render else None
     paths = video_files(args.videos)
     targets = rendered(paths, args.render) if args.render else {}
     network = load(args.weights)
@@ -123,14 +127,22 @@ def predict(args: argparse.Namespace) -> None:
             if isinstance(prediction, BadVideo):
                 raise prediction
             show(prediction, args)
-            if path in targets:
-                render(prediction, targets[path])
+            if prediction.lost:
+                print(f"{path}: warning: {prediction.lost}.", file=sys.stderr, flush=True)
+            if draw and path in targets:
+                draw(prediction, targets[path])
         except BadVideo as error:
             bad = True
             line = f"{path}: {error}. Give another file, or leave it out."
             print(line, file=sys.stderr, flush=True)
     if bad:
         sys.exit(1)
+
+
+def _renderer() -> Callable[[Prediction, Path], None]:
+    from autox3d.inference.render import render  # needs packages that the rest does not
+
+    return render
 
 
 def video_files(videos: list[str]) -> list[Path]:
@@ -145,15 +157,35 @@ def video_files(videos: list[str]) -> list[Path]:
 def _files(given: str) -> Iterator[Path]:
     path, there = Path(given), []
     if path.is_dir():
-        there = [file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES]
+        there = _videos_below(path)
     elif not path.exists() and glob.has_magic(given):
         names = glob.glob(given, recursive=True)  # noqa: PTH207  # also absolute ones
-        there = [Path(name) for name in names if Path(name).is_file()]
+        files = (Path(name) for name in names if Path(name).is_file())
+        there = [file for file in files if not video_names.ignored(file.name)]
     else:
         there = [path]
     if not there:
         raise Refused(f"{given}: no video found. Check the path.")
     yield from sorted(there)
+
+
+def _videos_below(folder: Path) -> list[Path]:
+    """The files of a folder whose names are a video's; a line on stderr says what is left out."""
+    files = [
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and not any(map(video_names.ignored, path.relative_to(folder).parts))
+    ]
+    videos = [path for path in files if video_names.is_video(path)]
+    others = sorted(set(files) - set(videos))
+    if others:
+        print(
+            f"{folder}: {len(others)} of {len(files)} files are skipped, whose names are no "
+            f"video's: {video_names.kinds(others)} (first: {others[0]}). Name a file to try it.",
+            file=sys.stderr,
+            flush=True,
+        )
+    return videos
 
 
 def show(prediction: Prediction, args: argparse.Namespace) -> None:
@@ -168,12 +200,13 @@ def show(prediction: Prediction, args: argparse.Namespace) -> None:
     if args.json:
         record: dict[str, Any] = {"video": str(prediction.path), "clips": len(prediction.moments)}
         record["top"] = named(prediction.top(args.top))
+        record |= {"lost": prediction.lost} if prediction.lost else {}
         if args.over_time:
             record["over_time"] = [
                 {"begin": round(begin, 3), "end": round(end, 3), "top": named(top)}
                 for begin, end, top in moments
             ]
-        print(json.dumps(record, ensure_ascii=False), flush=True)
+        print(line_of(record), flush=True)
         return
     print(prediction.path)
     for name, score in prediction.top(args.top):
@@ -181,6 +214,16 @@ def show(prediction: Prediction, args: argparse.Namespace) -> None:
     for begin, end, ((name, score), *_) in moments:
         print(f"  {begin:8.2f} to {end:8.2f} s  {100 * score:5.1f} %  {name}")
     sys.stdout.flush()
+
+
+def line_of(record: dict[str, Any]) -> str:
+    """The record as a line of JSON that stdout can encode; other characters are escaped."""
+    line = json.dumps(record, ensure_ascii=False)
+    try:
+        line.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return json.dumps(record)
+    return line
 
 
 def named(top: list[tuple[str, float]]) -> list[dict[str, Any]]:

@@ -2,6 +2,9 @@
 
 They set locations and the use of the machine, and never change a result. Each is read at every
 call, so that one process can set it for another. docs/OPERATIONS.md lists them.
+
+A clone has one set of raw videos, checkpoints, tracked runs and signs of life. DVC runs queued
+experiments in copies of the clone that it deletes afterwards; `clone` says where the clone is.
 """
 
 from __future__ import annotations
@@ -52,9 +55,24 @@ ALL = (RAW, SHARDS, PROCESSES, WORKERS, CHECKPOINTS, SAVE_EVERY, TIMEOUT, PATIEN
 MEETING = "AUTOX3D_MEETING"  # internal: job/node/host:port, set by the launchers of a job's nodes
 
 
+def experiment() -> str:
+    """The name of DVC's experiment that this process works for; empty outside of one."""
+    return os.environ.get("DVC_EXP_NAME", "")
+
+
+def clone() -> Path:
+    """The folder of what all runs of a clone share, relative where it is the current one.
+
+    A stage of an experiment of DVC (`dvc exp run --temp`, `--queue`) runs in a copy of the clone,
+    and learns from DVC where the clone is.
+    """
+    root = os.environ.get("DVC_ROOT", "") if experiment() else ""
+    return Path() if not root or Path.cwd() == Path(root).resolve() else Path(root)
+
+
 def raw() -> Path:
     """The folder that paths of raw videos and annotation files are relative to."""
-    return Path(_text(RAW))
+    return clone() / _text(RAW)
 
 
 def shards() -> Path:
@@ -64,7 +82,7 @@ def shards() -> Path:
 
 def checkpoints() -> Path:
     """The folder of all checkpoints."""
-    return Path(_text(CHECKPOINTS))
+    return clone() / _text(CHECKPOINTS)
 
 
 def processes() -> int | None:

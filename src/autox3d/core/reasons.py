@@ -7,6 +7,8 @@ word changes their bytes.
 
 from __future__ import annotations
 
+import shlex
+from pathlib import PurePath
 from typing import NamedTuple
 
 REASONS = {
@@ -17,6 +19,8 @@ REASONS = {
     "not_a_video": "no video container that we know",
     "no_video": "a container without a video track",
     "undecodable": "not one frame decodes",
+    "encrypted": "its pictures are encrypted",
+    "unsupported": "the decoder, or the conversion of its colours, fails on it",
     "too_large": "a frame has more pixels than `max_pixels`",
     "too_long": "more seconds than `max_seconds`",
     "truncated": "fewer frames than its duration declares",
@@ -29,11 +33,20 @@ REASONS = {
 }
 
 
-class Unusable(NamedTuple):
-    """A reason for which a video cannot be used, and a message about this video."""
-
+class _Why(NamedTuple):
     reason: str  # a key of REASONS
     message: str
+
+
+class Unusable(_Why):
+    """A reason for which a video cannot be used, and a message about this video, never empty."""
+
+    __slots__ = ()
+
+    def __new__(cls, reason: str, message: str) -> Unusable:
+        assert reason in REASONS
+        assert message.strip()
+        return super().__new__(cls, reason, message)
 
 
 MISSING = Unusable("missing", REASONS["missing"])
@@ -46,6 +59,20 @@ def unreadable(why: str) -> Unusable:
     return Unusable("unreadable", f"cannot be opened ({why})")
 
 
-def copy_of(key: str) -> Unusable:
-    """Returns the reason for a training clip with the same bytes as the held-out clip `key`."""
-    return Unusable("copy", f"the same content as {key}, which is held out")
+def unread(name: str, text: bool) -> Unusable:
+    """Returns the reason for a file of a kind that is not read, and the command that converts it.
+
+    `text` says that the file is plain text.
+    """
+    if text:
+        return Unusable("not_a_video", "a text file, no video")
+    file = PurePath(name)
+    target = file.with_suffix(".mp4")
+    words = ["ffmpeg", "-i", name, str(file.with_suffix(".mkv") if target == file else target)]
+    message = f"this container is not read; convert it with `{shlex.join(words)}`"
+    return Unusable("not_a_video", message)
+
+
+def copy_of(path: str) -> Unusable:
+    """Returns the reason for a training clip with the same bytes as that of the held-out video."""
+    return Unusable("copy", f"the same content as {path}, which is held out")

@@ -45,6 +45,15 @@ class RefusedVideo:
 
 
 @table
+class SameContent:
+    """Videos of one split that have the same content, but not the same label."""
+
+    split: str
+    paths: tuple[str, ...]
+    labels: tuple[str, ...]  # of each
+
+
+@table
 class Account:
     """results/data.json: how many of the listed videos are usable, missing or refused, and why."""
 
@@ -55,11 +64,13 @@ class Account:
     by_split: dict[str, Counts]
     by_class: dict[str, Counts]
     refused_videos: tuple[RefusedVideo, ...]
+    two_labels: tuple[SameContent, ...] = ()
 
     def content(self) -> Content:
         """The content of the JSON file."""
         content = asdict(self)
         rows = [{"class": name, **counts} for name, counts in content["by_class"].items()]
+        content = without(content, "two_labels", ())
         return content.pop("total") | content | {"by_class": rows}
 
     def write(self, path: Path) -> None:
@@ -251,13 +262,26 @@ class ConfusedPair:
 
 
 @table
+class WrongVideo:
+    """A video that the network answers wrongly, and how sure of it the network is."""
+
+    key: str
+    actual: str
+    predicted: str
+    score: float  # of the predicted class
+    loss: float  # nats: minus the logarithm of the actual class's score
+    picture: str  # frames of the centre clip in a row: JPEG, base64
+
+
+@table
 class Explanation:
-    """results/explain/<name>.json: heat maps of a few clips."""
+    """results/explain/<name>.json: heat maps of a few clips, and the worst mistakes."""
 
     net: str
     split: str
     right: tuple[ExplainedClip, ...]
     confused: tuple[ConfusedPair, ...]
+    wrong: tuple[WrongVideo, ...] = ()  # the largest loss first
 
     def write(self, path: Path) -> None:
         atomic.write_json(path, asdict(self))

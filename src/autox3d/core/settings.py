@@ -242,6 +242,7 @@ class Explain:
     networks: Annotated[tuple[str, ...], Field(min_length=1)]  # names of trained networks
     videos: Whole  # correctly classified videos to show, each of another class
     pairs: Whole  # most confused pairs of classes to show
+    wrong: Annotated[Whole, Added(0)]  # wrong videos to show, the largest loss first
 
 
 @table

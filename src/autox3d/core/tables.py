@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING
 
 from autox3d.core import atomic
 from autox3d.core.errors import Refused
 from autox3d.core.names import check_format
+
+if TYPE_CHECKING:  # what opens no table needs neither pandas nor pyarrow
+    import pandas as pd
 
 HALVES = ("weights", "alpha")  # of the training clips of a search, by what is trained on each
 CLASSES = b"classes"  # schema metadata: JSON list of names, label index -> name
@@ -25,6 +25,9 @@ def write_table(
     frame: pd.DataFrame, path: Path, classes: Sequence[str] = (), task: str = CLASSIFY
 ) -> None:
     """Writes the rows in their order, without the frame's index, atomically."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     metadata = {CLASSES: json.dumps(list(classes), ensure_ascii=False)} if classes else {}
     if task != CLASSIFY:
         metadata[TASK] = task
@@ -42,6 +45,9 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame
     Raises:
         Refused: the file is missing, not Parquet, or of a newer format.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         rows = pq.read_table(path, columns=list(columns) if columns else None)
     except (OSError, pa.ArrowInvalid) as error:
@@ -69,6 +75,9 @@ def read_task(path: Path) -> str:
 
 
 def _metadata(path: Path) -> dict[bytes, bytes]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         metadata = pq.read_schema(path).metadata or {}
     except (OSError, pa.ArrowInvalid) as error:

@@ -59,4 +59,4 @@ class Encoding:
     timeout: Positive  # seconds for one video
     memory_mb: Count  # limit on the address space of a decoder or encoder, MB
     min_share: Share  # share of a video's declared duration that must decode
-    max_lost: Share  # share of a shard's videos that may be refused before the stage stops
+    max_lost: Share  # share of all videos, rounded up, that may be refused before `index` stops

@@ -11,14 +11,14 @@ import difflib
 import importlib
 import pkgutil
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol, cast
 
 from autox3d.core.errors import Refused
 from autox3d.core.tables import CLASSIFY
 from autox3d.datasets import adapters
-from autox3d.datasets.reading import unknown_class
+from autox3d.datasets.reading import composed, unknown_class
 
 SPLITS = ("train", "val", "test")
 DEMO = "demo"  # the generated data set, which has no annotation files (`datasets.demo`)
@@ -98,7 +98,26 @@ def read(dataset: str, root: Path, videos: str, files: Mapping[str, str]) -> Ann
                 f"params.yaml: missing 'annotate.files.{name}'. "
                 f"Data set {dataset} needs {', '.join(source.REQUIRED)}."
             )
-    return check(source.read(root, videos, {name: root / path for name, path in files.items()}))
+    found = source.read(root, videos, {name: root / path for name, path in files.items()})
+    return check(with_composed_labels(found))
+
+
+def with_composed_labels(annotations: Annotations) -> Annotations:
+    """Returns the annotations with one spelling for labels that differ in their encoding alone."""
+    videos = [
+        video if video.label is None else video._replace(label=composed(video.label))
+        for video in annotations.videos
+    ]
+    classes = tuple(sorted(set(map(composed, annotations.classes))))
+    return annotations._replace(videos=videos, classes=classes)
+
+
+def nearly_alike(classes: Iterable[str]) -> list[tuple[str, ...]]:
+    """Returns the groups of classes that differ by capitals only, such as `Walk` and `walk`."""
+    groups: dict[str, list[str]] = {}
+    for name in sorted(classes):
+        groups.setdefault(name.casefold(), []).append(name)
+    return [tuple(group) for group in groups.values() if len(group) > 1]
 
 
 def check(annotations: Annotations) -> Annotations:

@@ -4,38 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 
 from autox3d.core import reasons
 from autox3d.core.errors import Refused
-from autox3d.core.records import Account, Counts, RefusedVideo
-from autox3d.core.tables import read_classes, read_table
+from autox3d.core.records import Account, Counts, RefusedVideo, SameContent
+from autox3d.core.tables import read_table
 
 CLIP_COLUMNS = ["key", "video", "label", "split", "shard", "offset", "length", "frames", "rate"]
 CLIP_COLUMNS += ["width", "height", "sha256"]
 INTEGER_COLUMNS = ["offset", "length", "frames", "rate", "width", "height"]
 HELD_OUT = ("val", "test")
-
-
-class Catalogue(NamedTuple):
-    """The usable clips, and what became of every video."""
-
-    clips: pd.DataFrame  # columns CLIP_COLUMNS, sorted by split and key
-    classes: tuple[str, ...]  # label -> name
-    account: Account
-
-
-def catalogue(videos: Path, indexes: Path) -> Catalogue:
-    """Joins the table of videos with the indexes of all its shards.
-
-    Raises:
-        Refused: an index is missing or of other videos, or a class has no usable training video.
-    """
-    classes = read_classes(videos)
-    rows = refuse_copies(join(read_table(videos), indexes))
-    return Catalogue(clips(rows, classes, videos), classes, account(rows, classes))
 
 
 def join(videos: pd.DataFrame, indexes: Path) -> pd.DataFrame:
@@ -64,7 +44,7 @@ def refuse_copies(rows: pd.DataFrame) -> pd.DataFrame:
     """Refuses training clips that have the same bytes as a clip of val or test."""
     usable = rows[rows["status"] == "ok"]
     held_out = usable[usable["split"].isin(HELD_OUT)]
-    twins = dict(zip(held_out["sha256"], held_out["key"], strict=True))
+    twins = dict(zip(held_out["sha256"], held_out["path"], strict=True))
     copies = (rows["status"] == "ok") & (rows["split"] == "train") & rows["sha256"].isin(twins)
     rows = rows.copy()
     whys = [reasons.copy_of(twins[digest]) for digest in rows["sha256"][copies]]
@@ -72,6 +52,17 @@ def refuse_copies(rows: pd.DataFrame) -> pd.DataFrame:
     rows.loc[copies, "reason"] = [why.reason for why in whys]
     rows.loc[copies, "message"] = [why.message for why in whys]
     return rows
+
+
+def two_labels(rows: pd.DataFrame) -> tuple[SameContent, ...]:
+    """Finds the usable clips of a split that have the same bytes, but not the same label."""
+    labelled = rows[(rows["status"] == "ok") & rows["label"].notna()].sort_values("path")
+    found = []
+    for (split, _), part in labelled.groupby(["split", "sha256"], sort=True):
+        if part["label"].nunique() > 1:
+            paths, labels = tuple(part["path"]), tuple(part["label"])
+            found.append(SameContent(split=str(split), paths=paths, labels=labels))
+    return tuple(sorted(found, key=lambda same: (same.split, same.paths)))
 
 
 def clips(rows: pd.DataFrame, classes: Sequence[str], source: Path) -> pd.DataFrame:
@@ -117,6 +108,7 @@ def account(rows: pd.DataFrame, classes: Sequence[str]) -> Account:
             RefusedVideo(**{name: row[name] for name in ("key", "path", "reason", "message")})
             for row in refused.sort_values("key").to_dict("records")
         ),
+        two_labels=two_labels(rows),
     )
 
 

@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,11 +21,12 @@ from autox3d.core import reasons
 from autox3d.core.errors import Refused
 from autox3d.core.reasons import Unusable
 from autox3d.core.tables import write_table
-from autox3d.datasets.annotations import Annotations, Video
+from autox3d.datasets.annotations import Annotations, Video, nearly_alike
 
 LIST_COLUMNS = ["key", "path", "size", "mtime_ns"]  # what `transcode` needs, and no more
 VIDEO_COLUMNS = ["key", "video", "path", "label", "split", "shard", "status", "reason", "message"]
 TEXT_COLUMNS = [column for column in VIDEO_COLUMNS if column != "shard"]
+SHOWN = 5  # missing videos that a message names
 INTEGER_COLUMNS = ["shard", "size", "mtime_ns"]
 Progress = Callable[[Sequence[Video], int], Iterable[Video]]
 
@@ -123,6 +124,21 @@ def list_videos(
     rows = rows.astype(dict.fromkeys(INTEGER_COLUMNS, "int64"))
     _check(rows, annotations.classes, root / folder)
     return rows.sort_values("key", ignore_index=True)
+
+
+def remarks(rows: pd.DataFrame, annotated: Annotations) -> Iterator[str]:
+    """Yields what the user should know of a data set that is none the less used.
+
+    Missing videos, with the place of their annotation; classes that differ by capitals only.
+    """
+    places = {video.path: video.place for video in annotated.videos}
+    missing = rows.loc[rows["status"] == "missing", "path"].tolist()
+    if missing:
+        named = [f"{path} ({places[path]})" for path in sorted(missing)[:SHOWN]]
+        more = [f"and {len(missing) - SHOWN} more"] if len(missing) > SHOWN else []
+        yield f"{len(missing)} missing: {'; '.join([*named, *more])}. The stage `index` names all"
+    for names in nearly_alike(annotated.classes):
+        yield f"{len(names)} classes that differ by capitals only: {', '.join(map(repr, names))}"
 
 
 def _check(rows: pd.DataFrame, classes: Sequence[str], folder: Path) -> None:

@@ -9,6 +9,7 @@ import csv
 import difflib
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -34,22 +35,37 @@ def csv_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, dict[s
     """Yields (place, row) for each row of a CSV file whose header has at least these columns.
 
     Raises:
-        Refused: the file cannot be read, or lacks a column; a row has too few or too many cells.
+        Refused: the file cannot be read, or lacks a column; a row has too few or too many cells; a
+            quote is not closed.
     """
-    reader = csv.reader(_text(path).splitlines(keepends=True))
-    header = next(reader, [])
+    rows = _rows(path)
+    header = next(rows, (1, []))[1]
     for column in columns:
         if column not in header:
             raise Refused(f"{path} line 1: no column '{column}'. There are: {', '.join(header)}.")
-    for cells in reader:
+    for number, cells in rows:
         if not any(cells):
             continue
-        place = f"{path} line {reader.line_num}"
+        place = f"{path} line {number}"
         if len(cells) != len(header):
             raise Refused(
                 f"{place}: {len(cells)} cells under {len(header)} columns. Quote cells with commas."
             )
         yield place, dict(zip(header, cells, strict=True))
+
+
+def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yields (number of its last line, cells) for each row of a CSV file."""
+    reader, begin = csv.reader(_text(path).splitlines(keepends=True)), 1
+    while True:
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:  # a cell of over 128 KB: the quote that opens it is not closed
+            raise Refused(f"{path} line {begin}: not CSV ({error}). Close its quotes.") from error
+        if cells is None:
+            return
+        yield reader.line_num, cells
+        begin = reader.line_num + 1
 
 
 def json_content(path: Path, kind: type) -> Any:
@@ -93,6 +109,15 @@ def inside(path: str, place: str) -> str:
 def join(*parts: str) -> str:
     """Joins the parts of a path with "/"."""
     return PurePosixPath(*parts).as_posix()
+
+
+def composed(label: str) -> str:
+    """Returns a label with composed accents (Unicode's NFC).
+
+    Names from macOS have each accent as a character of its own (NFD); both forms look the same and
+    are one class.
+    """
+    return unicodedata.normalize("NFC", label)
 
 
 def trained_classes(rows: Iterable[Video]) -> tuple[str, ...]:

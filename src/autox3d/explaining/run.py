@@ -1,4 +1,4 @@
-"""Heat maps for a few clips: typical correct answers, and the most confused classes.
+"""Heat maps of typical correct answers and of the most confused classes, and the worst mistakes.
 
 N videos, C classes, T frames, S x S pixels
 """
@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from autox3d.core.records import ConfusedPair, ExplainedClip, Explanation
+from autox3d.core.records import ConfusedPair, ExplainedClip, Explanation, WrongVideo
 from autox3d.core.settings import Evaluate, Explain
 from autox3d.evaluation.run import video_scores
 from autox3d.explaining.gradcam import grad_cam
@@ -25,6 +25,8 @@ from autox3d.vision.clips.store import Clips
 from autox3d.vision.clips.videos import VideoViews, frames_at
 from autox3d.vision.models.weights import Trained
 
+LEAST = 1e-9  # of a score, so that its logarithm is a number
+WRONG_FRAMES = 4  # frames of a wrong video that are shown
 CENTRE = Fraction(1, 2)  # the clip in the middle of the video
 
 
@@ -35,6 +37,7 @@ class Predictions(NamedTuple):
     labels: np.ndarray  # (N,), -1 where a video has no label
     predicted: np.ndarray  # (N,)
     confidence: np.ndarray  # (N,), the score of the predicted class
+    loss: np.ndarray  # (N,) nats, by the score of the labelled class; 0 without a label
 
     @property
     def correct(self) -> np.ndarray:
@@ -83,12 +86,18 @@ def explanation(
             )
             for pair in confused(predictions, counts.pairs)
         ),
+        wrong=tuple(
+            wrong_video(trained, clips, tests, predictions, video)
+            for video in worst(predictions, counts.wrong)
+        ),
     )
 
 
 def predict(scores: np.ndarray, labels: np.ndarray, keys: list[str]) -> Predictions:
     """The predictions from (N, C) scores and (N,) labels."""
-    return Predictions(keys, labels, scores.argmax(1), scores.max(1))
+    own = scores[np.arange(len(scores)), np.maximum(labels, 0)]
+    loss = np.where(labels < 0, 0.0, -np.log(np.maximum(own, LEAST)))
+    return Predictions(keys, labels, scores.argmax(1), scores.max(1), loss)
 
 
 def typical(predictions: Predictions, count: int) -> list[int]:
@@ -111,6 +120,13 @@ def confused(predictions: Predictions, count: int) -> list[Pair]:
     return [Pair(int(pairs[i, 0]), int(pairs[i, 1]), int(videos[i])) for i in order]
 
 
+def worst(predictions: Predictions, count: int) -> list[int]:
+    """The wrong videos with the largest loss, the largest first; wrong labels are among them."""
+    wrong = np.flatnonzero(~predictions.correct)
+    order = np.argsort(-predictions.loss[wrong], kind="stable")[:count]
+    return wrong[order].tolist()
+
+
 def example(predictions: Predictions, pair: Pair) -> list[int | None]:
     """The most confident mistake, and the most confident correct video of the predicted class."""
     matching = predictions.predicted == pair.predicted
@@ -120,12 +136,27 @@ def example(predictions: Predictions, pair: Pair) -> list[int | None]:
     ]
 
 
+def wrong_video(
+    trained: Trained, clips: Clips, tests: Evaluate, predictions: Predictions, video: int
+) -> WrongVideo:
+    """What a network says of a video that it gets wrong, with a few frames of it."""
+    clip = centre_clip(trained, clips, tests, predictions.keys[video])
+    few = np.linspace(0, len(clip) - 1, min(len(clip), WRONG_FRAMES)).round().astype(int)
+    return WrongVideo(
+        key=predictions.keys[video],
+        actual=trained.classes[predictions.labels[video]],
+        predicted=trained.classes[predictions.predicted[video]],
+        score=float(predictions.confidence[video]),
+        loss=float(predictions.loss[video]),
+        picture=base64.b64encode(jpeg(sheet(clip[few], []))).decode(),
+    )
+
+
 def explain(
     trained: Trained, clips: Clips, tests: Evaluate, predictions: Predictions, video: int
 ) -> ExplainedClip:
     """Heat maps of the centre clip of a video: for the prediction, and for the label if wrong."""
-    row = int(np.flatnonzero(clips.keys == predictions.keys[video].encode())[0])
-    clip = centre_clip(trained, clips, tests, row)
+    clip = centre_clip(trained, clips, tests, predictions.keys[video])
     predicted, actual = int(predictions.predicted[video]), int(predictions.labels[video])
     shown_classes = [predicted] if predictions.correct[video] else [predicted, actual]
     maps = evidence(trained, clip, shown_classes)
@@ -143,8 +174,9 @@ def explain(
     )
 
 
-def centre_clip(trained: Trained, clips: Clips, tests: Evaluate, row: int) -> Tensor:
-    """The centre clip of the video in a row of the table, uint8 (T, S, S, 3)."""
+def centre_clip(trained: Trained, clips: Clips, tests: Evaluate, key: str) -> Tensor:
+    """The centre clip of a video, uint8 (T, S, S, 3)."""
+    row = int(np.flatnonzero(clips.keys == key.encode())[0])
     spec = trained.genotype.input
     times, frames = frames_at(clips.video(row), [CENTRE], spec, tests.sampling)
     views = VideoViews(row, "center", spec.crop, (CENTRE,), times, frames)

@@ -128,6 +128,12 @@ def _fast(trained: Trained, device: torch.device) -> Form:
     return fast(trained, device, dtype), dtype
 
 
+def _read_onnx(path: Path) -> export.Exported:
+    from autox3d.inference import onnx_file  # needs packages that the other forms do not
+
+    return onnx_file.read(path)
+
+
 def _exported(suffix: str, load: Callable[[Path], export.Exported]) -> Callable[..., Form]:
     def form(trained: Trained, device: torch.device) -> Form:
         if device.type != "cpu":
@@ -146,5 +152,5 @@ FORMS: dict[str, Callable[[Trained, torch.device], Form]] = {
     "plain": _plain,
     "bfloat16": _bfloat16,
     "pt2": _exported(".pt2", export.open_pt2),
-    "onnx": _exported(".onnx", export.open_onnx),
+    "onnx": _exported(".onnx", _read_onnx),
 }

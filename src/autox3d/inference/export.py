@@ -15,16 +15,11 @@ import json
 import logging
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-import onnx
-import onnxruntime
 import torch
-from onnxruntime import quantization
-from onnxruntime.quantization import shape_inference
 from torch import Tensor
 from torch.export import Dim
 
@@ -36,12 +31,10 @@ from autox3d.inference.network import cropped
 from autox3d.inference.stream import windows
 from autox3d.ingest.source import BadVideo
 from autox3d.vision.arch.normalisation import NORMALISATION
-from autox3d.vision.clips.normalise import normalise
 from autox3d.vision.clips.views import Crops
 from autox3d.vision.models.weights import Trained
 
 TOLERANCE = 1e-4  # largest difference of a score from the network's
-OPSET = 25  # of ONNX: the newest that both exporter and runtime support
 CARD = "autox3d.json"  # the file with the card in a .pt2; in ONNX its keys are metadata
 BATCH = {"clips": {0: Dim("batch", min=1, max=4096)}}
 Exported = Callable[[Tensor], Tensor]  # (B, 3, T, S, S) -> (B, C)
@@ -72,18 +65,21 @@ def export(
     if out.suffix == ".pt2" and calibration is not None:
         raise Refused(f"{out}: only ONNX computes in int8. Give a name that ends in .onnx.")
     net = Scored(folded(trained.net), trained.task).eval().float()
-    clips = torch.randn(3, 3, trained.genotype.input.frames, side, side)
-    with atomic.replacing(out) as part, tempfile.TemporaryDirectory() as scratch:
+    clips, about = torch.randn(3, 3, trained.genotype.input.frames, side, side), card(trained, side)
+    with atomic.replacing(out) as part, tempfile.TemporaryDirectory() as scratch, _quiet():
         if out.suffix == ".pt2":
-            _write_pt2(net, clips, card(trained, side), part)
+            _write_pt2(net, clips, about, part)
             run = open_pt2(part)
         else:
+            from autox3d.inference import onnx_file  # needs packages that a .pt2 does not
+
             plain = part if calibration is None else Path(scratch) / "float.onnx"
-            _write_onnx(net, clips, card(trained, side), plain)
-            _check(out, open_onnx(plain), trained, clips)
+            with torch.no_grad():
+                onnx_file.write(net, clips, BATCH, about, plain)
+            _check(out, onnx_file.read(plain), trained, clips)
             if calibration is not None:
-                _write_int8(plain, calibration, part)
-            run = open_onnx(part)
+                onnx_file.quantise(plain, calibration, part)
+            run = onnx_file.read(part)
         difference = _difference(run, trained, clips)
         if calibration is None:
             _check(out, run, trained, clips)
@@ -126,74 +122,12 @@ def open_pt2(path: Path) -> Exported:
     return torch.export.load(io.BytesIO(path.read_bytes())).module()
 
 
-def open_onnx(path: Path, threads: int | None = None) -> Exported:
-    """Opens a .onnx; ONNX Runtime computes its scores on the CPU."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads() if threads is None else threads
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-    def run(clips: Tensor) -> Tensor:
-        (scores,) = session.run(None, {"clips": clips.contiguous().numpy()})
-        return torch.from_numpy(np.asarray(scores))
-
-    return run
-
-
 def _write_pt2(net: torch.nn.Module, clips: Tensor, card: dict[str, Any], path: Path) -> None:
-    with _quiet(), torch.no_grad():
+    with torch.no_grad():
         program = torch.export.export(net, (clips,), dynamic_shapes=BATCH)
     content = io.BytesIO()
     torch.export.save(program, content, extra_files={CARD: json.dumps(card)})
     path.write_bytes(content.getvalue())
-
-
-def _write_onnx(net: torch.nn.Module, clips: Tensor, card: dict[str, Any], path: Path) -> None:
-    with _quiet(), torch.no_grad():
-        program = torch.onnx.export(
-            net,
-            (clips,),
-            input_names=["clips"],
-            output_names=["scores"],
-            opset_version=OPSET,
-            dynamic_shapes=BATCH,
-            dynamo=True,
-        )
-    assert program is not None
-    model = program.model_proto
-    for key, value in card.items():
-        model.metadata_props.add(
-            key=key, value=value if isinstance(value, str) else json.dumps(value)
-        )
-    onnx.checker.check_model(model, full_check=True)
-    path.write_bytes(model.SerializeToString())
-
-
-class _Clips(quantization.CalibrationDataReader):
-    """Gives the calibration clips one by one to ONNX Runtime."""
-
-    def __init__(self, clips: Iterable[Tensor]) -> None:
-        self._clips = iter(clips)
-
-    def get_next(self) -> Any:
-        clip = next(self._clips, None)
-        return None if clip is None else {"clips": normalise(clip).contiguous().numpy()}
-
-
-def _write_int8(plain: Path, calibration: Tensor, path: Path) -> None:
-    """Quantises the weights, by channel, and activations of convolutions and matrix products."""
-    prepared = plain.with_name("prepared.onnx")
-    with _quiet():
-        shape_inference.quant_pre_process(plain, prepared)
-        quantization.quantize_static(
-            prepared,
-            path,
-            _Clips(calibration.split(1)),
-            quant_format=quantization.QuantFormat.QDQ,
-            op_types_to_quantize=["Conv", "Gemm", "MatMul"],
-            per_channel=True,
-            activation_type=quantization.QuantType.QUInt8,
-            weight_type=quantization.QuantType.QInt8,
-        )
 
 
 def _check(out: Path, run: Exported, trained: Trained, clips: Tensor) -> None:

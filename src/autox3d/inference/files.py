@@ -2,16 +2,16 @@
 
     N frames at the constant rate, F frames in the file, H x W pixels
 
-What a container declares about its frames is often wrong, so it is checked against the frames that
-decode. The time stamps of MP4 and Matroska give the position of each frame. If a frame is not found
-there, if the stamps are inconsistent, and in any other container, the file is decoded once from end
-to end to list its frames. The decoder skips frames that are not needed if no other frame is
-predicted from them.
+Which frame is on display when is the rule of `ingest.clock`. What a container declares about its
+frames is often wrong, so it is checked against the frames that decode. The time stamps of MP4 and
+Matroska give the position of each frame. If a frame is not found there, if what the index calls a
+key frame is none to the decoder, if the stamps are inconsistent, and in any other container, the
+file is decoded once from end to end to list its frames. The decoder skips frames that are not
+needed if no other frame is predicted from them.
 """
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -28,11 +28,13 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from autox3d.ingest import source
+from autox3d.ingest.clock import ERROR, Clock, Frames, TooLong, at_rate
 from autox3d.vision.clips.format import mp4
 from autox3d.vision.clips.format.decode import Video, rgb
 
 STAMPED = {"mp4", "matroska"}  # containers with a time for each frame, by libavformat's names
-MAX_TICKS = 24 * 3600 * 30  # frames of a day at 30 a second
+LONG = 3600  # s, after which frames may not be shown for longer than STILL in the mean
+STILL = 10  # s
 
 
 class Packet(NamedTuple):
@@ -55,13 +57,14 @@ class Stamps(NamedTuple):
 class FileVideo:
     """A video file as upright frames, numbered at a constant rate.
 
-    Frame i is the one on display at time i / rate, as in ffmpeg's `fps` filter, so that a file
-    and its transcoded clip show the same frames.
+    Frame i is the one on display at tick i by the rule of `ingest.clock`, so that a file and its
+    transcoded clip show the same frames.
     """
 
     def __init__(self, path: Path, rate: int, max_pixels: int = source.MAX_PIXELS) -> None:
         self._path, self._max_pixels = path, max_pixels
         self.rate = Fraction(rate)
+        self._tally = source.Tally()
         with source.opened(path, max_pixels) as (container, stream):
             first = next(source.frames(container, stream), None)
             if first is None:
@@ -70,6 +73,7 @@ class FileVideo:
             self._size = (first.height, first.width)
         self._stamps, self._shown = self._by_packets() or (None, self._by_frames())
         self.count = len(self._shown)
+        _refuse_still(int(self._shown[-1]) + 1, self.count / rate)
 
     def frames(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         ranks = np.asarray(indices, np.int64)
@@ -81,7 +85,9 @@ class FileVideo:
     def play(self, ranks: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         """Yields (number, uint8 (H, W, 3)) for each of these ascending frame numbers.
 
-        The file is decoded once, with one frame in memory at a time.
+        The file is decoded once, with one frame in memory at a time. Where the decoder finds
+        damage, it is decoded anew from the beginning, because a damaged frame looks otherwise if
+        frames before it have been skipped.
 
         Raises:
             BadVideo: a frame that decoded before does not decode.
@@ -106,25 +112,32 @@ class FileVideo:
                 self._shown = shown[np.minimum(np.arange(self.count), len(shown) - 1)]
                 self._stamps = None
 
+    def lost(self) -> str:
+        """Says what is missing or damaged, as far as the frames that were read show it."""
+        seconds = float(self.count / self.rate)
+        return source.lost(self._path, seconds, self._tally, self._max_pixels)
+
     def _by_packets(self) -> tuple[Stamps, np.ndarray] | None:
         """The positions of the frames, and (N,) the one on display, if the packets declare them."""
         with source.opened(self._path, self._max_pixels) as (container, stream):
-            packets, second = _packets(container, stream), stream.time_base
-            step = 1 / (stream.average_rate or self.rate)
+            packets, clock = _packets(container, stream), Clock(container, stream)
         stamps = _stamps(packets) if packets else None
-        if packets is None or stamps is None or second is None:
+        if packets is None or stamps is None:
             return None
-        step = max(packets).duration * second or step
-        times = [pts * second for pts in stamps.pts.tolist()]
-        return stamps, at_rate(times, step, int(self.rate))
+        pts, last = stamps.pts.tolist(), max(packets)
+        before = pts[-1] - pts[-2] if len(pts) > 1 else -1
+        duration = clock.duration(last.duration, before, 0)
+        times = [stamp - clock.start for stamp in pts]
+        return stamps, _at_rate(Frames(times, duration, clock.unit), int(self.rate))
 
     def _by_frames(self) -> np.ndarray:
         """(N,) the frame on display, from decoding the whole file."""
-        times, last = [], Fraction(0)
+        self._tally = source.Tally()
         with source.opened(self._path, self._max_pixels) as (container, stream):
-            for time, last, _ in timed(container, stream, int(self.rate)):  # noqa: B007
-                times.append(time)
-        return at_rate(times, last, int(self.rate))
+            clock = Clock(container, stream)
+            frames = decoded(container, stream, clock, self._tally)
+            times = [clock.time(frame) for frame in frames]
+        return _at_rate(clock.frames(times), int(self.rate))
 
     def _by_seeking(self, stamps: Stamps, numbers: np.ndarray) -> Iterator[tuple[int, VideoFrame]]:
         """Yields the frames with these numbers by seeking; one that is not found is left out."""
@@ -133,7 +146,7 @@ class FileVideo:
             for (seek, key), group in groupby(rows, itemgetter(0, 1)):
                 wanted = {int(stamps.pts[number]): int(number) for *_, number in group}
                 container.seek(int(seek), stream=stream)
-                for pts, frame in _after(container, stream, int(key), set(wanted)):
+                for pts, frame in _after(container, stream, int(key), set(wanted), self._tally):
                     yield wanted[pts], frame
 
     def _by_scanning(self, numbers: np.ndarray) -> Iterator[tuple[int, VideoFrame]]:
@@ -156,17 +169,34 @@ def open_video(path: Path, rate: int = 30) -> Video:
     return FileVideo(source.locate(path.parent, path.name), rate)
 
 
+def _refuse_still(frames: int, seconds: float) -> None:
+    """Refuses a few frames over hours, which one wrong time stamp is enough for.
+
+    There would be as many clips to score as in a film of that length.
+    """
+    if seconds > LONG and seconds > STILL * frames:
+        raise source.BadVideo("bad_times", f"its {frames} frames span {seconds:.0f} s")
+
+
 def _packets(container: InputContainer, stream: VideoStream) -> list[Packet] | None:
-    """All packets in decoding order, if each declares one frame with a time; else None."""
+    """All packets in decoding order, if each declares one frame with a time; else None.
+
+    None, too, if their decoding stamps are out of order: then so is what the decoder returns.
+    """
     if not STAMPED & set(container.format.name.split(",")):
         return None
-    found = []
+    found, last = [], None
     try:
         for packet in container.demux(stream):
-            if not packet.size:  # the end
-                break
+            if not packet.size:  # no frame, or the end
+                continue
             if packet.pts is None or packet.is_corrupt or packet.is_discard:
                 return None
+            if packet.dts is not None and last is not None:
+                step = packet.dts - last
+                if step < 0 or step * packet.time_base > ERROR:
+                    return None
+            last = packet.dts if packet.dts is not None else last
             dts = packet.pts if packet.dts is None else packet.dts
             clean = packet.is_keyframe and _is_clean(packet, stream)
             found.append(Packet(packet.pts, dts, packet.duration or 0, clean))
@@ -199,73 +229,60 @@ def _stamps(packets: list[Packet]) -> Stamps | None:
 
 
 def _after(
-    container: InputContainer, stream: VideoStream, key: int, wanted: set[int]
+    container: InputContainer,
+    stream: VideoStream,
+    key: int,
+    wanted: set[int],
+    tally: source.Tally,
 ) -> Iterator[tuple[int, VideoFrame]]:
-    """Yields the wanted frames by pts as they are found, decoding from the packet `key` on."""
-    decoder, missing, begun = stream.codec_context, set(wanted), False
+    """Yields the wanted frames by pts, decoding from the packet `key` on, up to a damaged one.
+
+    None is yielded if that packet is no key frame to the decoder, whatever the file's index says.
+    """
+    decoder, missing, begun, sound = stream.codec_context, set(wanted), False, False
     decoder.open(strict=False)  # before setting skip_frame, which some decoders read only once
-    for packet in container.demux(stream):
+    for packet in source.packets(container, stream):
         begun = begun or packet.pts == key
         if not begun:
             continue
         decoder.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
-        for frame in source.decoded(packet):
+        for frame in source.decoded(packet, tally):
+            sound = sound or (frame.pts == key and bool(frame.key_frame))
+            lies = not sound and frame.pts is not None and frame.pts >= key
+            if tally.damaged or lies:
+                return
             if frame.pts in missing:
                 missing.discard(frame.pts)
                 yield frame.pts, frame
-        if not missing:
+        if not missing or tally.damaged:
             return
 
 
 def pixels(frame: VideoFrame, size: tuple[int, int]) -> np.ndarray:
-    """uint8 (H, W, 3), upright, at the `size` of the first frame even if the size has changed."""
-    if (frame.height, frame.width) != size:
-        frame = frame.reformat(width=size[1], height=size[0], format="rgb24")
-    shown, turn = rgb(frame), source.turn(frame)
+    """uint8 (H, W, 3), upright, at the `size` of the first frame even if the size has changed.
+
+    Raises:
+        BadVideo: libav cannot convert its colours, for instance those of the matrix YCgCo.
+    """
+    with source.decoder_errors(f"its colours (matrix {frame.colorspace}) cannot be converted"):
+        if (frame.height, frame.width) != size:
+            frame = frame.reformat(width=size[1], height=size[0], format="rgb24")
+        shown, turn = rgb(frame), source.turn(frame)
     shown = shown.transpose(1, 0, 2) if turn.transpose else shown
     return shown[:: -1 if turn.flip else 1, :: -1 if turn.mirror else 1]
 
 
-def timed(
-    container: InputContainer, stream: VideoStream, rate: int
-) -> Iterator[tuple[Fraction, Fraction, VideoFrame]]:
-    """Yields (time of display, duration, frame) in seconds; the time never decreases."""
-    step = 1 / (stream.average_rate or Fraction(rate))  # until a frame has a duration of its own
-    time = due = shift = Fraction(0)
-    for number, frame in enumerate(source.frames(container, stream)):
-        new = _seconds(frame, frame.pts, due - shift) + shift
-        if number and new < time:  # the clock was set back: continue from here
-            new, shift = due, shift + due - new
-        time = new
-        step = _seconds(frame, frame.duration or None, step)
-        due = time + step
-        yield time, step, frame
+def decoded(
+    container: InputContainer, stream: VideoStream, clock: Clock, tally: source.Tally | None = None
+) -> Iterator[VideoFrame]:
+    """Yields all frames in order of output, with the stamps of the clock."""
+    for packet in source.packets(container, stream):
+        clock.correct(packet)
+        yield from source.decoded(packet, tally)
 
 
-def at_rate(times: Sequence[Fraction], step: Fraction, rate: int) -> np.ndarray:
-    """(N,) the frame on display at each tick of a clock with `rate` ticks a second.
-
-    `times`, in seconds, never decrease. A frame is on display from the tick nearest to its time
-    until the tick of the next frame, the last one for `step` seconds; of several frames at one
-    tick the last one counts.
-
-    Raises:
-        BadVideo: the times span more than a day.
-    """
-    ticks = np.array([nearest(time * rate) for time in times], np.int64)
-    end = max(nearest((times[-1] + step) * rate), int(ticks[0]) + 1)
-    if end - ticks[0] > MAX_TICKS:
-        raise source.BadVideo("too_long", f"its time stamps span {end - ticks[0]} frames")
-    return np.searchsorted(ticks, np.arange(ticks[0], end), "right") - 1
-
-
-def nearest(value: Fraction) -> int:
-    """The nearest whole number; halves are rounded up."""
-    return math.floor(value + Fraction(1, 2))
-
-
-def _seconds(frame: VideoFrame, ticks: int | None, otherwise: Fraction) -> Fraction:
-    """A time in the time base of the frame as seconds; `otherwise` if it is not declared."""
-    if ticks is None or frame.time_base is None:
-        return otherwise
-    return ticks * frame.time_base
+def _at_rate(frames: Frames, rate: int) -> np.ndarray:
+    try:
+        return at_rate(frames, rate)
+    except TooLong as error:
+        raise source.BadVideo("too_long", str(error)) from error

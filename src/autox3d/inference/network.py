@@ -19,9 +19,11 @@ from torch import Tensor
 from autox3d.core.values import ClipSpec
 from autox3d.inference.ahead import ahead
 from autox3d.inference.fast import default_device, fast, fast_dtype
-from autox3d.inference.stream import Window, windows
+from autox3d.inference.files import FileVideo
+from autox3d.inference.stream import RATE, Window, windows_of
 from autox3d.ingest import source
 from autox3d.ingest.source import BadVideo
+from autox3d.vision.arch.cost import in_words
 from autox3d.vision.clips.normalise import normalise
 from autox3d.vision.clips.views import Crops, crop_sides, test_box, test_size
 from autox3d.vision.models import weights
@@ -49,6 +51,7 @@ class Prediction(NamedTuple):
     classes: list[str]
     moments: list[Moment]  # in order of time
     task: Task = classify.TASK  # the task that the network was trained for
+    lost: str = ""  # what is missing from the file, or damaged in it; empty for a whole file
 
     @property
     def scores(self) -> Tensor:
@@ -80,6 +83,10 @@ class Network:
         self.net, self.task = fast(trained, self.device, self.dtype), trained.task
         self.genotype, self.how, self.metrics = trained.genotype, trained.how, trained.metrics
         self.classes = trained.classes
+
+    def __repr__(self) -> str:
+        words = in_words(self.genotype, len(self.classes))
+        return f"Network({words}; {str(self.dtype).removeprefix('torch.')} on {self.device})"
 
     @property
     def input(self) -> ClipSpec:
@@ -123,14 +130,16 @@ class Network:
                 scores = merged(self.task, views)
                 moments.append(Moment(item.begin, item.end, scores))
             else:
-                yield path, item or Prediction(path, self.classes, moments, self.task)
+                if isinstance(item, str):
+                    item = Prediction(path, self.classes, moments, self.task, item)
+                yield path, item
                 moments = []
 
     def _windows(
         self, paths: Iterable[Path], clips: int
-    ) -> Iterator[tuple[Path, Window | BadVideo | None]]:
-        """Yields the clips of each video, and after the last one None or what went wrong."""
-        clip, wrong = self.input, None
+    ) -> Iterator[tuple[Path, Window | BadVideo | str]]:
+        """Yields the clips of each video, and after the last one what is lost or went wrong."""
+        clip = self.input
         rule = self.how.get("params", {}).get("sampling", {}).get("rule", "linspace")
         for path in paths:
             try:
@@ -138,12 +147,13 @@ class Network:
                     os.path.realpath(path)
                 )  # a symbolic link given by the user may point anywhere
                 file = source.locate(real.parent, real.name)
-                for window in windows(file, clips, clip.frames, clip.stride, clip.short, rule):
+                video = FileVideo(file, RATE)
+                for window in windows_of(video, clips, clip.frames, clip.stride, clip.short, rule):
                     yield path, window
-                wrong = None
+                end = video.lost()
             except BadVideo as error:
-                wrong = error
-            yield path, wrong
+                end = error
+            yield path, end
 
 
 def load(

@@ -59,9 +59,11 @@ def render(prediction: Prediction, out: Path) -> None:
             f="mp4", map_metadata=-1,
         ).global_args("-hide_banner", "-nostdin", "-v", "error")  # fmt: skip
         command = ffmpeg.compile(output, cmd=program(), overwrite_output=True)
-        ended = subprocess.run(command, cwd=scratch, capture_output=True, text=True, check=False)
+        ended = subprocess.run(command, cwd=scratch, capture_output=True, check=False)
         if ended.returncode:
-            lines = ended.stderr.strip().splitlines() or [f"status {ended.returncode}"]
+            lines = ended.stderr.decode(errors="replace").strip().splitlines() or [
+                f"status {ended.returncode}"
+            ]
             raise BadVideo("not_encoded", f"ffmpeg could not draw on it ({lines[-1]})")
 
 

@@ -4,7 +4,8 @@ The output is H.264 without CABAC or loop filter, in groups of one reference and
 B-frames, with a key frame at least every `keyint` frames: a clip of a few frames out of many needs
 few packets. Colours become BT.601 at limited range, which is what readers assume that ignore the
 tags. Rotation is applied. The pixel aspect ratio is ignored, as is usual for video datasets.
-Interlaced video stays interlaced. Frames are repeated or dropped to give a constant rate.
+Interlaced video stays interlaced. Frames are repeated or dropped to give a constant rate, by the
+rule of `ingest.clock`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from fractions import Fraction
 from math import floor
 from pathlib import Path
@@ -26,7 +28,7 @@ import imageio_ffmpeg
 import numpy as np
 
 from autox3d.core.values import Encoding
-from autox3d.ingest import source
+from autox3d.ingest import clock, source
 from autox3d.ingest.source import BadVideo, Probe
 from autox3d.vision.clips.format.decode import IndexedVideo
 
@@ -38,6 +40,7 @@ MAX_CROWDING = 2  # times the declared rate, since the mean of a variable rate i
 DAMAGED = "corrupt decoded frame"
 NOTHING = "nothing was encoded"
 FAILURE = re.compile(r"\[(?:error|fatal)\] (.+)")
+UNCONVERTIBLE = re.compile(r"Color spaces:\n.* src: (\S+)\n.* dst: ")  # of the filters' formats
 LEVEL = re.compile(r"\[(?:fatal|error|warning|info|verbose)\] ")
 TOO_LARGE = re.compile(rb"Picture size (\d+x\d+) exceeds specified max pixel count")
 ADDRESS = re.compile(r"\[[^\]]* @ 0x[0-9a-f]+\] ")  # ffmpeg's messages name objects in memory
@@ -94,7 +97,7 @@ def encode(path: Path, settings: Encoding, scratch: Path) -> Encoded:
             raise BadVideo("corrupt", f"{damaged} of {decoded} frames are damaged")
         if failed:
             _refuse_full_disk(scratch.parent)
-            raise BadVideo("not_encoded", _last_line(log, path))
+            raise BadVideo("not_encoded", _why_failed(log, path))
         if decoded and NOTHING in log.read_text(errors="replace"):
             raise BadVideo("bad_times", f"none of its {decoded} frames has a place in time")
         _check_gaps(probe, _first_failure(log, path), settings)
@@ -111,6 +114,7 @@ def arguments(path: Path, target: Path, probe: Probe, settings: Encoding) -> lis
     height, width = size(probe.height, probe.width, settings.short)
     colours = f"out_color_matrix={COLOURS}:out_range=tv"
     filters = (
+        *_turned(probe.turn),
         f"fps={settings.fps}",
         f"scale={width}:{height}:flags=bicubic+accurate_rnd+bitexact:{colours}",
         "format=yuv420p",
@@ -119,7 +123,8 @@ def arguments(path: Path, target: Path, probe: Probe, settings: Encoding) -> lis
     )
     # Threads and instruction sets change the bytes, so both are fixed (threads alone is not enough)
     x264 = f"keyint={settings.keyint}:bframes={settings.bframes}:b-adapt=0:b-pyramid=none"
-    video = ffmpeg.input(source.address(path), **_guards(settings))
+    ours = {"noautorotate": None} if probe.turn else {}
+    video = ffmpeg.input(source.address(path), **_guards(settings), **clock.FFMPEG, **ours)
     longest = settings.max_seconds + 1  # enough to see that a video is too long
     output = video.output(
         source.address(target),
@@ -133,6 +138,14 @@ def arguments(path: Path, target: Path, probe: Probe, settings: Encoding) -> lis
     flags = ("-hide_banner", "-nostdin", "-nostats", "-v", "level+verbose")
     command = ffmpeg.compile(output.global_args(*flags), cmd=program(), overwrite_output=True)
     return [str(part) for part in command]
+
+
+def _turned(turn: source.Turn | None) -> Iterator[str]:
+    """Yields the filters for a turn that ffmpeg would not round to a right angle, as readers do."""
+    if turn:
+        steps = zip(("transpose=cclock_flip", "hflip", "vflip"), turn, strict=True)
+        yield from (name for name, asked in steps if asked)
+        yield "sidedata=mode=delete:type=DISPLAYMATRIX"
 
 
 def _explained(error: BadVideo, path: Path, settings: Encoding) -> BadVideo:
@@ -204,10 +217,11 @@ def _counts(log: Path) -> tuple[int, int]:
     return frames, damaged
 
 
-def _last_line(log: Path, path: Path) -> str:
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    last = next((line for line in reversed(lines) if "Exiting" not in line), "no message")
-    return _plain(last, path)
+def _why_failed(log: Path, path: Path) -> str:
+    """Returns why ffmpeg has failed, from its log."""
+    if colours := UNCONVERTIBLE.search(log.read_text(errors="replace")):
+        return f"its colours ({colours[1]}) cannot be converted"
+    return _first_failure(log, path) or "ffmpeg failed without a message"
 
 
 def _first_failure(log: Path, path: Path) -> str | None:

@@ -8,11 +8,15 @@ which refers to other files), and the decoder refuses frames over `max_pixels`.
 
 from __future__ import annotations
 
+import codecs
 import errno
+import math
+import os
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,19 +24,27 @@ import av
 import numpy as np
 from av.codec.context import ThreadType
 from av.container import InputContainer
+from av.container.core import Flags
 from av.error import FFmpegError
+from av.sidedata.sidedata import SideData, SideDataContainer
+from av.sidedata.sidedata import Type as SideDataType
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from autox3d.core import reasons
 from autox3d.core.reasons import REASONS
+from autox3d.ingest.clock import MICRO, Clock
 
 CONTAINERS = "mov,mp4,matroska,webm,avi,flv,mpegts,mpeg,asf,ogg"  # as libavformat names them
 PROTOCOLS = "file"
 MAX_PIXELS = 7680 * 4320  # of a frame, where no setting says otherwise
 END_TOLERANCE = 0.5  # s: a file whose content ends that close to its declared end is complete
+SLANT = 0.5  # degrees: ffmpeg itself takes an angle that close to a right one for it
+COMPLETE = 0.9  # of the declared duration: a file with less of it has lost its end
+TICK = 1 / 30  # s, by which the end of the last frame is uncertain
 MIN_GAP = 0.5  # s without a frame that count as a gap
+ENCRYPTED = "encryption_info"  # what libav attaches to packets that it has no key for
 ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # of a Windows Media file
 
 
@@ -42,10 +54,19 @@ class BadVideo(ValueError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(reason, message)  # both, so that the error can be pickled
         assert reason in REASONS
+        assert message.strip()
         self.reason, self.message = reason, message
 
     def __str__(self) -> str:
         return self.message
+
+
+class Turn(NamedTuple):
+    """The steps that make a frame upright, in this order."""
+
+    transpose: bool
+    mirror: bool  # swaps left and right
+    flip: bool  # swaps top and bottom
 
 
 class Probe(NamedTuple):
@@ -57,14 +78,23 @@ class Probe(NamedTuple):
     seconds: float | None  # declared duration of the video, where there is one
     rate: float | None  # declared frames a second, the mean
     gaps: float = 0.0  # s, the sum of the gaps between frames
+    turn: Turn | None = None  # what makes it upright, where the file asks for another angle
 
 
-class Turn(NamedTuple):
-    """The steps that make a frame upright, in this order."""
+@dataclass
+class Tally:
+    """What a decoder has given so far."""
 
-    transpose: bool
-    mirror: bool  # swaps left and right
-    flip: bool  # swaps top and bottom
+    frames: int = 0  # also those that did not decode
+    damaged: int = 0  # of these: did not decode, or were completed from other frames
+
+
+class _Times(NamedTuple):
+    """The times of the packets of a file, in seconds."""
+
+    stamps: list[float]  # of the video, sorted
+    others: float  # the end of the longest other track
+    shift: float  # by how much discontinuities have moved the clock
 
 
 def locate(root: Path, path: str) -> Path:
@@ -94,30 +124,65 @@ def locate(root: Path, path: str) -> Path:
 def opened(
     path: Path, max_pixels: int = MAX_PIXELS
 ) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Opens a file, and gives its container and its first video track that is no cover picture.
+    """Opens a file, and gives its container and the video track that it shows by default.
 
-    Decoders run on one thread.
+    That is the first one that is marked so, or else the first one, cover pictures apart.
+    Decoders run on one thread. Whatever libav or PyAV raises while the file is open becomes a
+    `BadVideo`, so that one file cannot end a run over many.
 
     Raises:
-        BadVideo: the file has nothing that can be decoded as video.
+        BadVideo: the file has nothing that can be decoded as video, or the decoder fails on it.
     """
     options = {"protocol_whitelist": PROTOCOLS, "format_whitelist": CONTAINERS}
     options["max_pixels"] = str(max_pixels)  # the limit must hold while streams are probed, too
-    try:
-        if path.stat().st_size == 0:
-            raise BadVideo("empty", "the file has no content")
-        container = av.open(address(path), options=options, metadata_errors="replace")
-    except PermissionError as error:
-        raise BadVideo(*reasons.unreadable(_first_line(error))) from error
-    except (FFmpegError, OSError) as error:
-        _refuse_without_memory(error)
-        raise BadVideo("not_a_video", f"no video container ({_first_line(error)})") from error
-    with container:
+    with decoder_errors("the decoder fails on it"), _container(path, options) as container:
+        container.flags &= ~Flags.gen_pts.value  # PyAV makes up missing stamps, and wrong ones
         stream = _video_track(container)
         stream.codec_context.thread_type = ThreadType.NONE
         stream.codec_context.thread_count = 1
         stream.codec_context.options = {"max_pixels": str(max_pixels)}
         yield container, stream
+
+
+def _container(path: Path, options: dict[str, str]) -> InputContainer:
+    try:
+        if path.stat().st_size == 0:
+            raise BadVideo("empty", "the file has no content")
+        return av.open(address(path), options=options, metadata_errors="replace")
+    except PermissionError as error:
+        raise BadVideo(*reasons.unreadable(_first_line(error))) from error
+    except (FFmpegError, OSError) as error:
+        _refuse_without_memory(error)
+        if error.errno == errno.EINVAL:  # libav knows it, but it is none of CONTAINERS
+            raise BadVideo(*reasons.unread(path.name, _is_text(path))) from error
+        raise BadVideo("not_a_video", f"no video container ({_first_line(error)})") from error
+
+
+@contextmanager
+def decoder_errors(what: str) -> Iterator[None]:
+    """Turns errors of libav and of PyAV into a `BadVideo` that says `what` failed, and why.
+
+    PyAV's own errors are of many built-in types: ValueError for what it has no name of, OSError for
+    an unsupported conversion, MemoryError, ZeroDivisionError for a clock without a unit.
+    """
+    try:
+        yield
+    except BadVideo:
+        raise
+    except (FFmpegError, ArithmeticError, MemoryError, OSError, RuntimeError, ValueError) as error:
+        _refuse_without_memory(error)
+        raise BadVideo("unsupported", f"{what} ({_first_line(error)})") from error
+
+
+def _is_text(path: Path) -> bool:
+    """Whether the file begins with 4 kB of UTF-8 text."""
+    with path.open("rb") as file:
+        head = file.read(4096)
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)  # it may end within a character
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in head
 
 
 def address(path: Path) -> str:
@@ -136,20 +201,36 @@ def probe(path: Path, max_pixels: int = MAX_PIXELS) -> Probe:
         if frame is None:
             raise BadVideo("undecodable", "not one frame decodes")
         height, width = upright(frame)
+        turned = turn(frame) if is_slanted(frame) else None
         rate = float(stream.average_rate) if stream.average_rate else None
     with opened(path, max_pixels) as (container, stream):  # opened again: not every file can seek
-        stamps, others = _times(container, stream)
-        seconds = _seconds(path, container, stream, stamps, others)
-        return Probe(stream.index, height, width, seconds, rate, _gaps(stamps))
+        times = _times(container, stream)
+        seconds = _seconds(path, container, stream, times)
+        return Probe(stream.index, height, width, seconds, rate, _gaps(times.stamps), turned)
 
 
-def frames(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+def frames(
+    container: InputContainer, stream: VideoStream, tally: Tally | None = None
+) -> Iterator[VideoFrame]:
     """Yields every frame that decodes, in order of output; damaged packets are skipped."""
-    for packet in _packets(container, stream):
-        yield from decoded(packet)
+    for packet in packets(container, stream):
+        yield from decoded(packet, tally)
 
 
-def _packets(container: InputContainer, *streams: VideoStream) -> Iterator[av.Packet]:
+def packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
+    """Yields the packets of a track that have content, and an empty one for the decoder's end.
+
+    A packet without content must not reach the decoder before, which would take it for the end.
+    """
+    yield from (packet for packet in _until_broken(container, stream) if packet.size)
+    end = av.Packet()
+    end.stream = stream
+    if stream.time_base is not None:
+        end.time_base = stream.time_base
+    yield end
+
+
+def _until_broken(container: InputContainer, *streams: VideoStream) -> Iterator[av.Packet]:
     """Yields the packets of the streams (of all, if none is given), until the container breaks."""
     packets = container.demux(*streams)
     while True:
@@ -162,26 +243,66 @@ def _packets(container: InputContainer, *streams: VideoStream) -> Iterator[av.Pa
         yield packet
 
 
-def decoded(packet: av.Packet) -> Iterator[VideoFrame]:
-    """Yields the frames that the decoder returns for a packet; none where it is damaged."""
+def decoded(packet: av.Packet, tally: Tally | None = None) -> Iterator[VideoFrame]:
+    """Yields the frames that the decoder returns for a packet, and counts them in `tally`.
+
+    There are none where the packet is damaged.
+
+    Raises:
+        BadVideo: the packet is encrypted; the decoder would return noise.
+    """
+    if packet.has_sidedata(ENCRYPTED):
+        raise BadVideo("encrypted", "its pictures are encrypted")
+    tally = tally or Tally()
     try:
         frames = packet.decode()
     except FFmpegError as error:
         _refuse_without_memory(error)
+        tally.frames, tally.damaged = tally.frames + 1, tally.damaged + 1
         return
-    yield from (frame for frame in frames if isinstance(frame, VideoFrame))
+    for frame in frames:
+        if isinstance(frame, VideoFrame):
+            damaged = frame.is_corrupt or packet.is_corrupt
+            tally.frames, tally.damaged = tally.frames + 1, tally.damaged + damaged
+            yield frame
 
 
 def turn(frame: VideoFrame) -> Turn:
     """Returns the turn that the file asks for, rounded to a multiple of 90 degrees."""
-    matrix = frame.side_data.get("DISPLAYMATRIX")
-    if matrix is None:
-        return Turn(False, False, False)
-    # A pixel (x, y) is shown at (a x + c y, b x + d y), plus a shift
-    a, b, _, c, d = np.frombuffer(bytes(matrix), "<i4")[:5].tolist()
+    a, b, c, d = _matrix(frame)
     if abs(a) >= abs(b):
         return Turn(False, a < 0, d < 0)
     return Turn(True, c < 0, b < 0)
+
+
+def is_slanted(frame: VideoFrame) -> bool:
+    """Whether the file asks for a turn that is no multiple of 90 degrees."""
+    a, b, _, _ = _matrix(frame)
+    off = math.degrees(math.atan2(b, a)) % 90
+    return min(off, 90 - off) > SLANT
+
+
+def _matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
+    """(a, b, c, d): a pixel (x, y) is shown at (a x + c y, b x + d y), plus a shift."""
+    # `frame.side_data` would keep the frame: it refers to the frame, and the frame to it
+    data: Mapping[str, SideData] = SideDataContainer(frame)  # pyright: ignore[reportCallIssue]
+    matrix = data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return 1, 0, 0, 1
+    a, b, _, c, d = np.frombuffer(bytes(matrix), "<i4")[:5].tolist()
+    return a, b, c, d
+
+
+def _unnamed(cls: type[SideDataType], number: int) -> SideDataType:
+    """Returns a member for a type of side data that PyAV has no name of."""
+    member = object.__new__(cls)
+    member._value_, member._name_ = number, f"UNNAMED_{number}"
+    return member
+
+
+# PyAV 18.1 refuses all side data of a frame, the display matrix too, if it has no name for one
+# kind, such as the view of MV-HEVC (29) or EXIF (31). `_missing_` is Enum's hook for such values.
+SideDataType._missing_ = classmethod(_unnamed)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def upright(frame: VideoFrame) -> tuple[int, int]:
@@ -191,45 +312,100 @@ def upright(frame: VideoFrame) -> tuple[int, int]:
 
 
 def _video_track(container: InputContainer) -> VideoStream:
-    for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic:
-            if stream.codec_context is None:
-                raise BadVideo("undecodable", "there is no decoder for its codec")
-            return stream
-    raise BadVideo("no_video", "a container without a video track")
+    tracks = container.streams.video
+    films = [track for track in tracks if not track.disposition & Disposition.attached_pic]
+    if not films:
+        raise BadVideo("no_video", "a container without a video track")
+    marked = (track for track in films if track.disposition & Disposition.default)
+    film = next(marked, films[0])
+    if film.codec_context is None:
+        raise BadVideo("undecodable", "there is no decoder for its codec")
+    return film
 
 
-def _times(container: InputContainer, stream: VideoStream) -> tuple[list[float], float]:
-    """Returns the sorted times of the video's packets and the end of the longest other track, s."""
-    stamps, others = [], 0.0
-    for packet in _packets(container):
+def lost(path: Path, seconds: float, tally: Tally, max_pixels: int = MAX_PIXELS) -> str:
+    """Says what is missing from a file of which `seconds` of video are there, or nothing.
+
+    A part is missing where the file declares more seconds, or where frames are damaged.
+    """
+    with opened(path, max_pixels) as (container, stream):  # before the times of its packets
+        declared = _seconds(path, container, stream, _Times([], 0.0, 0.0)) or 0.0
+    if not tally.damaged and seconds >= COMPLETE * declared - TICK:
+        return ""
+    found, words = probe(path, max_pixels), []
+    if found.seconds and seconds < COMPLETE * found.seconds - TICK:
+        words.append(f"the end is missing: {seconds:.2f} s of {found.seconds:.2f} s are there")
+    if tally.damaged:
+        words.append(f"{tally.damaged} of {tally.frames} decoded frames are damaged")
+        if found.gaps:
+            words.append(f"there are no frames for {found.gaps:.2f} s")
+    return ", ".join(words)
+
+
+def _times(container: InputContainer, stream: VideoStream) -> _Times:
+    """Reads the times of all packets, as the clock of `ingest.clock` has them."""
+    stamps, others, clock = [], 0.0, Clock(container, stream)
+    for packet in _until_broken(container):
+        ours = packet.stream_index == stream.index
+        if ours:
+            clock.correct(packet)
         stamp = packet.dts if packet.pts is None else packet.pts
         if stamp is None or packet.time_base is None:
             continue
-        if packet.stream_index == stream.index:
-            stamps.append(float(stamp * packet.time_base))
+        if ours:
+            stamps.append(float((stamp + clock.start) * packet.time_base))
         else:
             others = max(others, float((stamp + (packet.duration or 0)) * packet.time_base))
-    return sorted(stamps), others
+    return _Times(sorted(stamps), others, clock.shift / MICRO)
 
 
 def _seconds(
-    path: Path, container: InputContainer, stream: VideoStream, stamps: list[float], others: float
+    path: Path, container: InputContainer, stream: VideoStream, times: _Times
 ) -> float | None:
     """Returns the declared duration of the video in seconds, if the file declares one."""
-    kind = container.format.name
+    kind, unit = container.format.name, stream.time_base
     if kind == "avi" and stream.frames and stream.average_rate:
         return float(stream.frames / stream.average_rate)  # libav lowers the duration of a cut file
-    if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
-    if container.duration is None:
-        return _asf_seconds(path) if kind == "asf" else None
-    seconds = container.duration / av.time_base
-    # Matroska and similar formats count from zero, wherever the first frame is
-    begin = max(0.0, stamps[0]) if stamps else 0.0
-    if stamps and others > seconds - END_TOLERANCE:  # the sound's length, and it is complete
-        return stamps[-1] - begin + float(1 / (stream.average_rate or 1))
-    return seconds - begin
+    if stream.duration is not None and unit is not None:
+        declared = float(stream.duration * unit)
+    elif container.duration is not None:
+        declared = container.duration / av.time_base
+    else:
+        declared = _asf_seconds(path) if kind == "asf" else None
+    if declared is None or not times.stamps:
+        return declared
+    begin, last = max(0.0, times.stamps[0]), times.stamps[-1]
+    if stream.duration is None and times.others > declared - END_TOLERANCE:
+        # the sound's length, and it is complete
+        return last - begin + float(1 / (stream.average_rate or 1))
+    if _counts_from_zero(kind, path, abs(declared - last)):
+        return declared - begin
+    return declared + min(0.0, times.shift)
+
+
+def _counts_from_zero(kind: str, path: Path, rest: float) -> bool:
+    """Whether a declared duration counts from zero, wherever the first frame is.
+
+    It ends `rest` seconds before or after the last frame. Writers of Flash video do not agree.
+    """
+    if "mp4" in kind:
+        return _is_fragmented(path)
+    return kind == "asf" or "matroska" in kind or (kind == "flv" and rest < END_TOLERANCE)
+
+
+def _is_fragmented(path: Path) -> bool:
+    """Whether an MP4 has fragments; the duration that libav then gives counts from zero."""
+    with path.open("rb") as file:
+        while len(head := file.read(16)) >= 8:
+            size, kind = struct.unpack_from(">I4s", head)
+            if kind == b"moof":
+                return True
+            if size == 1 and len(head) == 16:
+                (size,) = struct.unpack_from(">Q", head, 8)
+            if size < 8:  # the last box, or none at all
+                return False
+            file.seek(size - len(head), os.SEEK_CUR)
+    return False
 
 
 def _asf_seconds(path: Path) -> float | None:

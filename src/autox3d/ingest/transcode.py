@@ -61,13 +61,17 @@ def transcode(
     *,
     workers: int,
     progress: Progress,
-) -> None:
+) -> Counter[str]:
     """Writes `shard` and `index` for the videos in `listing`, whose paths are relative to `root`.
 
-    `workers` videos are encoded at a time.
+    `workers` videos are encoded at a time. A video that cannot be used is a row with its
+    reason; how many may be lost is counted over all shards, by the stage `index`.
+
+    Returns:
+        how many videos were refused for each reason
 
     Raises:
-        Refused: a video has changed since it was listed, or too many cannot be used.
+        Refused: a video has changed since it was listed.
     """
     videos = tables.read_table(listing, ["key", "path", "size", "mtime_ns"]).sort_values("key")
     _refuse_changed(videos, root)
@@ -84,9 +88,9 @@ def transcode(
             rows = [*_rows(progress(pairs, len(videos)), file, shard.name, settings.fps)]
             file.flush()
             os.fsync(file.fileno())
-        _refuse_losses(rows, listing, settings.max_lost)
         partial.replace(shard)
     tables.write_table(pd.DataFrame(rows, columns=list(Row._fields)), index)
+    return Counter(row.reason for row in rows if row.status == "refused")
 
 
 def _attempts(
@@ -170,19 +174,6 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> int:
     tar.addfile(member, io.BytesIO(data))
     padded = -(-len(data) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
     return tar.offset - padded
-
-
-def _refuse_losses(rows: list[Row], listing: Path, max_lost: float) -> None:
-    present = [row for row in rows if row.status != "missing"]
-    refused = [row for row in present if row.status == "refused"]
-    if len(refused) <= max_lost * len(present):
-        return
-    reasons = ", ".join(f"{n} {why}" for why, n in Counter(r.reason for r in refused).most_common())
-    first = refused[0]
-    raise Refused(
-        f"{listing}: {len(refused)} of {len(present)} videos cannot be used ({reasons}; first "
-        f"'{first.key}': {first.message}). Replace them, or raise transcode.max_lost."
-    )
 
 
 def _prefix(shard: Path) -> str:

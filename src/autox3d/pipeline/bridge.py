@@ -23,9 +23,10 @@ from typing import Any, NamedTuple, TypeVar
 
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 
+from dvc import rwlock
 from dvc.dependency import ParamsDependency, param
 from dvc.exceptions import DvcException
-from dvc.lock import LockError
+from dvc.lock import LockError, LockNoop
 from dvc.repo import Repo
 from dvc.stage import PipelineStage, Stage
 from dvc.stage.cache import RunCacheNotFoundError
@@ -36,11 +37,11 @@ from autox3d.core import environment
 from autox3d.core.errors import Refused
 from autox3d.pipeline import subprocesses
 from autox3d.runtime import slurm
+from autox3d.runtime.activity import FOLDER
 from autox3d.runtime.lock import Lock, Locked
 from autox3d.runtime.program import RESUME, run
 
 T = TypeVar("T")
-FOLDER = Path(".pipeline")  # stamps, logs and locks; it may be deleted while nothing runs
 WORKSPACE_LOCK = FOLDER / "snakemake.claim"  # held by the one Snakemake that works here
 SNAKEMAKE_LOCKS = Path(".snakemake/locks")
 
@@ -100,9 +101,9 @@ def rules(main: bool, dry: bool) -> list[Entry]:
     try:
         lock = locked_workspace(dry) if main else None
         if lock is None:
-            with _one_line("dvc.yaml"):
+            with one_line("dvc.yaml"):
                 return entries(Repo(os.curdir))
-        found, stale = patiently("dvc.yaml", _state)
+        found, stale = patiently("dvc.yaml", lambda: _state(dry))
         _sync(found, stale)
         if dry:
             lock.release()
@@ -140,14 +141,18 @@ def locked_workspace(dry: bool) -> Lock | None:
     Raises:
         Locked: another Snakemake is working here, and this is not a dry run.
     """
-    FOLDER.mkdir(exist_ok=True)
     lock = Lock(WORKSPACE_LOCK)
     try:
+        FOLDER.mkdir(exist_ok=True)
         died = lock.acquire()
     except Locked:
         if dry:
             return None
         raise
+    except OSError as error:
+        reason = os.strerror(error.errno or 0).lower()
+        look = "To look, `autox3d status` is enough."
+        raise Refused(f"{FOLDER}: {reason}. Snakemake writes, even in a dry run. {look}") from error
     atexit.register(lock.release)
     if died and not dry:  # the one before was killed and has left its own locks
         for left in SNAKEMAKE_LOCKS.glob("*"):
@@ -155,13 +160,29 @@ def locked_workspace(dry: bool) -> Lock | None:
     return lock
 
 
-def _state() -> tuple[list[Entry], set[str]]:
-    """All entries, and the stages that `dvc status` would name: read once, under DVC's lock."""
+def _state(dry: bool) -> tuple[list[Entry], set[str]]:
+    """All entries, and the stages that `dvc status` would name: read once, under DVC's lock.
+
+    A dry run takes no lock, since a `dvc repro` beside it waits for one no longer than 3 s.
+    """
     repo = Repo(os.curdir)
-    with repo.lock, _params_parsed_once():
+    with _unlocked(repo) if dry else repo.lock, _params_parsed_once():
         found = entries(repo)
         stages = (stage.status(check_updates=True) for stage in repo.index.stages)
         return found, {name for status in stages for name in status}
+
+
+@contextlib.contextmanager
+def _unlocked(repo: Repo) -> Iterator[None]:
+    """Lets DVC compare stages with dvc.lock without its locks."""
+    of_files = rwlock.rwlock
+    repo.lock = LockNoop("")
+    rwlock.rwlock = lambda *_: contextlib.nullcontext()
+    try:
+        with repo.lock:
+            yield
+    finally:
+        rwlock.rwlock = of_files
 
 
 @contextlib.contextmanager
@@ -310,7 +331,7 @@ def patiently(name: str, action: Callable[[], T]) -> T:
     until, announced = time.monotonic() + patience, False
     while True:
         try:
-            with _one_line(name):
+            with one_line(name):
                 return action()
         except LockError as error:
             if not announced:
@@ -325,7 +346,7 @@ def patiently(name: str, action: Callable[[], T]) -> T:
 
 
 @contextlib.contextmanager
-def _one_line(name: str) -> Iterator[None]:
+def one_line(name: str) -> Iterator[None]:
     """Turns an error of DVC into a user error of one line."""
     try:
         yield

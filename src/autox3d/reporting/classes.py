@@ -16,6 +16,7 @@ from autox3d.reporting.layout import (
     Figure,
     Picture,
     Section,
+    Sheet,
     Source,
     Table,
     source_of,
@@ -125,6 +126,34 @@ def heat_maps(results: Results) -> Section:
         section.elements += _row(_clip(network.name, clip, source) for clip in clips)
         for pair in network.explained.confused:
             section.elements += _row(_mistake(network.name, pair, source))
+    return section
+
+
+def wrong(results: Results) -> Section:
+    """The videos that the networks get wrong, the largest loss first; empty without any."""
+    section = Section("wrong", "What it gets wrong")
+    for network in results.networks:
+        if network.explained is None or not (videos := network.explained.wrong):
+            continue
+        source = source_of(
+            results.folder, f"explain@{network.name}", f"explain/{network.name}.json"
+        )
+        items = [
+            (
+                one.picture,
+                f"{one.key}: is {one.actual}, {network.name} says {one.predicted} "
+                f"({one.score:.2f}). Loss {one.loss:.1f} nats.",
+            )
+            for one in videos
+        ]
+        caption = "A video that surely is what the network says has a wrong label."
+        section.elements.append(
+            Sheet(f"The worst mistakes of {network.name}", items, caption, source)
+        )
+    if section.elements:
+        section.lead = (
+            "Test videos with the largest loss first: how little the network expects the label."
+        )
     return section
 
 

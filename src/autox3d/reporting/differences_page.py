@@ -16,7 +16,7 @@ from autox3d.reporting.differences import (
     networks_in_both,
     standard_error,
 )
-from autox3d.reporting.layout import Element, Figure, Listing, Section, Source, Table
+from autox3d.reporting.layout import Element, Figure, KeyFigure, Listing, Section, Source, Table
 from autox3d.reporting.page import render
 from autox3d.reporting.results import Tested
 
@@ -60,12 +60,13 @@ def page(before: PipelineRun, after: PipelineRun) -> str:
     return render("Two runs compared", summary, _key_figures(before, after), [causes, effects])
 
 
-def _key_figures(before: PipelineRun, after: PipelineRun) -> list[tuple[str, str]]:
+def _key_figures(before: PipelineRun, after: PipelineRun) -> list[KeyFigure]:
     """Each network's change of the headline, in points, with one standard error."""
     return [
-        (
-            f"{name}, {new.task.headline.label}, B less A",
+        KeyFigure(
+            name,
             f"{100 * (new.headline - old.headline):+.1f} ± {100 * standard_error(old, new):.1f}",
+            f"{new.task.headline.label}, B less A",
         )
         for name, (old, new) in networks_in_both(before, after).items()
     ]

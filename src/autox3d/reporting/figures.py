@@ -14,7 +14,6 @@ from autox3d.reporting.svg import (
     COLOURS,
     DASHES,
     GREY,
-    INK,
     MUTED,
     ORANGE,
     SKY,
@@ -22,6 +21,7 @@ from autox3d.reporting.svg import (
     axes,
     costs,
     drawing,
+    labels,
     legend,
     percents,
 )
@@ -53,8 +53,6 @@ def accuracy_over(points: Sequence[Point], metric: Metric, chance: float, label:
                 plot.plot(x, y, joined, color=colour, markersize=6, linewidth=1, label=what)
         plot.axhline(chance, color=MUTED, linewidth=1, linestyle=":", label="chance")
         for point in points:
-            place = (point.cost, point.accuracy)
-            plot.annotate(point.name, place, (6, -11), textcoords="offset points", color=INK)
             if point.spread:
                 plot.hlines(point.accuracy, *point.spread, color=MUTED, linewidth=1)
         plot.set_ylim(0, 1.05)
@@ -63,6 +61,7 @@ def accuracy_over(points: Sequence[Point], metric: Metric, chance: float, label:
         if metric.percent:
             percents(plot)
         legend(plot)
+        labels(plot, {point.name: (point.cost, point.accuracy) for point in points})
     return drawn.svg
 
 
@@ -89,13 +88,15 @@ def published_over_cost(rows: Sequence[Published], metric: Metric) -> str:
         for row in rows:
             if _family(row.network) not in families:
                 plot.plot(row.gmacs, row.top1, "o", color=GREY, markersize=5, label=row.network)
-            if "w/o" not in row.network:
-                size, place = row.network.rpartition("-")[2], (row.gmacs, row.top1)
-                size = "" if _family(row.network) not in families else size
-                plot.annotate(size, place, (5, -10), textcoords="offset points", fontsize=8)
         plot.margins(x=0.15, y=0.15)
         costs(plot)
         legend(plot, columns=2)
+        named = {
+            row.network: (row.gmacs, row.top1)
+            for row in rows
+            if _family(row.network) in families and "w/o" not in row.network
+        }
+        labels(plot, {name.replace("Auto", ""): place for name, place in named.items()})
     return drawn.svg
 
 

@@ -26,6 +26,15 @@ def sources_of(folder: Path, stage: str, names: Sequence[str], end: str) -> Sour
     return source_of(folder, stage, f"{stage}/{middle}{end}")
 
 
+class KeyFigure(NamedTuple):
+    """A box of the first screen."""
+
+    name: str
+    value: str
+    below: str = ""  # the value's unit or interval
+    what: str = ""  # what the thing is
+
+
 class Figure(NamedTuple):
     """A drawing with a title and a caption."""
 
@@ -47,6 +56,15 @@ class Picture(NamedTuple):
     first: bool = False  # whether it begins a row
 
 
+class Sheet(NamedTuple):
+    """Small images, each with a line of text."""
+
+    title: str
+    images: Sequence[tuple[str, str]]  # JPEG in base64, and the text
+    caption: str
+    source: Source
+
+
 class Table(NamedTuple):
     """Rows of text under a header."""
 
@@ -65,7 +83,7 @@ class Listing(NamedTuple):
     source: Source
 
 
-Element = Figure | Picture | Table | Listing
+Element = Figure | Picture | Sheet | Table | Listing
 
 
 @dataclass

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from autox3d.core.records import Evaluation
-from autox3d.reporting.layout import Section
-from autox3d.reporting.results import Results
+from autox3d.reporting import results_table
+from autox3d.reporting.layout import KeyFigure, Section
+from autox3d.reporting.results import Network, Results
 from autox3d.reporting.sections import sections
-from autox3d.reporting.worth import sentences
-from autox3d.vision.tasks.metric import Metric
+from autox3d.reporting.verdicts import verdicts
 
 NUMBER = re.compile(r"[-+]?[\d,]*\.?\d+(e[-+]?\d+)?|-|")
 TITLE = "Small video networks, searched and tested"
@@ -21,21 +20,21 @@ TITLE = "Small video networks, searched and tested"
 def page(results: Results) -> str:
     """The report of one run of the pipeline."""
     return render(
-        TITLE, summary(results), key_figures(results), sections(results), sentences(results)
+        TITLE, summary(results), key_figures(results), sections(results), verdicts(results)
     )
 
 
 def render(
     title: str,
     summary: str,
-    key: Sequence[tuple[str, str]],
+    key: Sequence[KeyFigure],
     content: Sequence[Section],
-    notes: Sequence[str] = (),
+    verdicts: Sequence[str] = (),
 ) -> str:
     """A page with its sections; names and labels are escaped, empty sections left out.
 
     Args:
-        notes: sentences below the key figures
+        verdicts: sentences above the key figures
     """
     environment = Environment(
         loader=PackageLoader("autox3d.reporting", ""),
@@ -47,7 +46,7 @@ def render(
     environment.filters["numeric"] = numeric
     template = environment.get_template("page.html.j2")
     shown = [section for section in content if not section.is_empty]
-    return template.render(title=title, summary=summary, key=key, notes=notes, sections=shown)
+    return template.render(title=title, summary=summary, key=key, verdicts=verdicts, sections=shown)
 
 
 def numeric(rows: Sequence[Sequence[str]]) -> set[int]:
@@ -57,23 +56,34 @@ def numeric(rows: Sequence[Sequence[str]]) -> set[int]:
 
 
 def summary(results: Results) -> str:
-    """The data set and the network that was found, in a sentence each."""
+    """The data set in a sentence."""
     dataset = results.settings.get("annotate", {}).get("dataset", "the videos given")
-    usable = f", {results.data.total.usable} usable videos" if results.data else ""
-    network = f" The search found {results.genotype.name}." if results.genotype else ""
-    return f"Data: {dataset}{usable}.{network}"
+    if not results.data:
+        return f"Data: {dataset}."
+    of = results.data
+    return f"Data: {dataset}, {of.total.usable} usable videos of {of.classes} classes."
 
 
-def key_figures(results: Results) -> list[tuple[str, str]]:
-    """The evaluated networks with the headline of their task."""
-    metric = results.task.headline
+def key_figures(results: Results) -> list[KeyFigure]:
+    """The evaluated networks with the headline of their task, and what they are."""
+    known = results_table.described(results)
     return [
-        (f"{n.name}, {metric.label}, {n.evaluation.lcr.views} views", _value(n.evaluation, metric))
+        KeyFigure(n.name, _value(n, results), _interval(n, results), known.get(n.name, ""))
         for n in results.networks
         if n.evaluation
     ]
 
 
-def _value(evaluation: Evaluation, metric: Metric) -> str:
-    value = evaluation.lcr.metrics.get(metric.name)
+def _value(network: Network, results: Results) -> str:
+    """The headline with its unit."""
+    assert network.evaluation
+    metric = results.task.headline
+    value = network.evaluation.lcr.metrics.get(metric.name)
     return "no labels" if value is None else metric.text(value)
+
+
+def _interval(network: Network, results: Results) -> str:
+    """The metric and the interval below a value."""
+    interval = results_table.interval(network, results)
+    label = results.task.headline.label
+    return label if interval == results_table.UNKNOWN else f"{label}, 95 %: {interval}"

@@ -28,9 +28,16 @@ NOTE = (
 
 def head(results: Results) -> tuple[str, ...]:
     """The names of the columns."""
-    headline, *others = (metric.head for metric in results.task.shown)
+    headline, *others = (metric.head for metric in shown(results))
     less = LESS.format(first.name) if (first := found(results)) else LESS.format("the first")
     return (*BEFORE, headline, INTERVAL, less, *others, *AFTER)
+
+
+def shown(results: Results) -> list[Metric]:
+    """The metrics that have a column: not the top-5 of five classes, which is always 100 %."""
+    known = [len(n.evaluation.per_class) for n in results.networks if n.evaluation]
+    most = max(known, default=0)
+    return [metric for metric in results.task.shown if metric.of_best < most or not most]
 
 
 def rows(results: Results, tests: Sequence[Crops] = ("lcr",)) -> list[list[str]]:
@@ -48,9 +55,7 @@ def row(network: Network, results: Results, crops: Crops) -> list[str]:
     evaluation, made = network.evaluation, network.made
     assert evaluation
     score = evaluation.score(crops)
-    headline, *others = (
-        metric.cell(score.metrics.get(metric.name)) for metric in results.task.shown
-    )
+    headline, *others = (metric.cell(score.metrics.get(metric.name)) for metric in shown(results))
     certain = (interval(network, results), less(network, results)) if crops == "lcr" else ("", "")
     return [
         network.name,
@@ -95,15 +100,25 @@ def less(network: Network, results: Results) -> str:
 
     A dash where the two were tested on different videos.
     """
-    first, metric = found(results), results.task.headline
+    first = found(results)
     if first is None or first.name == network.name:
         return ""
-    one, two = hits(network, metric), hits(first, metric)
-    if one is None or two is None or not _same_videos(network, first):
+    differences = paired(network, first, results.task.headline)
+    if differences is None:
         return UNKNOWN
-    differences = [100.0 * (a - b) for a, b in zip(one, two, strict=True)]
     low, high = bootstrap(differences, SEED)
     return f"{sum(differences) / len(differences):+.1f} ({low:+.1f} to {high:+.1f})"
+
+
+def paired(one: Network, two: Network, metric: Metric) -> list[float] | None:
+    """For each video, the hit of a network less that of another, in points of percent.
+
+    None where the metric is no share of hits, or the two were tested on different videos.
+    """
+    ours, theirs = hits(one, metric), hits(two, metric)
+    if ours is None or theirs is None or not _same_videos(one, two):
+        return None
+    return [100.0 * (a - b) for a, b in zip(ours, theirs, strict=True)]
 
 
 def _same_videos(one: Network, two: Network) -> bool:
@@ -132,11 +147,16 @@ def markdown(results: Results) -> str:
 def legend(results: Results) -> str:
     """What the networks are, by the settings, and what the intervals are; one paragraph."""
     evaluated = [network.name for network in results.networks if network.evaluation]
-    tables = {what: results.settings.get(what) or {} for what in ("scale", "baseline")}
-    known = {name: scaled(of) for name, of in tables["scale"].items()}
-    known |= {name: compared(of) for name, of in tables["baseline"].items()}
+    known = described(results)
     lines = [f"{name}: {known[name]}." for name in evaluated if name in known]
     return " ".join([*lines, NOTE.format(less=head(results)[4].partition(",")[0].capitalize())])
+
+
+def described(results: Results) -> dict[str, str]:
+    """What each network is, by the settings; those that the settings do not name are left out."""
+    tables = {what: results.settings.get(what) or {} for what in ("scale", "baseline")}
+    known = {name: scaled(of) for name, of in tables["scale"].items()}
+    return known | {name: compared(of) for name, of in tables["baseline"].items()}
 
 
 def scaled(size: Mapping[str, Any]) -> str:

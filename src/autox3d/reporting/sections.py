@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from autox3d.core import schema
 from autox3d.core.records import Counts, Crops
 from autox3d.reporting import figures, results_table
-from autox3d.reporting.classes import classes, heat_maps
+from autox3d.reporting.classes import classes, heat_maps, wrong
 from autox3d.reporting.found import architecture
 from autox3d.reporting.layout import (
     Element,
@@ -36,21 +36,25 @@ def sections(results: Results) -> list[Section]:
         search(results),
         training(results),
         classes(results),
+        wrong(results),
         heat_maps(results),
         studies(results),
+        papers(),
         data(results),
         origins(results),
     ]
 
 
 def accuracy(results: Results) -> Section:
-    """Accuracy over cost, for the networks of this project and of the papers."""
+    """Accuracy over cost of the networks that were tested."""
     section = Section("accuracy", "Accuracy and cost")
     evaluated = [n for n in results.networks if n.evaluation]
     source = sources_of(results.folder, "evaluate", [n.name for n in evaluated], ".json")
     section.missing = _missing(
         results, "evaluate", ".json", [n for n in results.networks if not n.evaluation]
     )
+    if not results.networks:
+        section.missing.append(f"{results.folder}/evaluate/*.json")
     tested = results.tested
     if tested:
         first = tested[0].evaluation
@@ -59,8 +63,6 @@ def accuracy(results: Results) -> Section:
             f"({first.lcr.views // 3} clips by the rule '{first.rule}', three crops each)."
         )
         section.elements += _over_cost(results, tested, source)
-    rows = published()
-    section.elements.append(_papers(rows))
     if evaluated:
         both = results_table.rows(results, ("lcr", "center"))
         section.elements.append(Table("Results", results_table.head(results), both, source))
@@ -72,7 +74,6 @@ def accuracy(results: Results) -> Section:
         for crops, what in CLIPS:
             svg = figures.clips_over_cost(tested, crops)
             section.elements.append(Figure(f"More clips, {what}", svg, caption, source, wide=True))
-    section.elements.append(_printed(rows))
     return section
 
 
@@ -114,13 +115,16 @@ def _over_time(results: Results, tested: Sequence[Tested], chance: float) -> Fig
 ORIGIN = Source("src/autox3d/reporting/published.yaml")
 
 
-def _papers(rows: Sequence[Published]) -> Figure:
-    caption = (
-        "Published on Kinetics-400, 30 views: other data and other training, so not to be compared "
-        "with the figure of this project. Costs as the papers print them."
+def papers() -> Section:
+    """What the papers print, apart from the results of this run."""
+    rows = published()
+    lead = (
+        "Other data and other training than here, so not to be compared with the figures above. "
+        "Costs as the papers print them."
     )
     svg = figures.published_over_cost(rows, KINETICS)
-    return Figure("The papers, on Kinetics-400", svg, caption, ORIGIN)
+    figure = Figure("Accuracy over cost in print", svg, "With 30 views.", ORIGIN)
+    return Section("papers", "The papers, on Kinetics-400", lead, [figure, _printed(rows)])
 
 
 def _printed(rows: Sequence[Published]) -> Table:

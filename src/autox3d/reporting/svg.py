@@ -6,10 +6,13 @@ import html
 import io
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import matplotlib as mpl
+import numpy as np
+import textalloc
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -33,12 +36,12 @@ STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "autox3d",
     "font.family": "sans-serif",
-    "font.size": 9,
+    "font.size": 10.5,
     "text.color": INK,
     "text.parse_math": False,  # a class may be called $x$
     "axes.edgecolor": RULE,
     "axes.labelcolor": MUTED,
-    "axes.labelsize": 9,
+    "axes.labelsize": 10.5,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -53,7 +56,7 @@ STYLE = {
     "ytick.major.size": 0,
     "xtick.minor.size": 0,
     "legend.frameon": False,
-    "legend.fontsize": 8.5,
+    "legend.fontsize": 10,
     "figure.constrained_layout.use": True,
 }
 
@@ -110,6 +113,29 @@ def legend(of: Axes, columns: int = 3) -> None:
         of.legend(ncols=columns, columnspacing=1.2, handlelength=1.6, **place)
 
 
+def labels(of: Axes, texts: Mapping[str, tuple[float, float]]) -> None:
+    """Names points, each where its text covers no other text, point or line.
+
+    To be called last: the places depend on the limits of the axes.
+
+    Args:
+        texts: the name of each point, and its place in data coordinates
+    """
+    root = of.get_figure(root=True)
+    assert root
+    root.draw_without_rendering()  # lays out the axes
+    x, y = (list(column) for column in zip(*texts.values(), strict=True))
+    lines: list[list[Any]] = [[], []]  # of floats: x and y of each line
+    for line in of.lines:
+        for axis, values in zip(lines, line.get_data(), strict=True):
+            axis.append(np.asarray(values, np.float64))
+    textalloc.allocate(
+        of, x, y, list(texts), x_scatter=x, y_scatter=y, x_lines=lines[0], y_lines=lines[1],
+        textsize=mpl.rcParams["font.size"], textcolor=INK, linecolor=MUTED, linewidth=0.6,
+        min_distance=0.02, margin=0.006,
+    )  # fmt: skip
+
+
 def percents(of: Axes, *, x: bool = False) -> None:
     """Labels an axis of shares in percent."""
     axis = of.xaxis if x else of.yaxis
@@ -127,5 +153,7 @@ def costs(of: Axes) -> None:
         ticks = [digit * ten for ten in decades for digit in digits if low <= digit * ten <= high]
         if len(ticks) >= 3:  # of less than a decade, finer ones
             break
+    if len(ticks) < 2:  # of a narrow range, round numbers between its ends
+        ticks = [x for x in MaxNLocator(4).tick_values(low, high) if low <= x <= high]
     of.set_xticks(ticks[:: max(1, len(ticks) // 6)])
     of.minorticks_off()

@@ -30,6 +30,7 @@ import torch
 
 from autox3d.core import environment, names, schema
 from autox3d.core.errors import Refused
+from autox3d.runtime import activity
 from autox3d.runtime.git import head
 from autox3d.runtime.lock import Lock
 from autox3d.runtime.program import RESUME as RESUME
@@ -123,6 +124,7 @@ class Checkpoints:
             if error.errno not in NO_SPACE:
                 raise
             raise Refused(self._no_room(step)) from error
+        activity.note(saved=step)
         for old in self._steps()[: -self.keep]:
             self._name(old).unlink()
 
@@ -135,7 +137,9 @@ class Checkpoints:
         steps = self._steps()
         for step in reversed(steps):
             try:
-                return step, _read(self._name(step))
+                state = _read(self._name(step))
+                activity.note(saved=step)
+                return step, state
             except Damaged as error:
                 _say(f"{self._name(step)}: damaged: {error}. Using the one before.")
         if steps:

@@ -46,7 +46,7 @@ class Lock:
         died = False
         token = uuid.uuid4().hex
         owner = {"token": token, "host": socket.gethostname(), "pid": os.getpid()}
-        owner["started"] = _started(os.getpid())
+        owner["started"] = started(os.getpid())
         part = self.path.with_name(f"{token}.part")
         part.write_text(json.dumps(owner))
         try:
@@ -109,7 +109,7 @@ class Lock:
             return
         refusal = Locked(f"{self.path}: {_name(owner)} is at work. Wait for it, or stop it.")
         if owner["host"] == socket.gethostname():
-            if _started(owner["pid"]) == owner["started"]:
+            if started(owner["pid"]) == owner["started"]:
                 raise refusal
             return
         waiting = f"waiting {STALE_AFTER:.0f} s for a heartbeat of {_name(owner)}"
@@ -145,7 +145,7 @@ def _last_beat(path: Path) -> int | None:
         return None
 
 
-def _started(pid: int) -> str | None:
+def started(pid: int) -> str | None:
     """When a process started, in ticks since boot (ids are reused); None once it has ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -10,6 +10,8 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from autox3d.runtime import activity
+
 T = TypeVar("T")
 PAUSE = 10.0  # s between lines in a log
 clock = tqdm.format_interval
@@ -24,6 +26,7 @@ def progress(items: Iterable[T], total: int, what: str, unit: str) -> Iterator[T
     """
     if os.environ.get("RANK", "0") != "0":
         return iter(items)
+    items = activity.noted(items, total, what, unit)
     if sys.stderr.isatty():
         return iter(tqdm(items, what, total, unit=f" {unit}", dynamic_ncols=True))
     return _lines(items, total, what, unit)

@@ -8,8 +8,9 @@ until the next run sends them, or
 
     python -m autox3d.runtime.mirror replay
 
-`MLFLOW_TRACKING_URI` names the server; without it, `sqlite:///mlflow.db` in the working
-directory. `MLFLOW_EXPERIMENT_NAME` names the experiment. `AUTOX3D_TRACKING=off` writes nothing.
+`MLFLOW_TRACKING_URI` names the server; without it, `sqlite:///mlflow.db` in the clone's folder,
+where the second process works: it outlives the copy of the clone in which DVC runs an experiment.
+`MLFLOW_EXPERIMENT_NAME` names the experiment. `AUTOX3D_TRACKING=off` writes nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from typing import Any
 from autox3d.core import environment
 from autox3d.runtime.git import head
 
-SPOOL = Path(".mlflow-spool")
+SPOOL = Path(".mlflow-spool")  # in the clone's folder
 PROJECT = "autox3d"
 KEY = "run_key"  # the tag that finds a run again
 # s that a stage waits until its last records are sent. Without SLURM the sender outlives the stage.
@@ -113,12 +114,12 @@ def run(
     if not wanted or os.environ.get("RANK", "0") != "0":
         yield Run(None)
         return
-    key = _key(resume)
+    key, spool = _key(resume), environment.clone() / SPOOL
     try:
-        SPOOL.mkdir(exist_ok=True)
-        mirrored = Run(SPOOL / f"{key}-{time.time_ns()}.jsonl")
+        spool.mkdir(exist_ok=True)
+        mirrored = Run(spool / f"{key}-{time.time_ns()}.jsonl")
     except OSError as error:
-        print(f"{SPOOL}: {error.strerror}. This run is not tracked.", file=sys.stderr)
+        print(f"{spool}: {error.strerror}. This run is not tracked.", file=sys.stderr)
         yield Run(None)
         return
     mirrored._append(_header(key, f"{stage}@{name}" if name else stage, params, tags))
@@ -165,6 +166,8 @@ def _header(key: str, name: str, params: Mapping[str, object], tags: Mapping[str
     source = {"mlflow.source.name": program, "mlflow.source.type": "LOCAL"}
     source["command"] = " ".join([program, *sys.argv[1:]])
     source |= {"mlflow.source.git.commit": head(), "dvc.stage": name, KEY: key}
+    if experiment := environment.experiment():
+        source["dvc.experiment"] = experiment
     return {
         "key": key,
         "name": name,
@@ -206,13 +209,22 @@ def _start_sender(mirrored: Run) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "autox3d.runtime.mirror", "follow"]
     with mirrored.journal.with_suffix(".log").open("wb") as log:
         return subprocess.Popen(
-            [*command, str(mirrored.journal), str(os.getpid())],
+            [*command, str(SPOOL / mirrored.journal.name), str(os.getpid())],
+            cwd=environment.clone(),
+            env=os.environ | {"PYTHONPATH": _lasting(os.environ.get("PYTHONPATH", ""))},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             pass_fds=[mirrored._file.fileno()],
             start_new_session=True,
         )
+
+
+def _lasting(path: str) -> str:
+    """The places of code without those in a copy of the clone, which the sender may outlive."""
+    copied = environment.clone() != Path()
+    places = path.split(os.pathsep)
+    return os.pathsep.join(p for p in places if not (copied and Path.cwd() in Path(p).parents))
 
 
 def _wait(sender: subprocess.Popen[bytes], mirrored: Run) -> None:

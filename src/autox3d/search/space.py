@@ -16,7 +16,7 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
 
-from autox3d.core import schema
+from autox3d.core import schema, shipped
 from autox3d.core.errors import Refused
 from autox3d.core.schema import table
 from autox3d.core.values import ClipSpec
@@ -61,7 +61,12 @@ class Space:
 
     @staticmethod
     def load(path: Path) -> Space:
-        """Reads a file; raises Refused for a mistake, or for candidates that share no grid."""
+        """Reads a file, or a space that comes with the package (`space_demo`).
+
+        Raises:
+            Refused: there is a mistake, or candidates share no grid.
+        """
+        path = shipped.find(path)
         space = schema.load(path, Space)
         try:
             check_columns(space.block, space.groups)

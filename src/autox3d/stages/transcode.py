@@ -19,7 +19,7 @@ from autox3d.runtime.progress import progress
 
 def main() -> None:
     files = arguments(__doc__, "list", "shard", "index")
-    transcode(
+    refused = transcode(
         files.list,
         environment.raw(),
         files.shard,
@@ -28,6 +28,9 @@ def main() -> None:
         workers=len(os.sched_getaffinity(0)),
         progress=partial(progress, what=f"transcode {files.list.stem}", unit="videos"),
     )
+    if refused:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in refused.most_common())
+        print(f"{files.list}: refused: {reasons}. {files.index} has the reason of each")
 
 
 if __name__ == "__main__":

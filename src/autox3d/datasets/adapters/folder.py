@@ -1,6 +1,7 @@
 """Your own videos in folders: SPLIT/CLASS/.../VIDEO; in `test` also VIDEO alone, without a label.
 
-Hidden files and folders (names that begin with a dot) are left out.
+Hidden files and folders (names that begin with a dot), and what systems leave in folders
+(Thumbs.db), are left out.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from autox3d.core.errors import Refused
+from autox3d.core.video_names import ignored
 from autox3d.datasets.annotations import SPLITS, Annotations, Files, Video
 from autox3d.datasets.reading import join
 
@@ -37,7 +39,7 @@ def read(root: Path, videos: str, files: Files) -> Annotations:
             label = classes[0] if classes else None
             rows.append(Video(inside, inside, join(videos, inside), label, split, str(path)))
     classes = {path.name for path in (top / "train").iterdir() if path.is_dir()}
-    return Annotations(rows, tuple(sorted(name for name in classes if not name.startswith("."))))
+    return Annotations(rows, tuple(sorted(name for name in classes if not ignored(name))))
 
 
 def _walk(top: Path) -> Iterator[Path]:
@@ -47,8 +49,8 @@ def _walk(top: Path) -> Iterator[Path]:
         Refused: a folder is a symbolic link. (It is not followed, and not silently skipped.)
     """
     for where, folders, names in os.walk(top):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not ignored(name))
         for name in folders:
             if Path(where, name).is_symlink():
                 raise Refused(f"{Path(where, name)}: a link to a folder. Put the folder there.")
-        yield from (Path(where, name) for name in sorted(names) if not name.startswith("."))
+        yield from (Path(where, name) for name in sorted(names) if not ignored(name))

@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from autox3d.core.errors import Refused
+from autox3d.core.video_names import ignored, is_video
 from autox3d.datasets.annotations import Annotations, Files, Video
-from autox3d.datasets.reading import cell, csv_rows, join, trained_classes
+from autox3d.datasets.reading import cell, composed, csv_rows, join, trained_classes
 
 REQUIRED = ("train", "val")
 OPTIONAL = ("test",)
 SPLIT_NAMES = {"train": "train", "val": "val", "validate": "val", "validation": "val"}
 SPLIT_NAMES |= {"test": "test"}
-SUFFIXES = (".mp4", ".mkv", ".webm", ".avi")  # of the video files; the annotations name none
 
 
 def read(root: Path, videos: str, files: Files) -> Annotations:
@@ -68,7 +68,7 @@ def _files_by_stem(videos: Path) -> dict[str, dict[str, str]]:
         if "/" in inside:  # no layout is deeper, and links may form a circle
             below.clear()
         for name in sorted(names):
-            if (file := PurePosixPath(name)).suffix in SUFFIXES:
+            if is_video(file := PurePosixPath(name)) and not ignored(name):
                 by_stem.setdefault(file.stem, {}).setdefault(inside, name)
     return by_stem
 
@@ -77,8 +77,10 @@ def _location(names: dict[str, str], split: str, label: str | None) -> tuple[str
     """Returns (folder, file name) in the first layout that has the video, out of {folder: name}."""
     if not names:
         return None
-    classes = [] if label is None else [label, label.replace(" ", "_")]
+    on_disk = {composed(folder): folder for folder in names}
+    classes = [] if label is None else [composed(label), composed(label).replace(" ", "_")]
     splits = [name for name, meant in SPLIT_NAMES.items() if meant == split]
     nested = [f"{outer}/{inner}" for outer in splits for inner in classes]
     layouts = ["", *splits, *classes, *nested]
-    return next(((folder, names[folder]) for folder in layouts if folder in names), None)
+    found = next((on_disk[layout] for layout in layouts if layout in on_disk), None)
+    return None if found is None else (found, names[found])

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from autox3d.core.errors import Refused
 from autox3d.datasets.annotations import SPLITS, Annotations, Files, Video
-from autox3d.datasets.reading import inside, join, lines, unknown_class
+from autox3d.datasets.reading import composed, inside, join, lines, unknown_class
 
 REQUIRED = ("classes", "train", "test")
 OPTIONAL = ("val",)
@@ -27,7 +27,7 @@ def read(root: Path, videos: str, files: Files) -> Annotations:
     for split in (split for split in SPLITS if split in files):
         for place, line in lines(files[split]):
             path, _, number = line.partition(" ")
-            label = PurePosixPath(path).parent.name
+            label = composed(PurePosixPath(path).parent.name)
             if "/" not in path or label not in names.values():
                 raise Refused(f"{place}: {unknown_class(label or path, names.values())}")
             if number and names.get(number.strip()) != label:
@@ -47,5 +47,5 @@ def _class_names(path: Path) -> dict[str, str]:
             raise Refused(f"{place}: '{line}' is not NUMBER CLASS, like '1 ApplyEyeMakeup'.")
         if number in names:
             raise Refused(f"{place}: number {number} is listed twice. Delete one of the two.")
-        names[number] = name.strip()
+        names[number] = composed(name.strip())
     return names

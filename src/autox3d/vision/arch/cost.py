@@ -116,6 +116,16 @@ def cost(
     return Cost(frames=frames, crop=crop, classes=classes, parts=(*parts, head))
 
 
+def in_words(genotype: Genotype, classes: int) -> str:
+    """Example: `x3d_s: 3.79 M parameters, 1.96 G multiply-adds at 13x160x160, 400 classes`."""
+    found = cost(genotype, classes)
+    size = f"{found.frames}x{found.crop}x{found.crop}"
+    return (
+        f"{genotype.name}: {found.params / 1e6:.2f} M parameters, {found.gmacs:.3g} G multiply-adds"
+        f" at {size}, {classes} classes"
+    )
+
+
 def _parts(genotype: Genotype, stream: Stream, frames: int, crop: int) -> Iterator[Part]:
     """Yields the cost of the stem and of each group of a stream."""
     stem = _stem(stream.stem, frames, crop)

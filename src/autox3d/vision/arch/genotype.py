@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from autox3d.core import atomic, schema
+from autox3d.core import atomic, schema, shipped
 from autox3d.core.schema import table
 from autox3d.core.values import ClipSpec, Count, Positive, Whole
 from autox3d.vision.arch.blocks import Block, BlockStyle, Group, check_columns, sized
@@ -79,12 +79,12 @@ class Genotype:
 
     @staticmethod
     def load(path: Path) -> Genotype:
-        """Reads and checks a genotype's file.
+        """Reads and checks a genotype: a file, a folder of weights, or a name such as `x3d_s`.
 
         Raises:
             Refused: names the file, row and column of the first mistake.
         """
-        return schema.load(path, Genotype)
+        return schema.load(shipped.find(Path(path)), Genotype)
 
     def save(self, path: Path, comment: str = "") -> None:
         """Writes the genotype's file with aligned columns, below the lines of `comment`."""

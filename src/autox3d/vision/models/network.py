@@ -6,11 +6,13 @@ B clips, T frames, H x W pixels, P positions of the head's pool
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from autox3d.vision.arch.cost import in_words
 from autox3d.vision.arch.genotype import Genotype, Head, Stem
 from autox3d.vision.models.attention import attention
 from autox3d.vision.models.blocks import BLOCKS, DropConnect, block
@@ -85,6 +87,7 @@ class VideoNet(nn.Module):
 
     def __init__(self, genotype: Genotype, classes: int) -> None:
         super().__init__()
+        self.genotype = genotype
         rows, self.streams = genotype.blocks(), len(genotype.streams)
         window = (genotype.input.frames, genotype.pool, genotype.pool)
         self.stem = StemLayer(genotype.stem)
@@ -106,12 +109,31 @@ class VideoNet(nn.Module):
         (features,) = map(self._features, of_streams(clips, self.streams))
         return self.head(features)
 
+    def extra_repr(self) -> str:
+        """The name and the cost, as the first line of what `print` shows."""
+        return in_words(self.genotype, self.head.classify.out_features)
+
     def _features(self, x: Tensor) -> Tensor:
         """Computes a stream's features, (B, C, T, H, W), the head's input."""
         x = self.stem(x)
         for part, attend in zip(self.blocks, self.attention, strict=True):
             x = attend(part(x))
         return x
+
+
+def create(genotype: Path | str, classes: int = 400) -> VideoNet:
+    """Builds a network with random weights: `create("x3d_s", classes=10)`.
+
+    Its input are normalised clips (B, 3, T, H, W), its output logits (B, P, classes).
+
+    Args:
+        genotype: a name of `autox3d.list_networks()`, a file, or a folder of weights, whose
+            architecture is taken
+
+    Raises:
+        Refused: there is no such network, or its file has a mistake.
+    """
+    return VideoNet(Genotype.load(Path(genotype)), classes)
 
 
 def of_streams(clips: Tensor | Sequence[Tensor], count: int) -> list[Tensor]:

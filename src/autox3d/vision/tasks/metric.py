@@ -13,6 +13,7 @@ class Metric:
     label: str  # in tables and figures: "top-1"
     percent: bool  # a share in [0, 1], shown as a percentage
     shown: bool = True  # in tables; false: only in files
+    of_best: int = 1  # answers that count; with as many classes it says nothing
 
     @property
     def title(self) -> str:

@@ -12,14 +12,17 @@ import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from torch import Tensor
 
 from autox3d.core.curves import Pair
 from autox3d.core.errors import Refused
 from autox3d.vision.tasks.metric import Metric
+
+if TYPE_CHECKING:  # prediction needs no pandas
+    import pandas as pd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

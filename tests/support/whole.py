@@ -1,0 +1,23 @@
+"""A whole decode of a file, from end to end, with which chosen frames of it are compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from autox3d.inference.files import decoded, pixels
+from autox3d.ingest import source
+from autox3d.ingest.clock import Clock, at_rate
+
+
+def frames(path: Path, rate: int = 30) -> np.ndarray:
+    """Every frame that a file shows at the rate, uint8 (N, H, W, 3), upright."""
+    shown, times = [], []
+    with source.opened(path) as (container, stream):
+        clock = Clock(container, stream)
+        for frame in decoded(container, stream, clock):
+            size = size if shown else (frame.height, frame.width)
+            shown.append(pixels(frame, size))
+            times.append(clock.time(frame))
+    return np.stack([shown[number] for number in at_rate(clock.frames(times), rate)])
