@@ -65,6 +65,7 @@ def settings(folder: Path, shards: int = 8, max_lost: float = 0.2, **annotate: o
     content = yaml.safe_load((ROOT / "params/folder.yaml").read_text())
     content["annotate"] |= {"shards": list(range(shards))} | annotate
     content["transcode"] |= {"short": 48, "preset": "ultrafast", "max_lost": max_lost}
+    content["subset"]["classes"] = 1
     (folder / "params.yaml").write_text(yaml.safe_dump(content))
 
 
