@@ -183,6 +183,7 @@ def test_a_completed_card_tells_test_and_training(folder, tmp_path):
         "| 128 videos of `test`, 30 views (left, centre and right crops) | 62.5 | 100.0 |" in page
     )
     assert "- hours: 1.5" in page
+    assert page.count("- seed: 1\n") == 1  # known to the training and to its provenance
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 

@@ -49,7 +49,9 @@ def pack(args: argparse.Namespace) -> None:
     genotype = Genotype.load(args.weights / weights.GENOTYPE)
     derived = derived_of(genotype.choices, args.derived, args.made)
     weights.complete(args.weights, args.out, made, tested, derived, args.dataset)
-    print(f"{args.out}: a folder of weights with a completed card")
+    records = {"training": made, "test": tested, "search": derived}
+    known = ", ".join(name for name, record in records.items() if record) or "nothing"
+    print(f"{args.out}: a copy of {args.weights}; its card has, beyond that one's: {known}")
 
 
 def push(args: argparse.Namespace) -> None:

@@ -133,8 +133,10 @@ def video_files(videos: list[str]) -> list[Path]:
     """Lists the files of all arguments once each; a folder or pattern is sorted by name.
 
     Raises:
-        Refused: a folder or pattern contains no video.
+        Refused: a folder or pattern contains no video, or one is an address.
     """
+    if addresses := [given for given in videos if "://" in given]:
+        raise Refused(f"{addresses[0]}: an address. Download the video, and give the file.")
     return list(dict.fromkeys(path for given in videos for path in _files(given)))
 
 
@@ -158,7 +160,7 @@ def _videos_below(folder: Path) -> list[Path]:
     files = [
         path
         for path in folder.rglob("*")
-        if path.is_file() and not any(map(video_names.ignored, path.relative_to(folder).parts))
+        if not path.is_dir() and not any(map(video_names.ignored, path.relative_to(folder).parts))
     ]
     videos = [path for path in files if video_names.is_video(path)]
     others = sorted(set(files) - set(videos))

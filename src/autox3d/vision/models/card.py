@@ -168,9 +168,9 @@ def _search(search: Mapping[str, Any]) -> str:
 
 
 def _making(how: Mapping[str, Any]) -> str:
-    rows = [f"- {key}: {how[key]}" for key in how if key not in ("params", "made")]
-    rows += [f"- {key}: {value}" for key, value in how.get("made", {}).items()]
-    rows += [f"- {key}: {value}" for key, value in how.get("params", {}).items()]
+    facts = {key: value for key, value in how.items() if key not in ("params", "made")}
+    facts |= how.get("made", {}) | how.get("params", {})  # the seed is in both
+    rows = [f"- {key}: {value}" for key, value in facts.items()]
     return "## How it was made\n\n" + "\n".join(rows) if rows else ""
 
 
