@@ -127,9 +127,7 @@ def _counted(folder: Path, videos: Sequence[OwnVideo], looks: Looks) -> Videos:
     return Videos(counts["train"], counts["val"], counts["test"], len(classes), looks.seconds)
 
 
-def _data_lines(
-    size: Videos, videos: Sequence[OwnVideo], looks: Looks, how: str
-) -> Iterator[str]:
+def _data_lines(size: Videos, videos: Sequence[OwnVideo], looks: Looks, how: str) -> Iterator[str]:
     """What the videos are, and how they are split."""
     by_class = Counter(video.label for video in videos)
     shown = ", ".join(f"{name} {count}" for name, count in by_class.most_common(8))

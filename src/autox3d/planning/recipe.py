@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from autox3d.core import schema, settings
 from autox3d.core.errors import Refused
 from autox3d.core.settings import Params
-from autox3d.planning.own_videos import Looks, OwnVideo
+from autox3d.planning.own_videos import Looks
 from autox3d.planning.plan import BACKWARD, Rates, StageCost, Videos
 from autox3d.search.costs import SpaceCosts
 from autox3d.search.space import Space
@@ -138,13 +138,14 @@ def _clip(asked: Asked, looks: Looks, device: Device) -> tuple[Changes, str]:
         spec = Space.load(space_of(asked.budget, len(asked.classes), device)).input
         size = {"frames": spec.frames, "crop": spec.crop, "short": spec.short}
     else:
-        size = dict(zip(("frames", "crop", "short"), device.clip, strict=True))
+        frames, crop, short = device.clip
+        size = {"frames": frames, "crop": crop, "short": short}
     span = min(SPAN, COVERED * looks.seconds)
     stride = max(1, round(span * FPS / size["frames"]))
     length = size["frames"] * stride / FPS
     line = (
-        f"clips of {size['frames']} frames, every {stride}. of {FPS} a second: {length:.1f} s of "
-        f"videos of {looks.seconds:.1f} s; {size['crop']} px"
+        f"clips of {size['frames']} frames, {stride / FPS:.2f} s apart: {length:.1f} s of videos of "
+        f"{looks.seconds:.1f} s; {size['crop']} px"
     )
     return {"frames": size["frames"], "stride": stride, **size}, line
 

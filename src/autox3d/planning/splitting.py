@@ -58,10 +58,9 @@ def leaks(videos: Sequence[OwnVideo], copies: Sequence[Sequence[OwnVideo]]) -> l
         groups[video.group].add(video.split)
     across = sorted(name for name, splits in groups.items() if len(splits) > 1)
     if across:
-        more = f" and {len(across) - NAMED} more" if len(across) > NAMED else ""
-        lines.append(
-            f"leak, if they are recordings: in two splits by name: {', '.join(across[:NAMED])}{more}"
-        )
+        named = ", ".join(across[:NAMED])
+        named += f" and {len(across) - NAMED} more" if len(across) > NAMED else ""
+        lines.append(f"leak, if these are recordings: in two splits by their names: {named}")
     return lines + two_labels(copies)
 
 
