@@ -193,4 +193,4 @@ def _settings(
         "each setting.\n"
     )
     end = f"It will take about {max(1, round(minutes))} minutes and {gigabytes:.1g} GB. Run:"
-    return head + schema.dump(content), why, end
+    return head + recipe.written(content), why, end

@@ -1,7 +1,8 @@
 """The videos of a user's folder, looked at before any setting is chosen.
 
 A folder has a folder for each class; or `train`, `val` (and `test`) with those. A CSV file has the
-columns path and label, perhaps split, and its paths begin in its folder. Videos of one recording are a group: they must not be in two splits, or what is measured is memory.
+columns path and label, perhaps split, and its paths begin in its folder. Videos of one recording
+are a group: they must not be in two splits, or what is measured is memory.
 """
 
 from __future__ import annotations

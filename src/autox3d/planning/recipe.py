@@ -7,6 +7,7 @@ many epochs as fit into that time, up to a number of steps after which few video
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -144,8 +145,8 @@ def _clip(asked: Asked, looks: Looks, device: Device) -> tuple[Changes, str]:
     stride = max(1, round(span * FPS / size["frames"]))
     length = size["frames"] * stride / FPS
     line = (
-        f"clips of {size['frames']} frames, {stride / FPS:.2f} s apart: {length:.1f} s of videos of "
-        f"{looks.seconds:.1f} s; {size['crop']} px"
+        f"clips of {size['frames']} frames, {stride / FPS:.2f} s apart, so {length:.1f} s of "
+        f"videos of {looks.seconds:.1f} s; {size['crop']} px"
     )
     return {"frames": size["frames"], "stride": stride, **size}, line
 
@@ -205,7 +206,9 @@ def _search(
     costs = SpaceCosts(Space.load(path), classes)
     middle = float(f"{(costs.cheapest * costs.dearest) ** 0.5:.3g}")
     supernet = content["supernet"]
-    supernet |= {"space": str(path), "sampling": supernet["sampling"] | sampling}
+    short = Space.load(path).input.short
+    sides = {"jitter": [short, even(JITTER * short)]}
+    supernet |= {"space": str(path), "sampling": supernet["sampling"] | sampling | sides}
     content["search"] |= {"target": asked.budget or middle}
     if not device.gpu:
         supernet |= {"batch": CHUNK, "lr": 1.6, "dropout": 0.0, "branch_gamma": 1.0}
@@ -277,6 +280,11 @@ def took(costs: Sequence[StageCost], stages: set[str], rates: Rates, device: Dev
     chosen = [one for one in costs if one.stage in stages]
     work = sum(one.device_hours(rates) + one.core_hours(rates) / device.cores for one in chosen)
     return 60 * work + START * (STAGES + len(chosen)) / 60
+
+
+def written(content: Changes) -> str:
+    """The settings as YAML; without aliases, which params.yaml must not have."""
+    return schema.dump(json.loads(json.dumps(content)))
 
 
 def even(side: float) -> int:
