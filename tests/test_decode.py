@@ -145,7 +145,7 @@ def test_a_late_frame_costs_no_more_than_an_early_one(files, monkeypatch):
     path = files / "pyramid.mp4"  # a key frame every 25
     given = []
     plain = source.decoded
-    monkeypatch.setattr(source, "decoded", lambda packet: given.append(packet) or plain(packet))
+    monkeypatch.setattr(source, "decoded", lambda *a: given.append(a) or plain(*a))
     video = open_video(path)
     opened = len(given)
     assert opened < 25

@@ -13,11 +13,11 @@ from autox3d.ingest.clock import Clock, at_rate
 
 def frames(path: Path, rate: int = 30) -> np.ndarray:
     """Every frame that a file shows at the rate, uint8 (N, H, W, 3), upright."""
-    shown, times = [], []
+    shown, times, size = [], [], None
     with source.opened(path) as (container, stream):
         clock = Clock(container, stream)
         for frame in decoded(container, stream, clock):
-            size = size if shown else (frame.height, frame.width)
+            size = size or (frame.height, frame.width)
             shown.append(pixels(frame, size))
             times.append(clock.time(frame))
     return np.stack([shown[number] for number in at_rate(clock.frames(times), rate)])

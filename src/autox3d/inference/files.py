@@ -29,6 +29,7 @@ from av.video.stream import VideoStream
 
 from autox3d.ingest import source
 from autox3d.ingest.clock import ERROR, Clock, Frames, TooLong, at_rate
+from autox3d.ingest.upright import turn, upright
 from autox3d.vision.clips.format import mp4
 from autox3d.vision.clips.format.decode import Video, rgb
 
@@ -69,7 +70,7 @@ class FileVideo:
             first = next(source.frames(container, stream), None)
             if first is None:
                 raise source.BadVideo("undecodable", "not one frame decodes")
-            self.height, self.width = source.upright(first)
+            self.height, self.width = upright(first)
             self._size = (first.height, first.width)
         self._stamps, self._shown = self._by_packets() or (None, self._by_frames())
         self.count = len(self._shown)
@@ -267,9 +268,9 @@ def pixels(frame: VideoFrame, size: tuple[int, int]) -> np.ndarray:
     with source.decoder_errors(f"its colours (matrix {frame.colorspace}) cannot be converted"):
         if (frame.height, frame.width) != size:
             frame = frame.reformat(width=size[1], height=size[0], format="rgb24")
-        shown, turn = rgb(frame), source.turn(frame)
-    shown = shown.transpose(1, 0, 2) if turn.transpose else shown
-    return shown[:: -1 if turn.flip else 1, :: -1 if turn.mirror else 1]
+        shown, steps = rgb(frame), turn(frame)
+    shown = shown.transpose(1, 0, 2) if steps.transpose else shown
+    return shown[:: -1 if steps.flip else 1, :: -1 if steps.mirror else 1]
 
 
 def decoded(

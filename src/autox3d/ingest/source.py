@@ -10,42 +10,35 @@ from __future__ import annotations
 
 import codecs
 import errno
-import math
-import os
 import stat
-import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import av
-import numpy as np
 from av.codec.context import ThreadType
 from av.container import InputContainer
 from av.container.core import Flags
 from av.error import FFmpegError
-from av.sidedata.sidedata import SideData, SideDataContainer
-from av.sidedata.sidedata import Type as SideDataType
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from autox3d.core import reasons
 from autox3d.core.reasons import REASONS
+from autox3d.ingest import duration
 from autox3d.ingest.clock import MICRO, Clock
+from autox3d.ingest.duration import Times
+from autox3d.ingest.upright import Turn, is_slanted, turn, upright
 
 CONTAINERS = "mov,mp4,matroska,webm,avi,flv,mpegts,mpeg,asf,ogg"  # as libavformat names them
 PROTOCOLS = "file"
 MAX_PIXELS = 7680 * 4320  # of a frame, where no setting says otherwise
-END_TOLERANCE = 0.5  # s: a file whose content ends that close to its declared end is complete
-SLANT = 0.5  # degrees: ffmpeg itself takes an angle that close to a right one for it
 COMPLETE = 0.9  # of the declared duration: a file with less of it has lost its end
 TICK = 1 / 30  # s, by which the end of the last frame is uncertain
-MIN_GAP = 0.5  # s without a frame that count as a gap
 ENCRYPTED = "encryption_info"  # what libav attaches to packets that it has no key for
-ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # of a Windows Media file
 
 
 class BadVideo(ValueError):
@@ -59,14 +52,6 @@ class BadVideo(ValueError):
 
     def __str__(self) -> str:
         return self.message
-
-
-class Turn(NamedTuple):
-    """The steps that make a frame upright, in this order."""
-
-    transpose: bool
-    mirror: bool  # swaps left and right
-    flip: bool  # swaps top and bottom
 
 
 class Probe(NamedTuple):
@@ -87,14 +72,6 @@ class Tally:
 
     frames: int = 0  # also those that did not decode
     damaged: int = 0  # of these: did not decode, or were completed from other frames
-
-
-class _Times(NamedTuple):
-    """The times of the packets of a file, in seconds."""
-
-    stamps: list[float]  # of the video, sorted
-    others: float  # the end of the longest other track
-    shift: float  # by how much discontinuities have moved the clock
 
 
 def locate(root: Path, path: str) -> Path:
@@ -146,16 +123,20 @@ def opened(
 
 def _container(path: Path, options: dict[str, str]) -> InputContainer:
     try:
-        if path.stat().st_size == 0:
-            raise BadVideo("empty", "the file has no content")
-        return av.open(address(path), options=options, metadata_errors="replace")
-    except PermissionError as error:
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise BadVideo("empty", "the file has no content")
+    except OSError as error:
         raise BadVideo(*reasons.unreadable(_first_line(error))) from error
+    try:
+        return av.open(address(path), options=options, metadata_errors="replace")
     except (FFmpegError, OSError) as error:
         _refuse_without_memory(error)
         if error.errno == errno.EINVAL:  # libav knows it, but it is none of CONTAINERS
             raise BadVideo(*reasons.unread(path.name, _is_text(path))) from error
-        raise BadVideo("not_a_video", f"no video container ({_first_line(error)})") from error
+        # some demuxers return -1, which reads as EPERM, for headers that make no sense
+        why = "damaged header" if error.errno == errno.EPERM else _first_line(error)
+        raise BadVideo("not_a_video", f"no video container ({why})") from error
 
 
 @contextmanager
@@ -205,8 +186,8 @@ def probe(path: Path, max_pixels: int = MAX_PIXELS) -> Probe:
         rate = float(stream.average_rate) if stream.average_rate else None
     with opened(path, max_pixels) as (container, stream):  # opened again: not every file can seek
         times = _times(container, stream)
-        seconds = _seconds(path, container, stream, times)
-        return Probe(stream.index, height, width, seconds, rate, _gaps(times.stamps), turned)
+        seconds, gaps = duration.declared(path, container, stream, times), duration.gaps(times)
+        return Probe(stream.index, height, width, seconds, rate, gaps, turned)
 
 
 def frames(
@@ -267,50 +248,6 @@ def decoded(packet: av.Packet, tally: Tally | None = None) -> Iterator[VideoFram
             yield frame
 
 
-def turn(frame: VideoFrame) -> Turn:
-    """Returns the turn that the file asks for, rounded to a multiple of 90 degrees."""
-    a, b, c, d = _matrix(frame)
-    if abs(a) >= abs(b):
-        return Turn(False, a < 0, d < 0)
-    return Turn(True, c < 0, b < 0)
-
-
-def is_slanted(frame: VideoFrame) -> bool:
-    """Whether the file asks for a turn that is no multiple of 90 degrees."""
-    a, b, _, _ = _matrix(frame)
-    off = math.degrees(math.atan2(b, a)) % 90
-    return min(off, 90 - off) > SLANT
-
-
-def _matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
-    """(a, b, c, d): a pixel (x, y) is shown at (a x + c y, b x + d y), plus a shift."""
-    # `frame.side_data` would keep the frame: it refers to the frame, and the frame to it
-    data: Mapping[str, SideData] = SideDataContainer(frame)  # pyright: ignore[reportCallIssue]
-    matrix = data.get("DISPLAYMATRIX")
-    if matrix is None:
-        return 1, 0, 0, 1
-    a, b, _, c, d = np.frombuffer(bytes(matrix), "<i4")[:5].tolist()
-    return a, b, c, d
-
-
-def _unnamed(cls: type[SideDataType], number: int) -> SideDataType:
-    """Returns a member for a type of side data that PyAV has no name of."""
-    member = object.__new__(cls)
-    member._value_, member._name_ = number, f"UNNAMED_{number}"
-    return member
-
-
-# PyAV 18.1 refuses all side data of a frame, the display matrix too, if it has no name for one
-# kind, such as the view of MV-HEVC (29) or EXIF (31). `_missing_` is Enum's hook for such values.
-SideDataType._missing_ = classmethod(_unnamed)  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def upright(frame: VideoFrame) -> tuple[int, int]:
-    """Returns height and width of a frame after it is turned as the file asks."""
-    turned = turn(frame).transpose
-    return (frame.width, frame.height) if turned else (frame.height, frame.width)
-
-
 def _video_track(container: InputContainer) -> VideoStream:
     tracks = container.streams.video
     films = [track for track in tracks if not track.disposition & Disposition.attached_pic]
@@ -329,7 +266,7 @@ def lost(path: Path, seconds: float, tally: Tally, max_pixels: int = MAX_PIXELS)
     A part is missing where the file declares more seconds, or where frames are damaged.
     """
     with opened(path, max_pixels) as (container, stream):  # before the times of its packets
-        declared = _seconds(path, container, stream, _Times([], 0.0, 0.0)) or 0.0
+        declared = duration.declared(path, container, stream, Times([], 0.0, 0.0)) or 0.0
     if not tally.damaged and seconds >= COMPLETE * declared - TICK:
         return ""
     found, words = probe(path, max_pixels), []
@@ -342,7 +279,7 @@ def lost(path: Path, seconds: float, tally: Tally, max_pixels: int = MAX_PIXELS)
     return ", ".join(words)
 
 
-def _times(container: InputContainer, stream: VideoStream) -> _Times:
+def _times(container: InputContainer, stream: VideoStream) -> Times:
     """Reads the times of all packets, as the clock of `ingest.clock` has them."""
     stamps, others, clock = [], 0.0, Clock(container, stream)
     for packet in _until_broken(container):
@@ -356,79 +293,7 @@ def _times(container: InputContainer, stream: VideoStream) -> _Times:
             stamps.append(float((stamp + clock.start) * packet.time_base))
         else:
             others = max(others, float((stamp + (packet.duration or 0)) * packet.time_base))
-    return _Times(sorted(stamps), others, clock.shift / MICRO)
-
-
-def _seconds(
-    path: Path, container: InputContainer, stream: VideoStream, times: _Times
-) -> float | None:
-    """Returns the declared duration of the video in seconds, if the file declares one."""
-    kind, unit = container.format.name, stream.time_base
-    if kind == "avi" and stream.frames and stream.average_rate:
-        return float(stream.frames / stream.average_rate)  # libav lowers the duration of a cut file
-    if stream.duration is not None and unit is not None:
-        declared = float(stream.duration * unit)
-    elif container.duration is not None:
-        declared = container.duration / av.time_base
-    else:
-        declared = _asf_seconds(path) if kind == "asf" else None
-    if declared is None or not times.stamps:
-        return declared
-    begin, last = max(0.0, times.stamps[0]), times.stamps[-1]
-    if stream.duration is None and times.others > declared - END_TOLERANCE:
-        # the sound's length, and it is complete
-        return last - begin + float(1 / (stream.average_rate or 1))
-    if _counts_from_zero(kind, path, abs(declared - last)):
-        return declared - begin
-    return declared + min(0.0, times.shift)
-
-
-def _counts_from_zero(kind: str, path: Path, rest: float) -> bool:
-    """Whether a declared duration counts from zero, wherever the first frame is.
-
-    It ends `rest` seconds before or after the last frame. Writers of Flash video do not agree.
-    """
-    if "mp4" in kind:
-        return _is_fragmented(path)
-    return kind == "asf" or "matroska" in kind or (kind == "flv" and rest < END_TOLERANCE)
-
-
-def _is_fragmented(path: Path) -> bool:
-    """Whether an MP4 has fragments; the duration that libav then gives counts from zero."""
-    with path.open("rb") as file:
-        while len(head := file.read(16)) >= 8:
-            size, kind = struct.unpack_from(">I4s", head)
-            if kind == b"moof":
-                return True
-            if size == 1 and len(head) == 16:
-                (size,) = struct.unpack_from(">Q", head, 8)
-            if size < 8:  # the last box, or none at all
-                return False
-            file.seek(size - len(head), os.SEEK_CUR)
-    return False
-
-
-def _asf_seconds(path: Path) -> float | None:
-    """Reads the declared duration of a Windows Media file, in seconds, from its header.
-
-    libav ignores that header where the file has not its full size.
-    """
-    with path.open("rb") as file:
-        header = file.read(1 << 16)
-    at = header.find(ASF_PROPERTIES)
-    if at < 0 or len(header) < at + 92:
-        return None
-    play, _, preroll, flags = struct.unpack_from("<QQQI", header, at + 64)
-    live = flags & 1
-    return None if live else play / 1e7 - preroll / 1e3
-
-
-def _gaps(stamps: list[float]) -> float:
-    """Sums the steps, in s, that are over MIN_GAP and over four times the median step."""
-    steps = np.diff(stamps)
-    if not steps.size:
-        return 0.0
-    return float(steps[steps > max(MIN_GAP, 4 * float(np.median(steps)))].sum())
+    return Times(sorted(stamps), others, clock.shift / MICRO)
 
 
 def _refuse_without_memory(error: BaseException) -> None:
