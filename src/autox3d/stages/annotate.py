@@ -32,7 +32,7 @@ def main() -> None:
     listing.write(rows, annotated, files.videos, files.lists, params.shards)
     on_disk = (rows["status"] == "listed").sum()
     print(f"{len(rows)} videos of {len(annotated.classes)} classes, {on_disk} of them on disk")
-    for line in listing.remarks(rows, annotated):
+    for line in listing.remarks(rows, annotated, root):
         print(line)
 
 
