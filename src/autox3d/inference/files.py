@@ -135,7 +135,7 @@ class FileVideo:
         self._tally = source.Tally()
         with source.opened(self._path, self._max_pixels) as (container, stream):
             clock = Clock(container, stream)
-            frames = decoded(container, stream, clock, self._tally)
+            frames = source.frames(container, stream, self._tally, clock)
             times = [clock.time(frame) for frame in frames]
         return _at_rate(clock.frames(times), int(self.rate))
 
@@ -241,7 +241,7 @@ def _after(
     """
     decoder, missing, begun, sound = stream.codec_context, set(wanted), False, False
     decoder.open(strict=False)  # before setting skip_frame, which some decoders read only once
-    for packet in source.packets(container, stream):
+    for packet in source.track(container, stream):
         begun = begun or packet.pts == key
         if not begun:
             continue
@@ -270,15 +270,6 @@ def pixels(frame: VideoFrame, size: tuple[int, int]) -> np.ndarray:
         shown, turn = rgb(frame), source.turn(frame)
     shown = shown.transpose(1, 0, 2) if turn.transpose else shown
     return shown[:: -1 if turn.flip else 1, :: -1 if turn.mirror else 1]
-
-
-def decoded(
-    container: InputContainer, stream: VideoStream, clock: Clock, tally: source.Tally | None = None
-) -> Iterator[VideoFrame]:
-    """Yields all frames in order of output, with the stamps of the clock."""
-    for packet in source.packets(container, stream):
-        clock.correct(packet)
-        yield from source.decoded(packet, tally)
 
 
 def _at_rate(frames: Frames, rate: int) -> np.ndarray:

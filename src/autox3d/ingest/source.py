@@ -11,9 +11,7 @@ from __future__ import annotations
 import codecs
 import errno
 import math
-import os
 import stat
-import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,18 +32,16 @@ from av.video.stream import VideoStream
 
 from autox3d.core import reasons
 from autox3d.core.reasons import REASONS
-from autox3d.ingest.clock import MICRO, Clock
+from autox3d.ingest import declared
+from autox3d.ingest.clock import Clock
 
 CONTAINERS = "mov,mp4,matroska,webm,avi,flv,mpegts,mpeg,asf,ogg"  # as libavformat names them
 PROTOCOLS = "file"
 MAX_PIXELS = 7680 * 4320  # of a frame, where no setting says otherwise
-END_TOLERANCE = 0.5  # s: a file whose content ends that close to its declared end is complete
 SLANT = 0.5  # degrees: ffmpeg itself takes an angle that close to a right one for it
 COMPLETE = 0.9  # of the declared duration: a file with less of it has lost its end
 TICK = 1 / 30  # s, by which the end of the last frame is uncertain
-MIN_GAP = 0.5  # s without a frame that count as a gap
 ENCRYPTED = "encryption_info"  # what libav attaches to packets that it has no key for
-ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # of a Windows Media file
 
 
 class BadVideo(ValueError):
@@ -87,14 +83,6 @@ class Tally:
 
     frames: int = 0  # also those that did not decode
     damaged: int = 0  # of these: did not decode, or were completed from other frames
-
-
-class _Times(NamedTuple):
-    """The times of the packets of a file, in seconds."""
-
-    stamps: list[float]  # of the video, sorted
-    others: float  # the end of the longest other track
-    shift: float  # by how much discontinuities have moved the clock
 
 
 def locate(root: Path, path: str) -> Path:
@@ -197,32 +185,42 @@ def probe(path: Path, max_pixels: int = MAX_PIXELS) -> Probe:
         BadVideo: not even one frame can be decoded.
     """
     with opened(path, max_pixels) as (container, stream):
-        frame = next(frames(container, stream), None)
+        clock = Clock(container, stream)
+        frame = next(frames(container, stream, clock=clock), None)
         if frame is None:
             raise BadVideo("undecodable", "not one frame decodes")
+        first = float(clock.time(frame) * clock.unit)
         height, width = upright(frame)
         turned = turn(frame) if is_slanted(frame) else None
         rate = float(stream.average_rate) if stream.average_rate else None
     with opened(path, max_pixels) as (container, stream):  # opened again: not every file can seek
-        times = _times(container, stream)
-        seconds = _seconds(path, container, stream, times)
-        return Probe(stream.index, height, width, seconds, rate, _gaps(times.stamps), turned)
+        times = declared.times(packets(container), container, stream, first)
+        seconds = declared.seconds(path, container, stream, times)
+        return Probe(stream.index, height, width, seconds, rate, declared.gaps(times), turned)
 
 
 def frames(
-    container: InputContainer, stream: VideoStream, tally: Tally | None = None
+    container: InputContainer,
+    stream: VideoStream,
+    tally: Tally | None = None,
+    clock: Clock | None = None,
 ) -> Iterator[VideoFrame]:
-    """Yields every frame that decodes, in order of output; damaged packets are skipped."""
-    for packet in packets(container, stream):
+    """Yields every frame that decodes, in order of output; damaged packets are skipped.
+
+    They are counted in `tally`, and have the stamps of `clock`.
+    """
+    for packet in track(container, stream):
+        if clock:
+            clock.correct(packet)
         yield from decoded(packet, tally)
 
 
-def packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
+def track(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
     """Yields the packets of a track that have content, and an empty one for the decoder's end.
 
     A packet without content must not reach the decoder before, which would take it for the end.
     """
-    yield from (packet for packet in _until_broken(container, stream) if packet.size)
+    yield from (packet for packet in packets(container, stream) if packet.size)
     end = av.Packet()
     end.stream = stream
     if stream.time_base is not None:
@@ -230,12 +228,12 @@ def packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packe
     yield end
 
 
-def _until_broken(container: InputContainer, *streams: VideoStream) -> Iterator[av.Packet]:
+def packets(container: InputContainer, *streams: VideoStream) -> Iterator[av.Packet]:
     """Yields the packets of the streams (of all, if none is given), until the container breaks."""
-    packets = container.demux(*streams)
+    found = container.demux(*streams)
     while True:
         try:
-            packet = next(packets, None)
+            packet = next(found, None)
         except FFmpegError:  # what was read before is still decoded
             packet = None
         if packet is None:
@@ -329,8 +327,8 @@ def lost(path: Path, seconds: float, tally: Tally, max_pixels: int = MAX_PIXELS)
     A part is missing where the file declares more seconds, or where frames are damaged.
     """
     with opened(path, max_pixels) as (container, stream):  # before the times of its packets
-        declared = _seconds(path, container, stream, _Times([], 0.0, 0.0)) or 0.0
-    if not tally.damaged and seconds >= COMPLETE * declared - TICK:
+        there = declared.seconds(path, container, stream, declared.UNKNOWN) or 0.0
+    if not tally.damaged and seconds >= COMPLETE * there - TICK:
         return ""
     found, words = probe(path, max_pixels), []
     if found.seconds and seconds < COMPLETE * found.seconds - TICK:
@@ -340,95 +338,6 @@ def lost(path: Path, seconds: float, tally: Tally, max_pixels: int = MAX_PIXELS)
         if found.gaps:
             words.append(f"there are no frames for {found.gaps:.2f} s")
     return ", ".join(words)
-
-
-def _times(container: InputContainer, stream: VideoStream) -> _Times:
-    """Reads the times of all packets, as the clock of `ingest.clock` has them."""
-    stamps, others, clock = [], 0.0, Clock(container, stream)
-    for packet in _until_broken(container):
-        ours = packet.stream_index == stream.index
-        if ours:
-            clock.correct(packet)
-        stamp = packet.dts if packet.pts is None else packet.pts
-        if stamp is None or packet.time_base is None:
-            continue
-        if ours:
-            stamps.append(float((stamp + clock.start) * packet.time_base))
-        else:
-            others = max(others, float((stamp + (packet.duration or 0)) * packet.time_base))
-    return _Times(sorted(stamps), others, clock.shift / MICRO)
-
-
-def _seconds(
-    path: Path, container: InputContainer, stream: VideoStream, times: _Times
-) -> float | None:
-    """Returns the declared duration of the video in seconds, if the file declares one."""
-    kind, unit = container.format.name, stream.time_base
-    if kind == "avi" and stream.frames and stream.average_rate:
-        return float(stream.frames / stream.average_rate)  # libav lowers the duration of a cut file
-    if stream.duration is not None and unit is not None:
-        declared = float(stream.duration * unit)
-    elif container.duration is not None:
-        declared = container.duration / av.time_base
-    else:
-        declared = _asf_seconds(path) if kind == "asf" else None
-    if declared is None or not times.stamps:
-        return declared
-    begin, last = max(0.0, times.stamps[0]), times.stamps[-1]
-    if stream.duration is None and times.others > declared - END_TOLERANCE:
-        # the sound's length, and it is complete
-        return last - begin + float(1 / (stream.average_rate or 1))
-    if _counts_from_zero(kind, path, abs(declared - last)):
-        return declared - begin
-    return declared + min(0.0, times.shift)
-
-
-def _counts_from_zero(kind: str, path: Path, rest: float) -> bool:
-    """Whether a declared duration counts from zero, wherever the first frame is.
-
-    It ends `rest` seconds before or after the last frame. Writers of Flash video do not agree.
-    """
-    if "mp4" in kind:
-        return _is_fragmented(path)
-    return kind == "asf" or "matroska" in kind or (kind == "flv" and rest < END_TOLERANCE)
-
-
-def _is_fragmented(path: Path) -> bool:
-    """Whether an MP4 has fragments; the duration that libav then gives counts from zero."""
-    with path.open("rb") as file:
-        while len(head := file.read(16)) >= 8:
-            size, kind = struct.unpack_from(">I4s", head)
-            if kind == b"moof":
-                return True
-            if size == 1 and len(head) == 16:
-                (size,) = struct.unpack_from(">Q", head, 8)
-            if size < 8:  # the last box, or none at all
-                return False
-            file.seek(size - len(head), os.SEEK_CUR)
-    return False
-
-
-def _asf_seconds(path: Path) -> float | None:
-    """Reads the declared duration of a Windows Media file, in seconds, from its header.
-
-    libav ignores that header where the file has not its full size.
-    """
-    with path.open("rb") as file:
-        header = file.read(1 << 16)
-    at = header.find(ASF_PROPERTIES)
-    if at < 0 or len(header) < at + 92:
-        return None
-    play, _, preroll, flags = struct.unpack_from("<QQQI", header, at + 64)
-    live = flags & 1
-    return None if live else play / 1e7 - preroll / 1e3
-
-
-def _gaps(stamps: list[float]) -> float:
-    """Sums the steps, in s, that are over MIN_GAP and over four times the median step."""
-    steps = np.diff(stamps)
-    if not steps.size:
-        return 0.0
-    return float(steps[steps > max(MIN_GAP, 4 * float(np.median(steps)))].sum())
 
 
 def _refuse_without_memory(error: BaseException) -> None:
