@@ -78,13 +78,14 @@ def test_show_is_table_2(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("suffix", "start"), [("svg", b"<?xml"), ("png", b"\x89PNG\r\n\x1a\n")], ids=["svg", "png"]
 )
-def test_draw_makes_the_same_picture_each_time(suffix, start, monkeypatch, tmp_path):
-    """SVG and PNG, by the file's name."""
+def test_draw_makes_the_same_picture_each_time(suffix, start, monkeypatch, tmp_path, capsys):
+    """SVG and PNG, by the file's name, and it says what it wrote."""
     for name in ("a", "b"):
         out = tmp_path / f"{name}.{suffix}"
         file = ARCHITECTURES / "autox3d_s.yaml"
         autox3d("draw", file, "--out", out, monkeypatch=monkeypatch)
 
+        assert capsys.readouterr().out == f"{out}: drawn\n"
     first, second = (tmp_path / f"{name}.{suffix}" for name in ("a", "b"))
     assert first.read_bytes().startswith(start)
     assert first.read_bytes() == second.read_bytes()

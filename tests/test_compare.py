@@ -259,6 +259,26 @@ def test_what_is_no_run_is_refused(project: Path, name: str, line: str) -> None:
     assert str(refused.value) == line.format(first)
 
 
+def test_what_git_refuses_is_told_as_git_tells_it(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clone of another user, with the way out; and a folder without a repository."""
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    with contextlib.chdir(project), pytest.raises(Refused) as refused:
+        load("main~1")
+    assert str(refused.value) == (
+        f"main~1: detected dubious ownership in repository at '{project}'. If you trust it: "
+        f"git config --global --add safe.directory {project}"
+    )
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    with contextlib.chdir(tmp_path), pytest.raises(Refused) as refused:
+        load("main~1")
+    assert str(refused.value) == (
+        "main~1: not a git repository (or any of the parent directories): .git. Name a folder, or "
+        "work in a clone."
+    )
+
+
 def test_a_damaged_file_is_named_as_its_revision_has_it(project: Path, tmp_path: Path) -> None:
     """Not by the scratch folder that it was written to."""
     clone = tmp_path / "clone"

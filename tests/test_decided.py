@@ -5,7 +5,7 @@ import json
 import pytest
 from support import ARCHITECTURES, results_folder
 
-from autox3d.commands.use import derived_of
+from autox3d.commands.share import derived_of
 from autox3d.core import decided
 from autox3d.core.errors import Refused
 from autox3d.core.search_records import Decision, Derived, DerivedNetwork

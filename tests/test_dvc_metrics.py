@@ -67,3 +67,23 @@ def test_plots_show(project: Path) -> None:
     for name in results_folder.NETWORKS:
         assert shown[f"results/train/{name}.csv"]
         assert shown[f"results/evaluate/{name}_confusion.csv"]
+
+
+@pytest.mark.parametrize(
+    ("section", "stage"),
+    [("  shards: [0, 1, 2, 3]", "transcode"), ("  networks: [s, x3d_s]", "explain")],
+)
+def test_a_number_for_a_list_is_one_line(project: Path, section: str, stage: str) -> None:
+    """DVC's `matrix` would fail as an unexpected error, without a name."""
+    path = project / "params.yaml"
+    text = path.read_text()
+    assert section in text
+    path.write_text(text.replace(section, section.partition(":")[0] + ": 4"))
+    command = [sys.executable, "-m", "dvc", "repro"]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    path.write_text(text)
+
+    place = f"'stages.{stage}.foreach' in 'dvc.yaml'"
+    why = f"failed to resolve {place}: expected list/dictionary, got int"
+    assert why in done.stderr
+    assert "unexpected" not in done.stderr

@@ -124,8 +124,8 @@ def predictions(
 ) -> explain.Predictions:
     """The predictions for videos v0, v1, ..."""
     keys = [f"v{n}" for n in range(len(labels))]
-    loss = np.zeros(len(labels))
-    return explain.Predictions(keys, *map(np.array, (labels, predicted, confidence)), loss)
+    given = map(np.array, (labels, predicted, confidence, [0.0] * len(labels)))
+    return explain.Predictions(keys, *given)
 
 
 def test_the_most_confident_clips_are_shown() -> None:

@@ -40,7 +40,9 @@ def nonlocal_() -> Trained:
     return Trained(ready(genotype), genotype, CLASSES, {}, {})
 
 
-@pytest.mark.parametrize("name", ["autox3d_s_published_cost", "x3d_xs", "nonlocal"])
+@pytest.mark.parametrize(
+    "name", ["autox3d_s_published_cost", "x3d_xs", "x3d_s_dense", "mobilenetv2_3d", "nonlocal"]
+)
 def test_a_folded_network_is_the_network_without_batch_norm(name):
     """In float64 to 1e-10, at the training crop and at a larger one; the first is left as it is.
 
@@ -84,6 +86,19 @@ def files(glore, tmp_path_factory) -> Path:
     typical = torch.randint(0, 256, (4, 4, 40, 40, 3), dtype=torch.uint8)
     export.export(glore, folder / "int8.onnx", 40, typical)
     return folder
+
+
+@pytest.mark.parametrize("name", ["x3d_s_dense_same_cost", "efficientnet3d_b0_like"])
+@pytest.mark.parametrize("ending", ["pt2", "onnx"])
+def test_other_block_types_are_exported(name, ending, tmp_path):
+    """Two groups of each: dense bottlenecks; mobile blocks, the first without its expansion."""
+    found = small(name).genotype
+    genotype = replace(found, groups=found.groups[:2])
+    short = Trained(ready(genotype), genotype, CLASSES, {}, {})
+
+    written = export.export(short, tmp_path / f"net.{ending}", 40)
+    assert written.difference <= export.TOLERANCE
+    assert written.bytes == (tmp_path / f"net.{ending}").stat().st_size
 
 
 RUN = """

@@ -21,6 +21,7 @@ from autox3d.core.records import Account
 from autox3d.core.tables import read_classes, read_table, write_table
 from autox3d.core.values import Encoding
 from autox3d.datasets import losses
+from autox3d.inference.files import open_video
 from autox3d.ingest import source
 
 SHARDS = range(8)
@@ -312,8 +313,10 @@ def test_a_container_that_is_not_read_says_how_it_is_converted(tmp_path):
     video(top / "good.mp4")
     settings(tmp_path, shards=1, max_lost=1.0)
     annotated(tmp_path)
-    transcoded(tmp_path)
+    said = transcoded(tmp_path)
 
+    assert said.startswith("data/lists/0.parquet: 7 refused: videos/train/cat/")
+    assert said.endswith("; and 2 more\n")
     table = read_table(tmp_path / "data/index/0.parquet")
     names = read_table(tmp_path / "data/lists/0.parquet").set_index("key")["path"]
     table = table.set_index(table["key"].map(names).str.rpartition("/")[2])
@@ -321,8 +324,8 @@ def test_a_container_that_is_not_read_says_how_it_is_converted(tmp_path):
     assert set(table.loc[[*wanted], "reason"]) == {"not_a_video"}
     assert table["status"]["good.mp4"] == "ok"
     for name, message in wanted.items():
-        with pytest.raises(source.BadVideo) as caught, source.opened(top / name):
-            pass
+        with pytest.raises(source.BadVideo) as caught:
+            open_video(top / name)
         assert str(caught.value) == message
         if "`" in message:
             command = shlex.split(message.split("`")[1])
@@ -340,14 +343,17 @@ def test_a_folder_to_predict_says_what_it_leaves_out(tmp_path, capsys):
     for name in taken + left + hidden:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()
+    (folder / "gone.mp4").symlink_to("nowhere.mp4")  # predict has a line for it
+    taken.append("gone.mp4")
 
     assert use.video_files([str(folder)]) == sorted(folder / name for name in taken)
     assert capsys.readouterr().err == (
-        f"{folder}: 6 of 12 files are skipped, whose names are no video's: 2 .txt, 1 README, "
+        f"{folder}: 6 of 13 files are skipped, whose names are no video's: 2 .txt, 1 README, "
         f"1 .gif, 1 .mxf, 1 .h264 (first: {folder}/README). Name a file to try it.\n"
     )
-    for name in left:
+    for name in [*left, "gone.mp4"]:
         (folder / name).unlink()
+    taken.remove("gone.mp4")
     use.video_files([str(folder)])
     assert capsys.readouterr().err == ""
     assert use.video_files([f"{folder}/*"]) == sorted(

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from autox3d.core.values import ClipSpec
 from autox3d.inference.fold import folded
 from autox3d.sizing.scaling import thinned
-from autox3d.vision.arch.blocks import Block
+from autox3d.vision.arch.blocks import Block, expands
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.kernels import Backend, backend, cpu, reference, using
 from autox3d.vision.models.attention import GloRe, NonLocal
-from autox3d.vision.models.blocks import DropConnect, ResidualBlock
+from autox3d.vision.models.blocks import DropConnect, MobileBlock, ResidualBlock
 from autox3d.vision.models.layers import ConvNorm, Depthwise, Pointwise
 from autox3d.vision.models.network import VideoNet, initialise_layer, open_branches, set_training
 from autox3d.vision.models.norm import BatchNorm
@@ -251,6 +251,41 @@ def test_every_shipped_network_trains_and_tests(name):
     assert logits.shape[0::2] == (2, 5)
     assert logits.shape[1] > 1
     assert logits.isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["mobilenetv2_3d", "efficientnet3d_b3_like"])
+def test_a_mobile_network_starts_alive(name):
+    """The branch of a block with a sum starts at zero, and a block without one does not.
+
+    Otherwise nothing would come out of the first one, nor any gradient back.
+    """
+    net = VideoNet(tiny(name), 5)
+    blocks = [layer for layer in net.blocks if isinstance(layer, MobileBlock)]
+    F.cross_entropy(net(torch.randn(4, 3, 4, 32, 32)).mean(1), torch.arange(4)).backward()
+
+    assert {bool(block.project.norm.weight.any()) for block in blocks if block.adds} <= {False}
+    assert {bool(block.project.norm.weight.all()) for block in blocks if not block.adds} == {True}
+    assert any(value.grad is not None and value.grad.any() for value in net.stem.parameters())
+
+
+@pytest.mark.parametrize("name", ["mobilenetv2_3d", "efficientnet3d_b3_like"])
+def test_a_mobile_block_does_not_expand_to_the_width_that_it_has(name):
+    """Only those of the first group, whose expansion is 1 of the channels in."""
+    rows = read(name).blocks()
+
+    assert [expands(row) for row in rows] == [row.group > 0 for row in rows]
+    first = MobileBlock(rows[0], read(name).block)
+    assert isinstance(first.expand, nn.Identity)
+
+
+def test_a_head_with_one_linear_layer_thins_to_one():
+    """`hidden: 0` is no width: thinner and narrower networks have none either."""
+    head = read("mobilenetv2_3d").head
+    thin = tiny("mobilenetv2_3d").head
+
+    assert (head.channels, head.hidden) == (1280, 0)
+    assert (thin.channels, thin.hidden) == (320, 0)
+    assert VideoNet(tiny("mobilenetv2_3d"), 5).head.classify.weight.shape == (5, 320)
 
 
 def test_a_network_returns_logits_in_training_and_in_evaluation():

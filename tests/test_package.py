@@ -34,6 +34,7 @@ COMMANDS = {  # each command, with words for it, and the extra without which it 
     "export": ("--weights net --out net.pt2", None),
     "bench": ("x3d_xs --views 1 --repeats 1 --warmup 1 --classes 7", None),
     "pack": ("--weights net --out packed", None),
+    "push": ("net me/net", "hub"),
     "count": ("net", None),
     "show": ("x3d_s", None),
     "draw": ("x3d_s --out x3d_s.svg", "report"),
@@ -44,6 +45,7 @@ COMMANDS = {  # each command, with words for it, and the extra without which it 
     "compare": (". .", "report"),
     "plan": ("--rates rates.yaml --train 9 --val 9 --test 9 --classes 5 --seconds 3", None),
     "profile": ("space_demo --device cpu --out table.json --blocks 1", "--blocks"),
+    "status": ("", "pipeline"),
     "upgrade": ("", "pipeline"),
 }
 OPTIONS = {  # options that need an extra which their command does not
@@ -269,3 +271,40 @@ def test_a_reader_that_has_read_enough_gets_no_traceback():
         done = subprocess.run(program, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 1
     assert "No space left on device" in done.stderr
+
+
+LIGHT = ("export", "hub", "postgres", "render", "report", "serve")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("version", "wanted", "built"),
+    [
+        *((f"3.{minor}", LIGHT, ()) for minor in (12, 13, 14)),
+        *((f"3.{minor}", ("slurm",), ("connection-pool",)) for minor in (12, 13)),
+        ("3.14", ("slurm",), ("connection-pool", "immutables")),
+    ],
+)
+def test_there_is_a_wheel_of_everything_for_later_pythons(tmp_path, version, wanted, built):
+    """Asked of the package index; nothing is run. `built`: what has to be built from source.
+
+    `slurm` has all of the pipeline. connection-pool is pure Python, immutables needs a compiler.
+    """
+    words = [
+        f"--python-version={version}",
+        "--only-binary=:all:",
+        f"--output-file={tmp_path / 'o'}",
+    ]
+    words += [f"--extra={extra}" for extra in wanted] + [f"--no-binary={name}" for name in built]
+    uv = Path(sys.executable).parent / "uv"
+    done = subprocess.run(
+        [uv, "pip", "compile", "--quiet", *words, ROOT / "pyproject.toml"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if any(said in done.stderr for said in ("client error (Connect)", "dns error")):
+        pytest.skip("no package index can be reached")
+
+    assert done.returncode == 0, done.stderr
+    found = {line.split("==")[0] for line in (tmp_path / "o").read_text().splitlines()}
+    assert found >= CORE
+    assert {"onnx", "mlflow", "huggingface-hub"} <= found or {"dvc", "snakemake"} <= found

@@ -141,6 +141,19 @@ def test_a_mistake_in_dvc_yaml_is_one_line(toy: Toy) -> None:
     assert "Traceback" not in output
 
 
+def test_snakemake_outside_of_the_folder_is_one_line(toy: Toy) -> None:
+    """From a folder below it would plan stages of other names, and leave stamps there."""
+    (toy.root / "docs").mkdir()
+    script = "cd docs && exec snakemake --snakefile ../Snakefile --dry-run --cores 1"
+    output = toy.type("sh", "-c", script, status=1)
+
+    assert (
+        "\ndvc.yaml: not in this folder. Run snakemake in the folder that has it, or with "
+        "--directory FOLDER.\n"
+    ) in output
+    assert not (toy.root / "docs/.pipeline").exists()
+
+
 @pytest.mark.parametrize(
     "path", [ROOT / "params.yaml", *sorted((ROOT / "params").glob("*.yaml"))], ids=lambda p: p.name
 )

@@ -8,13 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from support import ROOT
 
 from autox3d import cli
 from autox3d.commands.plan import rows
-from autox3d.core import schema, settings
+from autox3d.core import schema, settings, tables
 from autox3d.planning.plan import Rates, Videos, genotypes, networks_of, stage_costs
 from autox3d.search.space import Space
 from autox3d.vision.arch.cost import cost
@@ -202,3 +203,33 @@ def test_a_mistake_is_one_line(case, rates, monkeypatch, capsys):
 
     assert output.count("\n") == 1
     assert output.endswith(f"{line}\n")
+
+
+def test_what_is_not_said_is_counted_in_the_table_of_clips(rates, tmp_path, monkeypatch, capsys):
+    """Videos of each split, classes, mean length; a number on the command line goes before."""
+    clips = tmp_path / "clips.parquet"
+    rows = [("train", 60)] * 6 + [("val", 120)] * 2
+    content = {"split": [split for split, _ in rows], "frames": [n for _, n in rows], "rate": 30}
+    tables.write_table(pd.DataFrame(content), clips, ["a", "b", "c"])
+    words = ("--params", "params/folder.yaml", "--rates", rates, "--clips", clips, "--json")
+    autox3d(*words, monkeypatch=monkeypatch)
+    found = json.loads(capsys.readouterr().out)["videos"]
+    autox3d(*words, "--train", 9, "--val", 5, "--seconds", 7, monkeypatch=monkeypatch)
+    told = json.loads(capsys.readouterr().out)["videos"]
+
+    assert found == {"train": 6, "val": 2, "test": 0, "classes": 3, "seconds": 2.5}
+    assert told == {"train": 9, "val": 5, "test": 0, "classes": 3, "seconds": 7}
+
+
+def test_a_plan_without_rates_or_counts_says_which_flag(rates, tmp_path, monkeypatch, capsys):
+    """Each in one line."""
+    words = ("--params", "params/folder.yaml", "--clips", tmp_path / "gone.parquet")
+    gone = tmp_path / "gone.yaml"
+    autox3d(*words, "--rates", rates, "--classes", 3, monkeypatch=monkeypatch, status=1)
+    autox3d(*words, "--rates", gone, *KINETICS, monkeypatch=monkeypatch, status=1)
+
+    assert capsys.readouterr().err.splitlines() == [
+        f"{tmp_path}/gone.parquet: there is no such table to count videos of each split, seconds. "
+        "Make it (dvc repro index), or say them: --train 9000 --val 1000 --classes 40 --seconds 10",
+        f"{gone}: there is no such file. To measure this machine: --measure",
+    ]

@@ -231,6 +231,14 @@ def test_nothing_to_predict_is_named(folder, tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err == f"{tmp_path}: no video found. Check the path.\n"
 
 
+def test_an_address_is_told_from_a_path(folder, monkeypatch, capsys):
+    """Nothing is downloaded, and the message does not shorten the address to a path."""
+    place = "https://example.org/video.mp4"
+    assert run("predict", place, "--weights", folder, monkeypatch=monkeypatch) == 1
+    line = f"{place}: an address. Download the video, and give the file.\n"
+    assert capsys.readouterr().err == line
+
+
 def test_an_annotated_video_shows_the_prediction(folder, videos, tmp_path, monkeypatch):
     """It has the same frames and sound, and white letters in a corner that was not white."""
     out = tmp_path / "out.mp4"

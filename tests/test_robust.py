@@ -16,6 +16,7 @@ from support.trained import trained
 from autox3d.core.errors import Refused
 from autox3d.core.reasons import Unusable
 from autox3d.datasets.reading import csv_rows
+from autox3d.inference import files
 from autox3d.inference.files import FileVideo
 from autox3d.ingest import encode, source
 from autox3d.ingest.source import BadVideo
@@ -180,7 +181,7 @@ ERRORS = [
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-@pytest.mark.parametrize("call", ["decoded", "turn"])
+@pytest.mark.parametrize("call", ["decoded", "upright"])
 def test_an_error_of_the_decoder_is_a_line(tmp_path, monkeypatch, error, call):
     """Whichever it is, wherever it comes from, the line repeats its words."""
     corpus.ffmpeg(*corpus.SOURCE, *corpus.H264, seconds=0.4, to=tmp_path / "a.mp4")
@@ -189,6 +190,7 @@ def test_an_error_of_the_decoder_is_a_line(tmp_path, monkeypatch, error, call):
         raise error
 
     monkeypatch.setattr(source, call, fail)
+    monkeypatch.setattr(files, "upright", fail if call == "upright" else files.upright)
     for read in (source.probe, lambda path: FileVideo(path, 30)):
         with pytest.raises(BadVideo) as caught:
             read(tmp_path / "a.mp4")

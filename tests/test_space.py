@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import random
+import time
 from pathlib import Path
 
 import pytest
@@ -230,9 +231,28 @@ def test_a_cost_that_no_network_has_is_told(capsys, tmp_path):
     path = str(ARCHITECTURES / "space_demo.yaml")
     args = parser().parse_args(["random", path, "--most", "0.001", "--out", str(tmp_path)])
 
-    with pytest.raises(Refused, match=r"0 different ones .* not 16\. Widen --least and --most\."):
+    with pytest.raises(Refused) as refused:
         args.command(args)
+    assert str(refused.value) == (
+        f"{path}: 0 networks cost 0 to 0.001 G multiply-adds, not 16; all cost 0.004041 to"
+        " 0.008959. Widen --least and --most."
+    )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_window_with_too_few_networks_is_told_before_any_are_sampled(tmp_path):
+    """Counted exactly, in a space of 277e30 networks: sampling took half a minute to give up."""
+    path, most = (
+        str(ARCHITECTURES / "space_autox3d.yaml"),
+        1.0005 * SpaceCosts(SPACES["autox3d"], 400).cheapest,
+    )
+    flags = ["--most", str(most), "--count", "2", "--out", str(tmp_path)]
+    args = parser().parse_args(["random", path, *flags])
+    start = time.process_time()
+    with pytest.raises(Refused, match=r"space_autox3d\.yaml: 1 networks cost 0 to 0\.411"):
+        args.command(args)
+
+    assert time.process_time() - start < 10
 
 
 def test_random_networks_come_as_files_and_lines_for_the_settings(capsys, tmp_path):

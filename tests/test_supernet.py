@@ -117,10 +117,14 @@ def gradient(net, name):
         {"attention": {"placement": "after_block", "nodes": 0.75}},
         {"block": {"first": "swish", "second": "relu", "depthwise": False}},
         {"unit": ("none", "glore", "nonlocal")},
+        {"block": {"type": "bottleneck", "depthwise": False}},
+        {"block": {"type": "bottleneck"}, "expansion_of": "out"},
+        {"block": {"type": "mobile"}},
+        {"block": {"type": "mobile", "depthwise": False}, "expansion_of": "out"},
     ],
 )
 def test_other_spaces_hold_the_same_promise(change):
-    """X3D's inner widths, units after each block, dense kernels, a third kind of attention."""
+    """X3D's inner widths, units after blocks, dense kernels, a third unit, other types."""
     space = small_input("demo")
     parts = {
         name: dataclasses.replace(getattr(space, name), **value)

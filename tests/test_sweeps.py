@@ -40,7 +40,7 @@ def test_an_experiment_in_a_copy_is_killed_resumed_and_kept_with_its_clone(clone
     assert ",0.25," in clone.type(*DVC, "exp", "show", "--csv")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(180)
 def test_a_queue_runs_the_code_that_was_queued(clone: Clone) -> None:
     """What is edited while experiments wait belongs to the next ones; all are in one MLflow."""

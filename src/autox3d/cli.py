@@ -9,7 +9,7 @@ import signal
 import sys
 
 from autox3d import __version__
-from autox3d.commands import compare, networks, plan, profile, spaces, status, upgrade, use
+from autox3d.commands import compare, networks, plan, profile, share, spaces, status, upgrade, use
 from autox3d.commands.parser import Commands
 from autox3d.runtime.program import run
 
@@ -39,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"autox3d {__version__}")
     commands = Commands(top.add_subparsers(required=True, metavar="COMMAND"))
     use.add_to(commands)
+    share.add_to(commands)
     networks.add_to(commands)
     spaces.add_to(commands)
     compare.add_to(commands)

@@ -123,6 +123,7 @@ def draw(args: argparse.Namespace) -> None:
     from autox3d.reporting import drawing  # importing matplotlib is slow
 
     drawing.draw(*counted(args), args.out)
+    print(f"{args.out}: drawn")
 
 
 def scale(args: argparse.Namespace) -> None:

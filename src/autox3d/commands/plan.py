@@ -15,7 +15,7 @@ from autox3d.core import atomic, schema, settings
 from autox3d.core.errors import Refused
 
 if TYPE_CHECKING:  # importing torch is slow
-    from autox3d.planning.plan import Rates, StageCost
+    from autox3d.planning.plan import Rates, StageCost, Videos
 
 HEAD = ("stage", "P multiply-adds", "device-hours", "core-hours", "GB", "files")
 SPLITS = ("train", "val", "test")
@@ -37,10 +37,13 @@ def add_to(commands: Commands) -> None:
     one.add_argument(
         "--measure", action="store_true", help="measure this machine, and write --rates"
     )
+    one.add_argument(
+        "--clips", type=Path, default=Path("data/clips.parquet"), help="table to count the rest in"
+    )
     for split in SPLITS:
-        one.add_argument(f"--{split}", type=whole, default=0, help="number of videos of this split")
-    one.add_argument("--classes", type=positive, required=True, help="number of classes")
-    one.add_argument("--seconds", type=positive, required=True, help="mean duration of a video")
+        one.add_argument(f"--{split}", type=whole, help="number of videos of this split")
+    one.add_argument("--classes", type=positive, help="number of classes")
+    one.add_argument("--seconds", type=positive, help="mean duration of a video")
     one.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -53,10 +56,10 @@ def whole(text: str) -> int:
 
 def plan(args: argparse.Namespace) -> None:
     """Print device-hours, core-hours, disk and files of each stage, from measured rates."""
-    from autox3d.planning.plan import Rates, Videos, stage_costs, upscaled
+    from autox3d.planning.plan import Rates, stage_costs, upscaled
 
     params = settings.load(args.params)
-    videos = Videos(args.train, args.val, args.test, args.classes, args.seconds)
+    videos = videos_of(args)
     needed = {"train", params.evaluate.split}
     if missing := [split for split in SPLITS if split in needed and not getattr(videos, split)]:
         raise Refused(f"plan: no videos of split '{missing[0]}'. Say how many: --{missing[0]} 1000")
@@ -65,6 +68,8 @@ def plan(args: argparse.Namespace) -> None:
 
         measured = asdict(machine.measure(params))
         atomic.write_text(args.rates, yaml.safe_dump(measured, sort_keys=False))
+    elif not args.rates.exists():
+        raise Refused(f"{args.rates}: there is no such file. To measure this machine: --measure")
     rates = schema.load(args.rates, Rates)
     stages = rows(stage_costs(params, videos, rates), rates)
     enlarged = upscaled(params, videos)
@@ -75,6 +80,35 @@ def plan(args: argparse.Namespace) -> None:
         print(text(stages, rates))
         if enlarged:
             print(warning(enlarged, params.transcode.short))
+
+
+def videos_of(args: argparse.Namespace) -> Videos:
+    """The size of the data: as the command line says it, and otherwise that of the table of clips.
+
+    Where it says how many videos one split has, the others have none unless it says so.
+
+    Raises:
+        Refused: there is no table for what the command line leaves out.
+    """
+    from autox3d.core import tables
+    from autox3d.planning.plan import Videos
+
+    counts = [getattr(args, split) for split in SPLITS]
+    classes, seconds = args.classes, args.seconds
+    known = {"videos of each split": any(counts), "classes": classes, "seconds": seconds}
+    if missing := [name for name, value in known.items() if not value]:
+        if not args.clips.exists():
+            raise Refused(
+                f"{args.clips}: there is no such table to count {', '.join(missing)}. Make it (dvc"
+                " repro index), or say them: --train 9000 --val 1000 --classes 40 --seconds 10"
+            )
+        rows = tables.read_table(args.clips)
+        if not any(counts):
+            counts = [int((rows["split"] == split).sum()) for split in SPLITS]
+        classes = classes or len(tables.read_classes(args.clips))
+        seconds = seconds or float((rows["frames"] / rows["rate"]).mean())
+    train, val, test = (count or 0 for count in counts)
+    return Videos(train, val, test, classes, seconds)
 
 
 def warning(enlarged: dict[str, int], short: int) -> str:

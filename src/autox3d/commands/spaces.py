@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from autox3d.core import schema, settings
 from autox3d.core.errors import Refused
 from autox3d.search.costs import SpaceCosts
 from autox3d.search.space import Space
-from autox3d.search.window import within
+from autox3d.search.window import descending, within
 
 DRAWN = 2000  # random networks that estimate the costs of a space
 MARKS = {"cheapest": 0.0, "2 %": 0.02, "median": 0.5, "dearest": 1.0}
@@ -65,11 +66,29 @@ def show(args: argparse.Namespace) -> None:
     print(f"G multiply-adds of {len(drawn):,} random ones, {args.classes} classes: {quantiles}")
 
 
+def enough(
+    path: Path, space: Space, costs: SpaceCosts, least: float, most: float, count: int
+) -> None:
+    """Counts the networks of a window, exactly, before any are sampled.
+
+    Raises:
+        Refused: there are fewer than `count`.
+    """
+    equal = [[0.0] * len(choice.candidates) for choice in space.choices]
+    found = sum(1 for _ in islice(descending(equal, costs, least, most), count))
+    if found < count:
+        raise Refused(
+            f"{path}: {found} networks cost {least:g} to {most:g} G multiply-adds, not {count}; all"
+            f" cost {costs.cheapest:.4g} to {costs.dearest:.4g}. Widen --least and --most."
+        )
+
+
 def random(args: argparse.Namespace) -> None:
     """Sample networks within a range of costs, to compare with the one that a search found."""
     space = Space.load(args.space)
     costs = SpaceCosts(space, args.classes)
     how = settings.named(settings.load(args.params).train, "train", "s", args.params)
+    enough(args.space, space, costs, args.least, args.most, args.count)
     try:
         draws = within(space, costs, args.least, args.most, args.count, args.seed)
     except ValueError as error:

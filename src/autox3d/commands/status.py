@@ -18,7 +18,7 @@ FEW = 4  # stages of one entry that a line names
 
 def add_to(commands: Commands) -> None:
     """Adds the command status."""
-    one = commands.add("status", status)
+    one = commands.add("status", status, "autox3d status")
     one.add_argument("--json", action="store_true", help="print JSON")
 
 

@@ -1,4 +1,4 @@
-"""Commands that use a trained network: predict, export, bench, pack."""
+"""Commands that use a trained network: predict, export, bench."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 from autox3d.commands.parser import Commands, positive
 from autox3d.core import video_names
 from autox3d.core.errors import Refused
-from autox3d.core.records import Evaluation, Provenance
-from autox3d.core.search_records import Derived
 
 if TYPE_CHECKING:
     from autox3d.inference.network import Prediction
@@ -23,7 +21,7 @@ FORMS = ("fast", "folded", "plain", "bfloat16", "pt2", "onnx")
 
 
 def add_to(commands: Commands) -> None:
-    """Adds the commands predict, export, bench and pack."""
+    """Adds the commands predict, export and bench."""
     folder = "data/weights/s"
     example = f"autox3d predict video.mp4 --weights {folder} --top 3"
     _add_predict(commands.add("predict", predict, example))
@@ -31,8 +29,6 @@ def add_to(commands: Commands) -> None:
     _add_export(commands.add("export", export, example))
     example = f"autox3d bench {folder} x3d_s --repeats 20"
     _add_bench(commands.add("bench", bench, example))
-    example = f"autox3d pack --weights {folder} --tested results/evaluate/s.json --out packed"
-    _add_pack(commands.add("pack", pack, example))
 
 
 def _add_predict(one: argparse.ArgumentParser) -> None:
@@ -100,18 +96,6 @@ def _add_bench(one: argparse.ArgumentParser) -> None:
     one.add_argument("--json", action="store_true", help="print JSON")
 
 
-def _add_pack(one: argparse.ArgumentParser) -> None:
-    one.add_argument("--weights", type=Path, required=True, help="a folder such as data/weights/s")
-    one.add_argument("--made", type=Path, help="provenance: results/train/s_made.json")
-    one.add_argument("--tested", type=Path, help="test results: results/evaluate/s.json")
-    one.add_argument(
-        "--derived",
-        type=Path,
-        help="record of the search: results/derive/derive.json; by default that beside --made",
-    )
-    one.add_argument("--out", type=Path, required=True, help="the folder to create")
-
-
 def predict(args: argparse.Namespace) -> None:
     """Classify videos, and print the most probable classes with their scores."""
     from autox3d.inference.network import load
@@ -149,8 +133,10 @@ def video_files(videos: list[str]) -> list[Path]:
     """Lists the files of all arguments once each; a folder or pattern is sorted by name.
 
     Raises:
-        Refused: a folder or pattern contains no video.
+        Refused: a folder or pattern contains no video, or one is an address.
     """
+    if addresses := [given for given in videos if "://" in given]:
+        raise Refused(f"{addresses[0]}: an address. Download the video, and give the file.")
     return list(dict.fromkeys(path for given in videos for path in _files(given)))
 
 
@@ -174,7 +160,7 @@ def _videos_below(folder: Path) -> list[Path]:
     files = [
         path
         for path in folder.rglob("*")
-        if path.is_file() and not any(map(video_names.ignored, path.relative_to(folder).parts))
+        if not path.is_dir() and not any(map(video_names.ignored, path.relative_to(folder).parts))
     ]
     videos = [path for path in files if video_names.is_video(path)]
     others = sorted(set(files) - set(videos))
@@ -283,35 +269,3 @@ def bench(args: argparse.Namespace) -> None:
         classes=args.classes,
     )
     print(json.dumps(rows, indent=2) if args.json else markdown(rows))
-
-
-def pack(args: argparse.Namespace) -> None:
-    """Copy a folder of weights, and complete its card with records of search, training, test."""
-    from autox3d.vision.arch.genotype import Genotype
-    from autox3d.vision.models import weights
-
-    made = Provenance.read(args.made) if args.made else None
-    tested = Evaluation.read(args.tested) if args.tested else None
-    genotype = Genotype.load(args.weights / weights.GENOTYPE)
-    derived = derived_of(genotype.choices, args.derived, args.made)
-    weights.complete(args.weights, args.out, made, tested, derived)
-
-
-def derived_of(choices: tuple[str, ...], given: Path | None, made: Path | None) -> Derived | None:
-    """The record of the search that found a network with these choices, one text a group.
-
-    Args:
-        given: the record; by default results/derive/derive.json beside results/train/*_made.json
-
-    Raises:
-        Refused: the given record is of another network.
-    """
-    path = given or (made.parent.parent / "derive/derive.json" if made else None)
-    if path is None or not (given or path.exists()):
-        return None
-    derived = Derived.read(path)
-    if derived.found.groups == choices:
-        return derived
-    if given:
-        raise Refused(f"{path}: is of another network. Leave --derived out.")
-    return None

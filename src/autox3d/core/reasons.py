@@ -8,9 +8,11 @@ word changes their bytes.
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import PurePath
 from typing import NamedTuple
 
+SHOWN = 5  # videos that a message names
 REASONS = {
     "missing": "there is no such file",
     "outside": "the path leaves the data root",
@@ -76,3 +78,9 @@ def unread(name: str, text: bool) -> Unusable:
 def copy_of(path: str) -> Unusable:
     """Returns the reason for a training clip with the same bytes as that of the held-out video."""
     return Unusable("copy", f"the same content as {path}, which is held out")
+
+
+def first_of(texts: Sequence[str]) -> str:
+    """Joins the first SHOWN texts, one a video, and says how many more there are."""
+    more = [f"and {len(texts) - SHOWN} more"] if len(texts) > SHOWN else []
+    return "; ".join([*texts[:SHOWN], *more])

@@ -16,6 +16,8 @@ Whole = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]  # below 1: something must be left over
+Axis = Literal["fast", "temporal", "spatial", "depth", "width", "bottleneck"]  # of an expansion
+CountedUnit = Literal["gmacs", "params", "memory"]  # of a cost that follows from the genotype
 
 
 @table
@@ -60,3 +62,14 @@ class Encoding:
     memory_mb: Count  # limit on the address space of a decoder or encoder, MB
     min_share: Share  # share of a video's declared duration that must decode
     max_lost: Share  # share of all videos, rounded up, that may be refused before `index` stops
+
+
+@table
+class Regularisation:
+    """How strongly the networks of an expansion are regularised, from one of its steps on."""
+
+    step: Count  # the first step that it holds for
+    batch: Positive  # times the batch of the recipe
+    epochs: Positive  # times the epochs of the recipe
+    bn_clips: Count  # clips that share batch-norm statistics
+    drop_connect: Rate  # of the last blocks; see sizing/regularisation.py for the others

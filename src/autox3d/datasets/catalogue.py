@@ -56,13 +56,14 @@ def refuse_copies(rows: pd.DataFrame) -> pd.DataFrame:
 
 def two_labels(rows: pd.DataFrame) -> tuple[SameContent, ...]:
     """Finds the usable clips of a split that have the same bytes, but not the same label."""
-    labelled = rows[(rows["status"] == "ok") & rows["label"].notna()].sort_values("path")
+    labelled = rows[(rows["status"] == "ok") & rows["label"].notna()]
+    same = labelled[labelled.duplicated(["split", "sha256"], keep=False)].sort_values("path")
     found = []
-    for (split, _), part in labelled.groupby(["split", "sha256"], sort=True):
+    for (split, _), part in same.groupby(["split", "sha256"]):
         if part["label"].nunique() > 1:
             paths, labels = tuple(part["path"]), tuple(part["label"])
             found.append(SameContent(split=str(split), paths=paths, labels=labels))
-    return tuple(sorted(found, key=lambda same: (same.split, same.paths)))
+    return tuple(sorted(found, key=lambda one: (one.split, one.paths)))
 
 
 def clips(rows: pd.DataFrame, classes: Sequence[str], source: Path) -> pd.DataFrame:

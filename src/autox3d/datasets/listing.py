@@ -26,7 +26,6 @@ from autox3d.datasets.annotations import Annotations, Video, nearly_alike
 LIST_COLUMNS = ["key", "path", "size", "mtime_ns"]  # what `transcode` needs, and no more
 VIDEO_COLUMNS = ["key", "video", "path", "label", "split", "shard", "status", "reason", "message"]
 TEXT_COLUMNS = [column for column in VIDEO_COLUMNS if column != "shard"]
-SHOWN = 5  # missing videos that a message names
 INTEGER_COLUMNS = ["shard", "size", "mtime_ns"]
 Progress = Callable[[Sequence[Video], int], Iterable[Video]]
 
@@ -134,9 +133,8 @@ def remarks(rows: pd.DataFrame, annotated: Annotations) -> Iterator[str]:
     places = {video.path: video.place for video in annotated.videos}
     missing = rows.loc[rows["status"] == "missing", "path"].tolist()
     if missing:
-        named = [f"{path} ({places[path]})" for path in sorted(missing)[:SHOWN]]
-        more = [f"and {len(missing) - SHOWN} more"] if len(missing) > SHOWN else []
-        yield f"{len(missing)} missing: {'; '.join([*named, *more])}. The stage `index` names all"
+        named = reasons.first_of([f"{path} ({places[path]})" for path in sorted(missing)])
+        yield f"{len(missing)} missing: {named}. The stage `index` names all"
     for names in nearly_alike(annotated.classes):
         yield f"{len(names)} classes that differ by capitals only: {', '.join(map(repr, names))}"
 

@@ -11,10 +11,10 @@ import pandas as pd
 
 from autox3d.core import atomic
 from autox3d.core.errors import Refused
+from autox3d.core.reasons import first_of
 from autox3d.core.records import Account, SameContent
 
 COLUMNS = ["path", "label", "split", "status", "reason", "message"]
-SHOWN = 5  # videos that a message names; the table has all
 
 
 def unused(rows: pd.DataFrame) -> pd.DataFrame:
@@ -47,7 +47,7 @@ def refuse_too_many(rows: pd.DataFrame, max_lost: float, table: Path) -> None:
     for. `table` is the file that names all of them.
 
     Raises:
-        Refused: there are more; the message names the first SHOWN.
+        Refused: there are more; the message names the first of them.
     """
     refused = unused(rows[(rows["status"] == "refused") & (rows["reason"] != "copy")])
     present = int((rows["status"] != "missing").sum())
@@ -55,7 +55,7 @@ def refuse_too_many(rows: pd.DataFrame, max_lost: float, table: Path) -> None:
         return
     raise Refused(
         f"{table}: {len(refused)} of {present} videos cannot be used, and transcode.max_lost "
-        f"{max_lost} allows {allowed(max_lost, present)}: {'; '.join(_named(refused))}. Replace "
+        f"{max_lost} allows {allowed(max_lost, present)}: {first_of(_named(refused))}. Replace "
         "them and run `make rescan`, or raise transcode.max_lost; nothing is decoded anew for it."
     )
 
@@ -63,7 +63,7 @@ def refuse_too_many(rows: pd.DataFrame, max_lost: float, table: Path) -> None:
 def lines(lost: pd.DataFrame, table: Path) -> Iterator[str]:
     """Yields a line for each status: how many videos, and the first of them by name."""
     for status, part in lost.groupby("status", sort=False):
-        yield f"{len(part)} {status}: {'; '.join(_named(part))}"
+        yield f"{len(part)} {status}: {first_of(_named(part))}"
     if len(lost):
         yield f"{table} names all of them, with the reasons"
 
@@ -72,12 +72,8 @@ def contradictions(account: Account, report: Path) -> Iterator[str]:
     """Yields a line if videos of one split have the same content and different labels."""
     found = account.two_labels
     if found:
-        named = [_one_of_each(same) for same in found[:SHOWN]]
-        more = [f"and {len(found) - SHOWN} more"] if len(found) > SHOWN else []
-        yield (
-            f"the same content under two labels in one split: {'; '.join([*named, *more])}. "
-            f"{report} names all"
-        )
+        named = first_of([_one_of_each(same) for same in found])
+        yield f"the same content under two labels in one split: {named}. {report} names all"
 
 
 def _one_of_each(same: SameContent) -> str:
@@ -87,10 +83,11 @@ def _one_of_each(same: SameContent) -> str:
     return ", ".join(f"{path} is '{label}'" for label, path in first)
 
 
-def _named(lost: pd.DataFrame) -> Iterator[str]:
-    """Yields the first videos with their reasons, and how many more there are."""
-    for row in lost[:SHOWN].to_dict("records"):
-        why = "" if row["status"] == "missing" else f" ({row['reason']}: {row['message']})"
-        yield f"{row['path']}{why}"
-    if len(lost) > SHOWN:
-        yield f"and {len(lost) - SHOWN} more"
+def _named(lost: pd.DataFrame) -> list[str]:
+    """Returns the path of each video, and the reason unless it is missing."""
+    return [
+        path if status == "missing" else f"{path} ({reason}: {message})"
+        for path, status, reason, message in zip(
+            lost["path"], lost["status"], lost["reason"], lost["message"], strict=True
+        )
+    ]

@@ -51,7 +51,8 @@ def _score(trained: Trained, clips: Clips, tests: Evaluate, world: World) -> lis
     )
     total = len(CROPS) * len(loader)
     rows = []
-    for video in progress(loader.videos(), total, f"evaluate {trained.genotype.name}", "videos"):
+    what = f"evaluate {trained.genotype.name}"
+    for video in progress(loader.videos(), total, what, "tests of a video"):  # one for each rule
         view_scores = scores(net, clips.task, video.clips, tests.batch, world.device).numpy()
         rows += [
             {

@@ -106,9 +106,9 @@ def read(checkpoint: Path) -> dict[str, Tensor]:
             f"{checkpoint}: cannot be read ({error.strerror}). Check the path."
         ) from error
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).splitlines()[0]
         raise Refused(
-            f"{checkpoint}: not a checkpoint of plain tensors ({reason}). Download it again."
+            f"{checkpoint}: not a checkpoint of plain tensors. Download it again; a file that also "
+            "holds code is not read, whatever PyTorch advises."
         ) from error
     state = content.get("model_state", content) if isinstance(content, Mapping) else {}
     tensors = {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}

@@ -30,6 +30,7 @@ import numpy as np
 from autox3d.core.values import Encoding
 from autox3d.ingest import clock, source
 from autox3d.ingest.source import BadVideo, Probe
+from autox3d.ingest.upright import Turn
 from autox3d.vision.clips.format.decode import IndexedVideo
 
 COLOURS = "smpte170m"  # BT.601, as libav calls it
@@ -140,7 +141,7 @@ def arguments(path: Path, target: Path, probe: Probe, settings: Encoding) -> lis
     return [str(part) for part in command]
 
 
-def _turned(turn: source.Turn | None) -> Iterator[str]:
+def _turned(turn: Turn | None) -> Iterator[str]:
     """Yields the filters for a turn that ffmpeg would not round to a right angle, as readers do."""
     if turn:
         steps = zip(("transpose=cclock_flip", "hflip", "vflip"), turn, strict=True)

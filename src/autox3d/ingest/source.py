@@ -10,35 +10,32 @@ from __future__ import annotations
 
 import codecs
 import errno
-import math
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import av
-import numpy as np
 from av.codec.context import ThreadType
 from av.container import InputContainer
 from av.container.core import Flags
 from av.error import FFmpegError
-from av.sidedata.sidedata import SideData, SideDataContainer
-from av.sidedata.sidedata import Type as SideDataType
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from autox3d.core import reasons
 from autox3d.core.reasons import REASONS
-from autox3d.ingest import declared
-from autox3d.ingest.clock import Clock
+from autox3d.ingest import duration
+from autox3d.ingest.clock import MICRO, Clock
+from autox3d.ingest.duration import Times
+from autox3d.ingest.upright import Turn, is_slanted, turn, upright
 
 CONTAINERS = "mov,mp4,matroska,webm,avi,flv,mpegts,mpeg,asf,ogg"  # as libavformat names them
 PROTOCOLS = "file"
 MAX_PIXELS = 7680 * 4320  # of a frame, where no setting says otherwise
-SLANT = 0.5  # degrees: ffmpeg itself takes an angle that close to a right one for it
 COMPLETE = 0.9  # of the declared duration: a file with less of it has lost its end
 TICK = 1 / 30  # s, by which the end of the last frame is uncertain
 ENCRYPTED = "encryption_info"  # what libav attaches to packets that it has no key for
@@ -55,14 +52,6 @@ class BadVideo(ValueError):
 
     def __str__(self) -> str:
         return self.message
-
-
-class Turn(NamedTuple):
-    """The steps that make a frame upright, in this order."""
-
-    transpose: bool
-    mirror: bool  # swaps left and right
-    flip: bool  # swaps top and bottom
 
 
 class Probe(NamedTuple):
@@ -134,16 +123,20 @@ def opened(
 
 def _container(path: Path, options: dict[str, str]) -> InputContainer:
     try:
-        if path.stat().st_size == 0:
-            raise BadVideo("empty", "the file has no content")
-        return av.open(address(path), options=options, metadata_errors="replace")
-    except PermissionError as error:
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise BadVideo("empty", "the file has no content")
+    except OSError as error:
         raise BadVideo(*reasons.unreadable(_first_line(error))) from error
+    try:
+        return av.open(address(path), options=options, metadata_errors="replace")
     except (FFmpegError, OSError) as error:
         _refuse_without_memory(error)
         if error.errno == errno.EINVAL:  # libav knows it, but it is none of CONTAINERS
             raise BadVideo(*reasons.unread(path.name, _is_text(path))) from error
-        raise BadVideo("not_a_video", f"no video container ({_first_line(error)})") from error
+        # some demuxers return -1, which reads as EPERM, for headers that make no sense
+        why = "damaged header" if error.errno == errno.EPERM else _first_line(error)
+        raise BadVideo("not_a_video", f"no video container ({why})") from error
 
 
 @contextmanager
@@ -189,14 +182,15 @@ def probe(path: Path, max_pixels: int = MAX_PIXELS) -> Probe:
         frame = next(frames(container, stream, clock=clock), None)
         if frame is None:
             raise BadVideo("undecodable", "not one frame decodes")
-        first = float(clock.time(frame) * clock.unit)
         height, width = upright(frame)
         turned = turn(frame) if is_slanted(frame) else None
         rate = float(stream.average_rate) if stream.average_rate else None
+        lead = duration.lead(container, float(clock.time(frame) * clock.unit))
     with opened(path, max_pixels) as (container, stream):  # opened again: not every file can seek
-        times = declared.times(packets(container), container, stream, first)
-        seconds = declared.seconds(path, container, stream, times)
-        return Probe(stream.index, height, width, seconds, rate, declared.gaps(times), turned)
+        times = _times(container, stream)
+        seconds, gaps = duration.declared(path, container, stream, times), duration.gaps(times)
+        seconds = seconds - lead if seconds else seconds
+        return Probe(stream.index, height, width, seconds, rate, gaps, turned)
 
 
 def frames(
@@ -209,18 +203,18 @@ def frames(
 
     They are counted in `tally`, and have the stamps of `clock`.
     """
-    for packet in track(container, stream):
+    for packet in packets(container, stream):
         if clock:
             clock.correct(packet)
         yield from decoded(packet, tally)
 
 
-def track(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
+def packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
     """Yields the packets of a track that have content, and an empty one for the decoder's end.
 
     A packet without content must not reach the decoder before, which would take it for the end.
     """
-    yield from (packet for packet in packets(container, stream) if packet.size)
+    yield from (packet for packet in _until_broken(container, stream) if packet.size)
     end = av.Packet()
     end.stream = stream
     if stream.time_base is not None:
@@ -228,12 +222,12 @@ def track(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]
     yield end
 
 
-def packets(container: InputContainer, *streams: VideoStream) -> Iterator[av.Packet]:
+def _until_broken(container: InputContainer, *streams: VideoStream) -> Iterator[av.Packet]:
     """Yields the packets of the streams (of all, if none is given), until the container breaks."""
-    found = container.demux(*streams)
+    packets = container.demux(*streams)
     while True:
         try:
-            packet = next(found, None)
+            packet = next(packets, None)
         except FFmpegError:  # what was read before is still decoded
             packet = None
         if packet is None:
@@ -265,50 +259,6 @@ def decoded(packet: av.Packet, tally: Tally | None = None) -> Iterator[VideoFram
             yield frame
 
 
-def turn(frame: VideoFrame) -> Turn:
-    """Returns the turn that the file asks for, rounded to a multiple of 90 degrees."""
-    a, b, c, d = _matrix(frame)
-    if abs(a) >= abs(b):
-        return Turn(False, a < 0, d < 0)
-    return Turn(True, c < 0, b < 0)
-
-
-def is_slanted(frame: VideoFrame) -> bool:
-    """Whether the file asks for a turn that is no multiple of 90 degrees."""
-    a, b, _, _ = _matrix(frame)
-    off = math.degrees(math.atan2(b, a)) % 90
-    return min(off, 90 - off) > SLANT
-
-
-def _matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
-    """(a, b, c, d): a pixel (x, y) is shown at (a x + c y, b x + d y), plus a shift."""
-    # `frame.side_data` would keep the frame: it refers to the frame, and the frame to it
-    data: Mapping[str, SideData] = SideDataContainer(frame)  # pyright: ignore[reportCallIssue]
-    matrix = data.get("DISPLAYMATRIX")
-    if matrix is None:
-        return 1, 0, 0, 1
-    a, b, _, c, d = np.frombuffer(bytes(matrix), "<i4")[:5].tolist()
-    return a, b, c, d
-
-
-def _unnamed(cls: type[SideDataType], number: int) -> SideDataType:
-    """Returns a member for a type of side data that PyAV has no name of."""
-    member = object.__new__(cls)
-    member._value_, member._name_ = number, f"UNNAMED_{number}"
-    return member
-
-
-# PyAV 18.1 refuses all side data of a frame, the display matrix too, if it has no name for one
-# kind, such as the view of MV-HEVC (29) or EXIF (31). `_missing_` is Enum's hook for such values.
-SideDataType._missing_ = classmethod(_unnamed)  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def upright(frame: VideoFrame) -> tuple[int, int]:
-    """Returns height and width of a frame after it is turned as the file asks."""
-    turned = turn(frame).transpose
-    return (frame.width, frame.height) if turned else (frame.height, frame.width)
-
-
 def _video_track(container: InputContainer) -> VideoStream:
     tracks = container.streams.video
     films = [track for track in tracks if not track.disposition & Disposition.attached_pic]
@@ -327,8 +277,8 @@ def lost(path: Path, seconds: float, tally: Tally, max_pixels: int = MAX_PIXELS)
     A part is missing where the file declares more seconds, or where frames are damaged.
     """
     with opened(path, max_pixels) as (container, stream):  # before the times of its packets
-        there = declared.seconds(path, container, stream, declared.UNKNOWN) or 0.0
-    if not tally.damaged and seconds >= COMPLETE * there - TICK:
+        declared = duration.declared(path, container, stream, Times([], 0.0, 0.0)) or 0.0
+    if not tally.damaged and seconds >= COMPLETE * declared - TICK:
         return ""
     found, words = probe(path, max_pixels), []
     if found.seconds and seconds < COMPLETE * found.seconds - TICK:
@@ -338,6 +288,23 @@ def lost(path: Path, seconds: float, tally: Tally, max_pixels: int = MAX_PIXELS)
         if found.gaps:
             words.append(f"there are no frames for {found.gaps:.2f} s")
     return ", ".join(words)
+
+
+def _times(container: InputContainer, stream: VideoStream) -> Times:
+    """Reads the times of all packets, as the clock of `ingest.clock` has them."""
+    stamps, others, clock = [], 0.0, Clock(container, stream)
+    for packet in _until_broken(container):
+        ours = packet.stream_index == stream.index
+        if ours:
+            clock.correct(packet)
+        stamp = packet.dts if packet.pts is None else packet.pts
+        if stamp is None or packet.time_base is None:
+            continue
+        if ours:
+            stamps.append(float((stamp + clock.start) * packet.time_base))
+        else:
+            others = max(others, float((stamp + (packet.duration or 0)) * packet.time_base))
+    return Times(sorted(stamps), others, clock.shift / MICRO)
 
 
 def _refuse_without_memory(error: BaseException) -> None:

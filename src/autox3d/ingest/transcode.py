@@ -13,7 +13,6 @@ import os
 import shutil
 import tarfile
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -61,14 +60,14 @@ def transcode(
     *,
     workers: int,
     progress: Progress,
-) -> Counter[str]:
+) -> list[str]:
     """Writes `shard` and `index` for the videos in `listing`, whose paths are relative to `root`.
 
     `workers` videos are encoded at a time. A video that cannot be used is a row with its
     reason; how many may be lost is counted over all shards, by the stage `index`.
 
     Returns:
-        how many videos were refused for each reason
+        the path of each refused video, with the reason
 
     Raises:
         Refused: a video has changed since it was listed.
@@ -90,7 +89,9 @@ def transcode(
             os.fsync(file.fileno())
         partial.replace(shard)
     tables.write_table(pd.DataFrame(rows, columns=list(Row._fields)), index)
-    return Counter(row.reason for row in rows if row.status == "refused")
+    paths = dict(zip(videos["key"], videos["path"], strict=True))
+    refused = (row for row in rows if row.status == "refused")
+    return [f"{paths[row.key]} ({row.reason}: {row.message})" for row in refused]
 
 
 def _attempts(

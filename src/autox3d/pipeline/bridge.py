@@ -43,6 +43,7 @@ from autox3d.runtime.program import RESUME, run
 
 T = TypeVar("T")
 WORKSPACE_LOCK = FOLDER / "snakemake.claim"  # held by the one Snakemake that works here
+HERE = "Run snakemake in the folder that has it, or with --directory FOLDER."
 SNAKEMAKE_LOCKS = Path(".snakemake/locks")
 
 
@@ -99,6 +100,8 @@ def rules(main: bool, dry: bool) -> list[Entry]:
         WorkflowError: a user error; Snakemake prints its one line without a traceback.
     """
     try:
+        if not Path("dvc.yaml").is_file():
+            raise Refused(f"dvc.yaml: not in this folder. {HERE}")
         lock = locked_workspace(dry) if main else None
         if lock is None:
             with one_line("dvc.yaml"):

@@ -9,6 +9,8 @@ import os
 import subprocess
 from pathlib import Path
 
+from autox3d.core.errors import Refused
+
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 
 RECORD = ("params.yaml", "dvc.lock")
@@ -17,9 +19,18 @@ TABLES = (".json", ".csv", ".yaml")
 
 
 def resolve(name: str) -> str | None:
-    """The short hash of a branch, tag or commit of this repository; None if there is none."""
+    """The short hash of a branch, tag or commit of this repository; None if there is none.
+
+    Raises:
+        Refused: git does not read the repository: there is none, or it is another user's.
+    """
     command = ["git", "rev-parse", "--verify", "--quiet", "--short", f"{name}^{{commit}}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.stderr:  # an unknown name alone says nothing
+        what, *more = (line.strip() for line in done.stderr.splitlines() if line.strip())
+        fix = next((line for line in more if line.startswith("git config")), "")
+        way_out = f"If you trust it: {fix}" if fix else "Name a folder, or work in a clone."
+        raise Refused(f"{name}: {what.removeprefix('fatal: ')}. {way_out}")
     return done.stdout.strip() if done.returncode == 0 else None
 
 

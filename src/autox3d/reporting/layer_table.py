@@ -25,7 +25,8 @@ def _choices(genotype: Genotype, number: int) -> tuple[str, ...]:
         return "stem", f"1x3²{time}", "", str(genotype.stem.channels), "", "2", "", ""
     if number > len(genotype.groups):
         head = genotype.head
-        return "head", f"1x1², pool, {head.hidden}", "", str(head.channels), "", "", "", ""
+        block = f"1x1², pool, {head.hidden}" if head.hidden else "1x1², pool"
+        return "head", block, "", str(head.channels), "", "", "", ""
     group = genotype.groups[number - 1]
     return (
         str(number),

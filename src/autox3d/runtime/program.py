@@ -85,6 +85,7 @@ def run(main: Callable[[], Any]) -> NoReturn:
         _fail(str(error))
     except ModuleNotFoundError as error:
         if (line := extras.missing(error)) is None:
+            activity.ended("failed", str(error))
             raise
         _fail(line)
     except OSError as error:

@@ -209,7 +209,7 @@ def wired(row: Block) -> Block:
         group=0,
         kernel=(1, 1),
         channels_in=8,
-        inner=8,
+        inner=8 if row.inner == row.channels_in else 16,
         channels=8 if row.channels_in == row.channels else 16,
         gate=8 if row.gate else 0,
     )

@@ -38,7 +38,7 @@ def thinned(genotype: Genotype, name: str, clip: ClipSpec, width: float, depth: 
     """The network with channels times `width`, rounded to 8, and stages `depth` times as deep."""
 
     def thin(channels: int) -> int:
-        return channels if width == 1 else round_to_8(width * channels)
+        return channels if width == 1 or not channels else round_to_8(width * channels)
 
     small = scaled(genotype, name, clip, depth)
     groups = (replace(group, channels=thin(group.channels)) for group in small.groups)

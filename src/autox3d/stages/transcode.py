@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from functools import partial
 
-from autox3d.core import environment, settings
+from autox3d.core import environment, reasons, settings
 from autox3d.ingest.transcode import transcode
 from autox3d.runtime.program import arguments, run
 from autox3d.runtime.progress import progress
@@ -29,8 +29,7 @@ def main() -> None:
         progress=partial(progress, what=f"transcode {files.list.stem}", unit="videos"),
     )
     if refused:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in refused.most_common())
-        print(f"{files.list}: refused: {reasons}. {files.index} has the reason of each")
+        print(f"{files.list}: {len(refused)} refused: {reasons.first_of(refused)}")
 
 
 if __name__ == "__main__":

@@ -94,10 +94,7 @@ def _inverted(block: Block, style: BlockStyle, cells_in: int, cells: int) -> Ite
     reach = time * space**2 * (1 if style.depthwise else block.inner)
     yield conv(block.channels_in, block.inner, cells_in, norm=True)
     yield conv(reach, block.inner, cells, norm=True)
-    if block.gate:
-        yield conv(block.inner, block.gate, 1, bias=True)
-        yield conv(block.gate, block.inner, 1, bias=True)
-    yield conv(block.inner, block.channels, cells, norm=True)
+    yield from _ending(block, cells)
     if not block.identity:
         yield conv(block.channels_in, block.channels, cells, norm=True)
 
@@ -111,13 +108,46 @@ def _inverted_peak(block: Block, cells_in: int, cells: int) -> int:
     )
 
 
+def _bottleneck(block: Block, style: BlockStyle, cells_in: int, cells: int) -> Iterator[Layer]:
+    """Yields t x 1 x 1, 1 x s x s, squeeze-excite, 1x1x1, and the shortcut."""
+    (time, space), inner = block.kernel, block.inner
+    yield conv(time * block.channels_in, inner, cells_in, norm=True)
+    yield conv(space**2 * (1 if style.depthwise else inner), inner, cells, norm=True)
+    yield from _ending(block, cells)
+    if not block.identity:
+        yield conv(block.channels_in, block.channels, cells, norm=True)
+
+
+def _mobile(block: Block, style: BlockStyle, cells_in: int, cells: int) -> Iterator[Layer]:
+    """Yields 1x1x1 unless it would not expand, t x s x s, squeeze-excite, 1x1x1."""
+    time, space = block.kernel
+    if expands(block):
+        yield conv(block.channels_in, block.inner, cells_in, norm=True)
+    reach = time * space**2 * (1 if style.depthwise else block.inner)
+    yield conv(reach, block.inner, cells, norm=True)
+    yield from _ending(block, cells)
+
+
+def _ending(block: Block, cells: int) -> Iterator[Layer]:
+    """Yields squeeze-excite and the last 1x1x1."""
+    if block.gate:
+        yield conv(block.inner, block.gate, 1, bias=True)
+        yield conv(block.gate, block.inner, 1, bias=True)
+    yield conv(block.inner, block.channels, cells, norm=True)
+
+
+def _same_shape(block: Block) -> bool:
+    """Whether the output has the input's shape."""
+    return block.stride == 1 and block.channels_in == block.channels
+
+
 BLOCKS: dict[str, BlockType] = {
     INVERTED: BlockType(  # X3D, Table 1
         columns=(),
         inner=inner_width,
         layers=_inverted,
         peak=_inverted_peak,
-        identity=lambda block: block.stride == 1 and block.channels_in == block.channels,
+        identity=_same_shape,
         cuts={
             "expand.conv": "NI",
             "expand.norm": "N",
@@ -132,6 +162,46 @@ BLOCKS: dict[str, BlockType] = {
         },
         typed=("depthwise",),
         optional=("shortcut",),
+    ),
+    "bottleneck": BlockType(  # SlowFast's, arXiv:1812.03982; X3D's Table A.1 without channel-wise
+        columns=(),
+        inner=inner_width,
+        layers=_bottleneck,
+        peak=_inverted_peak,
+        identity=_same_shape,
+        cuts={
+            "expand.conv": "NI",
+            "expand.norm": "N",
+            "space.conv": "NN",
+            "space.norm": "N",
+            "gate.squeeze": "EN",
+            "gate.excite": "NE",
+            "project.conv": "ON",
+            "project.norm": "O",
+            "shortcut.conv": "OI",
+            "shortcut.norm": "O",
+        },
+        typed=("expand", "space"),
+        optional=("shortcut",),
+    ),
+    "mobile": BlockType(  # MobileNetV2, arXiv:1801.04381; EfficientNet, arXiv:1905.11946
+        columns=(),
+        inner=inner_width,
+        layers=_mobile,
+        peak=_inverted_peak,
+        identity=_same_shape,
+        cuts={
+            "expand.conv": "NI",
+            "expand.norm": "N",
+            "depthwise.conv": "NN",
+            "depthwise.norm": "N",
+            "gate.squeeze": "EN",
+            "gate.excite": "NE",
+            "project.conv": "ON",
+            "project.norm": "O",
+        },
+        typed=("depthwise",),
+        optional=("expand",),
     ),
 }
 
@@ -213,6 +283,11 @@ def sized(
         type=style.type,
         own=tuple(getattr(group, column) for column in kind.columns),
     )
+
+
+def expands(block: Block) -> bool:
+    """Whether a mobile block has its first convolution: not where it would keep the width."""
+    return block.shared or block.inner != block.channels_in
 
 
 def kernel_size(kernel: str) -> tuple[int, int]:

@@ -171,12 +171,16 @@ def _head(genotype: Genotype, classes: int, frames: int, last: Part) -> Part:
             f"it must be no smaller than the training crop, {genotype.input.crop}"
         )
     cells, positions = frames * last.side**2, (last.side - window + 1) ** 2
+    hidden = (conv(head.channels, head.hidden, positions),) if head.hidden else ()
     layers = (
         conv(last.channels, head.channels, cells, norm=True),
-        conv(head.channels, head.hidden, positions),
-        conv(head.hidden, classes, positions, bias=True),
+        *hidden,
+        conv(head.hidden or head.channels, classes, positions, bias=True),
     )
-    peak = max((last.channels + head.channels) * cells, (head.hidden + classes) * positions)
+    peak = max(
+        (last.channels + head.channels) * cells,
+        ((head.hidden or head.channels) + classes) * positions,
+    )
     return Part(
         name="head", channels=classes, side=last.side - window + 1, layers=layers, peak=peak
     )

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from autox3d.core import atomic, schema, shipped
 from autox3d.core.schema import table
-from autox3d.core.values import ClipSpec, Count, Positive
+from autox3d.core.values import ClipSpec, Count, Positive, Whole
 from autox3d.vision.arch.blocks import Block, BlockStyle, Group, check_columns, sized
 
 ExpansionOf = Literal["in", "out"]
@@ -43,10 +43,10 @@ class Attention:
 
 @table
 class Head:
-    """The head: a 1x1x1 convolution, an average over the clip, two linear layers."""
+    """The head: a 1x1x1 convolution, an average over the clip, one or two linear layers."""
 
     channels: Count  # channels out of the convolution
-    hidden: Count  # width of the first linear layer
+    hidden: Whole  # width of the first of two linear layers; 0: there is only the last
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

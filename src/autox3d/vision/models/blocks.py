@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from autox3d.vision.arch.blocks import INVERTED, Block, BlockStyle, block_type
+from autox3d.vision.arch.blocks import INVERTED, Block, BlockStyle, block_type, expands
 from autox3d.vision.models.layers import ConvNorm, Dense, Depthwise, Pointwise
 from autox3d.vision.models.norm import BatchNorm
 
@@ -55,24 +55,12 @@ class ResidualBlock(nn.Module):
         inner, self.style = block.inner, style
         self.first, self.second = ACTIVATIONS[style.first], ACTIVATIONS[style.second]
         self.expand = ConvNorm(Pointwise(block.channels_in, inner), BatchNorm(inner))
-        self.depthwise = ConvNorm(
-            Depthwise(inner, block.kernel, block.stride)
-            if style.depthwise
-            else Dense(inner, inner, block.kernel, block.stride),
-            BatchNorm(inner),
-        )
+        self.depthwise = _middle(inner, block.kernel, block.stride, style)
         self.gate = SqueezeExcite(inner, block.gate) if block.gate else nn.Identity()
         self.project = ConvNorm(
             Pointwise(inner, block.channels), BatchNorm(block.channels, gamma=0.0)
         )
-        self.shortcut = (
-            nn.Identity()
-            if block.identity
-            else ConvNorm(
-                Pointwise(block.channels_in, block.channels, stride=block.stride),
-                BatchNorm(block.channels),
-            )
-        )
+        self.shortcut = _shortcut(block)
         self.drop = DropConnect()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -83,7 +71,84 @@ class ResidualBlock(nn.Module):
         return F.relu_(y.add_(self.shortcut(x)))
 
 
-BLOCKS: dict[str, type[nn.Module]] = {INVERTED: ResidualBlock}
+class Bottleneck(nn.Module):
+    """SlowFast's block: t x 1 x 1, 1 x s x s, squeeze-excite, 1x1x1, add (arXiv:1812.03982)."""
+
+    def __init__(self, block: Block, style: BlockStyle) -> None:
+        super().__init__()
+        inner, (time, space) = block.inner, block.kernel
+        self.first, self.second = ACTIVATIONS[style.first], ACTIVATIONS[style.second]
+        self.expand = ConvNorm(Dense(block.channels_in, inner, (time, 1)), BatchNorm(inner))
+        self.space = _middle(inner, (1, space), block.stride, style)
+        self.gate = SqueezeExcite(inner, block.gate) if block.gate else nn.Identity()
+        self.project = ConvNorm(
+            Pointwise(inner, block.channels), BatchNorm(block.channels, gamma=0.0)
+        )
+        self.shortcut = _shortcut(block)
+        self.drop = DropConnect()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Applies the block: (B, C, T, H, W) -> (B, channels, T, H/stride, W/stride)."""
+        y = self.first(self.expand(x))
+        y = self.second(self.gate(self.space(y)))
+        y = self.drop(self.project(y))
+        return F.relu_(y.add_(self.shortcut(x)))
+
+
+class MobileBlock(nn.Module):
+    """`ResidualBlock` with a sum only where the shapes agree (arXiv:1801.04381).
+
+    There is no first convolution where it would keep the width. The last scale starts at 0 only
+    where there is a sum: a block without one would put out nothing, and never get a gradient.
+    """
+
+    def __init__(self, block: Block, style: BlockStyle) -> None:
+        super().__init__()
+        inner, self.adds = block.inner, block.identity
+        self.first, self.second = ACTIVATIONS[style.first], ACTIVATIONS[style.second]
+        self.expand = (
+            ConvNorm(Pointwise(block.channels_in, inner), BatchNorm(inner))
+            if expands(block)
+            else nn.Identity()
+        )
+        self.depthwise = _middle(inner, block.kernel, block.stride, style)
+        self.gate = SqueezeExcite(inner, block.gate) if block.gate else nn.Identity()
+        self.project = ConvNorm(
+            Pointwise(inner, block.channels),
+            BatchNorm(block.channels, gamma=0.0 if self.adds else 1.0),
+        )
+        self.drop = DropConnect()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Applies the block: (B, C, T, H, W) -> (B, channels, T, H/stride, W/stride)."""
+        y = x if isinstance(self.expand, nn.Identity) else self.first(self.expand(x))
+        y = self.project(self.second(self.gate(self.depthwise(y))))
+        return F.relu_(self.drop(y).add_(x) if self.adds else y)
+
+
+def _middle(channels: int, kernel: tuple[int, int], stride: int, style: BlockStyle) -> ConvNorm:
+    """The middle convolution, channel by channel or dense as the style has it."""
+    conv = (
+        Depthwise(channels, kernel, stride)
+        if style.depthwise
+        else Dense(channels, channels, kernel, stride)
+    )
+    return ConvNorm(conv, BatchNorm(channels))
+
+
+def _shortcut(block: Block) -> nn.Module:
+    """The identity, or a strided 1x1x1 convolution."""
+    if block.identity:
+        return nn.Identity()
+    conv = Pointwise(block.channels_in, block.channels, stride=block.stride)
+    return ConvNorm(conv, BatchNorm(block.channels))
+
+
+BLOCKS: dict[str, type[nn.Module]] = {
+    INVERTED: ResidualBlock,
+    "bottleneck": Bottleneck,
+    "mobile": MobileBlock,
+}
 
 
 def block(row: Block, style: BlockStyle) -> nn.Module:

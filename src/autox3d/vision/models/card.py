@@ -1,6 +1,8 @@
 """The card of a trained network: its input, classes and accuracy, and how it was made.
 
-The card is Markdown with YAML front matter; `model.json` has the same content for programs.
+The card is Markdown with YAML front matter; `model.json` has the same content for programs. What
+training writes is the same on every machine. A completed card (`autox3d pack`, `push`) has the
+front matter that Hugging Face reads: https://huggingface.co/docs/hub/model-cards
 """
 
 from __future__ import annotations
@@ -22,26 +24,58 @@ RUNNING = {  # metrics of training: the prefix of their names, and what they wer
     "train": "training clips of the last epoch",
     "val": "validation videos, one centre clip each",
 }
+HUB = {"top1": "accuracy"}  # names of metrics on Hugging Face, where they differ
+TAGS = ("video-classification", "autox3d", "x3d", "neural-architecture-search")
 TESTS: dict[Crops, str] = {"center": "centre crops", "lcr": "left, centre and right crops"}
 
 
-def text(model: Mapping[str, Any]) -> str:
+def text(model: Mapping[str, Any], completed: bool = False) -> str:
     """The text of a network's README.md from `model`, the content of its model.json."""
-    front = {
+    front: dict[str, Any] = {
         "license": model["licence"],
         "library_name": "autox3d",
         "pipeline_tag": "video-classification",
+    }
+    front |= _for_hub(model) if completed else {}
+    front |= {
         "input": {k: v for k, v in model["input"].items() if k != "normalisation"},
         "normalisation": model["input"]["normalisation"],
         "classes": model["classes"],
-        "metrics": model["metrics"],
-        "how": model["how"],
     }
+    front |= {} if completed else {"metrics": model["metrics"]}
+    front |= {"how": model["how"]}
     head = yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=100)
     task = tasks.named(model.get("task", CLASSIFY))
     parts = [_opening(model), _input(model["input"]), _accuracy(model["metrics"], task)]
     parts += [_search(model.get("search", {})), _making(model["how"]), _classes(model["classes"])]
     return f"---\n{head}---\n\n" + "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _for_hub(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Tags, data set, metrics and their values, where Hugging Face looks for them."""
+    found: dict[str, Any] = {"tags": list(TAGS)}
+    data = model.get("dataset", "")
+    if data:
+        found["datasets"] = [data]
+    test = model["metrics"].get("test")
+    if not test:
+        return found
+    shown = tasks.named(model.get("task", CLASSIFY)).shown
+    values = [
+        {
+            "type": HUB.get(metric.name, metric.name),
+            "value": test[crops][metric.name],
+            "name": f"{metric.label}, {test[crops]['views']} views ({called})",
+        }
+        for crops, called in TESTS.items()
+        for metric in shown
+        if test[crops][metric.name] is not None
+    ]
+    on = {"name": data or "videos of its own", "type": data or "own", "split": test["split"]}
+    result = {"task": {"type": TAGS[0]}, "dataset": on, "metrics": values}
+    found["metrics"] = list(dict.fromkeys(value["type"] for value in values))
+    found["model-index"] = [{"name": model["name"], "results": [result]}]
+    return found
 
 
 def tested(result: Evaluation) -> dict[str, Any]:
@@ -134,9 +168,9 @@ def _search(search: Mapping[str, Any]) -> str:
 
 
 def _making(how: Mapping[str, Any]) -> str:
-    rows = [f"- {key}: {how[key]}" for key in how if key not in ("params", "made")]
-    rows += [f"- {key}: {value}" for key, value in how.get("made", {}).items()]
-    rows += [f"- {key}: {value}" for key, value in how.get("params", {}).items()]
+    facts = {key: value for key, value in how.items() if key not in ("params", "made")}
+    facts |= how.get("made", {}) | how.get("params", {})  # the seed is in both
+    rows = [f"- {key}: {value}" for key, value in facts.items()]
     return "## How it was made\n\n" + "\n".join(rows) if rows else ""
 
 

@@ -37,7 +37,7 @@ class StemLayer(nn.Module):
 
 
 class HeadLayer(nn.Module):
-    """The head: 1x1x1 convolution, average over a window of the training clip, two linear layers.
+    """The head: 1x1x1 convolution, average over a window of the training clip, linear layers.
 
     It is fully convolutional: a larger clip has logits at several positions of the window.
     """
@@ -48,9 +48,11 @@ class HeadLayer(nn.Module):
         super().__init__()
         self.window = window
         self.conv = ConvNorm(Pointwise(channels_in, head.channels), BatchNorm(head.channels))
-        self.hidden = nn.Linear(head.channels, head.hidden, bias=False)
+        self.hidden = (
+            nn.Linear(head.channels, head.hidden, bias=False) if head.hidden else nn.Identity()
+        )
         self.dropout = nn.Dropout(0.0)
-        self.classify = nn.Linear(head.hidden, classes)
+        self.classify = nn.Linear(head.hidden or head.channels, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Classifies each position of the window: (B, C, T, H, W) -> logits (B, P, classes).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ from autox3d.vision.tasks.task import Task, named
 CLASSIFIER = "head.classify."
 WEIGHTS, GENOTYPE = "weights.safetensors", "genotype.yaml"
 MODEL, README = "model.json", "README.md"
+DATASET = re.compile(r"([\w.-]+(/[\w.-]+)?)?", re.ASCII)
 REFIT = "Use the genotype that it was trained with."
 
 
@@ -79,8 +81,11 @@ def complete(
     made: Provenance | None,
     test: Evaluation | None,
     derived: Derived | None = None,
+    dataset: str = "",
 ) -> None:
     """Copies the folder, and adds provenance, test metrics and the search to its model card.
+
+    The card of the copy has the front matter that Hugging Face reads.
 
     Training leaves these out, so that its output is the same on every machine, to the bit, and
     does not depend on an evaluation.
@@ -89,11 +94,16 @@ def complete(
         made: the provenance that stage `train` recorded: commit, device, hours
         test: the record of stage `evaluate`
         derived: the record of stage `derive`, for a network that has the choices that it found
+        dataset: the name of the training data, as Hugging Face has it: `org/name` or `name`
 
     Raises:
-        Refused: a file is missing or corrupt.
+        Refused: a file is missing or corrupt, or the name cannot be one of a data set.
     """
+    if not DATASET.fullmatch(dataset):
+        raise Refused(f"--dataset: '{dataset}' has characters that no name there has. Use a-z0-9-.")
     model = _model(folder / MODEL)
+    if dataset:
+        model["dataset"] = dataset
     if made:
         model["how"] = {**model["how"], "made": made.content()}
     if test:
@@ -104,13 +114,13 @@ def complete(
     with _whole(out) as part:
         for name in (WEIGHTS, GENOTYPE):
             shutil.copyfile(folder / name, part / name)
-        _describe(part, model)
+        _describe(part, model, completed=True)
 
 
-def _describe(folder: Path, model: dict[str, Any]) -> None:
+def _describe(folder: Path, model: dict[str, Any], completed: bool = False) -> None:
     """Writes model.json for programs and README.md for people."""
     (folder / MODEL).write_text(json.dumps(model, indent=2, ensure_ascii=False) + "\n")
-    (folder / README).write_text(card.text(model), encoding="utf-8")
+    (folder / README).write_text(card.text(model, completed), encoding="utf-8")
 
 
 @contextmanager

@@ -1,14 +1,9 @@
-"""How long a video is by what its file declares, and where its packets leave gaps.
-
-Containers do not agree on what they declare: the length of the video or of the longest track, from
-the first frame on or from zero, or nothing at all. Times are in seconds.
-"""
+"""How long a video is by what its file declares, which kinds of files do in different ways."""
 
 from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,69 +12,52 @@ import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from autox3d.ingest.clock import MICRO, Clock
-
 END_TOLERANCE = 0.5  # s: a file whose content ends that close to its declared end is complete
+STREAMS = {"mpegts", "mpeg"}  # containers without a beginning, by libavformat's names
 MIN_GAP = 0.5  # s without a frame that count as a gap
 ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # of a Windows Media file
-BOXES = 100  # of an MP4, among which the first fragment is, if there is one
-MAX_BOX = 1 << 62  # bytes
 
 
 class Times(NamedTuple):
-    """The times of the packets of a file."""
+    """The times of the packets of a file, in seconds."""
 
-    stamps: list[float]  # of the video, sorted, as the file has them but for discontinuities
+    stamps: list[float]  # of the video, sorted
     others: float  # the end of the longest other track
     shift: float  # by how much discontinuities have moved the clock
-    first: float  # when the first frame is shown, since the start of the file
 
 
-UNKNOWN = Times([], 0.0, 0.0, 0.0)
-
-
-def times(
-    packets: Iterable[av.Packet], container: InputContainer, stream: VideoStream, first: float
-) -> Times:
-    """Reads the times of all packets of a file; `first` is when its first frame is shown, in s."""
-    stamps, others, clock = [], 0.0, Clock(container, stream)
-    for packet in packets:
-        ours = packet.stream_index == stream.index
-        if ours:
-            clock.correct(packet)
-        stamp = packet.dts if packet.pts is None else packet.pts
-        if stamp is None or packet.time_base is None:
-            continue
-        if ours:
-            stamps.append(float((stamp + clock.start) * packet.time_base))
-        else:
-            others = max(others, float((stamp + (packet.duration or 0)) * packet.time_base))
-    return Times(sorted(stamps), others, clock.shift / MICRO, first)
-
-
-def seconds(
+def declared(
     path: Path, container: InputContainer, stream: VideoStream, times: Times
 ) -> float | None:
     """Returns the declared duration of the video in seconds, if the file declares one."""
     kind, unit = container.format.name, stream.time_base
     if kind == "avi" and stream.frames and stream.average_rate:
-        # libav lowers the duration of a cut file; empty frames may stand before the first one
-        return float(stream.frames / stream.average_rate) - times.first
+        return float(stream.frames / stream.average_rate)  # libav lowers the duration of a cut file
     if stream.duration is not None and unit is not None:
-        declared = float(stream.duration * unit)
+        seconds = float(stream.duration * unit)
     elif container.duration is not None:
-        declared = container.duration / av.time_base
+        seconds = container.duration / av.time_base
     else:
-        declared = _asf_seconds(path) if kind == "asf" else None
-    if declared is None or not times.stamps:
-        return declared
+        seconds = _asf_seconds(path) if kind == "asf" else None
+    if seconds is None or not times.stamps:
+        return seconds
     begin, last = max(0.0, times.stamps[0]), times.stamps[-1]
-    if stream.duration is None and times.others > declared - END_TOLERANCE:
+    if stream.duration is None and times.others > seconds - END_TOLERANCE:
         # the sound's length, and it is complete
         return last - begin + float(1 / (stream.average_rate or 1))
-    if _counts_from_zero(kind, path, abs(declared - last)):
-        return declared - begin
-    return declared + min(0.0, times.shift)
+    if _counts_from_zero(kind, path, abs(seconds - last)):
+        return seconds - begin
+    return seconds + min(0.0, times.shift)
+
+
+def lead(container: InputContainer, first: float) -> float:
+    """Returns for how many of the declared seconds there is no frame to show yet.
+
+    `first` is when the first frame is shown, in seconds since the start of the file. Streams can be
+    cut within a group of pictures; they declare no duration, but libav takes it from the stamps,
+    which begin before the first frame that decodes. AVI counts empty frames before its first one.
+    """
+    return max(0.0, first) if container.format.name in STREAMS | {"avi"} else 0.0
 
 
 def _counts_from_zero(kind: str, path: Path, rest: float) -> bool:
@@ -94,16 +72,15 @@ def _counts_from_zero(kind: str, path: Path, rest: float) -> bool:
 
 def _is_fragmented(path: Path) -> bool:
     """Whether an MP4 has fragments; the duration that libav then gives counts from zero."""
+    length = path.stat().st_size
     with path.open("rb") as file:
-        for _ in range(BOXES):
-            if len(head := file.read(16)) < 8:
-                return False
+        while len(head := file.read(16)) >= 8:
             size, kind = struct.unpack_from(">I4s", head)
             if kind == b"moof":
                 return True
             if size == 1 and len(head) == 16:
                 (size,) = struct.unpack_from(">Q", head, 8)
-            if not 8 <= size < MAX_BOX:  # the last box, or none at all
+            if not 8 <= size <= length:  # the last box, or none at all
                 return False
             file.seek(size - len(head), os.SEEK_CUR)
     return False

@@ -1,0 +1,44 @@
+"""An expansion is regularised more at the printed steps, or where the errors part."""
+
+from __future__ import annotations
+
+import pytest
+
+from autox3d.sizing.regularisation import X3D, by_gap, by_stage, by_step
+
+
+@pytest.mark.parametrize(
+    ("step", "batch", "epochs", "bn_clips", "drop_connect"),
+    [(1, 2048, 128, 16, 0.0), (7, 2048, 128, 16, 0.0), (8, 1024, 256, 8, 0.0),
+     (10, 1024, 256, 8, 0.0), (11, 1024, 256, 8, 0.1), (12, 1024, 256, 8, 0.1),
+     (13, 1024, 256, 8, 0.2), (20, 1024, 256, 8, 0.2)],
+)  # fmt: skip
+def test_the_printed_schedule(step, batch, epochs, bn_clips, drop_connect):
+    """X3D, A.3: of a batch of 1024 and 256 epochs."""
+    level = by_step(X3D, step)
+
+    assert (1024 * level.batch, 256 * level.epochs) == (batch, epochs)
+    assert (level.bn_clips, level.drop_connect) == (bn_clips, drop_connect)
+
+
+def test_the_order_of_the_levels_does_not_matter():
+    assert by_step(X3D[::-1], 9) == X3D[1]
+
+
+def test_a_step_before_the_first_level_is_refused():
+    with pytest.raises(ValueError, match="no level of regularisation has begun at step 7"):
+        by_step(X3D[1:], 7)
+
+
+def test_each_gap_above_the_limit_raises_the_level_by_one():
+    """Not the gap that is exactly the limit; and there is no level above the last."""
+    assert by_gap(X3D, [], 0.05) == X3D[0]
+    assert by_gap(X3D, [-0.1, 0.02, 0.05], 0.05) == X3D[0]
+    assert by_gap(X3D, [0.02, 0.06], 0.05) == X3D[1]
+    assert by_gap(X3D, [0.06, 0.02, 0.07], 0.05) == X3D[2]
+    assert by_gap(X3D, [0.2] * 9, 0.05) == X3D[3]
+
+
+def test_drop_connect_grows_over_the_stages():
+    """X3D's code: 2, 3, 4, 5 fifths of the rate."""
+    assert by_stage(0.1, 4) == pytest.approx([0.04, 0.06, 0.08, 0.1])
