@@ -9,6 +9,7 @@ import numpy as np
 from autox3d.inference.files import pixels
 from autox3d.ingest import source
 from autox3d.ingest.clock import Clock, at_rate
+from autox3d.ingest.upright import upright
 
 
 def frames(path: Path, rate: int = 30) -> np.ndarray:
@@ -17,7 +18,7 @@ def frames(path: Path, rate: int = 30) -> np.ndarray:
     with source.opened(path) as (container, stream):
         clock = Clock(container, stream)
         for frame in source.frames(container, stream, clock=clock):
-            size = size or (frame.height, frame.width)
+            size = size or upright(frame)
             shown.append(pixels(frame, size))
             times.append(clock.time(frame))
     return np.stack([shown[number] for number in at_rate(clock.frames(times), rate)])
