@@ -182,7 +182,15 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 RUN = ("Use the network", "How far to trust a search", "Looking at the results")
-LONG = ("autox3d bench", "autox3d profile", "autox3d compare", "make", "dvc", "open")
+LONG = (
+    "autox3d bench",
+    "autox3d profile",
+    "autox3d compare",
+    "autox3d push",
+    "make",
+    "dvc",
+    "open",
+)
 
 
 def readme_commands() -> list[str]:
