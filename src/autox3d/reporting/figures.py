@@ -8,7 +8,8 @@ from typing import NamedTuple
 from autox3d.core.curves import Curve
 from autox3d.core.records import Crops
 from autox3d.reporting.drawing import paint
-from autox3d.reporting.results import Published, Tested
+from autox3d.reporting.published import Published
+from autox3d.reporting.results import Tested
 from autox3d.reporting.svg import (
     BLUE,
     COLOURS,
@@ -71,32 +72,30 @@ def share(value: float, metric: Metric) -> str:
 
 
 def published_over_cost(rows: Sequence[Published], metric: Metric) -> str:
-    """Accuracy over cost in the papers, for Kinetics-400 with 30 views."""
-    rows = [row for row in rows if row.views == 30]
-    values = ", ".join(f"{row.network} {row.top1} at {row.gmacs:g}" for row in rows)
+    """Accuracy over cost in the papers (Auto-X3D, Figure 1), each network with its name."""
+    points = [
+        Point(row.network + "*" * (row.pretrain is not None), False, row.gmacs, row.top1)
+        for row in rows
+        if row.gmacs is not None and row.top1 is not None
+    ]
+    values = ", ".join(f"{point.name} {point.accuracy} at {point.cost:g}" for point in points)
     alt = f"Published {metric.label} accuracy on Kinetics-400 over G multiply-adds a view: "
     alt += f"{values}."
     families = {"AutoX3D": BLUE, "AutoX3D w/o attention": SKY, "X3D": ORANGE}
-    with drawing(alt) as drawn:
-        plot = axes(
-            drawn, "G multiply-adds a view (left, centre, right crops)", f"{metric.label}, percent"
-        )
+    with drawing(alt, height=4.4, width=9.6) as drawn:
+        plot = axes(drawn, "G multiply-adds a view", f"{metric.label}, percent")
         for family, colour in families.items():
-            points = [row for row in rows if _family(row.network) == family]
-            x, y = [row.gmacs for row in points], [row.top1 for row in points]
+            own = [point for point in points if _family(point.name) == family]
+            x, y = [point.cost for point in own], [point.accuracy for point in own]
             plot.plot(x, y, "o-", color=colour, markersize=5, linewidth=1, label=family)
-        for row in rows:
-            if _family(row.network) not in families:
-                plot.plot(row.gmacs, row.top1, "o", color=GREY, markersize=5, label=row.network)
+        others = [point for point in points if _family(point.name) not in families]
+        x, y = [point.cost for point in others], [point.accuracy for point in others]
+        plot.plot(x, y, "o", color=GREY, markersize=5, label="others")
         plot.margins(x=0.15, y=0.15)
         costs(plot)
-        legend(plot, columns=2)
-        named = {
-            row.network: (row.gmacs, row.top1)
-            for row in rows
-            if _family(row.network) in families and "w/o" not in row.network
-        }
-        labels(plot, {name.replace("Auto", ""): place for name, place in named.items()})
+        legend(plot, columns=4)
+        named = [point for point in points if "w/o" not in point.name]
+        labels(plot, {point.name: (point.cost, point.accuracy) for point in named})
     return drawn.svg
 
 

@@ -29,41 +29,9 @@ from autox3d.vision.tasks.task import Task
 
 T = TypeVar("T")
 MADE = "_made"  # end of the name of a file of provenance
-PUBLISHED = Path(__file__).with_name("published.yaml")
 # Columns that the report needs of each curve
 TRAINING, WARMUP = ("epoch", "loss"), ("epoch", "loss")
 SEARCH, CONTROL = ("epoch", "entropy", "mode_gmacs"), ("epoch", "entropy")
-
-
-@schema.table
-class Published:
-    """The printed numbers of a network in a paper, on Kinetics-400."""
-
-    network: str
-    views: int
-    top1: float  # percent
-    gmacs: float  # a view
-    params_m: float  # millions
-    source: str
-
-
-@schema.table
-class PublishedStudy:
-    """The printed numbers of a search or network of a study in a paper."""
-
-    kind: str  # of study
-    name: str  # of our row that it is compared with
-    gmacs: float | None
-    top1: float | None  # percent
-    source: str
-
-
-@schema.table
-class PublishedTable:
-    """The content of published.yaml."""
-
-    networks: tuple[Published, ...]
-    studies: tuple[PublishedStudy, ...]
 
 
 class Network(NamedTuple):
@@ -182,16 +150,6 @@ def read(folder: Path, settings: Mapping[str, Any]) -> Results:
             for name, made in StudyProvenance.read(path).runs.items()
         },
     )
-
-
-def published() -> list[Published]:
-    """The networks in the papers, with the printed numbers."""
-    return list(schema.load(PUBLISHED, PublishedTable).networks)
-
-
-def published_studies() -> list[PublishedStudy]:
-    """The studies in the papers, with the printed numbers."""
-    return list(schema.load(PUBLISHED, PublishedTable).studies)
 
 
 def if_there(read_file: Callable[[Path], T], path: Path) -> T | None:

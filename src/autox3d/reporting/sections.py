@@ -19,7 +19,8 @@ from autox3d.reporting.layout import (
     source_of,
     sources_of,
 )
-from autox3d.reporting.results import Network, Published, Results, Tested, published
+from autox3d.reporting.published import Published, published, rivals
+from autox3d.reporting.results import Network, Results, Tested
 from autox3d.reporting.search import search
 from autox3d.reporting.studies import studies
 from autox3d.vision.tasks import task as tasks
@@ -40,6 +41,18 @@ def sections(results: Results) -> list[Section]:
         heat_maps(results),
         studies(results),
         papers(),
+        data(results),
+        origins(results),
+    ]
+
+
+def sections_of_one(results: Results) -> list[Section]:
+    """The sections of a page without a search: first the network's mistakes."""
+    return [
+        classes(results),
+        accuracy(results),
+        training(results),
+        heat_maps(results),
         data(results),
         origins(results),
     ]
@@ -117,23 +130,55 @@ ORIGIN = Source("src/autox3d/reporting/published.yaml")
 
 def papers() -> Section:
     """What the papers print, apart from the results of this run."""
-    rows = published()
     lead = (
         "Other data and other training than here, so not to be compared with the figures above. "
         "Costs as the papers print them."
     )
-    svg = figures.published_over_cost(rows, KINETICS)
-    figure = Figure("Accuracy over cost in print", svg, "With 30 views.", ORIGIN)
-    return Section("papers", "The papers, on Kinetics-400", lead, [figure, _printed(rows)])
+    caption = (
+        "Kinetics-400, as Auto-X3D's Figure 1; most with 30 views, left, centre and right crops. "
+        "* after pretraining on ImageNet."
+    )
+    svg = figures.published_over_cost(rivals(), KINETICS)
+    section = Section("papers", "The papers", lead, [])
+    section.elements.append(Figure("Accuracy over cost in print", svg, caption, ORIGIN, wide=True))
+    rows = published()
+    for title in dict.fromkeys(map(_title, rows)):
+        section.elements.append(_printed(title, [row for row in rows if _title(row) == title]))
+    return section
 
 
-def _printed(rows: Sequence[Published]) -> Table:
-    cells = [
-        [r.network, str(r.views), f"{r.top1:.1f}", f"{r.gmacs:g}", f"{r.params_m:g}", r.source]
-        for r in rows
-    ]
-    head = ("network", "views", KINETICS.head, "GMACs a view", "parameters, M", "source")
-    return Table("Published on Kinetics-400", head, cells, ORIGIN, folded=True)
+PRINTED = {  # columns of `Published` in the order that they are shown
+    "network": "network",
+    "pretrain": "pretraining",
+    "frames": "frames",
+    "views": "views",
+    "top1": "top-1, %",
+    "top5": "top-5, %",
+    "test": "test, %",
+    "map": "mAP, %",
+    "floor": "least, G",
+    "target": "target, G",
+    "gmacs": "G a view",
+    "total_gmacs": "G, all views",
+    "params_m": "parameters, M",
+    "seconds": "seconds",
+}
+
+
+def _title(row: Published) -> str:
+    """A table of a paper, on one split of one data set."""
+    return f"{row.source}: {row.dataset}{f' {row.split}' if row.split else ''}"
+
+
+def _printed(title: str, rows: Sequence[Published]) -> Table:
+    """A table of a paper, with the columns that it prints."""
+    shown = [field for field in PRINTED if any(getattr(row, field) is not None for row in rows)]
+    cells = [[_cell(getattr(row, field)) for field in shown] for row in rows]
+    return Table(title, [PRINTED[field] for field in shown], cells, ORIGIN, folded=True)
+
+
+def _cell(value: str | float | None) -> str:
+    return "-" if value is None else str(value)
 
 
 def training(results: Results) -> Section:

@@ -9,7 +9,8 @@ from autox3d.core.errors import Refused
 from autox3d.core.origin import run_again
 from autox3d.core.search_records import SUPERNET, StudyRecord, StudyRow
 from autox3d.reporting.layout import Element, Figure, Section, Source, Table, source_of
-from autox3d.reporting.results import PublishedStudy, Results, published_studies
+from autox3d.reporting.published import Published, of_study
+from autox3d.reporting.results import Results
 from autox3d.reporting.svg import BLUE, INK, MUTED, ORANGE, axes, drawing, legend, percents
 from autox3d.vision.tasks import task as tasks
 from autox3d.vision.tasks.metric import Metric
@@ -114,7 +115,7 @@ def numbers(record: StudyRecord, metric: Metric) -> tuple[Sequence[str], list[li
     """Header and rows of a study's table: all numbers of its rows, then those of the papers."""
     keys = [key for row in record.rows for key in row.numbers if key not in IN_NAMES]
     keys = list(dict.fromkeys(keys))
-    papers = {row.name: row for row in published_studies() if row.kind == record.kind}
+    papers = of_study(record.kind)
     groups = _groups(record)
     head = ["", *(_head(key, metric) for key in keys), *(f"group {group}" for group in groups)]
     head += [f"published: {what}" for what in _printed(papers)]
@@ -174,17 +175,17 @@ def _cell(key: str, value: float | None, metric: Metric) -> str:
 
 
 def _printed(
-    papers: Mapping[str, PublishedStudy],
-) -> dict[str, Callable[[PublishedStudy | None], str]]:
+    papers: Mapping[str, Published],
+) -> dict[str, Callable[[Published | None], str]]:
     """The columns that the papers print for this kind, each with its text for a row."""
 
-    def gmacs(row: PublishedStudy | None) -> str:
+    def gmacs(row: Published | None) -> str:
         return f"{row.gmacs:g}" if row and row.gmacs is not None else "-"
 
-    def top1(row: PublishedStudy | None) -> str:
+    def top1(row: Published | None) -> str:
         return f"{row.top1:.1f}" if row and row.top1 is not None else "-"
 
-    columns: dict[str, Callable[[PublishedStudy | None], str]] = {}
+    columns: dict[str, Callable[[Published | None], str]] = {}
     if any(row.gmacs is not None for row in papers.values()):
         columns["G"] = gmacs
     if any(row.top1 is not None for row in papers.values()):

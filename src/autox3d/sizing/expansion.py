@@ -210,7 +210,7 @@ def contracted(
     Raises:
         ValueError: no reduction meets the target.
     """
-    others = [axis for axis in AXES[1:] if axis != last and not {axis, last} <= {*TIME}]
+    others: list[Axis] = [axis for axis in AXES[1:] if axis != last and not {axis, last} <= {*TIME}]
     found: dict[Axis, Factors] = {}
     tried: list[Axis] = [last, *others] if axes == "all" else [last]
     for axis in tried:
