@@ -6,7 +6,7 @@ export DVC_NO_ANALYTICS := 1
 READY := .venv/.ready
 QUICK := architecture settings genotype cost space prior parsec constraint training views dataset weights
 
-.PHONY: help setup demo test test-quick test-slow test-system test-slurm test-long check format deps lock readme rescan ui clean
+.PHONY: help setup demo test test-quick test-slow test-system test-slurm test-long check format deps lock readme settings rescan ui clean
 
 help:
 	@echo "make demo         set up, then the whole pipeline on generated videos -> results/report.html"
@@ -22,6 +22,7 @@ help:
 	@echo "make ui           MLflow on http://127.0.0.1:5000"
 	@echo "make rescan       list the raw videos again after they changed"
 	@echo "make readme       put the committed results table into README.md"
+	@echo "make settings     write the JSON Schema of params.yaml and docs/SETTINGS.md from the code"
 	@echo "make lock         resolve requirements.lock anew"
 
 setup: $(READY)
@@ -72,7 +73,7 @@ check: $(READY)
 	ruff format --check .
 	ruff check .
 	pyright
-	snakefmt --check Snakefile
+	snakefmt --check Snakefile workflow
 	python -m autox3d.pipeline.deps --check
 
 deps: $(READY)
@@ -81,7 +82,7 @@ deps: $(READY)
 format: $(READY)
 	ruff format .
 	ruff check --fix .
-	snakefmt Snakefile
+	snakefmt Snakefile workflow
 
 # torch is left out: its own wheel brings CUDA where a GPU is, and a CPU wheel may lie beside.
 lock:
@@ -94,6 +95,9 @@ lock:
 
 readme: $(READY)
 	python -m autox3d.reporting.readme
+
+settings: $(READY)
+	python -m autox3d.pipeline.settings_docs
 
 rescan: $(READY)
 	dvc repro --force --single-item annotate

@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "inference": {"core", "runtime", "sizing", "ingest"} | SEEN,
     "evaluation": {"core", "runtime", "sizing", "inference"} | SEEN,
     "explaining": {"core", "evaluation"} | SEEN,
-    "planning": {"core", "runtime", "sizing", "search", "training", "ingest"} | SEEN,
+    "planning": {"core", "runtime", "sizing", "datasets", "search", "training", "ingest"} | SEEN,
     "studies": {"core", "runtime", "search", "training", "evaluation"} | SEEN,
     "reporting": {"core", "runtime", "sizing", "search", ARCH, "vision.tasks"},
 }

@@ -133,6 +133,22 @@ def test_a_video_may_last_just_as_long_as_the_longest(whole):
         encode.encode(path, settings, whole / "x.mp4")
 
 
+@pytest.mark.parametrize(
+    ("kind", "codec", "no_cuts"), [("ts", "libx264", "0"), ("mpg", "mpeg2video", "1000000000")]
+)
+def test_a_stream_may_begin_within_a_group_of_pictures(tmp_path, kind, codec, no_cuts):
+    """A recording that is cut there is used from its first key frame on: here, its second half."""
+    path = tmp_path / f"film.{kind}"
+    group = ("-c:v", codec, "-g", "60", "-bf", "0", "-sc_threshold", no_cuts)
+    corpus.ffmpeg(*PICTURE, *group, seconds=SECONDS, to=path)
+    data = path.read_bytes()
+    path.write_bytes(data[len(data) // 3 // 2048 * 2048 :])
+
+    assert source.probe(path).seconds == pytest.approx(SECONDS / 2, abs=0.1)
+    assert encoded(path).frames == pytest.approx(15 * SECONDS, abs=2)
+    assert FileVideo(path, 30).count == pytest.approx(15 * SECONDS, abs=2)
+
+
 TURNS = {
     "left": ("-display_rotation", "90"),
     "right": ("-display_rotation", "270"),

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from support import ROOT, results_folder
 
+from autox3d.core.records import Evaluation, Latency, Summary
+
 
 def run(root: Path, *command: str) -> str:
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
@@ -26,6 +28,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository with the project's stages and invented results, committed."""
     root = tmp_path_factory.mktemp("project")
     results_folder.make(root)
+    for name in results_folder.NETWORKS:
+        tested = Evaluation.read(root / f"results/evaluate/{name}.json")
+        latency = Latency.read(root / f"results/latency/{name}.json")
+        Summary.of(tested, latency).write(root / f"results/summary/{name}.json")
     for name in ("dvc.yaml", "params.yaml"):
         shutil.copy(ROOT / name, root / name)
     run(root, "git", "init", "-q")
@@ -37,26 +43,27 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_metrics_show_and_diff(project: Path) -> None:
-    """Each network's accuracy and cost; a changed one is the only difference."""
+    """Five numbers a network and nothing else; a changed one is the only difference."""
+    folder = project / "results/summary"
     shown = dvc(project, "metrics", "show")[""]["data"]
-    for name in results_folder.NETWORKS:
-        path = project / f"results/evaluate/{name}.json"
-        told, written = shown[f"results/evaluate/{name}.json"]["data"], json.loads(path.read_text())
-        assert told["lcr"] == written["lcr"]
-        assert told["gmacs_lcr"] == written["gmacs_lcr"]
-        assert "per_class" not in told  # a list: too wide for the table
-    assert shown["results/data.json"]["data"]["usable"] == 732
+    assert set(shown) == {f"results/summary/{name}.json" for name in results_folder.NETWORKS}
+    for name, found in shown.items():
+        written = json.loads((project / name).read_text())
+        assert found["data"] == written
+        assert list(written) == ["top1", "low", "gmacs", "params_m", "ms"]
+        tested = json.loads((project / f"results/evaluate/{Path(name).name}").read_text())
+        assert written["top1"] == tested["lcr"]["top1"]
+        assert written["gmacs"] == tested["gmacs_lcr"]
+        assert 0 < written["low"] < written["top1"]
 
-    path = project / "results/evaluate/s.json"
+    path = folder / "s.json"
     text = path.read_text()
-    found = json.loads(text)
-    found["lcr"]["top1"] -= 0.25
-    path.write_text(json.dumps(found))
+    path.write_text(json.dumps(json.loads(text) | {"ms": 7.0}))
     changed = dvc(project, "metrics", "diff")
     path.write_text(text)
     ((name, values),) = changed["diff"].items() if "diff" in changed else changed.items()
-    assert name == "results/evaluate/s.json"
-    assert values["lcr.top1"]["diff"] == pytest.approx(-0.25)
+    assert name == "results/summary/s.json"
+    assert values["ms"]["diff"] == pytest.approx(7 - json.loads(text)["ms"])
 
 
 def test_plots_show(project: Path) -> None:

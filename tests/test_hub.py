@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -29,8 +30,14 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def tested(tmp_path: Path) -> Path:
     """The record of its test."""
-    common = {"net": "tiny", "split": "test", "rule": "ends", "videos": 128, "labelled": 128}
-    cost = {"params": 1, "gmacs_center": 0.1, "gmacs_lcr": 0.1}
+    common: dict[str, Any] = {
+        "net": "tiny",
+        "split": "test",
+        "rule": "ends",
+        "videos": 128,
+        "labelled": 128,
+    }
+    cost: dict[str, Any] = {"params": 1, "gmacs_center": 0.1, "gmacs_lcr": 0.1}
     center, lcr = Score(views=10, metrics=CENTER), Score(views=30, metrics=LCR)
     record = Evaluation(k_clips=(), per_class={}, center=center, lcr=lcr, **common, **cost)
     record.write(tmp_path / "tested.json")
@@ -51,7 +58,7 @@ def test_the_card_is_read_by_the_hubs_own_library(folder, tested, tmp_path, monk
     autox3d("pack", "--weights", folder, *words, monkeypatch=monkeypatch)
     assert capsys.readouterr().out.startswith(f"{tmp_path}/packed: ")
     card = ModelCard.load(tmp_path / "packed/README.md", ignore_metadata_errors=False)
-    data = card.data
+    data: Any = card.data
 
     assert (data.license, data.library_name) == ("apache-2.0", "autox3d")
     assert (data.pipeline_tag, data.model_name) == ("video-classification", "tiny")
@@ -82,7 +89,7 @@ def test_the_card_is_read_by_the_hubs_own_library(folder, tested, tmp_path, monk
 def test_a_card_without_a_test_claims_no_numbers(folder, tmp_path, monkeypatch):
     """Neither metrics nor a model index, which would be empty."""
     autox3d("pack", "--weights", folder, "--out", tmp_path / "packed", monkeypatch=monkeypatch)
-    data = ModelCard.load(tmp_path / "packed/README.md", ignore_metadata_errors=False).data
+    data: Any = ModelCard.load(tmp_path / "packed/README.md", ignore_metadata_errors=False).data
 
     assert (data.metrics, data.datasets, data.eval_results) == (None, None, None)
 

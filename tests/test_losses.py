@@ -20,7 +20,7 @@ from autox3d.commands import use
 from autox3d.core.records import Account
 from autox3d.core.tables import read_classes, read_table, write_table
 from autox3d.core.values import Encoding
-from autox3d.datasets import losses
+from autox3d.datasets import listing, losses
 from autox3d.inference.files import open_video
 from autox3d.ingest import source
 
@@ -65,6 +65,7 @@ def settings(folder: Path, shards: int = 8, max_lost: float = 0.2, **annotate: o
     content = yaml.safe_load((ROOT / "params/folder.yaml").read_text())
     content["annotate"] |= {"shards": list(range(shards))} | annotate
     content["transcode"] |= {"short": 48, "preset": "ultrafast", "max_lost": max_lost}
+    content["subset"]["classes"] = 1
     (folder / "params.yaml").write_text(yaml.safe_dump(content))
 
 
@@ -226,7 +227,7 @@ def test_one_content_under_two_labels_is_told(small, tmp_path):
 def test_missing_videos_are_named_with_the_row_that_lists_them(tmp_path):
     """Windows' backslashes, another case, an address: the stage says which rows they are."""
     settings(tmp_path, shards=1, dataset="csv", videos="v", files={"list": "list.csv"})
-    wrong = ["cats\\a.mp4", "CATS/a.mp4", "https://x.org/a.mp4", "b.mp4", "c.mp4", "d.mp4", "e.mp4"]
+    wrong = ["cats\\a.mp4", "CATS/a.mp4", "b.mp4", "c.mp4", "https://x.org/a.mp4", "z.mp4", "y.mp4"]
     text = "".join(f"{name},cat,train\n" for name in ["cats/a.mp4", *wrong])
     top = tmp_path / "data/raw/v"
     video(top / "cats/a.mp4")
@@ -235,7 +236,11 @@ def test_missing_videos_are_named_with_the_row_that_lists_them(tmp_path):
     said = annotated(tmp_path).splitlines()
 
     rows = {f"v/{Path(name)}": number for number, name in enumerate(wrong, 3)}
-    named = "; ".join(f"{path} (data/raw/list.csv line {rows[path]})" for path in sorted(rows)[:5])
+    meant = {"v/cats\\a.mp4": "; there is v/cats/a.mp4", "v/CATS/a.mp4": "; there is v/cats/a.mp4"}
+    named = "; ".join(
+        f"{path} (data/raw/list.csv line {rows[path]}{meant.get(path, '')})"
+        for path in ["v/CATS/a.mp4", *sorted(rows)[1:5]]
+    )
     assert said == [
         "8 videos of 1 classes, 1 of them on disk",
         f"7 missing: {named}; and 2 more. The stage `index` names all",
@@ -378,3 +383,22 @@ def test_what_a_folder_takes_is_read(name, tmp_path):
 
     assert use.video_files([str(tmp_path)]) == [tmp_path / name]
     assert source.probe(tmp_path / name).width == 96
+
+
+def test_a_file_that_is_spelt_otherwise_is_found(tmp_path):
+    """By capitals in any part of its path, by accents, by backslashes; no other file is."""
+    for name in ("v/Cats/A.MP4", "v/caf\u00e9/b.mp4", "v/cafe\u0301s/b.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+
+    found = {
+        "V/cats/a.mp4": "v/Cats/A.MP4",
+        "v\\Cats\\A.MP4": "v/Cats/A.MP4",
+        "v/cafe\u0301/b.mp4": "v/caf\u00e9/b.mp4",
+        "v/caf\u00e9s/B.mp4": "v/cafe\u0301s/b.mp4",
+        "v/cafe/b.mp4": None,
+        "v/Cats/b.mp4": None,
+        "v/Cats/A.MP4/c": None,
+        "https://x.org/a.mp4": None,
+    }
+    assert {path: listing.spelt_otherwise(tmp_path, path) for path in found} == found

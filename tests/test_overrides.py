@@ -14,7 +14,7 @@ from dvc.utils.hydra import apply_overrides
 from autox3d.core import schema
 
 ROOT = Path(__file__).parents[1]
-FILES = [ROOT / "params.yaml", *sorted((ROOT / "params").glob("*.yaml"))]
+FILES = [ROOT / "params.yaml", *sorted((ROOT / "params").rglob("*.yaml"))]
 ROUNDS = 12  # each setting is changed in another half of them: 924 at most
 SMALL = 1.25e-05  # which DVC writes in a way that YAML 1.1 takes for text
 
@@ -61,13 +61,14 @@ def changed(content: Any, changes: dict[Leaf, Any]) -> Any:
     return found
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("file", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_an_override_changes_the_setting_that_it_names_and_no_other(tmp_path, file):
     """Of any two settings there is a round that changes the first and not the second."""
     path, content = tmp_path / "params.yaml", schema.parse(file)
     every = {place: another(value) for place, value in leaves(content)}
     codes = [*itertools.combinations(range(ROUNDS), ROUNDS // 2)]
-    assert 100 < len(every) <= len(codes)
+    assert len(every) <= len(codes)
+    assert len(every) > 100 or file.parent.name == "studies"  # which are added to a whole file
 
     for number in range(ROUNDS):
         rounds = zip(every.items(), codes, strict=False)

@@ -239,11 +239,12 @@ def test_an_address_is_told_from_a_path(folder, monkeypatch, capsys):
     assert capsys.readouterr().err == line
 
 
-def test_an_annotated_video_shows_the_prediction(folder, videos, tmp_path, monkeypatch):
+def test_an_annotated_video_shows_the_prediction(folder, videos, tmp_path, monkeypatch, capsys):
     """It has the same frames and sound, and white letters in a corner that was not white."""
     out = tmp_path / "out.mp4"
     words = (videos / "with_sound.mp4", "--weights", folder, "--render", out)
     assert run("predict", *words, monkeypatch=monkeypatch) == 0
+    assert capsys.readouterr().err == f"{out}: drawn\n"
 
     source, made = (FileVideo(path, rate=30) for path in (words[0], out))
     assert (made.count, made.height, made.width) == (source.count, source.height, source.width)

@@ -122,6 +122,7 @@ def test_hmdb51_is_listed_by_the_stage(tmp_path):
         corpus.ffmpeg(*picture, *options, seconds=0.2, to=tmp_path / "raw" / video.path)
     content = yaml.safe_load((ROOT / "params.yaml").read_text())
     content["annotate"] |= {"dataset": "hmdb51", "videos": "v", "files": {"split1": SPLITS}}
+    content["subset"]["classes"] = 2
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
     words = ["-m", "autox3d.stages.annotate", "--videos", "videos.parquet", "--lists", "lists"]
     environment = {"AUTOX3D_RAW": "raw", "PYTHONPATH": str(Path(annotations.__file__).parents[2])}

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import termios
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -40,13 +41,27 @@ def test_a_person_sees_a_bar_with_rate_and_time_left() -> None:
     assert "40/40" in text
 
 
-def test_a_log_gets_a_last_line_only_where_a_step_is_short() -> None:
-    """The log has no carriage returns and no bars."""
+def test_a_log_gets_a_first_and_a_last_line_where_a_step_is_short() -> None:
+    """The log has no carriage returns and no bars; the first line comes before the first step."""
     done = subprocess.run([sys.executable, "-c", f"{STEP}; {LOOP}"], capture_output=True, text=True)
 
-    assert re.fullmatch(r"transcode: 40/40 clips, \d[\d.]* clips/s, 00:0\d gone\n", done.stderr), (
-        done.stderr
-    )
+    first, last = done.stderr.splitlines()
+    assert first == "transcode: 0/40 clips"
+    assert re.fullmatch(r"transcode: 40/40 clips, \d[\d.]* clips/s, 00:0\d gone", last), last
+
+
+def test_the_first_line_comes_before_the_first_item(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever waits for minutes for one step sees what is going on."""
+    steps = progress(iter_failing(), 30, "train", "steps")
+    with pytest.raises(KeyError):
+        next(steps)
+
+    assert capsys.readouterr().err.startswith("train: 0/30 steps\n")
+
+
+def iter_failing() -> Iterator[int]:
+    raise KeyError
+    yield 1
 
 
 def test_a_log_gets_a_line_now_and_then(
@@ -57,7 +72,7 @@ def test_a_log_gets_a_line_now_and_then(
     for _ in progress(range(10), 10, "train", "epochs"):
         time.sleep(0.1)
 
-    *between, last = capsys.readouterr().err.splitlines()
+    _, *between, last = capsys.readouterr().err.splitlines()
     assert 3 <= len(between) <= 5
     for line in between:
         assert re.fullmatch(
@@ -74,7 +89,7 @@ def test_a_loop_that_fails_reports_how_far_it_came(capsys: pytest.CaptureFixture
             break
     del steps
 
-    assert capsys.readouterr().err.startswith("train: 3/10 epochs, ")
+    assert "\ntrain: 3/10 epochs, " in capsys.readouterr().err
 
 
 def test_only_rank_0_reports(

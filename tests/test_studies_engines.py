@@ -87,6 +87,7 @@ def test_snakemake_plans_the_studies_that_there_are(tmp_path):
     """Empty as shipped; filled, a job each, and no other rule has changed."""
     folder = repository(tmp_path)
     shutil.copy(ROOT / "Snakefile", folder)
+    shutil.copytree(ROOT / "workflow", folder / "workflow")
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
 
     def planned(studies: dict[str, Any]) -> list[str]:

@@ -58,7 +58,7 @@ def test_too_few_classes_are_refused():
         sample(clips({"ant": (3, 1), "bee": (9, 3)}), 3)
     assert str(error.value) == (
         "params.yaml: 'subset.classes' is 3, but only 2 classes have training clips. "
-        "Ask for at most 2."
+        "Ask for at most 2, or write null for all."
     )
 
 

@@ -32,7 +32,8 @@ pytestmark = pytest.mark.slow
 
 FILTERED: Any = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # from 3.11.4 on
 ARCHIVE = ROOT / "tests/fixtures/workspace_486c83c/workspace.tar.xz"
-NEW = ("dvc.yaml", "Snakefile", ".dvcignore", "workflow/profiles/local/config.yaml",
+NEW = ("dvc.yaml", "Snakefile", ".dvcignore", "workflow/Snakefile", "workflow/rules/stages.smk",
+       "workflow/profiles/local/config.yaml",
        "results/studies/.gitignore", "params/untimed")  # fmt: skip
 STAGES = 19
 ANEW = {"search", "control", "derive"}

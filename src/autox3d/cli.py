@@ -9,7 +9,18 @@ import signal
 import sys
 
 from autox3d import __version__
-from autox3d.commands import compare, networks, plan, profile, share, spaces, status, upgrade, use
+from autox3d.commands import (
+    compare,
+    networks,
+    plan,
+    profile,
+    share,
+    spaces,
+    start,
+    status,
+    upgrade,
+    use,
+)
 from autox3d.commands.parser import Commands
 from autox3d.runtime.program import run
 
@@ -38,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="autox3d", description=__doc__)
     top.add_argument("--version", action="version", version=f"autox3d {__version__}")
     commands = Commands(top.add_subparsers(required=True, metavar="COMMAND"))
+    start.add_to(commands)
     use.add_to(commands)
     share.add_to(commands)
     networks.add_to(commands)

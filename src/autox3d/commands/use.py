@@ -115,6 +115,7 @@ def predict(args: argparse.Namespace) -> None:
                 print(f"{path}: warning: {prediction.lost}.", file=sys.stderr, flush=True)
             if draw and path in targets:
                 draw(prediction, targets[path])
+                print(f"{targets[path]}: drawn", file=sys.stderr, flush=True)
         except BadVideo as error:
             bad = True
             line = f"{path}: {error}. Give another file, or leave it out."

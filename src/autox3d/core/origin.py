@@ -5,7 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 RESULTS = "results"
-PER_NETWORK = ("train", "evaluate", "latency", "explain")  # folders with one file per network
+PER_NETWORK = (
+    "train",
+    "evaluate",
+    "latency",
+    "summary",
+    "explain",
+)  # folders with one file per network
 STUDIES = "studies"  # the folder with two files per study
 ONE_STAGE = ("search", "control", "derive")  # folders that one stage fills
 OTHERS = {"data": "index", "alpha": "search", "genotype": "derive"}
@@ -18,6 +24,8 @@ def stage_of(path: Path) -> str:
         return f"study@{name}"
     if folder in ONE_STAGE:
         return folder
+    if folder == "pages":
+        return f"page@{name}"
     if folder in PER_NETWORK or path.parent.parent.name == RESULTS:  # a stage names its folder
         return f"{folder}@{name}"
     return OTHERS.get(name, name)

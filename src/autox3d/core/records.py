@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from autox3d.core import atomic
+from autox3d.core.intervals import wilson
 from autox3d.core.record_files import Content, read_record, without
 from autox3d.core.schema import table
 
@@ -234,6 +235,46 @@ class Latency:
             return {"made": made, **content}
 
         return read_record(path, cls, nested)
+
+
+@table
+class Summary:
+    """results/summary/<name>.json: the five numbers by which networks are compared.
+
+    The only file of a network that `dvc metrics show` and `dvc exp show` print: no provenance, and
+    nothing else that a table of networks would have no use for.
+    """
+
+    metric: str  # name of the headline metric, and its key in the file
+    value: float | None  # with left, centre and right crops; None: no video has a label
+    low: float | None  # where its 95 % interval begins; None: it is no share of videos
+    gmacs: float  # of one view with these crops
+    params_m: float  # parameters, millions
+    ms: float  # for all views of a video, in batches
+
+    def content(self) -> Content:
+        """The content of the JSON file."""
+        content = asdict(self)
+        return {content.pop("metric"): content.pop("value"), **content}
+
+    def write(self, path: Path) -> None:
+        atomic.write_json(path, self.content())
+
+    @classmethod
+    def of(cls, tested: Evaluation, latency: Latency) -> Summary:
+        """The numbers of a network, from the records of its test and of its latency."""
+        metric, value = next(iter(tested.lcr.metrics.items()))
+        low = None
+        if value is not None and tested.task == CLASSIFY:
+            low = round(wilson(round(value * tested.labelled), tested.labelled).low, 4)
+        return cls(
+            metric=metric,
+            value=value,
+            low=low,
+            gmacs=tested.gmacs_lcr,
+            params_m=tested.params / 1e6,
+            ms=round(1e3 * latency.batched.median, 3),
+        )
 
 
 @table

@@ -67,7 +67,7 @@ class Subset:
     """The subset for the search: Mini-Kinetics-200, or its selection rule on other data."""
 
     seed: int  # of the selection and of the split into two halves (weights and alpha)
-    classes: Count  # classes to keep: those with the most training clips
+    classes: Count | None  # to keep: those with the most training clips; null: all
     train: Count  # training clips per class; all of them if there are fewer
     val: Count  # validation clips per class; all of them if there are fewer
     ids: Ids | None  # official lists of videos, instead of the rule above
@@ -300,6 +300,13 @@ class Study:
 
 
 @table
+class Page:
+    """A page of one network that no search has found, in results/pages."""
+
+    title: str
+
+
+@table
 class Params:
     """All settings: the content of params.yaml."""
 
@@ -318,6 +325,7 @@ class Params:
     latency: Latency
     explain: Explain
     studies: dict[str, Study] = optional_section()
+    pages: dict[str, Page] = optional_section()
 
 
 def load(path: Path = PARAMS) -> Params:

@@ -82,7 +82,7 @@ def read(dataset: str, root: Path, videos: str, files: Mapping[str, str]) -> Ann
     """Reads and checks the annotations of a data set other than the demo.
 
     `root` is the data root, `videos` the folder of the videos under it, and `files` the paths
-    (under the root, too) of the annotation files that the data set needs.
+    (under the root, too, or `./FILE`) of the annotation files that the data set needs.
 
     Raises:
         Refused: for the first row, file or setting that cannot be right.
@@ -98,8 +98,13 @@ def read(dataset: str, root: Path, videos: str, files: Mapping[str, str]) -> Ann
                 f"params.yaml: missing 'annotate.files.{name}'. "
                 f"Data set {dataset} needs {', '.join(source.REQUIRED)}."
             )
-    found = source.read(root, videos, {name: root / path for name, path in files.items()})
+    found = source.read(root, videos, {name: _file(root, path) for name, path in files.items()})
     return check(with_composed_labels(found))
+
+
+def _file(root: Path, path: str) -> Path:
+    """An annotation file: below the data root, or `./FILE` in this folder, under git's care."""
+    return Path(path) if path.startswith("./") else root / path
 
 
 def with_composed_labels(annotations: Annotations) -> Annotations:

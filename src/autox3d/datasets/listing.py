@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 import stat
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -125,18 +126,42 @@ def list_videos(
     return rows.sort_values("key", ignore_index=True)
 
 
-def remarks(rows: pd.DataFrame, annotated: Annotations) -> Iterator[str]:
+def remarks(rows: pd.DataFrame, annotated: Annotations, root: Path) -> Iterator[str]:
     """Yields what the user should know of a data set that is none the less used.
 
-    Missing videos, with the place of their annotation; classes that differ by capitals only.
+    Missing videos, with the place of their annotation and a file that may be meant; classes that
+    differ by capitals only.
     """
     places = {video.path: video.place for video in annotated.videos}
-    missing = rows.loc[rows["status"] == "missing", "path"].tolist()
+    missing = sorted(rows.loc[rows["status"] == "missing", "path"])
     if missing:
-        named = reasons.first_of([f"{path} ({places[path]})" for path in sorted(missing)])
+        texts = [f"{path} ({places[path]})" for path in missing]
+        for number, path in enumerate(missing[: reasons.SHOWN]):
+            if near := spelt_otherwise(root, path):
+                texts[number] = f"{path} ({places[path]}; there is {near})"
+        named = reasons.first_of(texts)
         yield f"{len(missing)} missing: {named}. The stage `index` names all"
     for names in nearly_alike(annotated.classes):
         yield f"{len(names)} classes that differ by capitals only: {', '.join(map(repr, names))}"
+
+
+def spelt_otherwise(root: Path, path: str) -> str | None:
+    """Finds a file whose path differs by capitals, by the form of accents, or by backslashes only.
+
+    Both paths are relative to `root`; None: there is no such file.
+    """
+    plain = lambda name: unicodedata.normalize("NFC", name).casefold()  # noqa: E731
+    found = Path()
+    for part in path.replace("\\", "/").split("/"):
+        try:
+            names = sorted(file.name for file in (root / found).iterdir())
+        except OSError:  # no folder, or not one of ours
+            return None
+        alike = [name for name in names if plain(name) == plain(part)]
+        if not alike:
+            return None
+        found /= part if part in alike else alike[0]
+    return found.as_posix()
 
 
 def _check(rows: pd.DataFrame, classes: Sequence[str], folder: Path) -> None:

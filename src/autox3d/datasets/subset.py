@@ -34,11 +34,25 @@ def choose(
     """
     if settings.ids is None:
         counts = {"train": settings.train, "val": settings.val}
-        chosen = by_rule(clips, classes, settings.classes, counts, settings.seed)
+        keep = settings.classes or len(set(clips.loc[clips["split"] == "train", "label"]) - {-1})
+        chosen = by_rule(clips, classes, keep, counts, settings.seed)
     else:
         lists = {"train": root / settings.ids.train, "val": root / settings.ids.val}
         chosen = by_ids(clips, lists)
     return renumber(halve(chosen, classes, settings.seed), classes)
+
+
+def check_count(keep: int | None, known: int) -> None:
+    """Checks that a data set has as many classes as the search is to keep; None: all.
+
+    Raises:
+        Refused: it has fewer.
+    """
+    if keep is not None and keep > known:
+        raise Refused(
+            f"params.yaml: 'subset.classes' is {keep}, but only {known} classes have "
+            f"training clips. Ask for at most {known}, or write null for all."
+        )
 
 
 def by_rule(
@@ -53,11 +67,7 @@ def by_rule(
     """
     train = clips[(clips["split"] == "train") & (clips["label"] >= 0)]
     sizes = train.groupby("label").size()
-    if len(sizes) < keep:
-        raise Refused(
-            f"params.yaml: 'subset.classes' is {keep}, but only {len(sizes)} classes have "
-            f"training clips. Ask for at most {len(sizes)}."
-        )
+    check_count(keep, len(sizes))
     # ties are broken by alphabetical order, which is the order of labels
     kept = sorted(sizes.index, key=lambda label: (-sizes[label], label))[:keep]
     parts = []

@@ -12,10 +12,11 @@ needed if no other frame is predicted from them.
 
 from __future__ import annotations
 
+from array import array
 from collections import deque
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from itertools import groupby
+from itertools import groupby, islice
 from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
@@ -36,15 +37,7 @@ from autox3d.vision.clips.format.decode import Video, rgb
 STAMPED = {"mp4", "matroska"}  # containers with a time for each frame, by libavformat's names
 LONG = 3600  # s, after which frames may not be shown for longer than STILL in the mean
 STILL = 10  # s
-
-
-class Packet(NamedTuple):
-    """What a container declares about a packet, in its own units of time."""
-
-    pts: int
-    dts: int
-    duration: int  # 0 if it is not declared
-    key: bool  # it decodes alone, and everything after it decodes from there
+NEAR = 32  # key frames before a frame, in the file, among which its own is looked for
 
 
 class Stamps(NamedTuple):
@@ -122,12 +115,12 @@ class FileVideo:
         """The positions of the frames, and (N,) the one on display, if the packets declare them."""
         with source.opened(self._path, self._max_pixels) as (container, stream):
             packets, clock = _packets(container, stream), Clock(container, stream)
-        stamps = _stamps(packets) if packets else None
+        stamps = None if packets is None else _stamps(packets)
         if packets is None or stamps is None:
             return None
-        pts, last = stamps.pts.tolist(), max(packets)
+        pts, last = stamps.pts.tolist(), packets[packets[:, 0].argmax()]
         before = pts[-1] - pts[-2] if len(pts) > 1 else -1
-        duration = clock.duration(last.duration, before, 0)
+        duration = clock.duration(int(last[2]), before, 0)
         times = [stamp - clock.start for stamp in pts]
         return stamps, _at_rate(Frames(times, duration, clock.unit), int(self.rate))
 
@@ -179,14 +172,17 @@ def _refuse_still(frames: int, seconds: float) -> None:
         raise source.BadVideo("bad_times", f"its {frames} frames span {seconds:.0f} s")
 
 
-def _packets(container: InputContainer, stream: VideoStream) -> list[Packet] | None:
+def _packets(container: InputContainer, stream: VideoStream) -> np.ndarray | None:
     """All packets in decoding order, if each declares one frame with a time; else None.
+
+    Each has four numbers, int64: pts, dts, duration (0 if it is not declared), in units of the
+    container, and whether it decodes alone and everything after it decodes from there.
 
     None, too, if their decoding stamps are out of order: then so is what the decoder returns.
     """
     if not STAMPED & set(container.format.name.split(",")):
         return None
-    found, last = [], None
+    found, last = array("q"), None
     try:
         for packet in container.demux(stream):
             if not packet.size:  # no frame, or the end
@@ -200,10 +196,10 @@ def _packets(container: InputContainer, stream: VideoStream) -> list[Packet] | N
             last = packet.dts if packet.dts is not None else last
             dts = packet.pts if packet.dts is None else packet.dts
             clean = packet.is_keyframe and _is_clean(packet, stream)
-            found.append(Packet(packet.pts, dts, packet.duration or 0, clean))
+            found.extend((packet.pts, dts, packet.duration or 0, clean))
     except FFmpegError:
         return None
-    return found or None
+    return np.frombuffer(found, np.int64).reshape(-1, 4) if found else None
 
 
 def _is_clean(packet: av.Packet, stream: VideoStream) -> bool:
@@ -214,19 +210,21 @@ def _is_clean(packet: av.Packet, stream: VideoStream) -> bool:
     return mp4.is_idr(data, 0, len(data))
 
 
-def _stamps(packets: list[Packet]) -> Stamps | None:
+def _stamps(packets: np.ndarray) -> Stamps | None:
     """The position of each frame, with the last key frame before it in file and on display."""
-    keys: list[Packet] = []
-    rows = []
-    for packet in packets:
-        if packet.key:
-            keys.append(packet)
-        key = next((key for key in reversed(keys) if key.pts <= packet.pts), None)
+    pts, dts, _, clean = packets.T
+    keys, found = array("q"), array("q")  # numbers of packets: of key frames, and of each one's own
+    for number in range(len(packets)):
+        if clean[number]:
+            keys.append(number)
+        near = islice(reversed(keys), NEAR)
+        key = next((key for key in near if pts[key] <= pts[number]), None)
         if key is None:
             return None
-        rows.append((packet.pts, key.pts, key.dts))
-    table = np.array(sorted(rows), np.int64)
-    return Stamps(*table.T) if (np.diff(table[:, 0]) > 0).all() else None
+        found.append(key)
+    order = np.argsort(pts, kind="stable")
+    key = np.frombuffer(found, np.int64)[order]
+    return Stamps(pts[order], pts[key], dts[key]) if (np.diff(pts[order]) > 0).all() else None
 
 
 def _after(

@@ -10,9 +10,11 @@ from typing import NamedTuple
 import av
 import numpy as np
 from av.container import InputContainer
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 END_TOLERANCE = 0.5  # s: a file whose content ends that close to its declared end is complete
+STREAMS = {"mpegts", "mpeg"}  # containers without a beginning, by libavformat's names
 MIN_GAP = 0.5  # s without a frame that count as a gap
 ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # of a Windows Media file
 
@@ -47,6 +49,18 @@ def declared(
     if _counts_from_zero(kind, path, abs(seconds - last)):
         return seconds - begin
     return seconds + min(0.0, times.shift)
+
+
+def lead(container: InputContainer, stream: VideoStream, first: VideoFrame) -> float:
+    """Returns for how many seconds a stream has no frame, as it was cut within a group of pictures.
+
+    Only streams can begin anywhere. They declare no duration: libav takes it from the stamps, which
+    begin before the first frame that decodes.
+    """
+    unit = stream.time_base
+    if container.format.name not in STREAMS or first.pts is None or unit is None:
+        return 0.0
+    return max(0.0, float((first.pts - (stream.start_time or first.pts)) * unit))
 
 
 def _counts_from_zero(kind: str, path: Path, rest: float) -> bool:

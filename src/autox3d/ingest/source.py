@@ -184,9 +184,11 @@ def probe(path: Path, max_pixels: int = MAX_PIXELS) -> Probe:
         height, width = upright(frame)
         turned = turn(frame) if is_slanted(frame) else None
         rate = float(stream.average_rate) if stream.average_rate else None
+        lead = duration.lead(container, stream, frame)
     with opened(path, max_pixels) as (container, stream):  # opened again: not every file can seek
         times = _times(container, stream)
         seconds, gaps = duration.declared(path, container, stream, times), duration.gaps(times)
+        seconds = seconds - lead if seconds else seconds
         return Probe(stream.index, height, width, seconds, rate, gaps, turned)
 
 

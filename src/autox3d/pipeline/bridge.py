@@ -4,8 +4,8 @@
 
 does what `dvc repro --single-item train@s` does, but does not hold DVC's lock while the command
 runs, so that many jobs on many nodes can share one workspace. Only `dvc status` decides whether a
-stage is done; Snakemake sees the answer as a stamp file, `.pipeline/<stage>.done`. Only this file
-and upgrade.py use DVC's internals, those of DVC 3.
+stage is done; Snakemake sees the answer as a stamp file, `.pipeline/<stage>.done`. Only this
+folder uses DVC's internals, those of DVC 3.
 """
 
 from __future__ import annotations
@@ -16,32 +16,29 @@ import functools
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 
 from dvc import rwlock
 from dvc.dependency import ParamsDependency, param
-from dvc.exceptions import DvcException
-from dvc.lock import LockError, LockNoop
+from dvc.lock import LockNoop
 from dvc.repo import Repo
 from dvc.stage import PipelineStage, Stage
 from dvc.stage.cache import RunCacheNotFoundError
 from dvc.stage.run import _make_cmd, get_executable, prepare_kwargs
 from snakemake_interface_common.exceptions import WorkflowError
 
-from autox3d.core import environment
 from autox3d.core.errors import Refused
-from autox3d.pipeline import subprocesses
+from autox3d.pipeline import patience, subprocesses
 from autox3d.runtime import slurm
 from autox3d.runtime.activity import FOLDER
 from autox3d.runtime.lock import Lock, Locked
 from autox3d.runtime.program import RESUME, run
 
-T = TypeVar("T")
 WORKSPACE_LOCK = FOLDER / "snakemake.claim"  # held by the one Snakemake that works here
 HERE = "Run snakemake in the folder that has it, or with --directory FOLDER."
 SNAKEMAKE_LOCKS = Path(".snakemake/locks")
@@ -104,9 +101,9 @@ def rules(main: bool, dry: bool) -> list[Entry]:
             raise Refused(f"dvc.yaml: not in this folder. {HERE}")
         lock = locked_workspace(dry) if main else None
         if lock is None:
-            with one_line("dvc.yaml"):
+            with patience.one_line("dvc.yaml"):
                 return entries(Repo(os.curdir))
-        found, stale = patiently("dvc.yaml", lambda: _state(dry))
+        found, stale = patience.patiently("dvc.yaml", lambda: _state(dry))
         _sync(found, stale)
         if dry:
             lock.release()
@@ -224,13 +221,13 @@ def main() -> None:
     lock = Lock(FOLDER / f"{name}.claim")
     lock.wait()
     try:
-        job = patiently(name, lambda: _prepare(name))
+        job = patience.patiently(name, lambda: _prepare(name))
         if job is None:
             return
         status = _execute(name, job)
         if status:
             sys.exit(status)
-        patiently(name, lambda: _record(name, job.inputs))
+        patience.patiently(name, lambda: _record(name, job.inputs))
     finally:
         lock.release()
 
@@ -249,7 +246,7 @@ def _prepare(name: str) -> Job | None:
     with repo.lock:
         stage = repo.stage.load_one(name=name)
         if not stage.changed():
-            return _say(f"{name}: nothing to do")
+            return patience.say(f"{name}: nothing to do")
         if stage.frozen:
             fix = f"Run: dvc unfreeze {name}"
             raise Refused(f"{name}: frozen, but changed since dvc.lock was written. {fix}")
@@ -260,7 +257,7 @@ def _prepare(name: str) -> Job | None:
             stage.save_deps()
         else:
             _save(stage)
-            return _say(f"{name}: restored from the cache")
+            return patience.say(f"{name}: restored from the cache")
     commands = stage.cmd if isinstance(stage.cmd, list) else str(stage.cmd).splitlines()
     options = prepare_kwargs(stage)
     ours = Path(sys.executable).parent  # for an environment that is not activated
@@ -283,7 +280,7 @@ def _record(name: str, before: dict[str, Any]) -> None:
                 "recorded. Run again."
             )
         _save(stage)
-        _say(f"{name}: done")
+        patience.say(f"{name}: done")
 
 
 def _inputs(stage: Stage) -> dict[str, Any]:
@@ -320,48 +317,8 @@ def _execute(name: str, job: Job) -> int:
     if status:
         shown = "\n".join(f"  {line}" for line in end)
         what = "saved and stopped: run again to resume" if status == RESUME else f"status {status}"
-        _say(f"{name}: {what}. The end of {log(name)}:\n{shown}")
+        patience.say(f"{name}: {what}. The end of {log(name)}:\n{shown}")
     return status
-
-
-def patiently(name: str, action: Callable[[], T]) -> T:
-    """Runs an action that needs DVC's lock, as soon as no other DVC process holds it.
-
-    Raises:
-        Refused: another process holds the lock for too long, or DVC reports an error.
-    """
-    patience = environment.patience()
-    until, announced = time.monotonic() + patience, False
-    while True:
-        try:
-            with one_line(name):
-                return action()
-        except LockError as error:
-            if not announced:
-                _say(f"{name}: waiting for another DVC process")
-                announced = True
-            if time.monotonic() > until:
-                raise Refused(
-                    f"{name}: DVC has been locked for {patience:.0f} s. Find the dvc process that "
-                    "works here; if there is none, delete .dvc/tmp/rwlock."
-                ) from error
-            time.sleep(0.2)
-
-
-@contextlib.contextmanager
-def one_line(name: str) -> Iterator[None]:
-    """Turns an error of DVC into a user error of one line."""
-    try:
-        yield
-    except LockError:
-        raise
-    except DvcException as error:
-        reasons = [" ".join(str(reason).split()) for reason in (error, error.__cause__) if reason]
-        raise Refused(f"{name}: {': '.join(reasons)}") from error
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

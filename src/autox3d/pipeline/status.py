@@ -27,7 +27,8 @@ from dvc.stage import PipelineStage
 
 from autox3d.core import schema
 from autox3d.core.errors import Refused
-from autox3d.pipeline.bridge import WORKSPACE_LOCK, one_line
+from autox3d.pipeline.bridge import WORKSPACE_LOCK
+from autox3d.pipeline.patience import one_line
 from autox3d.runtime.activity import EXPERIMENTS, Sign, path, read
 from autox3d.runtime.progress import clock
 

@@ -34,7 +34,7 @@ from dvc.utils.serialize import load_yaml
 from autox3d.core import atomic, schema
 from autox3d.core.errors import Refused
 from autox3d.core.settings import PARAMS, Params
-from autox3d.pipeline import bridge
+from autox3d.pipeline import bridge, patience
 from autox3d.pipeline.plain_params import with_keys, without_aliases
 from autox3d.runtime.lock import Lock
 
@@ -88,7 +88,7 @@ def upgrade() -> Iterator[str]:
         for path in [PARAMS, *sorted(OWN.glob("*.yaml"))]:
             yield from _with_plain_settings(path)
         if not all(map(_is_now, lock.values())):
-            yield from bridge.patiently("upgrade", lambda: _record(lock))
+            yield from patience.patiently("upgrade", lambda: _record(lock))
 
 
 @contextlib.contextmanager

@@ -101,8 +101,13 @@ def stage_costs(params: Params, videos: Videos, rates: Rates) -> list[StageCost]
         gigabytes=seconds * rates.megabytes / 1e3,
         files=2 * shards,
     )
-    found = networks_of(params, space, min(params.subset.classes, videos.classes))
+    found = networks_of(params, space, searched(params, videos))
     return [transcode, *_search(params, videos, space, found), *_networks(params, videos, found)]
+
+
+def searched(params: Params, videos: Videos) -> int:
+    """The number of classes of the search's subset."""
+    return min(params.subset.classes or videos.classes, videos.classes)
 
 
 def networks_of(params: Params, space: Space, classes: int) -> Found:
@@ -132,7 +137,7 @@ def upscaled(params: Params, videos: Videos) -> dict[str, int]:
     `search` stands for the supernet.
     """
     space = Space.load(Path(params.supernet.space))
-    found = networks_of(params, space, min(params.subset.classes, videos.classes))
+    found = networks_of(params, space, searched(params, videos))
     sides = {"search": params.supernet.sampling.jitter[1]}
     for name, genotype in genotypes(params, found).items():
         sides[name] = max(params.train[name].sampling.jitter[1], genotype.input.short)
@@ -142,7 +147,7 @@ def upscaled(params: Params, videos: Videos) -> dict[str, int]:
 def _search(params: Params, videos: Videos, space: Space, found: Found) -> Iterator[StageCost]:
     """The costs of warmup, search, control and derive on the subset, split into two halves."""
     subset, search = params.subset, params.search
-    classes = min(subset.classes, videos.classes)
+    classes = searched(params, videos)
     train = min(classes * subset.train, videos.train)
     val = min(classes * subset.val, videos.val)
     steps, batch = epoch_shape(train // 2, params.supernet.batch)

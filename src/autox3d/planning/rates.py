@@ -39,13 +39,18 @@ ENOUGH = 5.0  # s of measuring for each rate, about
 VIDEO = "mandelbrot=s=640x480:r=30"  # a test source of ffmpeg, used for 10 s; taller than a clip
 
 
-def measure(params: Params) -> Rates:
-    """The rates of the GPU of this machine, or of its CPU, and of one of its cores."""
+def measure(params: Params, genotype: Genotype | None = None, enough: float = ENOUGH) -> Rates:
+    """The rates of the GPU of this machine, or of its CPU, and of one of its cores.
+
+    Args:
+        genotype: the network to measure with; X3D-S by default
+        enough: seconds of measuring for each rate, about
+    """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    genotype = Genotype.load(NETWORK)
+    genotype = genotype or Genotype.load(NETWORK)
     recipe = next(iter(params.train.values()))
-    train, forward = _network(genotype, device, recipe.bn_clips)
-    transcoded, clips, megabytes = _video(genotype, params.transcode, recipe.sampling)
+    train, forward = _network(genotype, device, recipe.bn_clips, enough)
+    transcoded, clips, megabytes = _video(genotype, params.transcode, recipe.sampling, enough)
     return Rates(
         device=provenance.device_name(device),
         measured=f"{genotype.name}, chunks of {recipe.bn_clips}, and a generated video",
@@ -57,7 +62,9 @@ def measure(params: Params) -> Rates:
     )
 
 
-def _network(genotype: Genotype, device: torch.device, chunk: int) -> tuple[float, float]:
+def _network(
+    genotype: Genotype, device: torch.device, chunk: int, enough: float
+) -> tuple[float, float]:
     """1e9 multiply-adds a second in training steps, and in forward passes alone."""
     clip, gmacs = genotype.input, cost(genotype, CLASSES).gmacs
     batch = BATCH if device.type == "cuda" else chunk
@@ -76,13 +83,13 @@ def _network(genotype: Genotype, device: torch.device, chunk: int) -> tuple[floa
 
     state, world = State(net, sgd(net, 0.9, 5e-5)), World(0, 1, device)
     steps = train_steps(state, TASK, schedule, same, world)
-    train = batch * gmacs * (1 + BACKWARD) / _seconds(lambda: next(steps))
-    forward = batch * gmacs / _seconds(lambda: scores(net, TASK, pixels, batch, device))
+    train = batch * gmacs * (1 + BACKWARD) / _seconds(lambda: next(steps), enough)
+    forward = batch * gmacs / _seconds(lambda: scores(net, TASK, pixels, batch, device), enough)
     return train, forward
 
 
 def _video(
-    genotype: Genotype, encoding: Encoding, sampling: Sampling
+    genotype: Genotype, encoding: Encoding, sampling: Sampling, enough: float
 ) -> tuple[float, float, float]:
     """What one core does: s of video a second, training clips a second; MB for 1 s of clip."""
     with tempfile.TemporaryDirectory() as folder:
@@ -98,15 +105,17 @@ def _video(
     def cut() -> None:
         train_clips(video, sampling, genotype.input, [rng])
 
-    return length / transcode, 1 / _seconds(cut, _spent), len(clip.data) / length / 1e6
+    return length / transcode, 1 / _seconds(cut, enough, _spent), len(clip.data) / length / 1e6
 
 
-def _seconds(call: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
+def _seconds(
+    call: Callable[[], object], enough: float, clock: Callable[[], float] = time.perf_counter
+) -> float:
     """Mean seconds of one call, measured for some seconds; a call must wait for its device."""
     for _ in range(WARMUP):
         call()
     began, calls = clock(), 0
-    while not calls or clock() - began < ENOUGH:
+    while not calls or clock() - began < enough:
         call()
         calls += 1
     return (clock() - began) / calls

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from autox3d.core.errors import Refused
 from autox3d.reporting import results_table
 from autox3d.reporting.layout import KeyFigure, Section
 from autox3d.reporting.results import Network, Results
-from autox3d.reporting.sections import sections
+from autox3d.reporting.sections import sections, sections_of_one
 from autox3d.reporting.verdicts import verdicts
 
 NUMBER = re.compile(r"[-+]?[\d,]*\.?\d+(e[-+]?\d+)?|-|")
@@ -22,6 +23,22 @@ def page(results: Results) -> str:
     return render(
         TITLE, summary(results), key_figures(results), sections(results), verdicts(results)
     )
+
+
+def page_of(results: Results, name: str, title: str) -> str:
+    """A page of one network, without what belongs to a search.
+
+    Raises:
+        Refused: there is no result of such a network.
+    """
+    networks = [network for network in results.networks if network.name == name]
+    if not networks:
+        raise Refused(f"{results.folder}: has no network '{name}'. Run `evaluate@{name}` first.")
+    alone = results._replace(networks=networks, derived=None, genotype=None, trace=None, alpha=None)
+    alone = alone._replace(warmup=None, control=None, control_alpha=None, attention=None)
+    alone = alone._replace(searches={}, studies={}, study_runs={})
+    shown = sections_of_one(alone)
+    return render(title, summary(alone), key_figures(alone), shown, verdicts(alone))
 
 
 def render(

@@ -46,6 +46,18 @@ def sections(results: Results) -> list[Section]:
     ]
 
 
+def sections_of_one(results: Results) -> list[Section]:
+    """The sections of a page without a search: first the network's mistakes."""
+    return [
+        classes(results),
+        accuracy(results),
+        training(results),
+        heat_maps(results),
+        data(results),
+        origins(results),
+    ]
+
+
 def accuracy(results: Results) -> Section:
     """Accuracy over cost of the networks that were tested."""
     section = Section("accuracy", "Accuracy and cost")

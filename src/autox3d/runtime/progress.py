@@ -22,7 +22,8 @@ def progress(items: Iterable[T], total: int, what: str, unit: str) -> Iterator[T
 
         for clip in progress(clips, len(clips), "transcode", "clips"): ...
 
-    On a terminal this is a bar, elsewhere a line every 10 s and a last one. Only rank 0 reports.
+    On a terminal this is a bar, elsewhere a line at once, a line every 10 s and a last one. Only
+    rank 0 reports.
     """
     if os.environ.get("RANK", "0") != "0":
         return iter(items)
@@ -35,6 +36,7 @@ def progress(items: Iterable[T], total: int, what: str, unit: str) -> Iterator[T
 def _lines(items: Iterable[T], total: int, what: str, unit: str) -> Iterator[T]:
     start = reported = time.monotonic()
     done = 0
+    print(f"{what}: 0/{total} {unit}", file=sys.stderr, flush=True)  # it has begun
     try:
         for item in items:
             yield item

@@ -10,26 +10,29 @@ from __future__ import annotations
 from functools import partial
 
 from autox3d.core import environment, settings
-from autox3d.datasets import annotations, demo, listing
+from autox3d.datasets import annotations, demo, listing, subset
 from autox3d.runtime.program import arguments, run
 from autox3d.runtime.progress import progress
 
 
 def main() -> None:
     files = arguments(__doc__, "videos", "lists")
-    params = settings.load().annotate
+    everything = settings.load()
+    params, searched = everything.annotate, everything.subset
     root, folder = environment.raw(), params.videos
     if params.dataset == annotations.DEMO:
         rendering = partial(progress, what="render", unit="videos")
         annotated = demo.prepare(root, folder, params.demo, rendering)
     else:
         annotated = annotations.read(params.dataset, root, folder, params.files)
+    if searched.ids is None:  # checked here, and not hours of transcoding later
+        subset.check_count(searched.classes, len(annotated.classes))
     looking = partial(progress, what="look", unit="videos")
     rows = listing.list_videos(annotated, root, folder, params.shards, looking)
     listing.write(rows, annotated, files.videos, files.lists, params.shards)
     on_disk = (rows["status"] == "listed").sum()
     print(f"{len(rows)} videos of {len(annotated.classes)} classes, {on_disk} of them on disk")
-    for line in listing.remarks(rows, annotated):
+    for line in listing.remarks(rows, annotated, root):
         print(line)
 
 

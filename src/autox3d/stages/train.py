@@ -17,6 +17,7 @@ from autox3d.runtime import provenance
 from autox3d.runtime.checkpoint import fingerprint
 from autox3d.runtime.program import arguments, run
 from autox3d.runtime.session import Session, session
+from autox3d.training.announcement import announce
 from autox3d.training.run import TrainingClips, TrainingResult, given, train
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.models import weights
@@ -31,7 +32,9 @@ def main() -> None:
     with session(
         "train", files.network, parts=parts, params=asdict(recipe), data=files.clips
     ) as work:
-        result = train(genotype, TrainingClips.load(files.clips), recipe, work)
+        clips = TrainingClips.load(files.clips)
+        announce(genotype, clips.train, recipe, work.world)
+        result = train(genotype, clips, recipe, work)
         if work.writes:
             write(files, result, recipe, work)
 

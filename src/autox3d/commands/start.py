@@ -1,0 +1,196 @@
+"""The commands that begin with a user's own videos: start and finetune."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from autox3d.commands.parser import Commands
+from autox3d.core import schema
+from autox3d.core.errors import Refused
+
+if TYPE_CHECKING:  # importing torch is slow
+    from autox3d.planning.own_videos import Looks, OwnVideo
+    from autox3d.planning.plan import Videos
+    from autox3d.planning.recipe import Asked, Device
+
+UNEVEN = 5  # times as many videos as the rarest class
+FEW = 5  # held-out videos of a class, below which a share says little
+QUICK = 1.0  # s of measuring for each rate
+FOLDER = Path("params/folder.yaml")  # complete settings, which are the base of the user's
+
+
+def add_to(commands: Commands) -> None:
+    """Adds the commands start and finetune."""
+    one = commands.add("start", start, "autox3d start ~/clips && dvc repro page@x3d")
+    _add_folder(one)
+    one.add_argument("--budget", type=number, metavar="GMACS", help="search for such a network")
+    two = commands.add("finetune", finetune, "autox3d finetune weights/x3d_s ~/clips")
+    two.add_argument("weights", type=Path, help="a folder of weights to start from")
+    _add_folder(two)
+
+
+def _add_folder(one: argparse.ArgumentParser) -> None:
+    what = "a folder with a folder of videos for each class, or a CSV file with path and label"
+    one.add_argument("folder", type=Path, metavar="DIR", help=what)
+    one.add_argument("--task", default="classify", help="what the labels are for; classify")
+    one.add_argument(
+        "--groups",
+        metavar="PATTERN",
+        help="regular expression that finds the recording in a video's name; videos of one "
+        "recording stay in one split. Default: the name up to its last number",
+    )
+    one.add_argument("--minutes", type=number, help="that it may take; default: by the device")
+
+
+def number(text: str) -> float:
+    """Parses a number greater than 0."""
+    if not 0 < (value := float(text)) < float("inf"):
+        raise ValueError
+    return value
+
+
+def start(args: argparse.Namespace) -> None:
+    """Look at a folder of your videos, and write the settings that train a network on them."""
+    _prepare(args, budget=args.budget, given=None, network="x3d")
+
+
+def finetune(args: argparse.Namespace) -> None:
+    """Write the settings that train a given network further, on a folder of your videos."""
+    from autox3d.planning import workspace
+    from autox3d.vision.models import weights
+
+    workspace.check()
+    weights.load(args.weights)
+    _prepare(args, budget=None, given=args.weights, network="tuned")
+
+
+def _prepare(
+    args: argparse.Namespace, budget: float | None, given: Path | None, network: str
+) -> None:
+    """Looks at everything first, and only then writes."""
+    from autox3d.planning import own_videos, recipe, splitting, workspace
+    from autox3d.runtime.progress import progress
+
+    workspace.check()
+    if args.task != "classify":
+        raise Refused(f"--task {args.task}: start knows only classify. Leave --task out.")
+    top, videos, remarks = own_videos.listed(args.folder)
+    target, below = workspace.data_root(top)
+    grouped, how = own_videos.grouped(videos, args.groups)
+    found, leaks = splitting.split(args.folder, grouped, own_videos.same_content(top, videos))
+    looks = own_videos.looks(top, found, partial(progress, what="look", unit="videos"))
+    size = _counted(args.folder, found, looks)
+    asked = recipe.Asked(
+        root=top.resolve(),
+        videos=below,
+        listing=f"./{workspace.LIST}",
+        classes=sorted({video.label for video in found}),
+        split="val" if size.val else "test",
+        budget=budget,
+        minutes=args.minutes,
+        given=workspace.given_weights(given) if given else None,
+        network=network,
+    )
+    device = _device()
+    text, why, end = _settings(asked, looks, device, size)
+    lines = [*_data_lines(size, found, looks, how), *remarks, *leaks]
+    lines += why
+    if workspace.write_list(found):
+        lines += workspace.set_results_apart()
+    lines += [*workspace.link(target), *workspace.write_settings(text)]
+    lines.append(f"wrote params.yaml and {workspace.LIST}, which has the split of each video")
+    print("\n".join(lines))
+    print(f"{end}\n\n    dvc repro{'' if budget else f' page@{network}'}\n")
+
+
+def _counted(folder: Path, videos: Sequence[OwnVideo], looks: Looks) -> Videos:
+    """The size of the data set.
+
+    Raises:
+        Refused: a class has no video to train on, or nothing is held out.
+    """
+    from autox3d.planning.plan import Videos
+
+    counts = Counter(video.split for video in videos)
+    trained = {video.label for video in videos if video.split == "train"}
+    classes = {video.label for video in videos}
+    if missing := sorted(classes - trained):
+        raise Refused(f"{folder}: no training video of class '{missing[0]}'. Add one to 'train'.")
+    if not counts["val"] + counts["test"]:
+        raise Refused(f"{folder}: all videos are in split 'train'. Put some into 'val'.")
+    return Videos(counts["train"], counts["val"], counts["test"], len(classes), looks.seconds)
+
+
+def _data_lines(size: Videos, videos: Sequence[OwnVideo], looks: Looks, how: str) -> Iterator[str]:
+    """What the videos are, and how they are split."""
+    by_class = Counter(video.label for video in videos)
+    shown = ", ".join(f"{name} {count}" for name, count in by_class.most_common(8))
+    more = f" and {len(by_class) - 8} more" if len(by_class) > 8 else ""
+    yield f"{size.total} videos of {size.classes} classes: {shown}{more}"
+    yield (
+        f"median {looks.seconds:.1f} s, longest {looks.longest:.0f} s, shorter side {looks.short} "
+        f"px (of {looks.opened} that were opened)"
+    )
+    split = f"split: {size.train} train, {size.val} val, {size.test} test"
+    if videos[0].group and not all(video.split == "test" for video in videos):
+        recordings = len({video.group for video in videos})
+        split += f"; {recordings} recordings by {how}, each in one split"
+    yield split
+    held = Counter(video.label for video in videos if video.split != "train")
+    few = sorted(name for name in by_class if held[name] < FEW)
+    if few:
+        named = ", ".join(few[:5]) + (f" and {len(few) - 5} more" if len(few) > 5 else "")
+        yield f"few held-out videos (fewer than {FEW}) of: {named}; expect wide intervals"
+    if max(by_class.values()) > UNEVEN * min(by_class.values()):
+        rarest = min(by_class, key=lambda name: by_class[name])
+        yield f"uneven classes: a network may leave '{rarest}' out; look at the confusion"
+    for line in looks.unreadable:
+        yield f"cannot be read, and will be left out: {line}"
+
+
+def _device() -> Device:
+    """The GPU of this machine, or its CPU."""
+    import torch
+
+    from autox3d.planning.recipe import Device
+    from autox3d.runtime.provenance import device_name
+
+    gpu = torch.cuda.is_available()
+    name = device_name(torch.device("cuda" if gpu else "cpu"))
+    return Device(name=name, gpu=gpu, cores=len(os.sched_getaffinity(0)))
+
+
+def _settings(
+    asked: Asked, looks: Looks, device: Device, size: Videos
+) -> tuple[str, list[str], str]:
+    """The text of params.yaml, why it is as it is, and what running it will take."""
+    from autox3d.planning import recipe
+    from autox3d.planning.plan import stage_costs
+    from autox3d.planning.rates import measure
+    from autox3d.vision.arch.cost import in_words
+
+    base = schema.parse(FOLDER)
+    content, why = recipe.drafted(base, asked, looks, device, size)
+    params = recipe.checked(content)
+    genotype = recipe.genotype_of(params, asked)
+    rates = measure(params, genotype, QUICK)
+    why = [f"on {device.name}: {in_words(genotype, size.classes)}", *why]
+    why += recipe.with_epochs(content, asked, device, size, rates)
+    params = schema.check(content, type(params), Path("params.yaml"))
+    costs = stage_costs(params, size, rates)
+    run = {"transcode", f"train@{asked.network}", f"evaluate@{asked.network}"}
+    names = {one.stage for one in costs} if asked.budget else run
+    minutes = recipe.took(costs, names, rates, device)
+    gigabytes = sum(one.gigabytes for one in costs if one.stage in names)
+    head = (
+        "# Written by `autox3d start`; change what you like. src/autox3d/core/settings.py explains "
+        "each setting.\n"
+    )
+    end = f"It will take about {max(1, round(minutes))} minutes and {gigabytes:.1g} GB. Run:"
+    return head + recipe.written(content), why, end
