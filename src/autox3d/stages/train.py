@@ -17,9 +17,9 @@ from autox3d.runtime import provenance
 from autox3d.runtime.checkpoint import fingerprint
 from autox3d.runtime.program import arguments, run
 from autox3d.runtime.session import Session, session
+from autox3d.stages.facts import facts
 from autox3d.training.announcement import announce
 from autox3d.training.run import TrainingClips, TrainingResult, given, train
-from autox3d.vision.arch.cost import cost
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.models import weights
 
@@ -39,19 +39,6 @@ def main() -> None:
         result = train(genotype, clips, recipe, work)
         if work.writes:
             write(files, result, recipe, work)
-
-
-def facts(genotype: Genotype, classes: int) -> dict[str, object]:
-    """What networks are compared by, besides their accuracy."""
-    clip, found = genotype.input, cost(genotype, classes)
-    return {
-        "network": genotype.name,
-        "gmacs": found.gmacs,
-        "parameters": found.params,
-        "frames": clip.frames,
-        "stride": clip.stride,
-        "crop": clip.crop,
-    }
 
 
 def write(files: SimpleNamespace, result: TrainingResult, recipe: Train, work: Session) -> None:
