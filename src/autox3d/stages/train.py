@@ -44,9 +44,8 @@ def main() -> None:
 def write(files: SimpleNamespace, result: TrainingResult, recipe: Train, work: Session) -> None:
     """Writes the outputs of the stage, and logs them to MLflow."""
     sources = {"data": files.clips, **given(recipe)}
-    how = {name: fingerprint(clips=path) for name, path in sources.items()}
-    how |= {"params": asdict(recipe)}
-    known = (result.classes, how, result.metrics)
+    how = {key: fingerprint(clips=path) for key, path in sources.items()}
+    known = (result.classes, how | {"params": asdict(recipe)}, result.metrics)
     weights.save(files.weights, result.net, result.genotype, *known, task=result.task)
     Curve.of(result.history).write(files.curve)
     device, size = work.world.device, work.world.size
