@@ -57,6 +57,7 @@ def test_splits_that_are_there_are_kept(tmp_path: Path) -> None:
         ("a", "val"),
     ]
 
+    folder(tmp_path, "v/1.mp4", "v/2.mp4")
     (tmp_path / "l.csv").write_text("split,label,path\ntrain,a,v/1.mp4\nval,b,v/2.mp4\n")
     rows, _ = own_videos.listed(tmp_path / "l.csv")
     assert own_videos.top_of(tmp_path / "l.csv") == tmp_path

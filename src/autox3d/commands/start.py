@@ -84,7 +84,7 @@ def _prepare(
     target, below = workspace.data_root(top)
     videos, remarks = own_videos.listed(args.folder)
     grouped, how = own_videos.grouped(videos, args.groups)
-    found, leaks = splitting.split(args.folder, grouped, own_videos.same_content(top, videos))
+    found, leaks = splitting.split(args.folder, grouped, own_videos.same_content(top, grouped))
     looks = own_videos.looks(top, found, partial(progress, what="look", unit="videos"))
     size = _counted(args.folder, found, looks)
     asked = recipe.Asked(

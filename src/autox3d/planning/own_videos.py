@@ -138,7 +138,10 @@ def _of_list(path: Path) -> Iterator[OwnVideo]:
         label = composed(row["label"].strip())
         if not label:
             raise Refused(f"{place}: no label. Give each video one, or take the row out.")
-        yield OwnVideo(path=inside(row["path"], place), label=label, split=split)
+        name = inside(row["path"], place)
+        if not (path.parent / name).is_file():
+            raise Refused(f"{place}: there is no file {path.parent / name}. Fix the path.")
+        yield OwnVideo(path=name, label=label, split=split)
 
 
 def grouped(videos: Sequence[OwnVideo], pattern: str | None) -> tuple[list[OwnVideo], str]:
