@@ -13,11 +13,11 @@ from huggingface_hub import EvalResult, ModelCard
 from support.trained import trained
 
 from autox3d import cli
-from autox3d.core.records import Evaluation, Metrics, Score
+from autox3d.core.records import Evaluation, Score
 from autox3d.vision.models import weights
 
-LCR: Metrics = {"top1": 0.625, "top5": 1.0, "mean": 0.8}
-CENTER: Metrics = {"top1": 0.5, "top5": 0.9, "mean": 0.7}
+LCR: dict[str, float | None] = {"top1": 0.625, "top5": 1.0, "mean": 0.8}
+CENTER: dict[str, float | None] = {"top1": 0.5, "top5": 0.9, "mean": 0.7}
 
 
 @pytest.fixture

@@ -74,6 +74,17 @@ def test_pictures_are_turned_as_their_exif_asks(tmp_path, orientation, white):
         assert f"{'upper' if tops else 'lower'} {'left' if lefts else 'right'}" == white
 
 
+def test_the_turn_may_change_within_a_file(tmp_path):
+    """All frames have the size of the first one; a found file of the fuzzer ended predict."""
+    path = corpus.photographed(tmp_path / "camera.mov", 1, 6)
+    frames = FileVideo(path, 30).frames(range(12))
+
+    assert frames.shape == (12, 96, 160, 3)
+    assert np.array_equal(frames[0], frames[2])
+    assert frames[0, :40, :72].min() > 240  # the white quarter is upper left,
+    assert frames[1, :40, 88:].min() > 240  # and upper right once it is turned
+
+
 def test_every_kind_of_side_data_has_a_name():
     """Those that PyAV knows keep theirs; libav may add kinds, such as the views of MV-HEVC (29)."""
     assert SideDataType(6) is SideDataType.DISPLAYMATRIX

@@ -182,16 +182,19 @@ def referring(path: Path, to: str) -> None:
     path.write_bytes(data)
 
 
-def photographed(path: Path, orientation: int = 1, frames: int = 12) -> Path:
-    """Motion JPEG as digital cameras write it: each picture has a block of EXIF."""
+def photographed(path: Path, *orientations: int) -> Path:
+    """Motion JPEG as digital cameras write it: each of 12 pictures has a block of EXIF.
+
+    The orientations of EXIF take turns; upright without any.
+    """
     exif = Image.Exif()
-    exif[0x0112] = orientation
     picture = np.zeros((96, 160, 3), np.uint8)
     picture[:48, :80] = 255  # the upper left quarter is white
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mjpeg", rate=30)
         stream.width, stream.height, stream.pix_fmt = 160, 96, "yuvj420p"
-        for number in range(frames):
+        for number in range(12):
+            exif[0x0112] = orientations[number % len(orientations)] if orientations else 1
             data = io.BytesIO()
             Image.fromarray(picture).save(data, "JPEG", exif=exif)
             packet = av.Packet(data.getvalue())

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from autox3d.inference.files import decoded, pixels
+from autox3d.inference.files import pixels
 from autox3d.ingest import source
 from autox3d.ingest.clock import Clock, at_rate
+from autox3d.ingest.upright import upright
 
 
 def frames(path: Path, rate: int = 30) -> np.ndarray:
@@ -16,8 +17,8 @@ def frames(path: Path, rate: int = 30) -> np.ndarray:
     shown, times, size = [], [], None
     with source.opened(path) as (container, stream):
         clock = Clock(container, stream)
-        for frame in decoded(container, stream, clock):
-            size = size or (frame.height, frame.width)
+        for frame in source.frames(container, stream, clock=clock):
+            size = size or upright(frame)
             shown.append(pixels(frame, size))
             times.append(clock.time(frame))
     return np.stack([shown[number] for number in at_rate(clock.frames(times), rate)])

@@ -64,7 +64,6 @@ class FileVideo:
             if first is None:
                 raise source.BadVideo("undecodable", "not one frame decodes")
             self.height, self.width = upright(first)
-            self._size = (first.height, first.width)
         self._stamps, self._shown = self._by_packets() or (None, self._by_frames())
         self.count = len(self._shown)
         _refuse_still(int(self._shown[-1]) + 1, self.count / rate)
@@ -98,7 +97,7 @@ class FileVideo:
                 if number != self._shown[left[0]]:
                     break
                 while left and number == self._shown[left[0]]:
-                    yield left.popleft(), pixels(frame, self._size)
+                    yield left.popleft(), pixels(frame, (self.height, self.width))
             if left and not self._stamps:
                 raise source.BadVideo("undecodable", f"frame {left[0]} does not decode")
             if left:  # the file does not contain what its packets declare
@@ -129,7 +128,7 @@ class FileVideo:
         self._tally = source.Tally()
         with source.opened(self._path, self._max_pixels) as (container, stream):
             clock = Clock(container, stream)
-            frames = decoded(container, stream, clock, self._tally)
+            frames = source.frames(container, stream, self._tally, clock)
             times = [clock.time(frame) for frame in frames]
         return _at_rate(clock.frames(times), int(self.rate))
 
@@ -258,26 +257,19 @@ def _after(
 
 
 def pixels(frame: VideoFrame, size: tuple[int, int]) -> np.ndarray:
-    """uint8 (H, W, 3), upright, at the `size` of the first frame even if the size has changed.
+    """uint8 (H, W, 3), upright, at the `size` (H, W) of the first frame even if it has changed.
 
     Raises:
         BadVideo: libav cannot convert its colours, for instance those of the matrix YCgCo.
     """
     with source.decoder_errors(f"its colours (matrix {frame.colorspace}) cannot be converted"):
-        if (frame.height, frame.width) != size:
-            frame = frame.reformat(width=size[1], height=size[0], format="rgb24")
-        shown, steps = rgb(frame), turn(frame)
+        steps = turn(frame)
+        height, width = size[::-1] if steps.transpose else size
+        if (frame.height, frame.width) != (height, width):
+            frame = frame.reformat(width=width, height=height, format="rgb24")
+        shown = rgb(frame)
     shown = shown.transpose(1, 0, 2) if steps.transpose else shown
     return shown[:: -1 if steps.flip else 1, :: -1 if steps.mirror else 1]
-
-
-def decoded(
-    container: InputContainer, stream: VideoStream, clock: Clock, tally: source.Tally | None = None
-) -> Iterator[VideoFrame]:
-    """Yields all frames in order of output, with the stamps of the clock."""
-    for packet in source.packets(container, stream):
-        clock.correct(packet)
-        yield from source.decoded(packet, tally)
 
 
 def _at_rate(frames: Frames, rate: int) -> np.ndarray:
