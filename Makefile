@@ -1,6 +1,7 @@
 # `make demo` and `make test` do all set-up themselves. Everything runs from .venv.
 SHELL := /bin/bash
 PYTHON ?= python3
+PORT ?= 5000
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 READY := .venv/.ready
@@ -19,7 +20,7 @@ help:
 	@echo "make test-long    kills at random points, requeues, time-outs: an hour, and the system packages"
 	@echo "make check        formatting, lint, types"
 	@echo "make deps         write into dvc.yaml what code each stage depends on"
-	@echo "make ui           MLflow on http://127.0.0.1:5000"
+	@echo "make ui           MLflow's page, whose address it prints; another port: make ui PORT=5050"
 	@echo "make rescan       list the raw videos again after they changed"
 	@echo "make readme       put the committed results table into README.md"
 	@echo "make settings     write the JSON Schema of params.yaml and docs/SETTINGS.md from the code"
@@ -102,11 +103,12 @@ settings: $(READY)
 rescan: $(READY)
 	dvc repro --force --single-item annotate
 
-# The first line sends what is waiting, and makes the store before the server opens it.
+# The first line sends what is waiting; the second makes the store before the server opens it.
 ui: $(READY)
 	-python -m autox3d.runtime.mirror replay
+	@env -u MLFLOW_TRACKING_URI python -m autox3d.runtime.mirror address $(PORT)
 	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --workers 1 \
-		--backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
+		--backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port $(PORT)
 
 clean:
 	rm -rf .pipeline .pytest_cache .ruff_cache

@@ -41,6 +41,7 @@ MAY_IMPORT = {
     "planning": {"core", "runtime", "sizing", "datasets", "search", "training", "ingest"} | SEEN,
     "studies": {"core", "runtime", "search", "training", "evaluation"} | SEEN,
     "reporting": {"core", "runtime", "sizing", "search", ARCH, "vision.tasks"},
+    "serving": {"core", "inference", "ingest"},
 }
 COMPOSES = (ast.BitOr, ast.Div, ast.Sub)  # of settings, of paths, of clocks
 ABOVE = {"stages", "commands", "cli", "__init__"}  # import whatever they need
@@ -93,12 +94,14 @@ def test_plain_tables_need_no_torch(path):
     assert not {n for n in imports(path) if n.split(".")[0] == "torch"}
 
 
-@pytest.mark.parametrize(("library", "home"), [("mlflow", "runtime"), ("dvc", "pipeline")])
-def test_engines_have_one_home(library, home):
-    """Only `runtime` knows MLflow, and only `pipeline` DVC."""
+@pytest.mark.parametrize(
+    ("library", "homes"), [("mlflow", {"runtime", "serving"}), ("dvc", {"pipeline"})]
+)
+def test_engines_have_one_home(library, homes):
+    """Only `runtime` and `serving` know MLflow, and only `pipeline` DVC."""
     users = {place(p) for p in sources() if library in {n.split(".")[0] for n in imports(p)}}
 
-    assert users <= {home}
+    assert users <= homes
 
 
 def stages() -> dict[str, dict]:

@@ -46,7 +46,7 @@ def stage(name: str, folder: Path, *before: str) -> subprocess.CompletedProcess[
 def write_settings(folder: Path, **annotate: object) -> None:
     """Writes params.yaml with one shard, small data settings, and `annotate` as given."""
     content = PARAMS | {"annotate": PARAMS["annotate"] | {"shards": [0]} | annotate}
-    content["subset"] = PARAMS["subset"] | {"train": 2, "val": 1}
+    content["subset"] = PARAMS["subset"] | {"classes": None, "train": 2, "val": 1}
     (folder / "params.yaml").write_text(yaml.safe_dump(content))
 
 

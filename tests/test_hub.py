@@ -16,7 +16,8 @@ from autox3d import cli
 from autox3d.core.records import Evaluation, Score
 from autox3d.vision.models import weights
 
-LCR, CENTER = {"top1": 0.625, "top5": 1.0, "mean": 0.8}, {"top1": 0.5, "top5": 0.9, "mean": 0.7}
+LCR: dict[str, float | None] = {"top1": 0.625, "top5": 1.0, "mean": 0.8}
+CENTER: dict[str, float | None] = {"top1": 0.5, "top5": 0.9, "mean": 0.7}
 
 
 @pytest.fixture

@@ -190,7 +190,7 @@ def test_no_video_is_decoded_anew_for_the_share_that_may_be_lost():
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     wanted = {f"transcode.{field.name}" for field in fields(Encoding)} - {"transcode.max_lost"}
 
-    assert set(stages["transcode"]["params"]) == wanted
+    assert set(stages["transcode"]["do"]["params"]) == wanted
     assert stages["index"]["params"] == ["transcode.max_lost"]
 
 

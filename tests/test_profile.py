@@ -24,6 +24,8 @@ from autox3d.runtime.checkpoint import fingerprint
 from autox3d.search import latency
 from autox3d.search.costs import SpaceCosts
 from autox3d.search.space import Space
+from autox3d.sizing.expansion import candidates, network, start
+from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.models.network import VideoNet
 
 CPU = torch.device("cpu")
@@ -82,11 +84,16 @@ def table_of(space: Space, count: int = 10_000, noise: float = 0.0) -> LatencyTa
 
 
 def slow(space: Space, draw: tuple[int, ...]) -> float:
-    """The sum over the blocks of one network, walked through from its stem to its head."""
-    genotype = space.genotype(draw, "one")
+    """The sum over the parts of a network of the space."""
+    return walked(space.genotype(draw, "one"))
+
+
+def walked(genotype: Genotype) -> float:
+    """The sum over the parts of one network, walked through from its stem to its head."""
+    side = genotype.input.short
     same = {"stride": 1, "gate": False, "ms": ()}
-    part = TimedPart(part="stem", kind="", channels_in=3, inner=0, channels=8, side=20, **same)
-    total, side = seconds(part), 10
+    part = TimedPart(part="stem", kind="", channels_in=3, inner=0, channels=8, side=side, **same)
+    total, side = seconds(part), math.ceil(side / 2)
     for block in genotype.blocks():
         part = TimedPart(
             part="block", kind=genotype.groups[block.group].kernel, channels_in=block.channels_in,
@@ -132,6 +139,61 @@ def test_a_networks_time_is_the_sum_of_its_parts(space, tmp_path):
         assert latency.total(tables, draw) == pytest.approx(LONGER * slow(space, draw), rel=0.01)
         costs = SpaceCosts(space, 3, "ms", tables)
         assert (costs.unit, costs.of(draw)) == ("ms", pytest.approx(latency.total(tables, draw)))
+
+
+def test_any_network_of_the_timed_kinds_has_a_time(space, tmp_path):
+    """That of the space's own networks; and of others by frames, area, depth and width."""
+    path = tmp_path / "t.yaml"
+    table_of(space).save(path)
+    tables, ms = latency.timed(path, space), latency.network_ms(path, space)
+    rng = np.random.default_rng(2)
+    for _ in range(20):
+        draw = tuple(int(rng.integers(len(choice.candidates))) for choice in space.choices)
+        assert ms(space.genotype(draw, "one")) == pytest.approx(latency.total(tables, draw))
+    widest = tuple(len(choice.candidates) - 1 for choice in space.choices)
+    one = space.genotype(widest, "one")
+    clip = one.input
+    long = replace(one, input=replace(clip, frames=6))
+    assert ms(long) == pytest.approx(3 * ms(one))
+    large = replace(one, input=replace(clip, crop=64, short=80))
+    assert ms(large) == pytest.approx(LONGER * walked(large), rel=0.02)
+    deep, wide = (
+        replace(one, groups=tuple(replace(group, **{column: times * getattr(group, column)})
+                                  for group in one.groups))
+        for column, times in (("blocks", 3), ("channels", 2))
+    )  # fmt: skip
+    assert ms(deep) == pytest.approx(LONGER * walked(deep), rel=0.02)
+    assert ms(wide) == pytest.approx(LONGER * walked(wide), rel=0.1)  # half as wide were timed
+
+
+def test_a_network_with_a_kind_that_was_not_timed_is_refused(space, tmp_path):
+    """An interpolation would know nothing about it."""
+    path = tmp_path / "t.yaml"
+    table_of(space).save(path)
+    one = space.genotype((0,) * len(space.choices), "one")
+    ms = latency.network_ms(path, space)
+    for column, value, what in (
+        ("kernel", "t5_s5", "a block 't5_s5'"),
+        ("attention", "nonlocal", "a unit 'nonlocal'"),
+    ):
+        groups = (replace(one.groups[0], **{column: value}), *one.groups[1:])
+        with pytest.raises(Refused) as refused:
+            ms(replace(one, groups=groups))
+        assert str(refused.value) == (
+            f"{path}: {what}, which one has, was not timed. Profile a space that has it."
+        )
+
+
+def test_a_step_of_an_expansion_may_double_the_milliseconds(space, tmp_path):
+    """The same functions as for multiply-adds, with the table's times as price."""
+    path = tmp_path / "t.yaml"
+    table_of(space).save(path)
+    base, price = space.genotype((0,) * len(space.choices), "b"), latency.network_ms(path, space)
+    found = candidates(base, start(base, 4), price)
+
+    assert list(found) == ["fast", "temporal", "spatial", "depth", "width", "bottleneck"]
+    ratios = {axis: price(network(base, one, axis)) / price(base) for axis, one in found.items()}
+    assert all(1.5 < ratio < 2.7 for ratio in ratios.values()), ratios
 
 
 def test_the_held_out_error_is_that_of_blocks_left_out(space):

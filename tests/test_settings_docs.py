@@ -33,7 +33,7 @@ def test_the_schema_takes_every_settings_file_and_each_names_it(path):
     """By the path from the top of a clone, where a file is used; studies are pieces of one."""
     first, _, rest = path.read_text().partition("\n")
 
-    assert first == f"# yaml-language-server: $schema={settings_docs.SCHEMA}"
+    assert f"{first}\n" == settings_docs.LINE
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     jsonschema.validate(schema.parse_text(rest, path), SCHEMA)
 

@@ -12,6 +12,7 @@ from support.mlflow_server import Server, replay
 from support.spaces import PLAIN
 
 from autox3d.runtime import tracking
+from autox3d.runtime.checkpoint import fingerprint
 from autox3d.runtime.tracking import SPOOL
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.models import weights
@@ -39,13 +40,13 @@ def fetched(model: str, folder: Path) -> dict[str, bytes]:
     place = ["--artifact-uri", f"models:/{model}", "--dst-path", str(folder)]
     done = programs.run("tracking", [*command, *place], Path.cwd())
     assert done.returncode == 0, done.stderr
-    return contents(folder)
+    return contents(folder / "data" / "s")
 
 
 def train(folder: Path) -> Path:
     """A run that ends with this folder; its journal."""
     with tracking.run("train", "s", {}, {}) as run:
-        run.model(folder)
+        run.model(folder, fingerprint(w=folder))
     assert run.journal
     return run.journal
 
@@ -65,7 +66,7 @@ def test_the_registry_gives_the_folder_back(
     shutil.copytree(SPOOL, tracked / "again")
     assert replay() == 0
     assert fetched("models-s@newest", tracked / "newest") == second
-    assert weights.load(tracked / "newest").how == {"attempt": 2}
+    assert weights.load(tracked / "newest/data/s").how == {"attempt": 2}
 
     shutil.copytree(tracked / "again", SPOOL, dirs_exist_ok=True)
     late.rename(before)

@@ -67,6 +67,7 @@ def by_ffmpeg(path: Path) -> list[int]:
     """The numbers that ffmpeg itself shows of the same track at 30 a second."""
     stream = source.probe(path).stream
     out = ("-map", f"0:{stream}", "-vf", f"fps={FPS},scale={WIDTH}:{HEIGHT},format=gray")
+    out += ("-fps_mode", "passthrough")
     command = [encode.program(), "-v", "quiet", "-i", f"file:{path}", *out]
     ended = subprocess.run([*command, "-f", "rawvideo", "-"], capture_output=True, check=False)
     return numbers(np.frombuffer(ended.stdout, np.uint8).reshape(-1, HEIGHT, WIDTH))

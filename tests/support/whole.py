@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from autox3d.inference.files import decoded, pixels
+from autox3d.inference.files import pixels
 from autox3d.ingest import source
 from autox3d.ingest.clock import Clock, at_rate
 from autox3d.ingest.upright import upright
@@ -17,7 +17,7 @@ def frames(path: Path, rate: int = 30) -> np.ndarray:
     shown, times, size = [], [], None
     with source.opened(path) as (container, stream):
         clock = Clock(container, stream)
-        for frame in decoded(container, stream, clock):
+        for frame in source.frames(container, stream, clock=clock):
             size = size or upright(frame)
             shown.append(pixels(frame, size))
             times.append(clock.time(frame))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from autox3d.commands.parser import Commands
 from autox3d.core.errors import Refused
-from autox3d.core.records import Evaluation, Provenance
-from autox3d.core.search_records import Derived
+
+if TYPE_CHECKING:  # --help need not wait for all tables
+    from autox3d.core.search_records import Derived
 
 
 def add_to(commands: Commands) -> None:
@@ -41,6 +43,7 @@ def _add_push(one: argparse.ArgumentParser) -> None:
 
 def pack(args: argparse.Namespace) -> None:
     """Copy a folder of weights, and complete its card with records of search, training, test."""
+    from autox3d.core.records import Evaluation, Provenance
     from autox3d.vision.arch.genotype import Genotype
     from autox3d.vision.models import weights
 
@@ -73,6 +76,8 @@ def derived_of(choices: tuple[str, ...], given: Path | None, made: Path | None) 
     path = given or (made.parent.parent / "derive/derive.json" if made else None)
     if path is None or not (given or path.exists()):
         return None
+    from autox3d.core.search_records import Derived
+
     derived = Derived.read(path)
     if derived.found.groups == choices:
         return derived

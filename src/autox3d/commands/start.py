@@ -27,7 +27,7 @@ FOLDER = Path("params/folder.yaml")  # complete settings, which are the base of 
 
 def add_to(commands: Commands) -> None:
     """Adds the commands start and finetune."""
-    one = commands.add("start", start, "autox3d start ~/clips && dvc repro page@x3d")
+    one = commands.add("start", start, "autox3d start ~/clips")
     _add_folder(one)
     one.add_argument("--budget", type=number, metavar="GMACS", help="search for such a network")
     two = commands.add("finetune", finetune, "autox3d finetune weights/x3d_s ~/clips")
@@ -170,6 +170,7 @@ def _settings(
     asked: Asked, looks: Looks, device: Device, size: Videos
 ) -> tuple[str, list[str], str]:
     """The text of params.yaml, why it is as it is, and what running it will take."""
+    from autox3d.pipeline.settings_docs import LINE
     from autox3d.planning import recipe
     from autox3d.planning.plan import stage_costs
     from autox3d.planning.rates import measure
@@ -189,8 +190,8 @@ def _settings(
     minutes = recipe.took(costs, names, rates, device)
     gigabytes = sum(one.gigabytes for one in costs if one.stage in names)
     head = (
-        "# Written by `autox3d start`; change what you like. src/autox3d/core/settings.py explains "
-        "each setting.\n"
+        f"{LINE}# Written by `autox3d start`; change what you like. docs/SETTINGS.md explains each "
+        "setting.\n"
     )
     end = f"It will take about {max(1, round(minutes))} minutes and {gigabytes:.1g} GB. Run:"
     return head + recipe.written(content), why, end

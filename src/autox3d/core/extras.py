@@ -10,7 +10,7 @@ EXTRAS = {  # extra: the modules that this package imports from it
     "render": ("ffmpeg", "imageio_ffmpeg"),
     "export": ("onnx", "onnxruntime", "onnxscript"),
     "serve": ("mlflow", "sqlalchemy"),
-    "report": ("cycler", "jinja2", "matplotlib"),
+    "report": ("cycler", "jinja2", "matplotlib", "textalloc"),
     "pipeline": ("dvc", "pandas", "pyarrow", "snakemake", "snakemake_interface_common"),
     "slurm": ("snakemake_executor_plugin_slurm",),
     "postgres": ("psycopg2",),

@@ -303,7 +303,7 @@ class Study:
 class Page:
     """A page of one network that no search has found, in results/pages."""
 
-    title: str
+    title: str  # heading of the page
 
 
 @table

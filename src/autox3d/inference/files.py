@@ -128,7 +128,7 @@ class FileVideo:
         self._tally = source.Tally()
         with source.opened(self._path, self._max_pixels) as (container, stream):
             clock = Clock(container, stream)
-            frames = decoded(container, stream, clock, self._tally)
+            frames = source.frames(container, stream, self._tally, clock)
             times = [clock.time(frame) for frame in frames]
         return _at_rate(clock.frames(times), int(self.rate))
 
@@ -270,15 +270,6 @@ def pixels(frame: VideoFrame, size: tuple[int, int]) -> np.ndarray:
         shown = rgb(frame)
     shown = shown.transpose(1, 0, 2) if steps.transpose else shown
     return shown[:: -1 if steps.flip else 1, :: -1 if steps.mirror else 1]
-
-
-def decoded(
-    container: InputContainer, stream: VideoStream, clock: Clock, tally: source.Tally | None = None
-) -> Iterator[VideoFrame]:
-    """Yields all frames in order of output, with the stamps of the clock."""
-    for packet in source.packets(container, stream):
-        clock.correct(packet)
-        yield from source.decoded(packet, tally)
 
 
 def _at_rate(frames: Frames, rate: int) -> np.ndarray:

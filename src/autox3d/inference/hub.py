@@ -6,7 +6,10 @@ import tempfile
 from pathlib import Path
 
 import huggingface_hub
-from huggingface_hub.errors import HFValidationError, HTTPError
+from huggingface_hub.errors import (
+    HFValidationError,
+    HTTPError,  # pyright: ignore[reportPrivateImportUsage]
+)
 
 from autox3d.core.errors import Refused
 from autox3d.vision.models import weights

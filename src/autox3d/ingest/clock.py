@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import accumulate, chain
 from typing import NamedTuple
 
 import av
@@ -88,9 +89,9 @@ class Clock:
             elif not self._jumps:
                 pts = None if pts is not None and self._is_wrong(pts) else pts
                 dts = None if self._is_wrong(dts) else dts
-        packet.dts, packet.pts = dts, pts
+        packet.dts, packet.pts = _stamp(dts), _stamp(pts)
         if dts is not None:
-            self._dts = self._next = self._micro(dts)
+            self._next = self._micro(dts)
         self._dts = self._next
         if self._next is not None and packet.duration:
             self._next += self._micro(packet.duration)
@@ -170,13 +171,18 @@ def at_rate(frames: Frames, rate: int) -> np.ndarray:
     """
     scale = frames.unit * rate
     end = frames.times[-1] + frames.last
-    ticks = [scaled(time, scale) for time in (*frames.times, end)]
-    begins = np.maximum.accumulate(np.array(ticks, object))
+    ticks = (scaled(time, scale) for time in chain(frames.times, [end]))
+    begins = list(accumulate(ticks, max))
     count = max(begins[-1] - begins[0], 1)
     if count > MAX_TICKS:
         raise TooLong(f"its time stamps span {count} frames")
-    starts = (begins[:-1] - begins[0]).astype(np.int64)
+    starts = np.array([begin - begins[0] for begin in begins[:-1]], np.int64)
     return np.searchsorted(starts, np.arange(count), "right") - 1
+
+
+def _stamp(value: int | None) -> int | None:
+    """The value as a stamp of libav, which has 64 bits, or none."""
+    return value if value is not None and abs(value) < 1 << 63 else None
 
 
 def scaled(value: int, by: Fraction) -> int:

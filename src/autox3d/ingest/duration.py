@@ -10,7 +10,6 @@ from typing import NamedTuple
 import av
 import numpy as np
 from av.container import InputContainer
-from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 END_TOLERANCE = 0.5  # s: a file whose content ends that close to its declared end is complete
@@ -51,16 +50,14 @@ def declared(
     return seconds + min(0.0, times.shift)
 
 
-def lead(container: InputContainer, stream: VideoStream, first: VideoFrame) -> float:
-    """Returns for how many seconds a stream has no frame, as it was cut within a group of pictures.
+def lead(container: InputContainer, first: float) -> float:
+    """Returns for how many of the declared seconds there is no frame to show yet.
 
-    Only streams can begin anywhere. They declare no duration: libav takes it from the stamps, which
-    begin before the first frame that decodes.
+    `first` is when the first frame is shown, in seconds since the start of the file. Streams can be
+    cut within a group of pictures; they declare no duration, but libav takes it from the stamps,
+    which begin before the first frame that decodes. AVI counts empty frames before its first one.
     """
-    unit = stream.time_base
-    if container.format.name not in STREAMS or first.pts is None or unit is None:
-        return 0.0
-    return max(0.0, float((first.pts - (stream.start_time or first.pts)) * unit))
+    return max(0.0, first) if container.format.name in STREAMS | {"avi"} else 0.0
 
 
 def _counts_from_zero(kind: str, path: Path, rest: float) -> bool:

@@ -178,13 +178,14 @@ def probe(path: Path, max_pixels: int = MAX_PIXELS) -> Probe:
         BadVideo: not even one frame can be decoded.
     """
     with opened(path, max_pixels) as (container, stream):
-        frame = next(frames(container, stream), None)
+        clock = Clock(container, stream)
+        frame = next(frames(container, stream, clock=clock), None)
         if frame is None:
             raise BadVideo("undecodable", "not one frame decodes")
         height, width = upright(frame)
         turned = turn(frame) if is_slanted(frame) else None
         rate = float(stream.average_rate) if stream.average_rate else None
-        lead = duration.lead(container, stream, frame)
+        lead = duration.lead(container, float(clock.time(frame) * clock.unit))
     with opened(path, max_pixels) as (container, stream):  # opened again: not every file can seek
         times = _times(container, stream)
         seconds, gaps = duration.declared(path, container, stream, times), duration.gaps(times)
@@ -193,10 +194,18 @@ def probe(path: Path, max_pixels: int = MAX_PIXELS) -> Probe:
 
 
 def frames(
-    container: InputContainer, stream: VideoStream, tally: Tally | None = None
+    container: InputContainer,
+    stream: VideoStream,
+    tally: Tally | None = None,
+    clock: Clock | None = None,
 ) -> Iterator[VideoFrame]:
-    """Yields every frame that decodes, in order of output; damaged packets are skipped."""
+    """Yields every frame that decodes, in order of output; damaged packets are skipped.
+
+    They are counted in `tally`, and have the stamps of `clock`.
+    """
     for packet in packets(container, stream):
+        if clock:
+            clock.correct(packet)
         yield from decoded(packet, tally)
 
 
@@ -234,7 +243,7 @@ def decoded(packet: av.Packet, tally: Tally | None = None) -> Iterator[VideoFram
     Raises:
         BadVideo: the packet is encrypted; the decoder would return noise.
     """
-    if packet.has_sidedata(ENCRYPTED):
+    if packet.is_keyframe and packet.has_sidedata(ENCRYPTED):  # a slow question, 10 us
         raise BadVideo("encrypted", "its pictures are encrypted")
     tally = tally or Tally()
     try:

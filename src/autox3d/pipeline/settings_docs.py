@@ -23,6 +23,7 @@ from autox3d.core.settings import Params
 from autox3d.runtime.program import run
 
 SCHEMA, PAGE = Path("workflow/schemas/params.schema.json"), Path("docs/SETTINGS.md")
+LINE = f"# yaml-language-server: $schema={SCHEMA}\n"  # the first of a settings file
 FIELD = re.compile(r"(?m)^    (\w+): .*?  # (.+)$")
 KINDS = {"integer": "whole number", "string": "text", "boolean": "`true` or `false`"}
 KINDS |= {"number": "number", "null": "`null`", "object": "table"}

@@ -36,6 +36,7 @@ SHARD = 250  # videos; a shard is a job of its own
 CHUNK = 8  # clips that share batch-norm statistics, and all that a step holds at once
 START = 6.0  # s that a stage takes to start and to end, about
 STAGES = 8  # stages of a page, apart from the shards
+EPOCHS = 60  # that a training may have in any case
 SIDES = re.compile(r"(^|[^a-z])(left|right|links|rechts|gauche|droite)([^a-z]|$)")
 Changes = dict[str, Any]
 
@@ -142,7 +143,7 @@ def _clip(asked: Asked, looks: Looks, device: Device) -> tuple[Changes, str]:
         frames, crop, short = device.clip
         size = {"frames": frames, "crop": crop, "short": short}
     span = min(SPAN, COVERED * looks.seconds)
-    stride = max(1, round(span * FPS / size["frames"]))
+    stride = max(1, int(span * FPS / size["frames"] + 1e-6))
     length = size["frames"] * stride / FPS
     line = (
         f"clips of {size['frames']} frames, {stride / FPS:.2f} s apart, so {length:.1f} s of "
@@ -230,7 +231,7 @@ def with_epochs(
     each = _epoch_seconds(genotype_of(params, asked), params, counts, rates, device)
     steps = epoch_shape(counts.train, params.train[asked.network].batch)[0]
     share = 0.2 if searching else 0.7  # the rest is for testing, and for surprises
-    epochs = max(1, min(int(share * left / each), device.steps // steps))
+    epochs = max(1, min(int(share * left / each), max(device.steps // steps, EPOCHS)))
     for recipe in content["train"].values():
         recipe |= {"epochs": epochs, "warmup": min(epochs // 4, max(1, epochs // 8))}
         recipe["bn_steps"] = min(64, 8 * steps)

@@ -1,11 +1,11 @@
-"""Sends the journals of `autox3d.runtime.tracking` to MLflow. No other file imports MLflow.
+"""Sends the journals of `autox3d.runtime.tracking` to MLflow.
 
     python -m autox3d.runtime.mirror replay
 
-Sending is idempotent: a run is looked up by our own key before it is created, a model's version by
-its run and time, and MLflow stores the same metric (name, step, time, value) once. So after an
-error everything is sent again. MLflow's own retries are off: they would create a run a second
-time if the first answer was lost.
+Sending is idempotent: a run is looked up by our own key before it is created, a model by its run
+and time (`autox3d.runtime.registry`), and MLflow stores the same metric (name, step, time, value)
+once. So after an error everything is sent again. MLflow's own retries are off: they would create a
+run a second time if the first answer was lost.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ QUIET = {
 os.environ.update(QUIET)
 
 from mlflow import MlflowClient  # noqa: E402
-from mlflow.entities import Metric, Param, RunTag  # noqa: E402
+from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
 from sqlalchemy.exc import SQLAlchemyError  # noqa: E402
 
-from autox3d.runtime.tracking import KEY, SPOOL, Record, plain  # noqa: E402
+from autox3d.runtime import registry  # noqa: E402
+from autox3d.runtime.tracking import KEY, PROJECT, SPOOL, USES, Record, now, plain  # noqa: E402
 
 STORE = "sqlite:///mlflow.db"
-KIND = "mlflow.experimentKind"  # so that the page opens with training runs
-NEWEST = "newest"  # the alias of the version that was trained last; MLflow reserves "latest"
-MADE = "made"  # a version's tag: when, in ms
+PARENT = "mlflow.parentRunId"
+DATA = "data"  # the tag with the fingerprint of the table of clips
 
 
 @dataclass
@@ -49,6 +49,9 @@ class Mirror:
 
     journal: Path
     run_id: str = ""
+    experiment: str = ""
+    parent: str = ""  # the run of the pass
+    tested: str = ""  # the fingerprint of the weights that the run tests
     sent: int = 0  # bytes
     ended: bool = False
 
@@ -63,20 +66,42 @@ class Mirror:
             lines = file.read().rpartition(b"\n")[0].splitlines()
         records = [json.loads(line) for line in lines]
         if records and not self.run_id:
-            self.run_id = _open_run(client, records[0])
+            self._open(client, records[0])
         _log_metrics(client, self.run_id, records)
         for record in records:
-            if "artifact" in record:
-                client.log_artifact(self.run_id, str(self.journal.parent / record["artifact"]))
-            if "model" in record:
-                _register(client, self.run_id, self.journal.parent / record["model"], record)
-            if "end" in record:
-                client.set_terminated(self.run_id, record["end"], record["time"])
-                self.ended = True
+            self._send(client, record)
         self.sent += sum(len(line) + 1 for line in lines)
         if orphan and self.run_id and not self.ended:
-            client.set_terminated(self.run_id, "KILLED")
-            self.ended = True
+            self._end(client, "KILLED", now())
+
+    def _open(self, client: MlflowClient, header: Record) -> None:
+        self.experiment = experiment_id(client, header["experiment"])
+        if whole := header.get("pass"):
+            self.parent = _open_pass(client, self.experiment, whole, header["time"])
+            header["tags"][PARENT] = self.parent
+        self.tested = header["tags"].get(USES, "")
+        self.run_id = _open_run(client, self.experiment, header)
+
+    def _send(self, client: MlflowClient, record: Record) -> None:
+        """Sends what is not a metric."""
+        if "params" in record and "key" not in record:
+            _log_params(client, self.run_id, record["params"])
+        if "artifact" in record:
+            client.log_artifact(self.run_id, str(self.journal.parent / record["artifact"]))
+        if "model" in record:
+            folder = self.journal.parent / record["model"]
+            registry.register(client, self.run_id, folder, record)
+            registry.join(client, self.experiment, record.get("fingerprint", ""))
+        if "end" in record:
+            registry.join(client, self.experiment, self.tested)
+            self._end(client, record["end"], record["time"])
+
+    def _end(self, client: MlflowClient, status: str, when: int) -> None:
+        """Ends the run; the run of the pass ends with the last of its runs."""
+        client.set_terminated(self.run_id, status, when)
+        if self.parent and (client.get_run(self.parent).info.end_time or 0) < when:
+            client.set_terminated(self.parent, status, when)
+        self.ended = True
 
     def delete(self) -> None:
         """Removes the journal and its copies from the spool."""
@@ -85,9 +110,21 @@ class Mirror:
         self.journal.unlink()
 
 
-def _open_run(client: MlflowClient, header: Record) -> str:
+def _open_pass(client: MlflowClient, experiment: str, whole: Record, began: int) -> str:
+    """Finds or creates the run of the pass; one program of the clone at a time creates it."""
+    with _alone(SPOOL / "pass.lock"):
+        runs = client.search_runs([experiment], f"tags.{KEY} = '{whole['key']}'", max_results=1)
+        if not runs:
+            named = {"run_name": whole["name"], "start_time": began}
+            return client.create_run(experiment, tags={KEY: whole["key"]}, **named).info.run_id
+    info = runs[0].info
+    if began > (info.end_time or began):  # there is new work
+        client.update_run(info.run_id, status="RUNNING")
+    return info.run_id
+
+
+def _open_run(client: MlflowClient, experiment: str, header: Record) -> str:
     """Finds or creates the run of the header's key, sets parameters and tags, returns the id."""
-    experiment = _experiment(client, header["experiment"])
     runs = client.search_runs([experiment], f"tags.{KEY} = '{header['key']}'", max_results=1)
     if runs:
         run_id = runs[0].info.run_id
@@ -97,46 +134,30 @@ def _open_run(client: MlflowClient, header: Record) -> str:
         created = client.create_run(experiment, tags={KEY: header["key"]}, **named)
         run_id = created.info.run_id
     client.log_batch(run_id, tags=[RunTag(k, v) for k, v in header["tags"].items()])
-    params = [Param(k, v) for k, v in header["params"].items()]
+    if digest := header["tags"].get(DATA):
+        source = json.dumps({"uri": "data/clips.parquet"})
+        clips = Dataset("clips", digest[:36], "local", source)  # MLflow's limit
+        client.log_inputs(run_id, [DatasetInput(clips)])
+    _log_params(client, run_id, header["params"])
+    return run_id
+
+
+def _log_params(client: MlflowClient, run_id: str, texts: dict[str, str]) -> None:
+    params = [Param(k, v) for k, v in texts.items()]
     for start in range(0, len(params), 100):  # MLflow's limit
         try:
             client.log_batch(run_id, params=params[start : start + 100])
         except MlflowException as error:
             if error.error_code != "INVALID_PARAMETER_VALUE":
                 raise
-            print(f"{header['name']}: MLflow keeps the first parameters: {error.message}")
-    return run_id
+            print(f"{run_id}: MLflow keeps the first parameters: {error.message}")
 
 
-def _register(client: MlflowClient, run_id: str, folder: Path, record: Record) -> None:
-    """Registers the folder as a version of a model; the alias marks the one trained last."""
-    name, made = record["name"], str(record["time"])
-    with _unless_there():
-        client.create_registered_model(name)
-    versions = client.search_model_versions(f"name = '{name}'")
-    if not any(v.run_id == run_id and v.tags.get(MADE) == made for v in versions):
-        place = f"weights/{made}"  # a run that resumed may have an earlier one
-        client.log_artifacts(run_id, str(folder), place)
-        source = f"{client.get_run(run_id).info.artifact_uri}/{place}"
-        versions += [client.create_model_version(name, source, run_id, {MADE: made})]
-    last = max(versions, key=lambda version: int(version.tags.get(MADE, "0")))
-    client.set_registered_model_alias(name, NEWEST, last.version)
-
-
-@contextmanager
-def _unless_there() -> Iterator[None]:
-    """Ignores that another job has just created the same thing."""
-    try:
-        yield
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-
-
-def _experiment(client: MlflowClient, name: str) -> str:
+def experiment_id(client: MlflowClient, name: str) -> str:
+    """The id of the experiment, which is created where it is not there yet."""
     if client.get_experiment_by_name(name) is None:
-        with _unless_there():
-            client.create_experiment(name, tags={KIND: "custom_model_development"})
+        with registry.unless_there():
+            client.create_experiment(name)
     experiment = client.get_experiment_by_name(name)
     assert experiment
     return experiment.experiment_id
@@ -253,6 +274,11 @@ def main(arguments: list[str]) -> None:
                 raise SystemExit(
                     f"{SPOOL}: not all journals could be sent. Is the server up? Try again."
                 )
+        case ["address", port]:
+            with _store() as client:
+                name = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
+                place = f"experiments/{experiment_id(client, name)}/runs"
+            print(f"http://127.0.0.1:{port}/#/{place}?workflowType=machine_learning", flush=True)
         case _:
             raise SystemExit("usage: python -m autox3d.runtime.mirror replay")
 

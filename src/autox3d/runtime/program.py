@@ -120,12 +120,11 @@ def _with_code_of_workspace() -> None:
     DVC runs a queued experiment in a copy of the clone, with the code from when it was queued, but
     the environment has the package that is installed: the clone as it is now.
     """
-    source = Path("src").resolve()
+    source, path = Path("src").resolve(), os.environ.get("PYTHONPATH", "")
     if environment.clone() == Path() or source in Path(__file__).parents:
         return
-    if (source / "autox3d").is_dir():
-        path = filter(None, (str(source), os.environ.get("PYTHONPATH")))
-        os.environ["PYTHONPATH"] = os.pathsep.join(path)
+    if (source / "autox3d").is_dir() and str(source) not in path.split(os.pathsep):
+        os.environ["PYTHONPATH"] = f"{source}{os.pathsep}{path}".rstrip(os.pathsep)
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 

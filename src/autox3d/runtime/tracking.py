@@ -8,6 +8,9 @@ until the next run sends them, or
 
     python -m autox3d.runtime.mirror replay
 
+The runs of one pass of the pipeline, which is one git commit and one params.yaml, have one parent
+run. Every job of a cluster computes the same key of it, and so does a stage that resumes.
+
 `MLFLOW_TRACKING_URI` names the server; without it, `sqlite:///mlflow.db` in the clone's folder,
 where the second process works: it outlives the copy of the clone in which DVC runs an experiment.
 `MLFLOW_EXPERIMENT_NAME` names the experiment. `AUTOX3D_TRACKING=off` writes nothing.
@@ -17,6 +20,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -36,6 +40,8 @@ from autox3d.runtime.git import head
 SPOOL = Path(".mlflow-spool")  # in the clone's folder
 PROJECT = "autox3d"
 KEY = "run_key"  # the tag that finds a run again
+PARAMS = Path("params.yaml")  # with the commit, it names the pass
+USES, MADE = "weights", "weights.made"  # tags: fingerprints of a folder that was tested, trained
 # s that a stage waits until its last records are sent. Without SLURM the sender outlives the stage.
 PATIENCE = 30.0 if "SLURM_JOB_ID" in os.environ else 2.0
 Record = dict[str, Any]
@@ -53,16 +59,24 @@ class Run:
         values = {name: float(value) for name, value in metrics.items()}
         self._append({"step": int(step), "time": now(), "metrics": values})
 
+    def params(self, params: Mapping[str, object]) -> None:
+        """Logs parameters that are known only after the run has begun."""
+        self._append({"params": _texts(params)})
+
     def artifact(self, path: Path) -> None:
         """Logs a small file as it is now: it is copied to the spool."""
         if kept := self._keep(path, shutil.copyfile):
             self._append({"artifact": kept})
 
-    def model(self, folder: Path) -> None:
-        """Registers the folder of a trained network as a version of the model `autox3d-s`."""
+    def model(self, folder: Path, fingerprint: str) -> None:
+        """Registers the folder of a trained network as a version of the model `autox3d-s`.
+
+        Runs whose tag `weights` is the same fingerprint have tested it: their metrics are added.
+        """
         if kept := self._keep(folder, shutil.copytree):
             name = plain(f"{_experiment()}-{folder.name}").replace("/", "_")
-            self._append({"model": kept, "name": name, "time": now()})
+            record = {"model": kept, "name": name, "time": now(), "fingerprint": fingerprint}
+            self._append(record)
 
     def _keep(self, path: Path, copy: Callable[[Path, Path], object]) -> str | None:
         """Copies to the spool and returns the place; None without tracking or on a full disk."""
@@ -99,6 +113,7 @@ def run(
     resume: Path | None = None,
     *,
     enabled: bool = True,
+    began: int | None = None,
 ) -> Iterator[Run]:
     """Tracks the block as a run `stage@name`, which ends as finished, failed or killed.
 
@@ -109,6 +124,7 @@ def run(
         tags: further facts that identify the run, such as the fingerprint of its data.
         resume: a small file that keeps the key of the run, so that a resumed stage continues it.
         enabled: false writes nothing.
+        began: when the work began, in ms, where nothing may run beside it; by default now.
     """
     wanted = enabled and environment.tracking()
     if not wanted or os.environ.get("RANK", "0") != "0":
@@ -122,7 +138,8 @@ def run(
         print(f"{spool}: {error.strerror}. This run is not tracked.", file=sys.stderr)
         yield Run(None)
         return
-    mirrored._append(_header(key, f"{stage}@{name}" if name else stage, params, tags))
+    header = _header(key, f"{stage}@{name}" if name else stage, params, tags)
+    mirrored._append(header | ({"time": began} if began else {}))
     sender = _start_sender(mirrored)
     status = "FAILED"
     try:
@@ -173,9 +190,24 @@ def _header(key: str, name: str, params: Mapping[str, object], tags: Mapping[str
         "name": name,
         "experiment": _experiment(),
         "time": now(),
-        "params": {plain(k): str(v)[:6000] for k, v in _flat(params).items()},
+        "pass": _pass(),
+        "params": _texts(params),
         "tags": source | {plain(k): str(v)[:5000] for k, v in tags.items()},
     }
+
+
+def _pass() -> Record | None:
+    """Key and name of the pass of the pipeline; None where there is no pipeline."""
+    if not PARAMS.exists():
+        return None
+    settings = hashlib.sha256(PARAMS.read_bytes()).hexdigest()
+    whole = f"{head()} {settings} {environment.experiment()}"
+    name = environment.experiment() or f"{head()[:7] or 'no git'}, {settings[:6]}"
+    return {"key": hashlib.sha256(whole.encode()).hexdigest()[:32], "name": f"pipeline {name}"}
+
+
+def _texts(params: Mapping[str, object]) -> dict[str, str]:
+    return {plain(k): str(v)[:6000] for k, v in _flat(params).items()}
 
 
 def _flat(params: Mapping[str, object]) -> dict[str, object]:

@@ -26,6 +26,7 @@ from autox3d.runtime.checkpoint import fingerprint
 from autox3d.search.counts import Tables
 from autox3d.search.space import CHOICES, Draw, Space, by_group
 from autox3d.vision.arch.blocks import Block, Candidates, Group, sized
+from autox3d.vision.arch.genotype import Genotype
 
 LANES = (1, 8, 16)  # channels that a device may compute at once
 FOLDS = 5  # each is predicted from the others
@@ -53,6 +54,69 @@ def timed(path: Path, space: Space) -> Tables:
     Raises:
         Refused: the table cannot be read, is not finished, or is of another space.
     """
+    table = _finished(path, space)
+    tables = _tables(space, table)
+    scale = statistics.median(_scales(space, table, tables))
+    groups = tuple(scale * group for group in tables.groups)
+    return Tables(scale * tables.stem, groups, scale * tables.head)
+
+
+def network_ms(path: Path, space: Space) -> Callable[[Genotype], float]:
+    """A function that gives the milliseconds of a view of any network of a space's kinds of blocks.
+
+    Widths, depths and inputs may be others than the space has. Blocks and units are interpolated as
+    for the space, and grow with their area beyond the timed sides. The stem and the head, of which
+    a table has few, grow with their multiply-adds, and everything with the number of frames.
+
+    Raises:
+        Refused: the table cannot be read, is not finished, or is of another space. The function
+            refuses a network with a kind of block or unit that was not timed.
+    """
+    table = _finished(path, space)
+    scale = statistics.median(_scales(space, table, _tables(space, table)))
+    ms, frames = prediction(table.parts), table.setup.frames
+    timed_kinds = {(part.part, part.kind) for part in table.parts}
+    (stem,) = (part for part in table.parts if part.part == "stem")
+    heads = [part for part in table.parts if part.part == "head"]
+    sides = [part.side for part in table.parts if part.part == "block"]
+
+    def of(genotype: Genotype) -> float:
+        first, *parts, last = _parts_of(genotype)
+        for part in parts:
+            if (part.part, part.kind) not in timed_kinds:
+                what = f"a {part.part} '{part.kind}', which {genotype.name} has, was not timed"
+                raise Refused(f"{path}: {what}. Profile a space that has it.")
+        like = min(heads, key=lambda head: abs(math.log(head.channels_in / last.channels_in)))
+        total = _in_proportion(first, stem) + _in_proportion(last, like)
+        for part in parts:
+            near = replace(part, side=min(max(part.side, min(sides)), max(sides)))
+            total += float(ms([near])[0]) * (part.side / near.side) ** 2
+        return scale * total * genotype.input.frames / frames
+
+    return of
+
+
+def _parts_of(genotype: Genotype) -> Iterator[TimedPart]:
+    """The stem, the blocks and attention units in order, and the head of a prediction's view."""
+    side = genotype.input.short
+    yield _part("stem", 3, genotype.stem.channels, side)
+    side = math.ceil(side / 2)
+    for block in genotype.blocks():
+        yield _block_part(block, genotype.groups[block.group].kernel, side)
+        side = math.ceil(side / block.stride)
+        if block.attention != "none":
+            yield _part("unit", block.channels, block.channels, side, block.attention)
+    yield _part("head", genotype.groups[-1].channels, genotype.head.channels, side)
+
+
+def _in_proportion(part: TimedPart, like: TimedPart) -> float:
+    """The time of a part by that of one like it, in proportion to inputs, outputs and area."""
+    works = [one.channels_in * one.channels * one.side**2 for one in (part, like)]
+    return statistics.median(like.ms) * works[0] / works[1]
+
+
+def _finished(path: Path, space: Space) -> LatencyTable:
+    """Reads a latency table that is of the space, and to which no timing is missing."""
     table = LatencyTable.load(path)
     if table.setup.fingerprint != fingerprint(space=space):
         raise Refused(
@@ -63,10 +127,7 @@ def timed(path: Path, space: Space) -> Tables:
         raise Refused(
             f"{path}: {table.missing} timings are missing. Give its `autox3d profile` again."
         )
-    tables = _tables(space, table)
-    scale = statistics.median(_scales(space, table, tables))
-    groups = tuple(scale * group for group in tables.groups)
-    return Tables(scale * tables.stem, groups, scale * tables.head)
+    return table
 
 
 def total(tables: Tables, draw: Draw) -> float:

@@ -36,7 +36,11 @@ def main() -> None:
         raise Refused(
             f"{files.weights}: trained on other classes than {files.clips} has. Train again."
         )
-    with join() as world:
+    data = {"data": fingerprint(clips=files.clips), "weights": fingerprint(w=files.weights)}
+    with (
+        join() as world,
+        tracking.run("evaluate", trained.genotype.name, asdict(tests), data) as mirror,
+    ):
         table = every_view(trained, clips, tests, world)
         if world.rank:
             return
@@ -44,12 +48,10 @@ def main() -> None:
         result = summarise(table, trained, clips, tests)
         result.write(files.metrics)
         write_confusion(outcome(table, clips, tests), files.confusion)
-        data = {"data": fingerprint(clips=files.clips), "weights": fingerprint(w=files.weights)}
-        with tracking.run("evaluate", trained.genotype.name, asdict(tests), data) as mirror:
-            if result.labelled:
-                mirror.log(0, logged(result))
-            mirror.artifact(files.metrics)
-            mirror.artifact(files.confusion)
+        if result.labelled:
+            mirror.log(0, logged(result))
+        mirror.artifact(files.metrics)
+        mirror.artifact(files.confusion)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from autox3d.runtime.program import arguments, run
 from autox3d.runtime.session import Session, session
 from autox3d.training.announcement import announce
 from autox3d.training.run import TrainingClips, TrainingResult, given, train
+from autox3d.vision.arch.cost import cost
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.models import weights
 
@@ -33,10 +34,24 @@ def main() -> None:
         "train", files.network, parts=parts, params=asdict(recipe), data=files.clips
     ) as work:
         clips = TrainingClips.load(files.clips)
+        work.mirror.params(facts(genotype, len(clips.train.classes)))
         announce(genotype, clips.train, recipe, work.world)
         result = train(genotype, clips, recipe, work)
         if work.writes:
             write(files, result, recipe, work)
+
+
+def facts(genotype: Genotype, classes: int) -> dict[str, object]:
+    """What networks are compared by, besides their accuracy."""
+    clip, found = genotype.input, cost(genotype, classes)
+    return {
+        "network": genotype.name,
+        "gmacs": found.gmacs,
+        "parameters": found.params,
+        "frames": clip.frames,
+        "stride": clip.stride,
+        "crop": clip.crop,
+    }
 
 
 def write(files: SimpleNamespace, result: TrainingResult, recipe: Train, work: Session) -> None:
@@ -51,7 +66,7 @@ def write(files: SimpleNamespace, result: TrainingResult, recipe: Train, work: S
     provenance.measured(result.seconds, device, size, recipe.seed).write(files.made)
     for path in (files.genotype, files.curve, files.made):
         work.mirror.artifact(path)
-    work.mirror.model(files.weights)
+    work.mirror.model(files.weights, fingerprint(w=files.weights))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,132 @@
+"""`mlflow models serve` answers what `autox3d predict` prints, and refuses what is no video."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.corpus import KINDS
+from support.mlflow_server import QUIET, free_port
+from support.trained import trained
+
+from autox3d.inference.network import load
+from autox3d.runtime.served_model import pack
+from autox3d.vision.models import weights
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """The address of a served network, and a folder with its weights, model and videos."""
+    folder = tmp_path_factory.mktemp("served")
+    weights.save(folder / "s", *trained(), {})
+    pack(folder / "s", folder / "model")
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local"]
+    port = free_port()
+    place = ["--host", "127.0.0.1", "--port", str(port), "--model-uri", str(folder / "model")]
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [*command, *place],
+            env=os.environ | QUIET,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd=folder,
+        )
+    try:
+        wait_for(f"http://127.0.0.1:{port}/ping", folder / "log")
+        yield f"http://127.0.0.1:{port}", folder
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait(30)
+
+
+def wait_for(address: str, log: Path) -> None:
+    for _ in range(600):
+        try:
+            urllib.request.urlopen(address, timeout=5)
+            return
+        except OSError:
+            time.sleep(0.2)
+    raise AssertionError(log.read_text())
+
+
+def ask(address: str, contents: list[bytes], **params: int) -> tuple[int, str]:
+    """Status and text of the answer."""
+    rows = [[base64.b64encode(content).decode()] for content in contents]
+    body = {"dataframe_split": {"columns": ["video"], "data": rows}, "params": params}
+    request = urllib.request.Request(
+        f"{address}/invocations",
+        json.dumps(body).encode(),
+        {"Content-Type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_it_answers_what_predict_prints(served: tuple[str, Path]) -> None:
+    """For two videos in one request, whose containers differ."""
+    address, folder = served
+    paths = [folder / name for name in ("plain.mp4", "mpeg4.avi")]
+    for path in paths:
+        KINDS[path.name][1](path)
+    status, text = ask(address, [path.read_bytes() for path in paths], top=3, clips=2)
+
+    assert status == 200, text
+    answers, network = json.loads(text)["predictions"], load(folder / "s")
+    for path, answer in zip(paths, answers, strict=True):
+        expected = network.predict(path, clips=2).top(3)
+        assert [(one["class"], one["score"]) for one in answer["top"]] == expected
+
+
+def test_what_is_no_video_is_a_client_error(served: tuple[str, Path]) -> None:
+    """The line of predict; the server lives on."""
+    address, _ = served
+    status, text = ask(address, [b"no video at all"])
+
+    assert status == 400
+    assert "video 0: " in text
+    assert "Send another one, or leave it out." in text
+    assert "Traceback" not in text
+    assert ask(address, [b"no video"])[0] == 400
+
+
+def test_a_path_is_no_video(served: tuple[str, Path]) -> None:
+    """It is the content of a file, never the name of one that the server can read."""
+    address, folder = served
+    status, _ = ask(address, [str(folder / "plain.mp4").encode()])
+
+    assert status == 400
+
+
+def test_clips_are_bounded(served: tuple[str, Path]) -> None:
+    """No request makes the server work for hours."""
+    status, text = ask(served[0], [b"x"], clips=10**6)
+
+    assert status == 400
+    assert "'clips' from 1 to 100" in text
+
+
+def test_the_model_brings_the_package(served: tuple[str, Path]) -> None:
+    """As a wheel that its requirements name, and with no code beside it."""
+    model = served[1] / "model"
+    (wheel,) = (model / "wheels").glob("autox3d-*.whl")
+
+    assert f"wheels/{wheel.name}[serve]" in (model / "requirements.txt").read_text().splitlines()
+    assert "autox3d/serving/served.py" in zipfile.ZipFile(wheel).namelist()
+    assert not (model / "code").exists()
