@@ -38,9 +38,8 @@ def videos(*paths: str) -> list[OwnVideo]:
 def test_class_folders_are_the_classes(tmp_path: Path) -> None:
     """Blanks, umlauts and deeper folders; other files are told, those of systems are not."""
     top = folder(tmp_path, "Öl gießen/a 1.MP4", "b/x/2.webm", "b/._2.webm", "b/notes.txt", "c.md")
-    found, rows, remarks = own_videos.listed(top)
+    rows, remarks = own_videos.listed(top)
 
-    assert found == top
     assert [(row.path, row.label) for row in rows] == [
         ("b/x/2.webm", "b"),
         ("Öl gießen/a 1.MP4", "Öl gießen"),
@@ -51,16 +50,17 @@ def test_class_folders_are_the_classes(tmp_path: Path) -> None:
 def test_splits_that_are_there_are_kept(tmp_path: Path) -> None:
     """As folders, and as a column of a list whose paths begin in its folder."""
     top = folder(tmp_path / "v", "train/a/1.mp4", "train/b/1.mp4", "val/a/2.mp4")
-    _, rows, _ = own_videos.listed(top)
+    rows, _ = own_videos.listed(top)
     assert [(row.label, row.split) for row in rows] == [
         ("a", "train"),
         ("b", "train"),
         ("a", "val"),
     ]
 
+    folder(tmp_path, "v/1.mp4", "v/2.mp4")
     (tmp_path / "l.csv").write_text("split,label,path\ntrain,a,v/1.mp4\nval,b,v/2.mp4\n")
-    found, rows, _ = own_videos.listed(tmp_path / "l.csv")
-    assert found == tmp_path
+    rows, _ = own_videos.listed(tmp_path / "l.csv")
+    assert own_videos.top_of(tmp_path / "l.csv") == tmp_path
     assert [(row.path, row.split) for row in rows] == [("v/1.mp4", "train"), ("v/2.mp4", "val")]
 
 
@@ -89,7 +89,7 @@ def test_a_folder_without_classes_has_its_line(tmp_path: Path, case: str) -> Non
     top = folder(tmp_path / "v", *paths)
 
     with pytest.raises(Refused) as caught:
-        own_videos.listed(top)
+        own_videos.listed(own_videos.top_of(top))
 
     assert str(caught.value) == line.format(top)
 

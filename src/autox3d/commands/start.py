@@ -80,10 +80,11 @@ def _prepare(
     workspace.check()
     if args.task != "classify":
         raise Refused(f"--task {args.task}: start knows only classify. Leave --task out.")
-    top, videos, remarks = own_videos.listed(args.folder)
+    top = own_videos.top_of(args.folder)
     target, below = workspace.data_root(top)
+    videos, remarks = own_videos.listed(args.folder)
     grouped, how = own_videos.grouped(videos, args.groups)
-    found, leaks = splitting.split(args.folder, grouped, own_videos.same_content(top, videos))
+    found, leaks = splitting.split(args.folder, grouped, own_videos.same_content(top, grouped))
     looks = own_videos.looks(top, found, partial(progress, what="look", unit="videos"))
     size = _counted(args.folder, found, looks)
     asked = recipe.Asked(

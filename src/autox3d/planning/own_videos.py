@@ -50,19 +50,27 @@ class Looks(NamedTuple):
     pixels: int  # of the largest frame
 
 
-def listed(given: Path) -> tuple[Path, list[OwnVideo], list[str]]:
-    """The folder that the paths begin in, its videos by path, and remarks about other files.
+def top_of(given: Path) -> Path:
+    """The folder that the paths begin in: the given one, or that of a list.
 
     Raises:
-        Refused: there is no such folder, or it has no class folders, fewer than two classes, or no
-            videos.
+        Refused: there is none.
     """
     if not given.exists():
         raise Refused(f"{given}: there is no such folder. Give the folder with your class folders.")
+    return given.parent if given.is_file() else given
+
+
+def listed(given: Path) -> tuple[list[OwnVideo], list[str]]:
+    """The videos of a folder or list by path, and remarks about other files.
+
+    Raises:
+        Refused: it has no class folders, fewer than two classes, or no videos.
+    """
     if given.is_file():
-        top, (videos, left) = given.parent, (list(_of_list(given)), [])
+        videos, left = list(_of_list(given)), []
     else:
-        top, (videos, left) = given, _of_folders(given)
+        videos, left = _of_folders(given)
     classes = Counter(video.label for video in videos)
     if len(classes) < 2:
         one = (
@@ -70,7 +78,7 @@ def listed(given: Path) -> tuple[Path, list[OwnVideo], list[str]]:
         )
         raise Refused(f"{given}: {one}. Make a folder for each class, and put its videos into it.")
     remarks = [f"left out, as no videos by their names: {kinds(left)}"] if left else []
-    return top, sorted(videos, key=lambda video: video.path), remarks
+    return sorted(videos, key=lambda video: video.path), remarks
 
 
 def _of_folders(top: Path) -> tuple[list[OwnVideo], list[Path]]:
@@ -130,7 +138,10 @@ def _of_list(path: Path) -> Iterator[OwnVideo]:
         label = composed(row["label"].strip())
         if not label:
             raise Refused(f"{place}: no label. Give each video one, or take the row out.")
-        yield OwnVideo(path=inside(row["path"], place), label=label, split=split)
+        name = inside(row["path"], place)
+        if not (path.parent / name).is_file():
+            raise Refused(f"{place}: there is no file {path.parent / name}. Fix the path.")
+        yield OwnVideo(path=name, label=label, split=split)
 
 
 def grouped(videos: Sequence[OwnVideo], pattern: str | None) -> tuple[list[OwnVideo], str]:

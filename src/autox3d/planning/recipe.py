@@ -115,10 +115,8 @@ def drafted(
     content["baseline"] = {asked.network: _network(asked, device)}
     recipe = _recipe(content["train"]["s"], device, counts, asked.given)
     recipe["sampling"] = recipe["sampling"] | sampling
-    content["train"] = {
-        "s": recipe | {"init": SCRATCH},
-        asked.network: recipe,
-    }
+    found = {"s": recipe | {"init": SCRATCH}} if asked.budget else {}
+    content["train"] = found | {asked.network: recipe}
     why.append(f"batches of {min(recipe['batch'], counts.train)} clips")
     content["pages"] = {asked.network: {"title": f"{asked.network} on {asked.root.name}"}}
     networks = [asked.network, "s"] if asked.budget else [asked.network]

@@ -17,8 +17,7 @@ from autox3d.runtime import provenance
 from autox3d.runtime.checkpoint import fingerprint
 from autox3d.runtime.program import arguments, run
 from autox3d.runtime.session import Session, session
-from autox3d.stages.facts import facts
-from autox3d.training.announcement import announce
+from autox3d.training.announcement import announce, compared_by
 from autox3d.training.run import TrainingClips, TrainingResult, given, train
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.models import weights
@@ -30,11 +29,10 @@ def main() -> None:
     recipe = settings.named(settings.load().train, "train", files.network)
     genotype = Genotype.load(files.genotype)
     parts = {"params": recipe, "genotype": genotype, "clips": files.clips, **given(recipe)}
-    with session(
-        "train", files.network, parts=parts, params=asdict(recipe), data=files.clips
-    ) as work:
+    shown = {"params": asdict(recipe), "data": files.clips}
+    with session("train", files.network, parts=parts, **shown) as work:
         clips = TrainingClips.load(files.clips)
-        work.mirror.params(facts(genotype, len(clips.train.classes)))
+        work.mirror.params(compared_by(genotype, len(clips.train.classes)))
         announce(genotype, clips.train, recipe, work.world)
         result = train(genotype, clips, recipe, work)
         if work.writes:
@@ -44,8 +42,9 @@ def main() -> None:
 def write(files: SimpleNamespace, result: TrainingResult, recipe: Train, work: Session) -> None:
     """Writes the outputs of the stage, and logs them to MLflow."""
     sources = {"data": files.clips, **given(recipe)}
-    how = {key: fingerprint(clips=path) for key, path in sources.items()}
-    known = (result.classes, how | {"params": asdict(recipe)}, result.metrics)
+    how = {name: fingerprint(clips=path) for name, path in sources.items()}
+    how |= {"params": asdict(recipe)}
+    known = (result.classes, how, result.metrics)
     weights.save(files.weights, result.net, result.genotype, *known, task=result.task)
     Curve.of(result.history).write(files.curve)
     device, size = work.world.device, work.world.size
