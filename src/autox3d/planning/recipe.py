@@ -229,7 +229,8 @@ def with_epochs(
     each = _epoch_seconds(genotype_of(params, asked), params, counts, rates, device)
     steps = epoch_shape(counts.train, params.train[asked.network].batch)[0]
     share = 0.2 if searching else 0.7  # the rest is for testing, and for surprises
-    epochs = max(1, min(int(share * left / each), max(device.steps // steps, EPOCHS)))
+    most = device.steps // (3 if asked.given else 1)  # trained weights need less
+    epochs = max(1, min(int(share * left / each), max(most // steps, EPOCHS)))
     for recipe in content["train"].values():
         recipe |= {"epochs": epochs, "warmup": min(epochs // 4, max(1, epochs // 8))}
         recipe["bn_steps"] = min(64, 8 * steps)
