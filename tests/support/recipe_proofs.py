@@ -156,7 +156,8 @@ def data_set(folder: Path) -> None:
     for name, content in lists.items():
         (folder / f"raw/{name}.csv").write_text(content)
     files = {name: f"{name}.csv" for name in lists}
-    configure(folder, annotate={"dataset": "moments", "videos": "moments", "files": files})
+    asked = {"dataset": "moments", "videos": "moments", "files": files}
+    configure(folder, annotate=asked, subset={"classes": 2})
     os.environ["AUTOX3D_RAW"] = str(folder / "raw")
     program("annotate", "--videos videos.parquet --lists lists")
     rows = tables.read_table(folder / "videos.parquet").set_index("video")

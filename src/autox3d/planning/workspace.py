@@ -49,7 +49,7 @@ def data_root(folder: Path) -> tuple[Path | None, str]:
     root, top = environment.raw(), folder.resolve()
     if top.is_relative_to(root.resolve()) and root.exists() and not root.is_symlink():
         return None, top.relative_to(root.resolve()).as_posix()
-    if os.environ.get("AUTOX3D_RAW"):
+    if os.environ.get(environment.RAW.name):
         raise Refused(
             f"{folder}: is not below AUTOX3D_RAW, {root}. Move it there, or unset AUTOX3D_RAW."
         )

@@ -35,7 +35,7 @@ from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag  # noqa
 from mlflow.exceptions import MlflowException  # noqa: E402
 from sqlalchemy.exc import SQLAlchemyError  # noqa: E402
 
-from autox3d.runtime import registry  # noqa: E402
+from autox3d.runtime import registry, view  # noqa: E402
 from autox3d.runtime.tracking import KEY, PROJECT, SPOOL, USES, Record, now, plain  # noqa: E402
 
 STORE = "sqlite:///mlflow.db"
@@ -277,8 +277,8 @@ def main(arguments: list[str]) -> None:
         case ["address", port]:
             with _store() as client:
                 name = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
-                place = f"experiments/{experiment_id(client, name)}/runs"
-            print(f"http://127.0.0.1:{port}/#/{place}?workflowType=machine_learning", flush=True)
+                table, charts = view.addresses(client, experiment_id(client, name), port)
+            print(f"runs: {table}\naccuracy over cost: {charts}", flush=True)
         case _:
             raise SystemExit("usage: python -m autox3d.runtime.mirror replay")
 
