@@ -235,7 +235,7 @@ def with_epochs(
         recipe |= {"epochs": epochs, "warmup": min(epochs // 4, max(1, epochs // 8))}
         recipe["bn_steps"] = min(64, 8 * steps)
     given = f"{asked.minutes:g} minutes asked for" if asked.minutes else f"a {_kind(device)}"
-    lines = [f"{epochs} epochs of {steps} steps, for {given}"]
+    lines = [f"{epochs} epochs of {steps} step{'s' * (steps != 1)}, for {given}"]
     supernet = epoch_shape(max(1, counts.train // 2), content["supernet"]["batch"])[0]
     phase = max(1, min(int(0.2 * left / (2.5 * each)), device.steps // supernet))
     content["warmup"] |= {"epochs": 2 * phase}
