@@ -17,9 +17,8 @@ from autox3d.runtime import provenance
 from autox3d.runtime.checkpoint import fingerprint
 from autox3d.runtime.program import arguments, run
 from autox3d.runtime.session import Session, session
-from autox3d.training.announcement import announce
+from autox3d.training.announcement import announce, compared_by
 from autox3d.training.run import TrainingClips, TrainingResult, given, train
-from autox3d.vision.arch.cost import cost
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.models import weights
 
@@ -30,28 +29,14 @@ def main() -> None:
     recipe = settings.named(settings.load().train, "train", files.network)
     genotype = Genotype.load(files.genotype)
     parts = {"params": recipe, "genotype": genotype, "clips": files.clips, **given(recipe)}
-    with session(
-        "train", files.network, parts=parts, params=asdict(recipe), data=files.clips
-    ) as work:
+    shown = {"params": asdict(recipe), "data": files.clips}
+    with session("train", files.network, parts=parts, **shown) as work:
         clips = TrainingClips.load(files.clips)
-        work.mirror.params(facts(genotype, len(clips.train.classes)))
+        work.mirror.params(compared_by(genotype, len(clips.train.classes)))
         announce(genotype, clips.train, recipe, work.world)
         result = train(genotype, clips, recipe, work)
         if work.writes:
             write(files, result, recipe, work)
-
-
-def facts(genotype: Genotype, classes: int) -> dict[str, object]:
-    """What networks are compared by, besides their accuracy."""
-    clip, found = genotype.input, cost(genotype, classes)
-    return {
-        "network": genotype.name,
-        "gmacs": found.gmacs,
-        "parameters": found.params,
-        "frames": clip.frames,
-        "stride": clip.stride,
-        "crop": clip.crop,
-    }
 
 
 def write(files: SimpleNamespace, result: TrainingResult, recipe: Train, work: Session) -> None:

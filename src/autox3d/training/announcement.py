@@ -56,6 +56,19 @@ def announced(genotype: Genotype, clips: Clips, recipe: Train, world: World) -> 
         )
 
 
+def compared_by(genotype: Genotype, classes: int) -> dict[str, object]:
+    """What MLflow compares networks by, besides their accuracy."""
+    clip, found = genotype.input, cost(genotype, classes)
+    return {
+        "network": genotype.name,
+        "gmacs": found.gmacs,
+        "parameters": found.params,
+        "frames": clip.frames,
+        "stride": clip.stride,
+        "crop": clip.crop,
+    }
+
+
 def training_bytes(genotype: Genotype, classes: int, clips: int) -> float:
     """The bytes that a process needs for a training step, which holds one chunk at once.
 
