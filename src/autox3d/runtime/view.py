@@ -32,14 +32,13 @@ def shared_view(parents: list[str]) -> dict[str, Any]:
     section = {"uuid": "cost", "name": "Accuracy over cost", "display": True}
     return {
         "searchFilter": "params.gmacs != ''",
-        "orderByKey": "attributes.start_time",
+        "orderByKey": "metrics.`lcr.top1`",  # by time, runs would be folded into their parents
         "orderByAsc": False,
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
         "selectedColumns": list(COLUMNS),
-        "runsExpanded": dict.fromkeys(parents, True),
         "runsPinned": [],
         "runsHidden": parents,
         "runsHiddenMode": "CUSTOM",
