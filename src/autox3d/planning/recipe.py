@@ -229,12 +229,13 @@ def with_epochs(
     each = _epoch_seconds(genotype_of(params, asked), params, counts, rates, device)
     steps = epoch_shape(counts.train, params.train[asked.network].batch)[0]
     share = 0.2 if searching else 0.7  # the rest is for testing, and for surprises
-    epochs = max(1, min(int(share * left / each), max(device.steps // steps, EPOCHS)))
+    most = device.steps // (3 if asked.given else 1)  # trained weights need less
+    epochs = max(1, min(int(share * left / each), max(most // steps, EPOCHS)))
     for recipe in content["train"].values():
         recipe |= {"epochs": epochs, "warmup": min(epochs // 4, max(1, epochs // 8))}
         recipe["bn_steps"] = min(64, 8 * steps)
     given = f"{asked.minutes:g} minutes asked for" if asked.minutes else f"a {_kind(device)}"
-    lines = [f"{epochs} epochs of {steps} steps, for {given}"]
+    lines = [f"{epochs} epochs of {steps} step{'s' * (steps != 1)}, for {given}"]
     supernet = epoch_shape(max(1, counts.train // 2), content["supernet"]["batch"])[0]
     phase = max(1, min(int(0.2 * left / (2.5 * each)), device.steps // supernet))
     content["warmup"] |= {"epochs": 2 * phase}

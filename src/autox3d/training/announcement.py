@@ -40,7 +40,7 @@ def announced(genotype: Genotype, clips: Clips, recipe: Train, world: World) -> 
     memory = training_bytes(genotype, classes, min(batch, recipe.bn_clips))
     yield (
         f"{genotype.name} on {device}: {count} clips of {classes} classes, {recipe.epochs} epochs "
-        f"of {steps} steps of {batch} clips; about {memory / 1e9:.1f} GB"
+        f"of {steps} step{'s' * (steps != 1)} of {batch} clips; about {memory / 1e9:.1f} GB"
     )
     if steps < FEW_STEPS and recipe.batch > recipe.bn_clips:
         smaller = max(recipe.bn_clips, count // FEW_STEPS // recipe.bn_clips * recipe.bn_clips)
