@@ -77,6 +77,7 @@ def test_test_metrics_are_on_run_and_model(
     assert runs["evaluate@s"].data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert parent.info.status == again[parent.info.run_name or ""].info.status == "FINISHED"
     assert training.inputs
+    assert training.inputs
     assert [one.dataset.digest for one in training.inputs.dataset_inputs] == ["8f3a"]
     assert len(store().get_metric_history(training.info.run_id, "lcr.top1")) == 1
     assert [(m.key, m.value) for m in model.metrics or []] == [("lcr.top1", 0.75)]
