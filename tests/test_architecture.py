@@ -39,6 +39,7 @@ MAY_IMPORT = {
     "evaluation": {"core", "runtime", "sizing", "inference"} | SEEN,
     "explaining": {"core", "evaluation"} | SEEN,
     "planning": {"core", "runtime", "sizing", "datasets", "search", "training", "ingest"} | SEEN,
+    "expanding": {"core", "runtime", "sizing", "search", "training", "evaluation"} | SEEN,
     "studies": {"core", "runtime", "search", "training", "evaluation"} | SEEN,
     "reporting": {"core", "runtime", "sizing", "search", ARCH, "vision.tasks"},
     "serving": {"core", "inference", "ingest"},

@@ -232,7 +232,9 @@ def _value_of_before(kind: Any, loc: tuple[int | str, ...]) -> str:
     before = added(_kind_at(kind, tuple(table)))
     if name not in before:
         return ""
-    value = dump(before[str(name)]).removesuffix("...\n").strip()
+    value = before[str(name)]
+    many = isinstance(value, dict)  # a whole section: one line of JSON, which YAML is, too
+    value = json.dumps(value) if many else dump(value).removesuffix("...\n").strip()
     return f" Write {value} there, or type `autox3d upgrade`, to keep what earlier versions did."
 
 

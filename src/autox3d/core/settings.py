@@ -18,12 +18,23 @@ from pydantic import Field, ValidationInfo, field_validator
 from autox3d.core import schema
 from autox3d.core.errors import Refused
 from autox3d.core.schema import Added, optional_section, table
-from autox3d.core.values import ClipSpec, Count, Encoding, Positive, Rate, Sampling, Share, Whole
+from autox3d.core.values import (
+    NO_EXPANSION,
+    UNTIMED,
+    ClipSpec,
+    Count,
+    Encoding,
+    Expand,
+    Positive,
+    Rate,
+    Sampling,
+    Share,
+    Whole,
+)
 
 T = TypeVar("T")
 PARAMS = Path("params.yaml")
 NARROW = 0.01  # least width of derive.window
-UNTIMED = "params/untimed"  # the latency table of a search that needs none
 Paths = Literal["random", "strict", "sandwich"]
 Budget = Literal["gmacs", "params", "ms"]  # G multiply-adds, M parameters, ms by a latency table
 # The sections that a study may override.
@@ -324,8 +335,22 @@ class Params:
     evaluate: Evaluate
     latency: Latency
     explain: Explain
+    expand: Annotated[Expand, Added(NO_EXPANSION)]
     studies: dict[str, Study] = optional_section()
     pages: dict[str, Page] = optional_section()
+
+    @field_validator("expand")
+    @classmethod
+    def _fits_the_others(cls, expand: Expand, others: ValidationInfo) -> Expand:
+        train, found = others.data.get("train"), others.data.get("scale", {}).keys()
+        if expand.candidate and train is not None and expand.candidate not in train:
+            known = ", ".join(train) or "none"
+            raise ValueError(f"candidate {expand.candidate} is no entry of train. Known: {known}.")
+        if taken := sorted(
+            expand.targets.keys() & (found | others.data.get("baseline", {}).keys())
+        ):
+            raise ValueError(f"target {taken[0]} is a network of scale or baseline. Rename it.")
+        return expand
 
 
 def load(path: Path = PARAMS) -> Params:

@@ -31,13 +31,21 @@ from autox3d.vision.models.weights import Trained
 CROPS: tuple[Crops, ...] = ("center", "lcr")
 
 
-def every_view(trained: Trained, clips: Clips, tests: Evaluate, world: World) -> pd.DataFrame:
+def every_view(
+    trained: Trained,
+    clips: Clips,
+    tests: Evaluate,
+    world: World,
+    crops: tuple[Crops, ...] = CROPS,
+) -> pd.DataFrame:
     """One row for each view of each video, sorted by key, for any number of processes."""
-    parts = world.gather(_score(trained, clips, tests, world))
+    parts = world.gather(_score(trained, clips, tests, world, crops))
     return pd.DataFrame(sorted((row for part in parts for row in part), key=itemgetter("key")))
 
 
-def _score(trained: Trained, clips: Clips, tests: Evaluate, world: World) -> list[dict[str, Any]]:
+def _score(
+    trained: Trained, clips: Clips, tests: Evaluate, world: World, crops: tuple[Crops, ...]
+) -> list[dict[str, Any]]:
     """One row for each view of the videos of this rank."""
     net = trained.net.to(world.device)
     loader = ViewLoader(
@@ -46,10 +54,10 @@ def _score(trained: Trained, clips: Clips, tests: Evaluate, world: World) -> lis
         counts=tests.clips,
         rule=tests.rule,
         sampling=tests.sampling,
-        crops=CROPS,
+        crops=crops,
         world=world.place,
     )
-    total = len(CROPS) * len(loader)
+    total = len(crops) * len(loader)
     rows = []
     what = f"evaluate {trained.genotype.name}"
     for video in progress(loader.videos(), total, what, "tests of a video"):  # one for each rule

@@ -106,7 +106,7 @@ def _section(
 
 def _table_of(kind: Mapping[str, Any]) -> str | None:
     """The name of the table that a value, an entry or a list item is."""
-    for inner in (kind, kind.get("additionalProperties"), *kind.get("anyOf", ())):
+    for inner in (kind, *map(kind.get, ("additionalProperties", "items")), *kind.get("anyOf", ())):
         if isinstance(inner, Mapping) and "$ref" in inner:
             return inner["$ref"].rpartition("/")[2]
     return None
