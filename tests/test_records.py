@@ -195,15 +195,20 @@ def test_curves_have_the_bytes_that_pandas_writes(tmp_path: Path) -> None:
 
 
 def outputs() -> dict[str, str]:
-    """Each file under results/ that dvc.yaml knows, and its stage, for a network called `s`."""
+    """Each file under results/ that dvc.yaml knows, and its stage, for a network `s` and a step."""
+    item = {"network": "s", "step": "step1", "target": "s", "axis": "depth", "seed": "1"}
     found = {}
     for name, entry in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items():
+        key = "step1" if entry.get("foreach") == "${expand.path}" else "s"
+        key = "-".join(item[of] for of in entry["matrix"]) if "matrix" in entry else key
         several = "foreach" in entry or "matrix" in entry
         do = entry.get("do", entry)
         for out in [*do.get("outs", []), *do.get("metrics", []), *do.get("plots", [])]:
             path = next(iter(out)) if isinstance(out, dict) else out
-            path = path.replace("${key}", "s").replace("${item.network}", "s")
-            found[path] = f"{name}@s" if several else name
+            path = path.replace("${key}", key).replace("${item}", key)
+            for of, value in item.items():
+                path = path.replace(f"${{item.{of}}}", value)
+            found[path] = f"{name}@{key}" if several else name
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 RESULTS = "results"
@@ -13,6 +14,7 @@ PER_NETWORK = (
     "explain",
 )  # folders with one file per network
 STUDIES = "studies"  # the folder with two files per study
+EXPANDED = {"choices": "choose", "selected": "select", "steps": "grow", "targets": "contract"}
 ONE_STAGE = ("search", "control", "derive")  # folders that one stage fills
 OTHERS = {"data": "index", "alpha": "search", "genotype": "derive"}
 
@@ -22,6 +24,8 @@ def stage_of(path: Path) -> str:
     name, folder = path.stem.removesuffix("_made").removesuffix("_confusion"), path.parent.name
     if folder == STUDIES:
         return f"study@{name}"
+    if (RESULTS, "expand") in itertools.pairwise(path.parts):
+        return _of_expansion(path, name)
     if folder in ONE_STAGE:
         return folder
     if folder == "pages":
@@ -29,6 +33,21 @@ def stage_of(path: Path) -> str:
     if folder in PER_NETWORK or path.parent.parent.name == RESULTS:  # a stage names its folder
         return f"{folder}@{name}"
     return OTHERS.get(name, name)
+
+
+def _of_expansion(path: Path, name: str) -> str:
+    """Example: results/expand/steps/step1/step.json -> `grow@step1`."""
+    inner = path.parts[path.parts.index("expand") + 1 : -1]
+    kind, of = inner[0] if inner else "", inner[1] if len(inner) > 1 else name
+    if kind == "made":
+        of, *rest = name.rsplit("_", 2)
+        name = "_".join(rest)
+    if kind in ("made", "trained"):
+        stage = "candidate" if of.startswith("step") else "reduced"
+        return f"{stage}@{of}-{name.replace('_', '-')}"
+    if kind == "choices" and not of.startswith("step"):
+        return f"begin@{of}"
+    return f"{EXPANDED[kind]}@{of}" if kind in EXPANDED else "begin"
 
 
 def run_again(path: Path) -> str:
