@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from support.corpus import KINDS
+from support.installed import install
 from support.mlflow_server import QUIET, free_port
 from support.trained import trained
 
@@ -29,17 +29,21 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """The address of a served network, and a folder with its weights, model and videos."""
+    """The address of a served network, and a folder with its weights, model and videos.
+
+    It is served in an environment of its wheel, and of what that needs with the extra `serve`.
+    """
     folder = tmp_path_factory.mktemp("served")
     weights.save(folder / "s", *trained(), {})
     pack(folder / "s", folder / "model")
-    command = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local"]
+    (wheel,) = (folder / "model/wheels").glob("autox3d-*.whl")
+    programs = install(folder, ["serve"], wheel).root / "bin"
     port = free_port()
-    place = ["--host", "127.0.0.1", "--port", str(port), "--model-uri", str(folder / "model")]
+    place = ["--host", "127.0.0.1", "--port", str(port), "--model-uri", "model"]
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(
-            [*command, *place],
-            env=os.environ | QUIET,
+            [programs / "mlflow", "models", "serve", "--env-manager", "local", *place],
+            env=QUIET | {"PATH": f"{programs}:/usr/bin:/bin", "HOME": str(folder)},
             stdout=log,
             stderr=log,
             start_new_session=True,
