@@ -156,4 +156,5 @@ def test_a_model_and_its_test_metrics(
 
     assert trained.data.metrics == {"lcr.top1": 0.75}
     assert [(one.key, one.value) for one in model.metrics or []] == [("lcr.top1", 0.75)]
-    assert store.get_model_version_by_alias("autox3d-s", "newest").model_id == model.model_id
+    version = store.get_model_version_by_alias("autox3d-s", "newest")
+    assert version.source == f"models:/{model.model_id}"

@@ -159,8 +159,9 @@ def test_many_passes_fit_into_the_view(empty_store: Path, tmp_path: Path) -> Non
     shutil.copy(empty_store, tmp_path)
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     experiment = client.create_experiment("autox3d")
-    for number in range(PASSES + 5):
-        last = client.create_run(experiment, number, run_name=f"pipeline {number}")
+    for number in range(PASSES + 4):
+        client.create_run(experiment, number, run_name=f"pipeline {number}")
+    last = client.create_run(experiment, PASSES + 4, run_name="pipeline last")
     addresses(client, experiment, "5000")
     tags = client.get_experiment(experiment).tags
     (view,) = (json.loads(value) for key, value in tags.items() if "sharedViewState" in key)
