@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+from functools import partial
 from pathlib import Path
 
 from autox3d.commands.given import video_files
-from autox3d.commands.parser import Commands, positive
+from autox3d.commands.parser import Commands, positive, share
 
 FORMS = ("fast", "folded", "plain", "bfloat16", "pt2", "onnx")
 
@@ -32,6 +34,18 @@ def _add_export(one: argparse.ArgumentParser) -> None:
     )
     one.add_argument(
         "--int8", nargs="+", metavar="VIDEO", help="quantise to int8, calibrated on these"
+    )
+    one.add_argument(
+        "--check",
+        nargs="+",
+        metavar="VIDEO",
+        help="compare the answers for these with the network's; by default those of --int8",
+    )
+    one.add_argument(
+        "--agree",
+        type=share,
+        default=0.9,
+        help="share of these that must keep their best class; 0.9 by default",
     )
 
 
@@ -61,6 +75,7 @@ def _add_bench(one: argparse.ArgumentParser) -> None:
 
 def export(args: argparse.Namespace) -> None:
     """Export a network to one file for other programs, and check its scores."""
+    from autox3d.inference.agreement import judged
     from autox3d.inference.export import calibration, export
     from autox3d.vision.clips.views import test_size
     from autox3d.vision.models import weights
@@ -68,11 +83,20 @@ def export(args: argparse.Namespace) -> None:
     trained = weights.load(args.weights)
     side = test_size(args.crops, trained.genotype.input.short, trained.genotype.input.crop)
     clips = calibration(trained, video_files(args.int8), args.crops) if args.int8 else None
-    exported = export(trained, args.out, side, clips)
+    videos = video_files(args.check or args.int8 or [])
+    judge = partial(judged, trained=trained, videos=videos, crops=args.crops) if videos else None
+    exported = export(trained, args.out, side, clips, judge, args.agree)
     print(
         f"{args.out}: {exported.bytes / 1e6:.2f} MB for {side}x{side} px; scores within "
         f"{exported.difference:.1e} of the network's on random clips"
     )
+    if (found := exported.agreement) is None:
+        return
+    print(f"{args.out}: {found}")
+    if found.same < found.videos:
+        others = found.videos - found.same
+        line = f"{args.out}: warning: {others} of {found.videos} videos change their best class."
+        print(line, file=sys.stderr)
 
 
 def bench(args: argparse.Namespace) -> None:
