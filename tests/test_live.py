@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from support.corpus import KINDS
 from support.trained import CLASSES, ready, trained
 
 import autox3d
+from autox3d import cli
 from autox3d.core.errors import Refused
 from autox3d.core.values import ClipSpec
 from autox3d.inference import live
@@ -231,24 +233,25 @@ def test_an_address_is_watched(folder, tmp_path):
     assert "(so far" in done.stdout
 
 
-def test_a_lost_connection_is_told_from_an_end(folder, tmp_path):
-    """The sender is killed while it sends; what was answered before stays."""
+def test_a_lost_connection_is_told_from_an_end(folder, tmp_path, monkeypatch, capsys):
+    """The sender falls silent: what was answered before stays, and the status is 1."""
+    monkeypatch.setattr(live, "SILENCE", 2.0)
     sender, address = served(film(tmp_path / "film.ts", 60))
+    threading.Timer(4, sender.send_signal, [signal.SIGSTOP]).start()
+    words = ["autox3d", "predict", "--live", address, "--weights", str(folder)]
+    monkeypatch.setattr(sys, "argv", words)
     try:
         time.sleep(1)
-        command = [*PREDICT, "--live", address, "--weights", folder]
-        with subprocess.Popen(command, stdout=-1, stderr=-1, text=True) as running:
-            assert running.stdout
-            assert running.stderr
-            assert "(so far" in running.stdout.readline()
-            sender.kill()
-            running.wait(60)
-            last = running.stderr.read()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
     finally:
         sender.kill()
         sender.wait()
-    assert running.returncode == 1
-    assert re.fullmatch(rf"{address}: lost \(.+\) after \d+\.\d\d s, \d+ clips?\.\n", last)
+    said = capsys.readouterr()
+    assert ended.value.code == 1
+    assert "(so far" in said.out
+    line = rf"{address}: lost \(no data for 2 s\) after \d+\.\d\d s, \d+ clips?\.\n"
+    assert re.fullmatch(line, said.err)
 
 
 @pytest.mark.parametrize(
