@@ -67,6 +67,8 @@ def ready(clips: Path, folder: Path) -> Path:
     (folder / "data/clips.parquet").symlink_to(clips / "clips.parquet")
     pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     stages = {name: pipeline[name] for name in STAGES}
+    for entry in stages.values():
+        entry.get("do", entry).pop("meta")  # so that two jobs fit on two cores
     (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
     shutil.copy(ROOT / "Snakefile", folder)
     for name in ("src", "params", "workflow"):

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from support import ARCHITECTURES
 
-from autox3d.sizing.regularisation import X3D, by_gap, by_stage, by_step
+from autox3d.sizing.regularisation import X3D, by_gap, by_step
+from autox3d.training.drop_connect import by_stage, spread
+from autox3d.vision.arch.genotype import Genotype
+from autox3d.vision.models.network import VideoNet
 
 
 @pytest.mark.parametrize(
@@ -42,3 +46,12 @@ def test_each_gap_above_the_limit_raises_the_level_by_one():
 def test_drop_connect_grows_over_the_stages():
     """X3D's code: 2, 3, 4, 5 fifths of the rate."""
     assert by_stage(0.1, 4) == pytest.approx([0.04, 0.06, 0.08, 0.1])
+
+
+def test_a_network_has_the_rate_of_each_stage_in_its_blocks():
+    """X3D-S has 3, 5, 11 and 7 blocks."""
+    net = VideoNet(Genotype.load(ARCHITECTURES / "x3d_s.yaml"), 2)
+    spread(net, 0.1)
+
+    rates = [block.drop.rate for block in net.blocks]
+    assert rates == pytest.approx([0.04] * 3 + [0.06] * 5 + [0.08] * 11 + [0.1] * 7)

@@ -227,7 +227,7 @@ class Train:
     momentum: Share  # of SGD
     weight_decay: float  # of SGD
     dropout: Share  # rate before the last layer
-    drop_connect: Annotated[Rate, Added(0.0)]  # rate at which a clip skips a residual branch
+    drop_connect: Annotated[Rate, Added(0.0)]  # skips of a branch; less before the last stage
     bn_clips: Count  # clips that share batch-norm statistics
     bn_steps: Whole  # steps of batch-norm recalibration after training; 0: running statistics
     branch_gamma: Share  # initial gamma of each branch's last batch norm; 0 in X3D's code

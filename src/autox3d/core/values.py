@@ -76,7 +76,7 @@ class Regularisation:
     batch: Positive  # times the batch of the recipe
     epochs: Positive  # times the epochs of the recipe
     bn_clips: Count  # clips that share batch-norm statistics
-    drop_connect: Rate  # of the last blocks; see sizing/regularisation.py for the others
+    drop_connect: Rate  # of the last stage's blocks; of earlier ones less
 
 
 @table

@@ -42,8 +42,3 @@ def by_gap(levels: Sequence[Regularisation], gaps: Sequence[float], most: float)
         most: the gap that is still taken for none
     """
     return levels[min(sum(gap > most for gap in gaps), len(levels) - 1)]
-
-
-def by_stage(rate: float, stages: int) -> list[float]:
-    """The drop-connect rate of each stage: of four, 2, 3, 4 and 5 fifths of `rate` (X3D's code)."""
-    return [rate * (number + 2) / (stages + 1) for number in range(stages)]

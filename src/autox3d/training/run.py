@@ -21,6 +21,7 @@ from autox3d.core.settings import Train
 from autox3d.runtime.checkpoint import Checkpoints
 from autox3d.runtime.resumable import newest, resumable, save, until_stopped
 from autox3d.runtime.session import Session
+from autox3d.training.drop_connect import spread
 from autox3d.training.loop import NotFinite, Schedule, State, train_steps
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.clips.augment import chunk_count, chunks
@@ -238,12 +239,8 @@ def started(genotype: Genotype, classes: int, recipe: Train, *, verbose: bool) -
     """
     torch.manual_seed(recipe.seed)
     net = VideoNet(genotype, classes)
-    set_training(
-        net,
-        bn_clips=recipe.bn_clips,
-        dropout=recipe.dropout,
-        drop_connect=recipe.drop_connect,
-    )
+    set_training(net, bn_clips=recipe.bn_clips, dropout=recipe.dropout)
+    spread(net, recipe.drop_connect)
     open_branches(net, recipe.branch_gamma)
     for source in given(recipe).values():
         left_out = weights.initialise(net, source)
