@@ -232,6 +232,27 @@ def test_equal_files_under_two_labels_are_told(
     assert len({row["split"] for row in rows(place) if row["path"] in same}) == 1
 
 
+def settings_after(folder: Path) -> str:
+    typed("start", folder)
+    return load(Path("params.yaml")).annotate.files["list"]
+
+
+def test_another_folder_has_another_list(place: Path, clips: Path, tmp_path: Path) -> None:
+    """So that DVC lists its videos, though all names are equal; the same folder keeps its list."""
+    other = tmp_path / "other"
+    shutil.copytree(clips, other)
+    assert settings_after(clips) == settings_after(clips) == "./params/own.csv"
+    (place / "results/mine.json").write_text("{}")
+    assert settings_after(clips) == "./params/own.csv"
+    assert (place / "results/mine.json").exists()
+
+    assert settings_after(other) == "./params/own_2.csv"
+    assert (place / "results_before/mine.json").exists()
+    assert settings_after(clips) == "./params/own_3.csv"
+    shutil.copy(clips / CLASSES[0] / "Rührei 0x.mp4", clips / CLASSES[0] / "new.mp4")
+    assert settings_after(clips) == "./params/own_4.csv"
+
+
 # ---- what a training says first
 
 
