@@ -16,7 +16,7 @@ import pytest
 import yaml
 from support import ROOT, corpus, programs
 
-from autox3d.commands import use
+from autox3d.commands import given
 from autox3d.core.records import Account
 from autox3d.core.tables import read_classes, read_table, write_table
 from autox3d.core.values import Encoding
@@ -351,7 +351,7 @@ def test_a_folder_to_predict_says_what_it_leaves_out(tmp_path, capsys):
     (folder / "gone.mp4").symlink_to("nowhere.mp4")  # predict has a line for it
     taken.append("gone.mp4")
 
-    assert use.video_files([str(folder)]) == sorted(folder / name for name in taken)
+    assert given.video_files([str(folder)]) == sorted(folder / name for name in taken)
     assert capsys.readouterr().err == (
         f"{folder}: 6 of 13 files are skipped, whose names are no video's: 2 .txt, 1 README, "
         f"1 .gif, 1 .mxf, 1 .h264 (first: {folder}/README). Name a file to try it.\n"
@@ -359,12 +359,12 @@ def test_a_folder_to_predict_says_what_it_leaves_out(tmp_path, capsys):
     for name in [*left, "gone.mp4"]:
         (folder / name).unlink()
     taken.remove("gone.mp4")
-    use.video_files([str(folder)])
+    given.video_files([str(folder)])
     assert capsys.readouterr().err == ""
-    assert use.video_files([f"{folder}/*"]) == sorted(
+    assert given.video_files([f"{folder}/*"]) == sorted(
         folder / name for name in taken if "/" not in name
     )
-    assert use.video_files([f"{folder}/._a.MP4"]) == [folder / "._a.MP4"]  # named, so tried
+    assert given.video_files([f"{folder}/._a.MP4"]) == [folder / "._a.MP4"]  # named, so tried
 
 
 @pytest.mark.parametrize("name", ["disc.vob", "old.divx", "phone.3g2", "clip.m2t", "a.qt", "b.ogm"])
@@ -381,7 +381,7 @@ def test_what_a_folder_takes_is_read(name, tmp_path):
     picture = ("-f", "lavfi", "-i", "testsrc2=s=96x64:r=25")
     corpus.ffmpeg(*picture, *options, seconds=0.4, to=tmp_path / name)
 
-    assert use.video_files([str(tmp_path)]) == [tmp_path / name]
+    assert given.video_files([str(tmp_path)]) == [tmp_path / name]
     assert source.probe(tmp_path / name).width == 96
 
 

@@ -13,6 +13,7 @@ from autox3d.commands import (
     compare,
     networks,
     plan,
+    predict,
     profile,
     share,
     spaces,
@@ -50,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"autox3d {__version__}")
     commands = Commands(top.add_subparsers(required=True, metavar="COMMAND"))
     start.add_to(commands)
+    predict.add_to(commands)
     use.add_to(commands)
     share.add_to(commands)
     networks.add_to(commands)

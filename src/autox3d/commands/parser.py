@@ -35,3 +35,10 @@ def positive(text: str) -> int:
     if (number := int(text)) <= 0:
         raise ValueError
     return number
+
+
+def share(text: str) -> float:
+    """Parses a number from 0 to 1."""
+    if not 0 <= (number := float(text)) <= 1:
+        raise ValueError
+    return number

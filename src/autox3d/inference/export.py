@@ -25,6 +25,7 @@ from torch.export import Dim
 
 from autox3d.core import atomic
 from autox3d.core.errors import Refused
+from autox3d.inference.agreement import LEAST, Agreement
 from autox3d.inference.fast import Scored, plain
 from autox3d.inference.fold import folded
 from autox3d.inference.network import cropped
@@ -45,20 +46,28 @@ class ExportResult(NamedTuple):
 
     difference: float  # largest difference of a score from the network's, on random clips
     bytes: int  # size of the file
+    agreement: Agreement | None = None  # with the network, on the videos that were given
 
 
 def export(
-    trained: Trained, out: Path, side: int, calibration: Tensor | None = None
+    trained: Trained,
+    out: Path,
+    side: int,
+    calibration: Tensor | None = None,
+    judge: Callable[[Exported], Agreement] | None = None,
+    least: float = LEAST,
 ) -> ExportResult:
     """Writes the file `out`, in the format of its ending.
 
     Args:
         side: S
         calibration: uint8 (N, T, S, S, 3), typical clips; with them the .onnx computes in int8
+        judge: compares the file with the network on videos
+        least: share of these videos that must keep their best class
 
     Raises:
-        Refused: the ending is another, int8 is requested for a .pt2, or the scores of the file
-            differ from those of the network.
+        Refused: the ending is another, int8 is requested for a .pt2, the scores of the file
+            differ from those of the network, or too few videos keep their best class.
     """
     if out.suffix not in (".pt2", ".onnx"):
         raise Refused(f"{out}: cannot be written. Give a name that ends in .pt2 or .onnx.")
@@ -83,7 +92,11 @@ def export(
         difference = _difference(run, trained, clips)
         if calibration is None:
             _check(out, run, trained, clips)
-        return ExportResult(difference, part.stat().st_size)
+        agreement = judge(run) if judge else None
+        if agreement and agreement.same < least * agreement.videos:
+            fix = "Nothing was written. Calibrate on more videos, or give a smaller --agree."
+            raise Refused(f"{out}: {agreement}; {100 * least:.0f} % must. {fix}")
+        return ExportResult(difference, part.stat().st_size, agreement)
 
 
 def calibration(trained: Trained, videos: list[Path], crops: Crops) -> Tensor:

@@ -1,6 +1,7 @@
 """Inference from a folder of weights.
 
-    K clips of a video, V views (K clips times crops), T frames, S x S pixels, C classes
+    K clips of a video, V views (K clips times crops), T frames, S x S pixels, C classes,
+    F features: the input of the last linear layer
 
 Three things make it fast: batch norms are folded into the convolutions, bfloat16 is used where the
 device computes with it, and a thread decodes the next clips while the current ones are scored.
@@ -25,7 +26,7 @@ from autox3d.ingest import source
 from autox3d.ingest.source import BadVideo
 from autox3d.vision.arch.cost import in_words
 from autox3d.vision.clips.normalise import normalise
-from autox3d.vision.clips.views import Crops, crop_sides, test_box, test_size
+from autox3d.vision.clips.views import Crops, FramesRule, crop_sides, test_box, test_size
 from autox3d.vision.models import weights
 from autox3d.vision.models.weights import Trained
 from autox3d.vision.tasks import classify
@@ -42,6 +43,7 @@ class Moment(NamedTuple):
     begin: float  # s
     end: float  # s
     scores: Tensor  # float32 (C,), merged from its crops
+    features: Tensor = torch.empty(0)  # float32 (F,), the mean over its crops, if asked for
 
 
 class Prediction(NamedTuple):
@@ -57,6 +59,11 @@ class Prediction(NamedTuple):
     def scores(self) -> Tensor:
         """The scores of the video, merged from all its moments, float32 (C,)."""
         return merged(self.task, torch.stack([moment.scores for moment in self.moments]))
+
+    @property
+    def features(self) -> Tensor:
+        """What the last layer sees of the video, float32 (F,): the mean over all its moments."""
+        return torch.stack([moment.features for moment in self.moments]).mean(0)
 
     def top(self, count: int = 5) -> list[tuple[str, float]]:
         """The classes with the best scores, best first."""
@@ -104,6 +111,21 @@ class Network:
         pieces = [self.net(self.transform(piece)) for piece in clips.split(size)]
         return torch.cat(pieces).float().cpu()
 
+    def described(self, clips: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores and features of views: uint8 (V, T, S, S, 3) -> (V, C), (V, F), on the CPU.
+
+        The features are what the head's pool (and its hidden layer, if it has one) gives to the
+        last linear layer, averaged over the positions of the pool; float32.
+        """
+        seen: list[Tensor] = []
+        last = self.net.get_submodule("net.head.classify")
+        hook = last.register_forward_pre_hook(lambda _, given: seen.append(given[0].mean(1)))
+        try:
+            scores = self.score(clips)
+        finally:
+            hook.remove()
+        return scores, torch.cat(seen).float().cpu()
+
     def predict(self, path: Path | str, clips: int = CLIPS, crops: Crops = CROPS) -> Prediction:
         """Predicts the class of a video file.
 
@@ -120,27 +142,47 @@ class Network:
         return result
 
     def predict_all(
-        self, paths: Iterable[Path | str], clips: int = CLIPS, crops: Crops = CROPS
+        self,
+        paths: Iterable[Path | str],
+        clips: int = CLIPS,
+        crops: Crops = CROPS,
+        features: bool = False,
     ) -> Iterator[tuple[Path, Prediction | BadVideo]]:
-        """Yields each video with its prediction, or with the reason why it cannot be decoded."""
+        """Yields each video with its prediction, or with the reason why it cannot be decoded.
+
+        Args:
+            features: also compute `Prediction.features`
+        """
         moments: list[Moment] = []
         for path, item in ahead(self._windows(map(Path, paths), clips), AHEAD):
             if isinstance(item, Window):
-                views = self.score(cropped(item.frames, crops, self.input))
-                scores = merged(self.task, views)
-                moments.append(Moment(item.begin, item.end, scores))
+                moments.append(self.moment(item, crops, features))
             else:
                 if isinstance(item, str):
                     item = Prediction(path, self.classes, moments, self.task, item)
                 yield path, item
                 moments = []
 
+    def moment(self, window: Window, crops: Crops = CROPS, features: bool = False) -> Moment:
+        """Scores one clip of a video, perhaps with its features."""
+        clips, seen = cropped(window.frames, crops, self.input), torch.empty(0)
+        if features:
+            views, each = self.described(clips)
+            seen = each.mean(0)
+        else:
+            views = self.score(clips)
+        return Moment(window.begin, window.end, merged(self.task, views), seen)
+
+    @property
+    def rule(self) -> FramesRule:
+        """Which frames of a clip it was trained on; see `views.clip_frames`."""
+        return self.how.get("params", {}).get("sampling", {}).get("rule", "linspace")
+
     def _windows(
         self, paths: Iterable[Path], clips: int
     ) -> Iterator[tuple[Path, Window | BadVideo | str]]:
         """Yields the clips of each video, and after the last one what is lost or went wrong."""
-        clip = self.input
-        rule = self.how.get("params", {}).get("sampling", {}).get("rule", "linspace")
+        clip, rule = self.input, self.rule
         for path in paths:
             try:
                 real = Path(

@@ -71,12 +71,12 @@ def windows_of(
         kept = {time: frame for time, frame in kept.items() if time >= mine[0]}
         while mine[-1] not in kept:
             time, frame = next(shown)
-            kept[time] = _small(frame, short)
+            kept[time] = small(frame, short)
         clip = torch.stack([kept[time] for time in mine.tolist()])
         yield Window(float(start / RATE), float(min(start + c, video.count) / RATE), clip)
 
 
-def _small(frame: np.ndarray, short: int) -> Tensor:
+def small(frame: np.ndarray, short: int) -> Tensor:
     """The frame, uint8 (H, W, 3), resized so that its shorter side has `short` pixels.
 
     Raises:
