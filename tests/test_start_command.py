@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -257,9 +258,8 @@ def test_another_folder_has_another_list(place: Path, clips: Path, tmp_path: Pat
 
 
 def announced(count: int, batch: int, epochs: int) -> list[str]:
-    base = load(ROOT / "params.yaml").train["s"]
-    content = {name: getattr(base, name) for name in base.__dataclass_fields__}
-    recipe = type(base)(**content | {"batch": batch, "bn_clips": 8, "epochs": epochs})
+    usual = load(ROOT / "params.yaml").train["s"]
+    recipe = replace(usual, batch=batch, bn_clips=8, epochs=epochs)
     clips = type("Few", (), {"__len__": lambda _: count, "classes": ("a", "b", "c")})()
     world = World(0, 1, torch.device("cpu"))
     network = Genotype.load(ROOT / "architectures/x3d_s.yaml")
