@@ -6,6 +6,7 @@ Nothing of the user's is overwritten: what is not as it was committed is kept un
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import os
 import shutil
@@ -93,7 +94,8 @@ def list_for(videos: Sequence[OwnVideo], target: Path | None) -> tuple[Path, boo
     """Where the list of the videos goes, and whether it is the one in use: same root, same rows.
 
     Another list gets another name: `annotate` runs again if its settings differ, and does not look
-    into the files. What the user may have changed in an earlier list stays there.
+    into the files; DVC even keeps its earlier runs. What the user may have changed in an earlier
+    list stays there.
 
     Args:
         target: what the data root is going to link to; None: it stays
@@ -104,7 +106,8 @@ def list_for(videos: Sequence[OwnVideo], target: Path | None) -> tuple[Path, boo
         for path in sorted(LIST.parent.glob(f"{LIST.stem}*{LIST.suffix}")):
             if f"./{path}" in text and path.read_text(encoding="utf-8") == _rows(videos):
                 return path, True
-    return unused(LIST), False
+    digest = hashlib.sha256(f"{target}\n{_rows(videos)}".encode(errors="surrogateescape"))
+    return unused(LIST.with_stem(f"{LIST.stem}_{digest.hexdigest()[:8]}")), False
 
 
 def write_list(path: Path, videos: Sequence[OwnVideo]) -> None:
