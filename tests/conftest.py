@@ -22,10 +22,14 @@ os.environ.setdefault("AUTOX3D_TRACKING", "off")  # tests of the mirror turn it 
 
 # Files whose tests share what takes seconds to make: under pytest-xdist one process runs them.
 TOGETHER = {
-    "tracking": ("test_tracking", "test_tracking_models", "test_tracking_outages"),
+    "tracking": (
+        *("test_tracking", "test_tracking_models", "test_tracking_outages"),
+        *("test_tracking_compared", "test_tracking_pass", "test_view"),
+    ),
     "stages": (
         *("test_resume", "test_resume_failures", "test_resume_signals"),
         *("test_search_stages", "test_evaluate", "test_studies", "test_latency"),
+        "test_tracking_stages",
     ),
     "engines": ("test_pipeline", "test_pipeline_failures", "test_upgrade", "test_studies_engines"),
 }
@@ -71,6 +75,16 @@ def tracked(
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "genotype.yaml").write_text("name: s\n")
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with the empty tables of MLflow, which take seconds to make."""
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -12,13 +12,22 @@ from pathlib import Path
 
 import psycopg2
 import pytest
+from mlflow import MlflowClient
 from support.mlflow_server import Server, free_port, replay, stage, until_spool_is_empty
+from support.trained import passed
+
+from autox3d.runtime import tracking
 
 pytestmark = pytest.mark.system
 
 BIN = max(Path("/usr/lib/postgresql").glob("*/bin"), default=Path())  # Debian's
 NOBODY = 65534
 JOBS = 8
+PASSES = """
+select parent.status, count(*) from runs parent
+join tags on tags.key = 'mlflow.parentRunId' and tags.value = parent.run_uuid
+group by parent.run_uuid, parent.status
+"""
 RUNS = "select status, count(*) from runs join metrics using (run_uuid) group by run_uuid"
 
 
@@ -50,10 +59,10 @@ class Postgres:
         self._type("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "mlflow", database)
         return self.uri(database)
 
-    def runs(self, database: str) -> list[tuple[str, int]]:
-        """(status, steps) of each."""
+    def ask(self, database: str, query: str) -> list[tuple[str, int]]:
+        """RUNS: (status, steps) of each; PASSES: (status, runs) of each."""
         with psycopg2.connect(self.uri(database)) as connection, connection.cursor() as cursor:
-            cursor.execute(RUNS)
+            cursor.execute(query)
             return cursor.fetchall()
 
     def _type(self, program: str, *words: str) -> None:
@@ -78,7 +87,8 @@ def postgres() -> Iterator[Postgres]:
 
 
 def jobs_at_once() -> None:
-    """Stages of 31 steps each; returns once all is sent."""
+    """Stages of 31 steps each, in one pass of the pipeline; returns once all is sent."""
+    Path("params.yaml").write_text("seed: 1\n")
     started = [stage(0, 30) for _ in range(JOBS)]
     ended = [job.communicate(timeout=200) for job in started]
     assert [job.returncode for job in started] == [0] * JOBS, ended
@@ -92,6 +102,7 @@ def test_on_a_fresh_local_file(tracked: Path, monkeypatch: pytest.MonkeyPatch) -
 
     with sqlite3.connect(tracked / "mlflow.db") as store:
         assert store.execute(RUNS).fetchall() == [("FINISHED", 31)] * JOBS
+        assert store.execute(PASSES).fetchall() == [("FINISHED", JOBS)]
 
 
 def test_on_a_fresh_database(
@@ -101,7 +112,8 @@ def test_on_a_fresh_database(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", postgres.create("direct"))
     jobs_at_once()
 
-    assert postgres.runs("direct") == [("FINISHED", 31)] * JOBS
+    assert postgres.ask("direct", RUNS) == [("FINISHED", 31)] * JOBS
+    assert postgres.ask("direct", PASSES) == [("FINISHED", JOBS)]
 
 
 def test_behind_a_server(
@@ -113,7 +125,8 @@ def test_behind_a_server(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
     try:
         jobs_at_once()
-        assert postgres.runs("served") == [("FINISHED", 31)] * JOBS
+        assert postgres.ask("served", RUNS) == [("FINISHED", 31)] * JOBS
+        assert postgres.ask("served", PASSES) == [("FINISHED", JOBS)]
 
         postgres.stop()
         away = stage(0, 30)
@@ -124,4 +137,24 @@ def test_behind_a_server(
         assert replay() == 0
     finally:
         server.stop()
-    assert postgres.runs("served") == [("FINISHED", 31)] * (JOBS + 1)
+    assert postgres.ask("served", RUNS) == [("FINISHED", 31)] * (JOBS + 1)
+    assert postgres.ask("served", PASSES) == [("FINISHED", JOBS + 1)]
+
+
+def test_a_model_and_its_test_metrics(
+    postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Joined by the fingerprint of the weights, as in a local file."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("AUTOX3D_TRACKING", raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", postgres.create("models"))
+    monkeypatch.setattr(tracking, "PATIENCE", 60.0)
+    passed(tmp_path)
+    store = MlflowClient(postgres.uri("models"))
+    (trained,) = store.search_runs(["1"], "params.gmacs != ''")
+    (model,) = store.search_logged_models(["1"])
+
+    assert trained.data.metrics == {"lcr.top1": 0.75}
+    assert [(one.key, one.value) for one in model.metrics or []] == [("lcr.top1", 0.75)]
+    version = store.get_model_version_by_alias("autox3d-s", "newest")
+    assert version.source == f"models:/{model.model_id}"

@@ -42,8 +42,22 @@ class Installed(NamedTuple):
         )  # fmt: skip
 
 
-def install(folder: Path, extras: Iterable[str] = ()) -> Installed:
-    """Builds the wheel, by way of a source distribution, and installs it into a new environment."""
+def install(folder: Path, extras: Iterable[str] = (), wheel: Path | None = None) -> Installed:
+    """Installs a wheel, by default one that is built here, into a new environment."""
+    wheel, root = wheel or built(folder), folder / "venv"
+    venv.create(root, symlinks=True)
+    python = root / "bin/python"
+    uv("pip", "install", "--offline", "--no-deps", "--python", python, wheel)
+    (packages,) = root.glob("lib/python*/site-packages")
+    (found,) = packages.glob("autox3d-*.dist-info")
+    for one in needed(PathDistribution(found), set(extras)):
+        _link(one, packages)
+        _scripts(one, root / "bin")
+    return Installed(root, wheel)
+
+
+def built(folder: Path) -> Path:
+    """A wheel of the repository, by way of a source distribution."""
     tree = folder / "tree"
     tree.mkdir()
     ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
@@ -54,15 +68,7 @@ def install(folder: Path, extras: Iterable[str] = ()) -> Installed:
             shutil.copyfile(ROOT / name, tree / name)
     uv("build", "--offline", "--no-build-isolation", "--out-dir", folder / "dist", tree)
     (wheel,) = (folder / "dist").glob("*.whl")
-    root = folder / "venv"
-    venv.create(root, symlinks=True)
-    python = root / "bin/python"
-    uv("pip", "install", "--offline", "--no-deps", "--python", python, wheel)
-    (packages,) = root.glob("lib/python*/site-packages")
-    (found,) = packages.glob("autox3d-*.dist-info")
-    for one in needed(PathDistribution(found), set(extras)):
-        _link(one, packages)
-    return Installed(root, wheel)
+    return wheel
 
 
 def uv(*words: str | Path) -> None:
@@ -98,3 +104,11 @@ def _link(one: Distribution, packages: Path) -> None:
         place, here = packages / top, Path(str(one.locate_file(top)))
         if here.exists() and not place.exists():
             place.symlink_to(here)
+
+
+def _scripts(one: Distribution, folder: Path) -> None:
+    """Makes the programs of a distribution."""
+    for entry in one.entry_points.select(group="console_scripts"):
+        text = f"#!{folder}/python\nfrom {entry.module} import {entry.attr} as main\nmain()\n"
+        (folder / entry.name).write_text(text)
+        (folder / entry.name).chmod(0o755)

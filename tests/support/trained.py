@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import nn
 
 from autox3d.core.values import ClipSpec
+from autox3d.runtime import tracking
+from autox3d.runtime.checkpoint import fingerprint
 from autox3d.sizing.scaling import thinned
 from autox3d.vision.arch.genotype import Genotype
+from autox3d.vision.models import weights
 from autox3d.vision.models.network import VideoNet, open_branches
 from support import ARCHITECTURES
 
@@ -31,3 +36,18 @@ def ready(genotype: Genotype) -> VideoNet:
     for _ in range(5):
         net(torch.randn(2, 3, clip.frames, clip.crop, clip.crop))
     return net.eval()
+
+
+def passed(folder: Path) -> tuple[Path, Path]:
+    """Tracks a training and its test, which end at once; their journals."""
+    net, genotype, classes = trained()
+    weights.save(folder / "weights/s", net, genotype, classes, {})
+    key = fingerprint(w=folder / "weights/s")
+    with tracking.run("train", "s", {"lr": 0.1}, {"data": "8f3a"}) as training:
+        training.params({"gmacs": 0.25, "network": "s"})
+        training.model(folder / "weights/s", key)
+    with tracking.run("evaluate", "s", {"clips": 10}, {"data": "8f3a", "weights": key}) as test:
+        test.log(0, {"lcr.top1": 0.75})
+    assert training.journal
+    assert test.journal
+    return training.journal, test.journal

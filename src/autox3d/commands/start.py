@@ -50,8 +50,12 @@ def _add_folder(one: argparse.ArgumentParser) -> None:
 
 def number(text: str) -> float:
     """Parses a number greater than 0."""
-    if not 0 < (value := float(text)) < float("inf"):
-        raise ValueError
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number greater than 0, not '{text}'")
     return value
 
 
@@ -66,6 +70,11 @@ def finetune(args: argparse.Namespace) -> None:
     from autox3d.vision.models import weights
 
     workspace.check()
+    if not (args.weights / weights.WEIGHTS).is_file():
+        raise Refused(
+            f"{args.weights}: no folder of weights: it has no {weights.WEIGHTS}. Give one that a "
+            "training wrote, such as data/weights/x3d, or `autox3d import-weights`."
+        )
     weights.load(args.weights)
     _prepare(args, budget=None, given=args.weights, network="tuned")
 
@@ -79,7 +88,7 @@ def _prepare(
 
     workspace.check()
     if args.task != "classify":
-        raise Refused(f"--task {args.task}: start knows only classify. Leave --task out.")
+        raise Refused(f"--task {args.task}: only classify is known here. Leave --task out.")
     top = own_videos.top_of(args.folder)
     target, below = workspace.data_root(top)
     videos, remarks = own_videos.listed(args.folder)

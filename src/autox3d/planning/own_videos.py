@@ -54,11 +54,17 @@ def top_of(given: Path) -> Path:
     """The folder that the paths begin in: the given one, or that of a list.
 
     Raises:
-        Refused: there is none.
+        Refused: there is none, or it is another file.
     """
     if not given.exists():
         raise Refused(f"{given}: there is no such folder. Give the folder with your class folders.")
-    return given.parent if given.is_file() else given
+    if given.is_dir():
+        return given
+    if given.suffix.lower() != ".csv":
+        raise Refused(
+            f"{given}: neither a folder nor a CSV file. Give the folder with your class folders."
+        )
+    return given.parent
 
 
 def listed(given: Path) -> tuple[list[OwnVideo], list[str]]:
@@ -68,7 +74,7 @@ def listed(given: Path) -> tuple[list[OwnVideo], list[str]]:
         Refused: it has no class folders, fewer than two classes, or no videos.
     """
     if given.is_file():
-        videos, left = list(_of_list(given)), []
+        videos, left = _of_list(given), []
     else:
         videos, left = _of_folders(given)
     classes = Counter(video.label for video in videos)
@@ -76,7 +82,11 @@ def listed(given: Path) -> tuple[list[OwnVideo], list[str]]:
         one = (
             f"one class only, '{next(iter(classes))}'" if classes else "no videos in class folders"
         )
-        raise Refused(f"{given}: {one}. Make a folder for each class, and put its videos into it.")
+        fix = "Make a folder for each class, and put its videos into it."
+        if given.is_file():
+            one = one.replace("no videos in class folders", "no videos in it")
+            fix = "Give each video a row with its path and label."
+        raise Refused(f"{given}: {one}. {fix}")
     remarks = [f"left out, as no videos by their names: {kinds(left)}"] if left else []
     return sorted(videos, key=lambda video: video.path), remarks
 
@@ -129,8 +139,10 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def _of_list(path: Path) -> Iterator[OwnVideo]:
-    """The videos of a CSV file."""
+def _of_list(path: Path) -> list[OwnVideo]:
+    """The videos of a CSV file: each once, and all with a split or none."""
+    places: dict[str, str] = {}
+    videos: list[OwnVideo] = []
     for place, row in csv_rows(path, ("path", "label")):
         split = row.get("split", "").strip()
         if split and split not in SPLITS:
@@ -141,7 +153,15 @@ def _of_list(path: Path) -> Iterator[OwnVideo]:
         name = inside(row["path"], place)
         if not (path.parent / name).is_file():
             raise Refused(f"{place}: there is no file {path.parent / name}. Fix the path.")
-        yield OwnVideo(path=name, label=label, split=split)
+        if name in places:
+            raise Refused(f"{place}: '{name}' is in {places[name]} already. Take one row out.")
+        if videos and bool(split) != bool(videos[0].split):
+            raise Refused(
+                f"{place}: some videos have a split, others have none. Give all one, or none."
+            )
+        places[name] = place.removeprefix(f"{path} ")
+        videos.append(OwnVideo(path=name, label=label, split=split))
+    return videos
 
 
 def grouped(videos: Sequence[OwnVideo], pattern: str | None) -> tuple[list[OwnVideo], str]:

@@ -55,6 +55,10 @@ def data_root(folder: Path) -> tuple[Path | None, str]:
         )
     here = Path().resolve()
     for name in ("data", "results", "checkpoints"):
+        if top == here / name:
+            raise Refused(
+                f"{folder}: is where stages write. Give the folder of your class folders."
+            )
         if top.is_relative_to(here / name):
             raise Refused(
                 f"{folder}: is where stages write, in {name}/. Move it to data/raw/{folder.name}, "

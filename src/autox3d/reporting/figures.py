@@ -152,6 +152,8 @@ def clips_over_cost(networks: Sequence[Tested], crops: Crops) -> str:
         linear.set_xlim(left=0)
         costs(logarithmic)
         if metric.percent:
+            low, high = linear.get_ylim()
+            linear.set_ylim(max(0, min(low, high - 0.2)), min(1.03, high))
             percents(linear)
         drawn.figure.legend(
             *linear.get_legend_handles_labels(), loc="outside upper center", ncols=8

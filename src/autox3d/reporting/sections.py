@@ -50,6 +50,7 @@ def sections_of_one(results: Results) -> list[Section]:
     """The sections of a page without a search: first the network's mistakes."""
     return [
         classes(results),
+        wrong(results),
         accuracy(results),
         training(results),
         heat_maps(results),
@@ -69,7 +70,9 @@ def accuracy(results: Results) -> Section:
     if not results.networks:
         section.missing.append(f"{results.folder}/evaluate/*.json")
     tested = results.tested
-    if tested:
+    if len(tested) == 1:
+        section.lead = _alone(tested[0])
+    elif tested:
         first = tested[0].evaluation
         section.lead = (
             f"{first.labelled} {first.split} videos, {first.lcr.views} views each "
@@ -88,6 +91,22 @@ def accuracy(results: Results) -> Section:
             svg = figures.clips_over_cost(tested, crops)
             section.elements.append(Figure(f"More clips, {what}", svg, caption, source, wide=True))
     return section
+
+
+def _alone(tested: Tested) -> str:
+    """What one network costs, in words: a plot with one point would compare nothing."""
+    evaluation, latency = tested.evaluation, tested.network.latency
+    text = (
+        f"{evaluation.labelled} {evaluation.split} videos, {evaluation.lcr.views} views each. A "
+        f"view costs {evaluation.gmacs_lcr:.3g} G multiply-adds."
+    )
+    if latency is None:
+        return text
+    seconds = latency.batched.median
+    return (
+        f"{text} The {latency.views} views of a video take {1e3 * seconds:.3g} ms without decoding "
+        f"({latency.made.device}, {latency.dtype})."
+    )
 
 
 def _over_cost(results: Results, tested: Sequence[Tested], source: Source) -> list[Element]:

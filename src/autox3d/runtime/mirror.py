@@ -31,7 +31,7 @@ QUIET = {
 os.environ.update(QUIET)
 
 from mlflow import MlflowClient  # noqa: E402
-from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag  # noqa: E402
+from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunInfo, RunTag  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
 from sqlalchemy.exc import SQLAlchemyError  # noqa: E402
 
@@ -76,11 +76,14 @@ class Mirror:
 
     def _open(self, client: MlflowClient, header: Record) -> None:
         self.experiment = experiment_id(client, header["experiment"])
-        if whole := header.get("pass"):
+        self.tested = header["tags"].get(USES, "")
+        if not (whole := header.get("pass")):
+            self.run_id = _open_run(client, self.experiment, header)
+            return
+        with _alone(SPOOL / "pass.lock"):
             self.parent = _open_pass(client, self.experiment, whole, header["time"])
             header["tags"][PARENT] = self.parent
-        self.tested = header["tags"].get(USES, "")
-        self.run_id = _open_run(client, self.experiment, header)
+            self.run_id = _open_run(client, self.experiment, header)
 
     def _send(self, client: MlflowClient, record: Record) -> None:
         """Sends what is not a metric."""
@@ -97,10 +100,10 @@ class Mirror:
             self._end(client, record["end"], record["time"])
 
     def _end(self, client: MlflowClient, status: str, when: int) -> None:
-        """Ends the run; the run of the pass ends with the last of its runs."""
         client.set_terminated(self.run_id, status, when)
-        if self.parent and (client.get_run(self.parent).info.end_time or 0) < when:
-            client.set_terminated(self.parent, status, when)
+        if self.parent:
+            with _alone(SPOOL / "pass.lock"):  # a run that is just being opened is seen
+                _end_pass(client, self.experiment, self.parent)
         self.ended = True
 
     def delete(self) -> None:
@@ -111,16 +114,30 @@ class Mirror:
 
 
 def _open_pass(client: MlflowClient, experiment: str, whole: Record, began: int) -> str:
-    """Finds or creates the run of the pass; one program of the clone at a time creates it."""
-    with _alone(SPOOL / "pass.lock"):
-        runs = client.search_runs([experiment], f"tags.{KEY} = '{whole['key']}'", max_results=1)
-        if not runs:
-            named = {"run_name": whole["name"], "start_time": began}
-            return client.create_run(experiment, tags={KEY: whole["key"]}, **named).info.run_id
-    info = runs[0].info
-    if began > (info.end_time or began):  # there is new work
-        client.update_run(info.run_id, status="RUNNING")
-    return info.run_id
+    """Finds or creates the run of the pass, which has new work."""
+    runs = client.search_runs([experiment], f"tags.{KEY} = '{whole['key']}'", max_results=1)
+    if not runs:
+        named = {"run_name": whole["name"], "start_time": began}
+        return client.create_run(experiment, tags={KEY: whole["key"]}, **named).info.run_id
+    client.update_run(runs[0].info.run_id, status="RUNNING")
+    return runs[0].info.run_id
+
+
+def _end_pass(client: MlflowClient, experiment: str, parent: str) -> None:
+    """Ends the run of the pass with the last of its runs; a run that was repeated counts once."""
+    of_pass = f"tags.`{PARENT}` = '{parent}'"
+    if client.search_runs([experiment], f"{of_pass} and attributes.status = 'RUNNING'"):
+        return
+    runs: list[RunInfo] = []
+    token = None
+    while token != "":
+        asked = {"order_by": ["attributes.start_time"], "page_token": token}
+        page = client.search_runs([experiment], of_pass, **asked)
+        runs += [run.info for run in page]
+        token = page.token or ""
+    last = {run.run_name: run.status for run in runs}  # of a name, the run that began last
+    worst = next((one for one in ("FAILED", "KILLED") if one in last.values()), "FINISHED")
+    client.set_terminated(parent, worst, max(run.end_time or 0 for run in runs))
 
 
 def _open_run(client: MlflowClient, experiment: str, header: Record) -> str:

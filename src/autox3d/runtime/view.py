@@ -8,23 +8,27 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import urlencode
 
 from mlflow import MlflowClient
 
 NAME = "accuracy_over_cost"
 TAG = f"mlflow.sharedViewState.{NAME}"
+PASSES = 20  # the newest are hidden in it: a tag may have 5000 characters
 KIND = "workflowType=machine_learning"  # else the page of generative AI is opened
+ORDER = "metrics.`lcr.top1`"  # by time, which is MLflow's order, runs are folded into their parents
 COSTS = ({"key": "gmacs", "type": "PARAM"}, {"key": "latency.seconds", "type": "METRIC"})
-COLUMNS = ("params.`network`", "params.`gmacs`", "metrics.`lcr.top1`", "metrics.`latency.seconds`")
+COLUMNS = ("params.`network`", "params.`gmacs`", ORDER, "metrics.`latency.seconds`")
 
 
 def addresses(client: MlflowClient, experiment: str, port: str) -> tuple[str, str]:
     """The addresses of the table of all runs and of the charts, on this machine."""
-    parents = client.search_runs([experiment], "attributes.run_name LIKE 'pipeline %'")
-    view = shared_view([run.info.run_id for run in parents])
-    client.set_experiment_tag(experiment, TAG, json.dumps(view))
-    table = f"http://127.0.0.1:{port}/#/experiments/{experiment}/runs?{KIND}"
-    return table, f"{table}&compareRunsMode=CHART&viewStateShareKey={NAME}"
+    passes = "attributes.run_name LIKE 'pipeline %'"
+    parents = [run.info.run_id for run in client.search_runs([experiment], passes, 1, PASSES)]
+    client.set_experiment_tag(experiment, TAG, json.dumps(shared_view(parents)))
+    page = f"http://127.0.0.1:{port}/#/experiments/{experiment}/runs?{KIND}"
+    table = f"{page}&{urlencode({'orderByKey': ORDER, 'orderByAsc': 'false'})}"
+    return table, f"{page}&compareRunsMode=CHART&viewStateShareKey={NAME}"
 
 
 def shared_view(parents: list[str]) -> dict[str, Any]:
@@ -32,7 +36,7 @@ def shared_view(parents: list[str]) -> dict[str, Any]:
     section = {"uuid": "cost", "name": "Accuracy over cost", "display": True}
     return {
         "searchFilter": "params.gmacs != ''",
-        "orderByKey": "metrics.`lcr.top1`",  # by time, runs would be folded into their parents
+        "orderByKey": ORDER,
         "orderByAsc": False,
         "startTime": "ALL",
         "lifecycleFilter": "Active",
