@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -196,7 +197,7 @@ def test_an_unreadable_folder_is_one_line(place: Path, bad: Path) -> None:
 
 
 def rows(place: Path) -> Sequence[dict[str, str]]:
-    with (place / "params/own.csv").open(encoding="utf-8") as file:
+    with next(place.glob("params/own*.csv")).open(encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -232,13 +233,38 @@ def test_equal_files_under_two_labels_are_told(
     assert len({row["split"] for row in rows(place) if row["path"] in same}) == 1
 
 
+def settings_after(folder: Path) -> str:
+    typed("start", folder)
+    return load(Path("params.yaml")).annotate.files["list"]
+
+
+def test_another_folder_has_another_list(place: Path, clips: Path, tmp_path: Path) -> None:
+    """So that DVC lists its videos, though all names are equal; the same folder keeps its list."""
+    other = tmp_path / "other"
+    shutil.copytree(clips, other)
+    first = settings_after(clips)
+    assert settings_after(clips) == first
+    (place / "results/mine.json").write_text("{}")
+    assert settings_after(clips) == first
+    assert (place / "results/mine.json").exists()
+
+    second = settings_after(other)
+    assert (place / "results_before/mine.json").exists()
+    third = settings_after(clips)
+    shutil.copy(clips / CLASSES[0] / "Rührei 0x.mp4", clips / CLASSES[0] / "new.mp4")
+    assert len({first, second, third, settings_after(clips)}) == 4
+    for path in place.glob("params/own*.csv"):
+        path.unlink()
+    (place / "data/raw").unlink()
+    assert settings_after(other) != first  # DVC keeps what it has once listed by this name
+
+
 # ---- what a training says first
 
 
 def announced(count: int, batch: int, epochs: int) -> list[str]:
-    base = load(ROOT / "params.yaml").train["s"]
-    content = {name: getattr(base, name) for name in base.__dataclass_fields__}
-    recipe = type(base)(**content | {"batch": batch, "bn_clips": 8, "epochs": epochs})
+    usual = load(ROOT / "params.yaml").train["s"]
+    recipe = replace(usual, batch=batch, bn_clips=8, epochs=epochs)
     clips = type("Few", (), {"__len__": lambda _: count, "classes": ("a", "b", "c")})()
     world = World(0, 1, torch.device("cpu"))
     network = Genotype.load(ROOT / "architectures/x3d_s.yaml")

@@ -96,10 +96,11 @@ def _prepare(
     found, leaks = splitting.split(args.folder, grouped, own_videos.same_content(top, grouped))
     looks = own_videos.looks(top, found, partial(progress, what="look", unit="videos"))
     size = _counted(args.folder, found, looks)
+    listing, known = workspace.list_for(found, target)
     asked = recipe.Asked(
         root=top.resolve(),
         videos=below,
-        listing=f"./{workspace.LIST}",
+        listing=f"./{listing}",
         classes=sorted({video.label for video in found}),
         split="val" if size.val else "test",
         budget=budget,
@@ -111,10 +112,10 @@ def _prepare(
     text, why, end = _settings(asked, looks, device, size)
     lines = [*_data_lines(size, found, looks, how), *remarks, *leaks]
     lines += why
-    if workspace.write_list(found):
-        lines += workspace.set_results_apart()
+    workspace.write_list(listing, found)
+    lines += [] if known else workspace.set_results_apart()
     lines += [*workspace.link(target), *workspace.write_settings(text)]
-    lines.append(f"wrote params.yaml and {workspace.LIST}, which has the split of each video")
+    lines.append(f"wrote params.yaml and {listing}, which has the split of each video")
     print("\n".join(lines))
     print(f"{end}\n\n    dvc repro{'' if budget else f' page@{network}'}\n")
 
@@ -203,5 +204,6 @@ def _settings(
         f"{LINE}# Written by `autox3d start`; change what you like. docs/SETTINGS.md explains each "
         "setting.\n"
     )
-    end = f"It will take about {max(1, round(minutes))} minutes and {gigabytes:.1g} GB. Run:"
+    whole = max(1, round(minutes))
+    end = f"It will take about {whole} minute{'s' * (whole > 1)} and {gigabytes:.1g} GB. Run:"
     return head + recipe.written(content), why, end

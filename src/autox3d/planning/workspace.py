@@ -6,6 +6,7 @@ Nothing of the user's is overwritten: what is not as it was committed is kept un
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import os
 import shutil
@@ -89,20 +90,37 @@ def link(target: Path | None) -> list[str]:
     return [*lines, f"{root} is a link to your folder: no video is copied"]
 
 
-def write_list(videos: Sequence[OwnVideo]) -> bool:
-    """Writes the list of videos with their splits; false if it was there already.
+def list_for(videos: Sequence[OwnVideo], target: Path | None) -> tuple[Path, bool]:
+    """Where the list of the videos goes, and whether it is the one in use: same root, same rows.
 
-    One that is not committed is kept beside it, as the user may have moved videos in it.
+    Another list gets another name: `annotate` runs again if its settings differ, and does not look
+    into the files; DVC even keeps its earlier runs. What the user may have changed in an earlier
+    list stays there.
+
+    Args:
+        target: what the data root is going to link to; None: it stays
     """
+    root = environment.raw()
+    if target is None or (root.is_symlink() and root.resolve() == target):
+        text = SETTINGS.read_text(encoding="utf-8") if SETTINGS.exists() else ""
+        for path in sorted(LIST.parent.glob(f"{LIST.stem}*{LIST.suffix}")):
+            if f"./{path}" in text and path.read_text(encoding="utf-8") == _rows(videos):
+                return path, True
+    digest = hashlib.sha256(f"{target}\n{_rows(videos)}".encode(errors="surrogateescape"))
+    return unused(LIST.with_stem(f"{LIST.stem}_{digest.hexdigest()[:8]}")), False
+
+
+def write_list(path: Path, videos: Sequence[OwnVideo]) -> None:
+    """Writes the list of videos with their splits."""
+    atomic.write_text(path, _rows(videos))
+
+
+def _rows(videos: Sequence[OwnVideo]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("path", "label", "split"))
     writer.writerows((video.path, video.label, video.split) for video in videos)
-    if LIST.exists() and LIST.read_text(encoding="utf-8") == text.getvalue():
-        return False
-    keep(LIST)
-    atomic.write_text(LIST, text.getvalue())
-    return True
+    return text.getvalue()
 
 
 def write_settings(text: str) -> list[str]:
