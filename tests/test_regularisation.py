@@ -8,6 +8,7 @@ from support import ARCHITECTURES
 from autox3d.sizing.regularisation import X3D, by_gap, by_step
 from autox3d.training.drop_connect import by_stage, spread
 from autox3d.vision.arch.genotype import Genotype
+from autox3d.vision.models.blocks import DropConnect
 from autox3d.vision.models.network import VideoNet
 
 
@@ -53,5 +54,5 @@ def test_a_network_has_the_rate_of_each_stage_in_its_blocks():
     net = VideoNet(Genotype.load(ARCHITECTURES / "x3d_s.yaml"), 2)
     spread(net, 0.1)
 
-    rates = [block.drop.rate for block in net.blocks]
+    rates = [layer.rate for layer in net.modules() if isinstance(layer, DropConnect)]
     assert rates == pytest.approx([0.04] * 3 + [0.06] * 5 + [0.08] * 11 + [0.1] * 7)

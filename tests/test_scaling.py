@@ -6,12 +6,15 @@ import math
 from dataclasses import replace
 
 import pytest
-from support import ARCHITECTURES
+from support import ARCHITECTURES, ROOT
 
+from autox3d.core import settings
+from autox3d.core.errors import Refused
 from autox3d.core.settings import Baseline
 from autox3d.core.values import ClipSpec
 from autox3d.sizing.scaling import (
     baseline,
+    clip_of,
     deepened,
     scaled,
     thinned,
@@ -130,6 +133,19 @@ def test_without_time_no_kernel_spans_two_frames():
     assert {block.kernel for block in frozen.blocks()} == {(1, 3)}
     assert frozen.stem.temporal_kernel == 1
     assert [b.inner for b in frozen.blocks()] == [b.inner for b in read("x3d_s").blocks()]
+
+
+@pytest.mark.parametrize("name", ["x3d_s", "x3d_m", "x3d_l", "autox3d_m", "autox3d_l_no_attention"])
+def test_a_baseline_with_its_own_input_is_the_published_network(name):
+    """With the input of a size it is not: there it sees the clips of that size."""
+    given, scale = read(name), settings.load(ROOT / "params.yaml").scale
+    rule = Baseline(of="", input="own", width=1.0, depth=1.0, temporal=True, attention=True)
+
+    assert baseline(given, name, clip_of(given, rule, scale), rule) == given
+    for size, spec in scale.items():
+        assert clip_of(given, replace(rule, input=size), scale) == spec.spec
+    with pytest.raises(Refused, match=r"^params\.yaml: missing section 'scale\.s'\.$"):
+        clip_of(given, replace(rule, input="s"), {})
 
 
 def test_a_baseline_without_attention_differs_in_nothing_else():

@@ -156,5 +156,5 @@ def text(stages: list[dict[str, Any]], rates: Rates) -> str:
     )
     about += "A core transcodes {transcode:g} s of video or cuts {clips:g} clips in a second;\n"
     about += "a second of clip has {megabytes:g} MB.\n"
-    about += "Stages that are not listed take minutes. Raw videos and studies are not counted."
+    about += "Stages that are not listed take minutes. Not counted: raw videos, studies, expansion."
     return "\n".join([*lines, "", about.format(**measured)])

@@ -284,10 +284,10 @@ class Scale:
 
 @table
 class Baseline:
-    """A network to compare with: a given one, scaled, with the input of one of the sizes."""
+    """A network to compare with: a given one, scaled, with its own input or that of a size."""
 
     of: str  # YAML file of the given genotype
-    input: Annotated[Literal["s", "m", "l"], Added("s")]  # the entry of `scale` with its clips
+    input: Annotated[Literal["own", "s", "m", "l"], Added("s")]  # or the entry of `scale`
     width: Positive  # factor on the channels
     depth: Positive  # factor on the number of blocks of each stage
     temporal: bool  # false: every kernel spans a single frame

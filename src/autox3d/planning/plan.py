@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from autox3d.core import settings
 from autox3d.core.schema import table
 from autox3d.core.settings import Params
 from autox3d.core.values import Positive
@@ -21,7 +20,7 @@ from autox3d.search.costs import SpaceCosts, of_budget
 from autox3d.search.derive import in_window
 from autox3d.search.ranking import CLIPS
 from autox3d.search.space import Space
-from autox3d.sizing.scaling import baseline, scaled
+from autox3d.sizing.scaling import baseline, clip_of, scaled
 from autox3d.vision.arch.cost import cost
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.clips.order import epoch_shape
@@ -223,6 +222,5 @@ def genotypes(params: Params, found: Found) -> dict[str, Genotype]:
         of = Path(rule.of)
         ours = of.parent == Path("results/genotypes") and of.stem in params.scale
         genotype = networks[of.stem] if ours else found.get(of) or Genotype.load(of)
-        spec = settings.named(params.scale, "scale", rule.input).spec
-        networks[name] = baseline(genotype, name, spec, rule)
-    return {name: networks[name] for name in params.train}
+        networks[name] = baseline(genotype, name, clip_of(genotype, rule, params.scale), rule)
+    return {name: networks[name] for name in params.train if name not in params.expand.targets}

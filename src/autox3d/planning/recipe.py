@@ -22,7 +22,7 @@ from autox3d.planning.own_videos import Looks
 from autox3d.planning.plan import BACKWARD, Rates, StageCost, Videos
 from autox3d.search.costs import SpaceCosts
 from autox3d.search.space import Space
-from autox3d.sizing.scaling import baseline
+from autox3d.sizing.scaling import baseline, clip_of
 from autox3d.training.run import SCRATCH
 from autox3d.vision.arch.cost import cost
 from autox3d.vision.arch.genotype import Genotype
@@ -260,8 +260,8 @@ def checked(content: Changes) -> Params:
 def genotype_of(params: Params, asked: Asked) -> Genotype:
     """The network of the page, made as stage `baseline` makes it."""
     rule = params.baseline[asked.network]
-    spec = params.scale[rule.input].spec
-    return baseline(Genotype.load(Path(rule.of)), asked.network, spec, rule)
+    given = Genotype.load(Path(rule.of))
+    return baseline(given, asked.network, clip_of(given, rule, params.scale), rule)
 
 
 def _epoch_seconds(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 
-from autox3d.core.settings import Baseline
+from autox3d.core import settings
+from autox3d.core.settings import Baseline, Scale
 from autox3d.core.values import ClipSpec
 from autox3d.vision.arch.blocks import Group, round_to_8
 from autox3d.vision.arch.genotype import Genotype
@@ -57,6 +59,17 @@ def baseline(genotype: Genotype, name: str, clip: ClipSpec, rule: Baseline) -> G
     made = thinned(genotype, name, clip, rule.width, rule.depth)
     made = made if rule.temporal else without_time(made, name)
     return made if rule.attention else without_attention(made, name)
+
+
+def clip_of(genotype: Genotype, rule: Baseline, scale: Mapping[str, Scale]) -> ClipSpec:
+    """The clips that an entry of `baseline` asks for: the network's own, or those of a size.
+
+    Raises:
+        Refused: the settings have no such size.
+    """
+    if rule.input == "own":
+        return genotype.input
+    return settings.named(scale, "scale", rule.input).spec
 
 
 def without_time(genotype: Genotype, name: str) -> Genotype:
