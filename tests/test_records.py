@@ -54,6 +54,10 @@ def written_again(path: Path, results: Path, target: Path) -> None:
         curves.write_confusion(curves.read_confusion(path), target)
     elif path.suffix == ".csv":
         Curve.read(path, ("epoch",)).write(target)
+    elif path.parent.name == "summary":  # never read: it follows from two other records
+        tested, latency = (results / folder / path.name for folder in ("evaluate", "latency"))
+        of = records.Evaluation.read(tested), records.Latency.read(latency)
+        records.Summary.of(*of).write(target)
     else:
         (kind,) = (kind for pattern, kind in KINDS.items() if name in matching(results, pattern))
         kind.read(path).write(target)
@@ -202,7 +206,7 @@ def outputs() -> dict[str, str]:
         do = entry.get("do", entry)
         for out in [*do.get("outs", []), *do.get("metrics", []), *do.get("plots", [])]:
             path = next(iter(out)) if isinstance(out, dict) else out
-            path = path.replace("${key}", "s").replace("${item.network}", "s")
+            path = path.replace("${key}", "s").replace("${item}", "s")
             found[path] = f"{name}@s" if several else name
     return found
 
