@@ -54,6 +54,10 @@ def written_again(path: Path, results: Path, target: Path) -> None:
         curves.write_confusion(curves.read_confusion(path), target)
     elif path.suffix == ".csv":
         Curve.read(path, ("epoch",)).write(target)
+    elif path.parent.name == "summary":  # never read: it follows from two other records
+        tested, latency = (results / folder / path.name for folder in ("evaluate", "latency"))
+        of = records.Evaluation.read(tested), records.Latency.read(latency)
+        records.Summary.of(*of).write(target)
     else:
         (kind,) = (kind for pattern, kind in KINDS.items() if name in matching(results, pattern))
         kind.read(path).write(target)
