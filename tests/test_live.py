@@ -201,7 +201,7 @@ def test_ctrl_c_ends_it_with_a_line(folder, tmp_path):
         for _ in range(6):  # of 90 frames the decoder holds some back, waiting for more
             running.stdout.readline()
         running.send_signal(signal.SIGINT)
-        running.wait(20)
+        running.wait(60)
         assert running.stderr
         last = running.stderr.read().decode()
     assert running.returncode == 130
