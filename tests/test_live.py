@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +193,8 @@ def test_ctrl_c_ends_it_with_a_line(folder, tmp_path):
     """While it waits for more: the answers so far are there, and the status says interrupted."""
     path = film(tmp_path / "film.ts", 3)
     command = [*PREDICT, "-", "--weights", folder, "--json"]
-    with subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-1) as running:
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a job in the background is deaf
+    with subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-1, preexec_fn=heard) as running:
         assert running.stdin
         assert running.stdout
         running.stdin.write(path.read_bytes())
