@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 import torch
 from support.corpus import KINDS
-from support.trained import CLASSES, ready, trained
+from support.trained import CLASSES, ready, saved, trained
 
 import autox3d
 from autox3d import cli
@@ -42,10 +42,7 @@ PREDICT = (sys.executable, "-c", "from autox3d import cli; cli.main()", "predict
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    net, genotype, classes = trained()
-    folder = tmp_path_factory.mktemp("weights") / "net"
-    weights.save(folder, net, genotype, classes, {})
-    return folder
+    return saved(tmp_path_factory)
 
 
 def film(path: Path, seconds: float, *before: str) -> Path:

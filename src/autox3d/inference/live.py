@@ -228,7 +228,7 @@ def _live(address: str, pipe: _Pipe) -> Iterator[Live]:
         raise Refused(f"{address}: cannot be read ({why}). {fix}") from error
     with source.decoder_errors("the decoder fails on it"), container:
         container.flags &= ~Flags.gen_pts.value
-        stream = source._video_track(container)
+        stream = source.video_track(container)
         stream.codec_context.thread_type = ThreadType.NONE
         stream.codec_context.thread_count = 1
         stream.codec_context.options = limit
