@@ -162,7 +162,7 @@ def test_a_new_clone_has_done_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
     first, *others = rows()
 
     assert first == Row("annotate", "to run", "data/lists is not here")
-    assert {row.state for row in others} == {"waiting"}
+    assert {row.state for row in others} == {"to run", "waiting"}
 
 
 def test_what_is_alike_shares_a_line():
