@@ -27,6 +27,7 @@ from support.toy import ENVIRONMENT
 from support.trained import trained
 
 from autox3d.cli import parser
+from autox3d.commands import start
 from autox3d.core import settings
 from autox3d.vision.models import weights
 
@@ -96,7 +97,7 @@ def of_dvc(words: list[str]) -> None:
     for stage in getattr(args, "targets", None) or []:
         entry, _, item = stage.partition("@")
         assert entry in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-        assert item in {"", *items}
+        assert item in {"", *items, start.FROM_SCRATCH, start.TUNED}  # which `start` writes
 
 
 def names(content: Any) -> Iterator[str]:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from support.corpus import KINDS
-from support.trained import CLASSES, ready, trained
+from support.trained import CLASSES, ready, saved, trained
 
 import autox3d
 from autox3d import cli
@@ -38,10 +38,7 @@ SPEC = ClipSpec(frames=FRAMES, stride=STRIDE, crop=32, short=SHORT)
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """A folder of weights."""
-    net, genotype, classes = trained()
-    folder = tmp_path_factory.mktemp("weights") / "net"
-    weights.save(folder, net, genotype, classes, {})
-    return folder
+    return saved(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from av.sidedata.sidedata import Type as SideDataType
 from support import corpus, shards, whole
-from support.trained import trained
+from support.trained import saved
 
 from autox3d.core.errors import Refused
 from autox3d.core.reasons import Unusable
@@ -21,7 +21,6 @@ from autox3d.inference.files import FileVideo
 from autox3d.ingest import encode, source
 from autox3d.ingest.source import BadVideo
 from autox3d.vision.clips.format.decode import IndexedVideo
-from autox3d.vision.models import weights
 
 ENCRYPTED = "its pictures are encrypted"
 FIX = "Give another file, or leave it out."
@@ -36,10 +35,7 @@ def half(path: Path, *arguments: str) -> Path:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """A folder of weights."""
-    net, genotype, classes = trained()
-    folder = tmp_path_factory.mktemp("weights") / "net"
-    weights.save(folder, net, genotype, classes, {})
-    return folder
+    return saved(tmp_path_factory)
 
 
 @pytest.mark.parametrize("suffix", ["mov", "avi"])

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -14,11 +15,12 @@ from pathlib import Path
 
 import pytest
 import zc.lockfile
+from support import ROOT
 from support.clone import DVC, Clone
 from support.toy import BIN, ENVIRONMENT, SNAKEMAKE, Toy
 
 from autox3d.commands import status
-from autox3d.pipeline.status import Row
+from autox3d.pipeline.status import Row, rows
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -151,6 +153,16 @@ def test_another_user_may_look_at_a_clone(toy: Toy, monkeypatch: pytest.MonkeyPa
         line = ".pipeline: permission denied. Snakemake writes, even in a dry run. To look, "
         assert line + "`autox3d status` is enough." in said.splitlines()
         assert "Traceback" not in said
+
+
+def test_a_new_clone_has_done_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """dvc.lock records the demo, but its videos, clips and weights are not here."""
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(tmp_path / "new")], check=True)
+    monkeypatch.chdir(tmp_path / "new")
+    first, *others = rows()
+
+    assert first == Row("annotate", "to run", "data/lists is not here")
+    assert {row.state for row in others} == {"to run", "waiting"}
 
 
 def test_what_is_alike_shares_a_line():

@@ -29,7 +29,7 @@ STAGES = [  # of the pipeline as committed: `dvc stage list --name-only`
     *(f"explain@{name}" for name in ("s", "x3d_s")),
     *(f"scale@{name}" for name in ("l", "m", "s")),
     *(f"transcode@{shard}" for shard in range(4)),
-    *(f"{stage}@{name}" for stage in ("evaluate", "latency", "train")
+    *(f"{stage}@{name}" for stage in ("evaluate", "latency", "summary", "train")
       for name in ("l", "m", "s", "s_t1", "x3d_s")),
 ]  # fmt: skip
 

@@ -38,6 +38,7 @@ NEW = ("dvc.yaml", "Snakefile", ".dvcignore", "workflow/Snakefile", "workflow/ru
 STAGES = 19
 ANEW = {"search", "control", "derive"}
 LISTED = {"index"}  # has a new output, a list; its other outputs are the same
+SUMMED = {"summary@s", "summary@x3d_s"}  # new stages, of milliseconds
 ALONE = ENVIRONMENT | {"AUTOX3D_PROCESSES": "1", "AUTOX3D_WORKERS": "1", "OMP_NUM_THREADS": "1"}
 TENSORS = {
     "search": "data/supernet/search.safetensors",
@@ -140,18 +141,19 @@ def test_after_an_upgrade_only_the_search_is_to_be_run(workspace):
         assert f"{stage}: left to run: this version computes it otherwise (CHANGELOG.md)" in output
     assert "params.yaml: train.x3d_s.drop_connect is new" in output
     assert "# no dropout" in (workspace / "params.yaml").read_text()
-    assert stale(workspace) == ANEW | LISTED
+    assert stale(workspace) == ANEW | LISTED | SUMMED
     assert digests(workspace) == old
     typed(workspace, "dvc", "repro", "index")
-    assert stale(workspace) == ANEW
+    assert stale(workspace) == ANEW | SUMMED
     listed = digests(workspace)
     assert listed.pop("data/unused.csv")
     assert listed == old
     edit(workspace / "params.yaml", "max_lost: 0.2", "max_lost: 0.3")
-    assert stale(workspace) == ANEW | LISTED | {"report"}  # which depends on all settings
+    everything = {"report"}  # depends on all settings
+    assert stale(workspace) == ANEW | LISTED | SUMMED | everything
     edit(workspace / "params.yaml", "max_lost: 0.3", "max_lost: 0.2")
     typed(workspace, "dvc", "commit", "--force", "search", "control")
-    assert stale(workspace) == {"derive"}
+    assert stale(workspace) == {"derive"} | SUMMED
     typed(workspace, "dvc", "repro", "derive")
     kept = digests(workspace).items() - old.items()
     assert {name for name, _ in kept} == {"results/derive/derive.json", "data/unused.csv"}
@@ -186,7 +188,7 @@ def test_a_fix_makes_stale_what_its_room_says(workspace):
         path = workspace / "src/autox3d" / name
         text = path.read_text()
         path.write_text(f"{text}\n# A fix.\n")
-        assert stale(workspace) == wanted | ANEW | LISTED, name
+        assert stale(workspace) == wanted | ANEW | LISTED | SUMMED, name
         path.write_text(text)
 
 
@@ -223,7 +225,7 @@ def test_what_differs_is_left_to_run_with_a_line_each(workspace):
     }
     assert last == f"{STAGES - 9} of {STAGES} stages are recorded as done; none was run"
     assert (workspace / "data/scores/x3d_s.parquet").exists()
-    assert stale(workspace) == {line.partition(": ")[0] for line in found}
+    assert stale(workspace) == {line.partition(": ")[0] for line in found} | SUMMED
 
 
 def test_a_lock_of_another_version_is_refused(workspace):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 from torch import nn
 
@@ -36,6 +37,14 @@ def ready(genotype: Genotype) -> VideoNet:
     for _ in range(5):
         net(torch.randn(2, 3, clip.frames, clip.crop, clip.crop))
     return net.eval()
+
+
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of weights of `trained`."""
+    net, genotype, classes = trained()
+    folder = tmp_path_factory.mktemp("weights") / "net"
+    weights.save(folder, net, genotype, classes, {})
+    return folder
 
 
 def passed(folder: Path) -> tuple[Path, Path]:

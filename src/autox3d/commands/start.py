@@ -23,6 +23,7 @@ UNEVEN = 5  # times as many videos as the rarest class
 FEW = 5  # held-out videos of a class, below which a share says little
 QUICK = 1.0  # s of measuring for each rate
 FOLDER = Path("params/folder.yaml")  # complete settings, which are the base of the user's
+FROM_SCRATCH, TUNED = "x3d", "tuned"  # names of the networks that are trained
 
 
 def add_to(commands: Commands) -> None:
@@ -61,7 +62,7 @@ def number(text: str) -> float:
 
 def start(args: argparse.Namespace) -> None:
     """Look at a folder of your videos, and write the settings that train a network on them."""
-    _prepare(args, budget=args.budget, given=None, network="x3d")
+    _prepare(args, budget=args.budget, given=None, network=FROM_SCRATCH)
 
 
 def finetune(args: argparse.Namespace) -> None:
@@ -76,7 +77,7 @@ def finetune(args: argparse.Namespace) -> None:
             "training wrote, such as data/weights/x3d, or `autox3d import-weights`."
         )
     weights.load(args.weights)
-    _prepare(args, budget=None, given=args.weights, network="tuned")
+    _prepare(args, budget=None, given=args.weights, network=TUNED)
 
 
 def _prepare(

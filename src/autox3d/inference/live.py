@@ -11,6 +11,8 @@ are the same.
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -69,6 +71,11 @@ class _Pipe:
         except KeyboardInterrupt:
             self.interrupted = True
             return b""
+
+    def interrupt(self, *_: object) -> None:
+        """Takes the place of Python's own handler: what PyAV swallows is still known."""
+        self.interrupted = True
+        raise KeyboardInterrupt
 
     def check(self) -> None:
         """Raises the interrupt where it is not swallowed."""
@@ -183,6 +190,20 @@ class _Clips:
 
 
 @contextmanager
+def _heard(pipe: _Pipe) -> Iterator[None]:
+    """Lets Ctrl-C reach the pipe, unless this process ignores it or is no main thread."""
+    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not (usual and threading.current_thread() is threading.main_thread()):
+        yield
+        return
+    signal.signal(signal.SIGINT, pipe.interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextmanager
 def opened(address: str) -> Iterator[Live]:
     """Opens a stream: `-` for standard input, or a camera or an address of `PROTOCOLS`.
 
@@ -190,7 +211,13 @@ def opened(address: str) -> Iterator[Live]:
         Refused: it is none of these, or it cannot be opened.
         BadVideo: it has no video that can be decoded.
     """
-    pipe, limit = _Pipe(), {"max_pixels": str(source.MAX_PIXELS)}
+    pipe = _Pipe()
+    with _heard(pipe):
+        yield from _live(address, pipe)
+
+
+def _live(address: str, pipe: _Pipe) -> Iterator[Live]:
+    limit = {"max_pixels": str(source.MAX_PIXELS)}
     try:
         container = _open(address, limit, pipe)
         pipe.check()
@@ -201,7 +228,7 @@ def opened(address: str) -> Iterator[Live]:
         raise Refused(f"{address}: cannot be read ({why}). {fix}") from error
     with source.decoder_errors("the decoder fails on it"), container:
         container.flags &= ~Flags.gen_pts.value
-        stream = source._video_track(container)
+        stream = source.video_track(container)
         stream.codec_context.thread_type = ThreadType.NONE
         stream.codec_context.thread_count = 1
         stream.codec_context.options = limit

@@ -114,7 +114,7 @@ def opened(
     options["max_pixels"] = str(max_pixels)  # the limit must hold while streams are probed, too
     with decoder_errors("the decoder fails on it"), _container(path, options) as container:
         container.flags &= ~Flags.gen_pts.value  # PyAV makes up missing stamps, and wrong ones
-        stream = _video_track(container)
+        stream = video_track(container)
         stream.codec_context.thread_type = ThreadType.NONE
         stream.codec_context.thread_count = 1
         stream.codec_context.options = {"max_pixels": str(max_pixels)}
@@ -259,7 +259,7 @@ def decoded(packet: av.Packet, tally: Tally | None = None) -> Iterator[VideoFram
             yield frame
 
 
-def _video_track(container: InputContainer) -> VideoStream:
+def video_track(container: InputContainer) -> VideoStream:
     tracks = container.streams.video
     films = [track for track in tracks if not track.disposition & Disposition.attached_pic]
     if not films:

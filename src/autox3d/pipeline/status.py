@@ -2,9 +2,10 @@
 
 `dvc status` hashes what stages depend on, under a lock that a running `dvc repro` may need. This
 reads dvc.yaml, params.yaml, dvc.lock, the signs that stages write (`autox3d.runtime.activity`) and
-the locks of the engines. It takes a stage as done when dvc.lock has it with its present command and
-settings, and with the inputs that dvc.lock has as the outputs of the stages before. Whether code,
-or a file behind DVC's back, has changed since, is a question for `dvc status`.
+the locks of the engines. It takes a stage as done when its outputs are there, and dvc.lock has it
+with its present command and settings and with the inputs that dvc.lock has as the outputs of the
+stages before. Whether code, or a file behind DVC's back, has changed since, is a question for
+`dvc status`.
 """
 
 from __future__ import annotations
@@ -131,6 +132,9 @@ def _changed(stage: PipelineStage, recorded: Any, made: dict[str, Any]) -> str:
     for one in recorded.get("deps", []):
         if made.get(one["path"], one.get("md5")) != one.get("md5"):
             return f"{one['path']} was made again"
+    for one in recorded.get("outs", []):
+        if not Path(one["path"]).exists():
+            return f"{one['path']} is not here"
     return ""
 
 
