@@ -230,6 +230,7 @@ class Train:
     drop_connect: Annotated[Rate, Added(0.0)]  # skips of a branch; less before the last stage
     bn_clips: Count  # clips that share batch-norm statistics
     bn_steps: Whole  # steps of batch-norm recalibration after training; 0: running statistics
+    validate_every: Annotated[Count, Added(1)]  # epochs between validations; the last has one
     branch_gamma: Share  # initial gamma of each branch's last batch norm; 0 in X3D's code
     init: str  # folder of weights to start from; `params/scratch`: random initialisation
     sampling: Sampling
