@@ -254,7 +254,7 @@ class Evaluate:
     clips: tuple[Count, ...]  # numbers of clips per video to test; the largest is the main result
     rule: Literal["ends", "starts"]  # placement of the clips in a video, see vision/clips/views.py
     sampling: Literal["linspace", "stride"]  # frames of a clip, see vision/clips/views.py
-    batch: Count  # views per forward pass; does not change the scores
+    batch: Count  # views per forward pass; on a CPU it does not change the scores
 
 
 @table

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from itertools import islice
 from typing import TypeVar
 
@@ -62,10 +63,9 @@ class Scorer:
         return self(clips[0] if len(clips) == 1 else torch.cat(clips))
 
     def _pass(self, views: Tensor) -> Tensor:
-        gpu = self.device.type == "cuda"
         clips = normalise(views.to(self.device, non_blocking=True)).to(self.dtype)
-        mixed = gpu and self.dtype == torch.float32
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
+        mixed = self.device.type == "cuda" and self.dtype == torch.float32
+        with torch.autocast("cuda", torch.bfloat16) if mixed else nullcontext():
             logits = self.net(clips)
         return self.task.scores(logits.float())
 
