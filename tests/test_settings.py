@@ -220,6 +220,7 @@ def test_what_was_added_is_told_with_its_value_of_before():
     assert schema.added(Row) == {}
     assert schema.added(settings.Train) == {
         "drop_connect": 0.0,
+        "validate_every": 1,
         "pass_clips": None,
         "compile": False,
     }

@@ -232,6 +232,7 @@ class Train:
     pass_clips: Annotated[Count | None, Added(None)]  # clips of a forward pass; null: bn_clips
     compile: Annotated[bool, Added(False)]  # whether torch.compile makes the code of a pass
     bn_steps: Whole  # steps of batch-norm recalibration after training; 0: running statistics
+    validate_every: Annotated[Count, Added(1)]  # epochs between validations; the last has one
     branch_gamma: Share  # initial gamma of each branch's last batch norm; 0 in X3D's code
     init: str  # folder of weights to start from; `params/scratch`: random initialisation
     sampling: Sampling
@@ -253,7 +254,7 @@ class Evaluate:
     clips: tuple[Count, ...]  # numbers of clips per video to test; the largest is the main result
     rule: Literal["ends", "starts"]  # placement of the clips in a video, see vision/clips/views.py
     sampling: Literal["linspace", "stride"]  # frames of a clip, see vision/clips/views.py
-    batch: Count  # views per forward pass; does not change the scores
+    batch: Count  # views per forward pass; on a CPU it does not change the scores
 
 
 @table

@@ -68,6 +68,24 @@ class World:
             dist.all_gather_object(values, value)
         return values
 
+    def collect(self, value: T) -> list[T]:
+        """Returns the values of all ranks, in rank order, on rank 0; none on the others."""
+        if self.size == 1:
+            return [value]
+        values: list[T] | None = [value] * self.size if self.rank == 0 else None
+        with self._naming("collect"):
+            dist.gather_object(value, values)
+        return values or []
+
+    def share(self, value: T) -> T:
+        """Returns the value of rank 0, on every rank."""
+        if self.size == 1:
+            return value
+        values = [value]
+        with self._naming("share"):
+            dist.broadcast_object_list(values)
+        return values[0]
+
     def any(self, flag: bool) -> bool:
         """Whether the flag is set on any rank."""
         if self.size == 1:
