@@ -88,7 +88,11 @@ def _rank(
             path = folder / f"{count}.parquet"
             clips = Clips.load(path, split="test", shards=folder / "shards")
             trained = Trained(net, genotype, list(clips.classes), {}, {})
-            table = every_view(trained, clips, params, here)
+            parts = every_view(trained, clips, params, here, out.with_suffix(f".{count}"))
+            table = parts.table()
+            if table is None:
+                continue
+            parts.discard()
             views = [list(row) for row in table[["key", "crops", "side"]].itertuples(index=False)]
             digest = hashlib.sha256()
             for scores in table["scores"]:

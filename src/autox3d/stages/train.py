@@ -48,7 +48,8 @@ def write(files: SimpleNamespace, result: TrainingResult, recipe: Train, work: S
     weights.save(files.weights, result.net, result.genotype, *known, task=result.task)
     Curve.of(result.history).write(files.curve)
     device, size = work.world.device, work.world.size
-    provenance.measured(result.seconds, device, size, recipe.seed).write(files.made)
+    times = {"seconds": result.seconds, "data_wait": result.data_wait}
+    provenance.measured(device=device, processes=size, seed=recipe.seed, **times).write(files.made)
     for path in (files.genotype, files.curve, files.made):
         work.mirror.artifact(path)
     work.mirror.model(files.weights, fingerprint(w=files.weights))
