@@ -25,7 +25,9 @@ from autox3d.runtime.checkpoint import Checkpoints
 from autox3d.runtime.resumable import newest, resumable, save, until_stopped
 from autox3d.runtime.session import Session
 from autox3d.training.drop_connect import spread
+from autox3d.training.graph import CAPTURED, PLAIN, choose, cuda_graph
 from autox3d.training.loop import NotFinite, Schedule, State, train_steps
+from autox3d.training.passes import Pass, Passes
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.clips.augment import chunk_count, chunks
 from autox3d.vision.clips.feed import Feed
@@ -125,6 +127,8 @@ class Training:
             peak=scaled_rate(recipe.lr, batch),
             batch=batch,
             chunk=recipe.bn_clips,
+            pass_clips=recipe.pass_clips,
+            compiled=recipe.compile,
         )
         self.loader = TrainLoader(
             clips=clips.train,
@@ -152,7 +156,8 @@ class Training:
         ):  # it was stopped between the last step and the measurement
             self._end_epoch(kept)
             save(self, kept)
-        steps = train_steps(self.state, self.task, self.schedule, self._batches, self.world)
+        choose = self._choose if self.world.device.type == "cuda" else None
+        steps = train_steps(self.state, self.task, self.schedule, self._batches, self.world, choose)
         left = self.schedule.epochs * self.schedule.steps - self._done()
         for _ in resumable(self, steps, left, f"train {self.genotype.name}", kept):
             if self.ends_epoch():
@@ -202,6 +207,15 @@ class Training:
         odd = error.chunks if isinstance(error, NotFinite) else []
         rows = [row for c in odd for row in order[c * size : (c + 1) * size]] or order
         return [key.decode() for key in clips.keys[rows].tolist()]
+
+    def _choose(self, passes: Passes, first: Pass) -> None:
+        """Captures a pass as a CUDA graph, unless an earlier process of this run could not."""
+        if self.state.form == PLAIN:
+            return
+        reason = choose(passes, first, cuda_graph, self.world.gather)
+        self.state.form = PLAIN if reason else CAPTURED
+        if reason and self.session.writes:
+            print(f"train {self.genotype.name}: no CUDA graph: {reason}.", file=sys.stderr)
 
     def _measured(self) -> bool:
         """Whether the history already has the current epoch."""
