@@ -49,7 +49,7 @@ SEVERAL = {  # kernels of one operation, where there are more than one
 NOTHING = ("empty", "new_empty", "empty_like", "empty_strided", "new_empty_strided", "_unsafe_view")
 LISTED = (110, 64, 48, 36, 30)  # tensors of one multi-tensor kernel, for one list, two, ...
 CONCATENATED = 128  # tensors of one kernel of `cat`
-WAITS = ("item", "tolist", "cpu", "numpy", "nonzero", "__bool__", "__float__", "__int__")
+WAITS = ("item", "tolist", "cpu", "nonzero", "__bool__", "__float__", "__int__")
 
 
 class Counts:

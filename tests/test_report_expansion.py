@@ -172,7 +172,7 @@ def test_the_search_and_random_networks_stand_beside_it(root: Path) -> None:
     count = 8.0 / (2 * 0.6)
     best, (low, high) = worth.best_of(random, count)
     row = found["random, as long as the expansion"]
-    assert row["network"] == f"the best of {count:.1f}, expected of 4 measured"
+    assert row["network"] == f"the best of {count:.1f}, expected from 4"
     assert (
         row["top-1, %, validation (95 %)"]
         == f"{100 * best:.1f} ({100 * low:.1f} to {100 * high:.1f})"

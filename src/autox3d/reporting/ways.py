@@ -108,8 +108,7 @@ def _random(
         if count >= 1:
             best, (low, high) = worth.best_of(measured.random, count)
             cell = f"{metric.cell(best)} ({metric.cell(low)} to {metric.cell(high)})"
-        more = f" of {len(measured.random)} measured" if count > len(measured.random) else ""
-        name = f"the best of {count:.1f}, expected{more}"
+        name = f"the best of {count:.1f}, expected from {len(measured.random)}"
         row = [f"random, as long as the {way}", f"{hours:.3g}", "trainings"]
         rows.append([*row, name, range_, cell, NONE])
     return rows

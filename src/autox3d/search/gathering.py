@@ -20,6 +20,7 @@ from torch.autograd.function import once_differentiable
 
 from autox3d.search.channel_sets import Parts, indices
 
+KEPT = 2048  # cuts whose positions are kept: some 80 MB in the space of the paper
 ALIGNED = 16  # numbers: every weight begins at a whole cache line, as in memory of its own
 
 
@@ -43,19 +44,20 @@ def gathered(cuts: Sequence[Cut]) -> list[Tensor]:
     ordered = [cuts[number] for number in order]  # kernels, then what autocast leaves as it is
     pieces = [_piece(tuple(cut.weight.shape), cut.sets) for cut in ordered]
     lengths = [_line(len(places)) for places, _ in pieces]
-    index = np.zeros(sum(lengths), np.int64)  # what fills up a weight's last line gathers anything
+    device = cuts[0].weight.device
+    pinned = device.type == "cuda"
+    index = torch.zeros(sum(lengths), dtype=torch.int64, pin_memory=pinned)
+    every = index.numpy()  # what fills up a weight's last line stays 0, and gathers anything
     end = base = 0
     for (places, _), length, cut in zip(pieces, lengths, ordered, strict=True):
-        np.add(places, base, out=index[end : end + len(places)])
+        np.add(places, base, out=every[end : end + len(places)])
         end, base = end + length, base + cut.weight.numel()
-    device = cuts[0].weight.device
-    moved = torch.from_numpy(index)
-    if device.type == "cuda":
-        moved = moved.pin_memory().to(device, non_blocking=True)
     cast = torch.is_autocast_enabled(device.type)
     dtype = torch.get_autocast_dtype(device.type) if cast else None
     shapes = tuple(shape for _, shape in pieces)
-    found = _Gather.apply(moved, shapes, dtype, *(cut.weight for cut in ordered))
+    found = _Gather.apply(
+        index.to(device, non_blocking=True), shapes, dtype, *(cut.weight for cut in ordered)
+    )
     by_number = dict(zip(order, found, strict=True))
     return [by_number[number] for number in range(len(cuts))]
 
@@ -65,16 +67,16 @@ def _line(count: int) -> int:
     return -(-count // ALIGNED) * ALIGNED
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=KEPT)
 def _piece(
     shape: tuple[int, ...], sets: tuple[Set | None, ...]
 ) -> tuple[np.ndarray, tuple[int, ...]]:
     """The positions of a cut in a weight of this shape, in order, and the shape of the cut."""
-    places = np.zeros(1, np.int64)
+    places = np.zeros(1, np.int32)
     cut = []
     for size, chosen in zip(shape, (*sets, *[None] * len(shape)), strict=False):
         of = range(size) if chosen is None or size == 1 else indices(*chosen)
-        places = (places[:, None] * size + np.asarray(of)).ravel()
+        places = (places[:, None] * size + np.asarray(of, np.int32)).ravel()
         cut.append(len(of))
     return places, tuple(cut)
 
