@@ -65,7 +65,7 @@ def run(folder: Path, *command: Path | str) -> str:
     """A command in a folder, as a user types it; what it printed."""
     done = programs.run("engines", command, folder, ENVIRONMENT)
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return done.stdout + done.stderr
 
 
 def ready(clips: Path, folder: Path, expand: dict[str, Any] = EXPAND) -> Path:
