@@ -219,6 +219,8 @@ def test_what_was_added_is_told_with_its_value_of_before():
     assert schema.added(Later) == {"rate": 0.0, "rows": None}
     assert schema.added(Row) == {}
     assert schema.added(settings.Train) == {
+        "schedule": "cosine",
+        "drops": (),
         "drop_connect": 0.0,
         "validate_every": 1,
         "pass_clips": None,

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from autox3d.training.passes import Pass, Passes, grouped
 from autox3d.vision.clips.augment import chunks
 from autox3d.vision.clips.loader import Batch
-from autox3d.vision.learning.schedule import cosine
+from autox3d.vision.learning.schedule import cosine, stepped
 from autox3d.vision.tasks.task import Task
 
 
@@ -61,6 +61,14 @@ class Schedule(NamedTuple):
     chunk: int  # clips that share batch-norm statistics
     pass_clips: int | None = None  # clips of a forward pass, at most; None: a chunk
     compiled: bool = False  # whether torch.compile makes the code of a pass
+    drops: tuple[float, ...] = ()  # shares of the run at which the rate falls; empty: a cosine
+
+    def rate(self, done: int) -> float:
+        """The learning rate of the step after `done` steps."""
+        total = self.epochs * self.steps
+        if self.drops:
+            return stepped(done, total, self.warmup, self.peak, self.drops)
+        return cosine(done, total, self.warmup, self.peak)
 
 
 class Step(NamedTuple):
@@ -136,7 +144,7 @@ def train_steps(
     while state.epoch < schedule.epochs:
         for batch in batches(state.epoch, state.step):
             done = state.epoch * schedule.steps + state.step
-            lr = cosine(done, schedule.epochs * schedule.steps, schedule.warmup, schedule.peak)
+            lr = schedule.rate(done)
             loss, correct = _step(state, passes, schedule, batch, world, done, lr, choose)
             choose = None
             state.sums = [state.sums[0] + loss, state.sums[1] + correct]

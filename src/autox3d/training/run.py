@@ -35,7 +35,7 @@ from autox3d.vision.clips.loader import Batch, TrainLoader
 from autox3d.vision.clips.order import epoch_order, epoch_shape
 from autox3d.vision.clips.store import Clips
 from autox3d.vision.clips.videos import centre_clips
-from autox3d.vision.learning.schedule import cosine, scaled_rate, sgd
+from autox3d.vision.learning.schedule import scaled_rate, sgd
 from autox3d.vision.learning.scoring import Scorer, at_once, fetched, grouped, ready
 from autox3d.vision.learning.statistics import recalibrate_batch_norm
 from autox3d.vision.models import weights
@@ -127,6 +127,7 @@ class Training:
             peak=scaled_rate(recipe.lr, batch),
             batch=batch,
             chunk=recipe.bn_clips,
+            drops=recipe.drops,
             pass_clips=recipe.pass_clips,
             compiled=recipe.compile,
         )
@@ -255,8 +256,7 @@ class Training:
 
     def _lr(self) -> float:
         """The learning rate of the last step."""
-        steps = self.schedule.epochs * self.schedule.steps
-        return cosine(self._done() - 1, steps, self.schedule.warmup, self.schedule.peak)
+        return self.schedule.rate(self._done() - 1)
 
     def _batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from step `start` on, on the device."""
