@@ -135,6 +135,16 @@ class ClipsScore:
 
 
 @table
+class PrecisionRecall:
+    """Precision over recall of one class, at the ranks of its positives."""
+
+    name: str  # of the class
+    positives: int
+    recall: tuple[float, ...]
+    precision: tuple[float, ...]  # at these
+
+
+@table
 class Evaluation:
     """results/evaluate/<name>.json: metrics of a network on held-out videos, and its cost."""
 
@@ -152,6 +162,7 @@ class Evaluation:
     gmacs_lcr: float
     task: str = CLASSIFY
     class_metric: str = ""  # empty if there are no classes
+    curves: tuple[PrecisionRecall, ...] = ()  # of the worst classes, where each has a curve
 
     def score(self, crops: Crops) -> Score:
         """The metrics with one or with three crops per clip."""
@@ -169,7 +180,7 @@ class Evaluation:
         content |= {crops: _flat(content[crops]) for crops in ("center", "lcr")}
         rows = content["per_class"].items()
         content["per_class"] = [{"class": name, metric: value} for name, value in rows]
-        return without(content, "task", CLASSIFY)
+        return without(without(content, "task", CLASSIFY), "curves", ())
 
     def write(self, path: Path) -> None:
         atomic.write_json(path, self.content())

@@ -19,6 +19,7 @@ CLASSES = b"classes"  # schema metadata: JSON list of names, label index -> name
 TASK = b"task"  # schema metadata: the task that the labels are for; left out for CLASSIFY
 FORMAT = b"format"  # schema metadata: version of the table's columns; left out for version 1
 CLASSIFY = "classify"
+MULTILABEL = "multilabel"  # a video may have several labels, or none
 
 
 def write_table(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import math
 import pkgutil
 import re
 from collections.abc import Iterable, Mapping
@@ -16,12 +17,20 @@ from pathlib import Path
 from typing import NamedTuple, Protocol, cast
 
 from autox3d.core.errors import Refused
-from autox3d.core.tables import CLASSIFY
+from autox3d.core.tables import CLASSIFY, MULTILABEL
 from autox3d.datasets import adapters
 from autox3d.datasets.reading import composed, unknown_class
 
 SPLITS = ("train", "val", "test")
 DEMO = "demo"  # the generated data set, which has no annotation files (`datasets.demo`)
+
+
+class Label(NamedTuple):
+    """A class that a video has, and when; without a time, all along."""
+
+    name: str
+    start: float = 0.0  # s after the beginning of the video
+    end: float = math.inf  # s
 
 
 class Video(NamedTuple):
@@ -30,9 +39,15 @@ class Video(NamedTuple):
     id: str  # unique in the data set
     source: str  # the recording that it is cut from: must be in one split; id lists name it
     path: str  # relative to the data root, "/" between folders
-    label: str | None  # None in the test split alone
+    label: str | None  # None in the test split, and where a video may have several
     split: str
     place: str  # where it is annotated: "FILE line N"
+    labels: tuple[Label, ...] = ()  # for a task in which a video may have several, or none
+
+    @property
+    def names(self) -> set[str]:
+        """Its classes."""
+        return {one.name for one in self.labels} | ({self.label} if self.label else set())
 
 
 class Annotations(NamedTuple):
@@ -110,7 +125,10 @@ def _file(root: Path, path: str) -> Path:
 def with_composed_labels(annotations: Annotations) -> Annotations:
     """Returns the annotations with one spelling for labels that differ in their encoding alone."""
     videos = [
-        video if video.label is None else video._replace(label=composed(video.label))
+        video._replace(
+            label=None if video.label is None else composed(video.label),
+            labels=tuple(one._replace(name=composed(one.name)) for one in video.labels),
+        )
         for video in annotations.videos
     ]
     classes = tuple(sorted(set(map(composed, annotations.classes))))
@@ -129,15 +147,19 @@ def check(annotations: Annotations) -> Annotations:
     """Returns the annotations, in which all labels are classes and no video is listed twice.
 
     Raises:
-        Refused: a label is missing or unknown, a path is not UTF-8, an id is listed twice, or a
-            recording is in two splits.
+        Refused: a label is missing or unknown, a path is not UTF-8, an id is listed twice, a
+            recording is in two splits, or no training video has a label.
     """
     known, ids, sources = set(annotations.classes), {}, {}
+    several = annotations.task == MULTILABEL
+    if several and not known:
+        first = annotations.videos[0].place if annotations.videos else "annotate.files"
+        raise Refused(f"{first}: no training video has a label. Is it the right file?")
     for video in annotations.videos:
-        if video.label is None and video.split != "test":
+        if video.label is None and video.split != "test" and not several:
             raise Refused(f"{video.place}: no label. Only videos of split 'test' may lack one.")
-        if video.label is not None and video.label not in known:
-            raise Refused(f"{video.place}: {unknown_class(video.label, annotations.classes)}")
+        for name in sorted(video.names - known):
+            raise Refused(f"{video.place}: {unknown_class(name, annotations.classes)}")
         if re.search("[\ud800-\udfff]", video.path):  # how Python reads other bytes
             raise Refused(f"{video.path!a}: a name that is not UTF-8. Rename the file.")
         first = sources.setdefault(video.source, video)

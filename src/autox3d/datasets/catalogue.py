@@ -11,6 +11,7 @@ from autox3d.core import reasons
 from autox3d.core.errors import Refused
 from autox3d.core.records import Account, Counts, RefusedVideo, SameContent
 from autox3d.core.tables import read_table
+from autox3d.datasets import labels
 
 CLIP_COLUMNS = ["key", "video", "label", "split", "shard", "offset", "length", "frames", "rate"]
 CLIP_COLUMNS += ["width", "height", "sha256"]
@@ -69,24 +70,33 @@ def two_labels(rows: pd.DataFrame) -> tuple[SameContent, ...]:
 def clips(rows: pd.DataFrame, classes: Sequence[str], source: Path) -> pd.DataFrame:
     """Returns the usable clips, sorted by split and key, with labels as numbers (-1: none).
 
-    The columns are CLIP_COLUMNS; `source`, the table of videos, is for messages alone.
+    The columns are CLIP_COLUMNS, with lists of labels in place of a label where a video may have
+    several (`labels.LISTS`); `source`, the table of videos, is for messages alone.
 
     Raises:
-        Refused: a class has no usable training video left.
+        Refused: a class has no usable training video left, or only after their ends.
     """
     usable = rows[rows["status"] == "ok"]
-    trained = set(usable.loc[usable["split"] == "train", "label"])
+    train = usable[usable["split"] == "train"]
+    trained = set(labels.each(labels.seen(train)))
     for name in classes:
         if name not in trained:
-            lost = (rows["label"] == name) & (rows["split"] == "train")
+            if late := list(train.loc[labels.of_class(train, name), "path"]):
+                raise Refused(
+                    f"{source}: class '{name}' begins after the end of each of its {len(late)} "
+                    f"training videos (first: {late[0]}). Times are seconds of the video."
+                )
+            lost = labels.of_class(rows, name) & (rows["split"] == "train")
             raise Refused(
                 f"{source}: class '{name}' has no usable training video (of {lost.sum()} listed). "
                 f"Fix its videos (first: {_first_fault(rows[lost])}), or take the class out."
             )
     number = {name: label for label, name in enumerate(classes)}
-    usable = usable.assign(label=usable["label"].map(number).fillna(-1).astype("int64"))
+    usable = labels.renumbered(usable, number)
     usable = usable.astype(dict.fromkeys(INTEGER_COLUMNS, "int64"))
-    return usable.sort_values(["split", "key"], ignore_index=True)[CLIP_COLUMNS]
+    kept = [name for name in CLIP_COLUMNS if name != "label" or "labels" not in usable]
+    kept += [name for name in labels.LISTS if name in usable]
+    return usable.sort_values(["split", "key"], ignore_index=True)[kept]
 
 
 def _first_fault(rows: pd.DataFrame) -> str:
@@ -104,7 +114,7 @@ def account(rows: pd.DataFrame, classes: Sequence[str]) -> Account:
         encoders=tuple(sorted(rows["encoder"].dropna().unique())),
         refused_by_reason={str(reason): int(count) for reason, count in by_reason},
         by_split={str(split): _counts(part) for split, part in rows.groupby("split")},
-        by_class={name: _counts(rows[rows["label"] == name]) for name in classes},
+        by_class={name: _counts(rows[labels.of_class(rows, name)]) for name in classes},
         refused_videos=tuple(
             RefusedVideo(**{name: row[name] for name in ("key", "path", "reason", "message")})
             for row in refused.sort_values("key").to_dict("records")

@@ -21,7 +21,8 @@ import pandas as pd
 from autox3d.core import reasons
 from autox3d.core.errors import Refused
 from autox3d.core.reasons import Unusable
-from autox3d.core.tables import write_table
+from autox3d.core.tables import MULTILABEL, write_table
+from autox3d.datasets import labels
 from autox3d.datasets.annotations import Annotations, Video, nearly_alike
 
 LIST_COLUMNS = ["key", "path", "size", "mtime_ns"]  # what `transcode` needs, and no more
@@ -120,6 +121,8 @@ def list_videos(
     )
     entries = [entry(video.path) for video in progress(videos, len(videos))]
     rows = rows.join(pd.DataFrame(entries, columns=list(Entry._fields)))
+    if annotations.task == MULTILABEL:
+        rows = rows.assign(**labels.columns(videos))
     rows = rows.astype(dict.fromkeys(TEXT_COLUMNS, "str"))
     rows = rows.astype(dict.fromkeys(INTEGER_COLUMNS, "int64"))
     _check(rows, annotations.classes, root / folder)
@@ -176,7 +179,7 @@ def _check(rows: pd.DataFrame, classes: Sequence[str], folder: Path) -> None:
             f"{folder}: none of the {len(rows)} videos exists{first}. "
             "Set annotate.videos in params.yaml, or the data root AUTOX3D_RAW."
         )
-    trained = set(listed.loc[listed["split"] == "train", "label"])
+    trained = set(labels.each(listed[listed["split"] == "train"]))
     for name in classes:
         if name not in trained:
             raise Refused(
@@ -198,4 +201,5 @@ def write(
     for old in lists.glob("*.parquet"):
         if old.stem not in map(str, shards):
             old.unlink()
-    write_table(rows[VIDEO_COLUMNS], table, annotated.classes, annotated.task)
+    several = labels.LISTS if annotated.task == MULTILABEL else ()
+    write_table(rows[[*VIDEO_COLUMNS, *several]], table, annotated.classes, annotated.task)

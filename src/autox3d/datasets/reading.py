@@ -54,6 +54,15 @@ def csv_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, dict[s
         yield place, dict(zip(header, cells, strict=True))
 
 
+def has_column(path: Path, column: str) -> bool:
+    """Whether the header of a CSV file has the column.
+
+    Raises:
+        Refused: the file cannot be read.
+    """
+    return column in next(_rows(path), (1, []))[1]
+
+
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yields (number of its last line, cells) for each row of a CSV file."""
     reader, begin = csv.reader(_text(path).splitlines(keepends=True)), 1
@@ -122,7 +131,7 @@ def composed(label: str) -> str:
 
 def trained_classes(rows: Iterable[Video]) -> tuple[str, ...]:
     """Returns the labels of the training videos, in alphabetical order."""
-    return tuple(sorted({row.label for row in rows if row.label and row.split == "train"}))
+    return tuple(sorted({name for row in rows if row.split == "train" for name in row.names}))
 
 
 def unknown_class(label: str, classes: Iterable[str]) -> str:

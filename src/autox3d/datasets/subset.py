@@ -17,6 +17,7 @@ import pandas as pd
 
 from autox3d.core.errors import Refused
 from autox3d.core.tables import HALVES
+from autox3d.datasets import labels
 
 if TYPE_CHECKING:
     from autox3d.core.settings import Subset
@@ -34,7 +35,7 @@ def choose(
     """
     if settings.ids is None:
         counts = {"train": settings.train, "val": settings.val}
-        keep = settings.classes or len(set(clips.loc[clips["split"] == "train", "label"]) - {-1})
+        keep = settings.classes or len(set(labels.each(clips[clips["split"] == "train"])))
         chosen = by_rule(clips, classes, keep, counts, settings.seed)
     else:
         lists = {"train": root / settings.ids.train, "val": root / settings.ids.val}
@@ -60,24 +61,23 @@ def by_rule(
 ) -> pd.DataFrame:
     """Chooses the `keep` classes with most training clips, and `counts[split]` clips of each.
 
-    A class with fewer clips gives all that it has.
+    A class with fewer clips gives all that it has. A clip of several classes is chosen once.
 
     Raises:
         Refused: there are fewer than `keep` classes.
     """
-    train = clips[(clips["split"] == "train") & (clips["label"] >= 0)]
-    sizes = train.groupby("label").size()
+    sizes = labels.each(clips[clips["split"] == "train"]).value_counts()
     check_count(keep, len(sizes))
     # ties are broken by alphabetical order, which is the order of labels
     kept = sorted(sizes.index, key=lambda label: (-sizes[label], label))[:keep]
-    parts = []
+    chosen: set[int] = set()
     for label in kept:
-        of_class = clips[clips["label"] == label]
+        of_class = clips[labels.of_class(clips, label)]
         for split, count in counts.items():
             part = of_class[of_class["split"] == split]
             places = _places(part["key"], seed, f"subset/{classes[label]}")
-            parts.append(part[places.rank() <= count])
-    return pd.concat(parts).sort_index()
+            chosen |= set(part.index[places.rank() <= count])
+    return labels.only(clips.loc[sorted(chosen)], kept)
 
 
 def by_ids(clips: pd.DataFrame, lists: dict[str, Path]) -> pd.DataFrame:
@@ -89,7 +89,8 @@ def by_ids(clips: pd.DataFrame, lists: dict[str, Path]) -> pd.DataFrame:
     parts = []
     for split, path in lists.items():
         ids = _ids(path)
-        part = clips[(clips["split"] == split) & (clips["label"] >= 0) & clips["video"].isin(ids)]
+        part = clips[(clips["split"] == split) & clips["video"].isin(ids)]
+        part = part[part.index.isin(labels.each(part).index)]
         if part.empty:
             raise Refused(
                 f"{path}: none of its {len(ids)} ids has a usable clip in split '{split}'. "
@@ -120,13 +121,16 @@ def _ids(path: Path) -> set[str]:
 def halve(clips: pd.DataFrame, classes: Sequence[str], seed: int) -> pd.DataFrame:
     """Adds the column `half`: each class's training recordings are split into two equal halves.
 
-    One half trains the weights, the other alpha (`HALVES`). Clips of val and test have none.
+    One half trains the weights, the other alpha (`HALVES`). Clips of val and test have none. Where
+    a clip may have several classes, all recordings are split together.
     """
     half = pd.Series(None, index=clips.index, dtype="str")
     train = clips[clips["split"] == "train"]
-    for label, part in train.groupby("label"):
+    parts = [("", train)] if "labels" in clips else train.groupby("label")
+    for label, part in parts:
         # recordings are ranked, not clips: all clips of a recording are in the same half
-        places = _places(part["video"], seed, f"half/{classes[int(str(label))]}")
+        name = classes[int(str(label))] if label != "" else ""
+        places = _places(part["video"], seed, f"half/{name}")
         ranks = places.rank(method="dense")
         first = ranks <= (ranks.max() + 1) // 2
         half[part.index] = first.map({True: HALVES[0], False: HALVES[1]})
@@ -135,11 +139,11 @@ def halve(clips: pd.DataFrame, classes: Sequence[str], seed: int) -> pd.DataFram
 
 def renumber(clips: pd.DataFrame, classes: Sequence[str]) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """Renumbers the labels 0, 1, ... over the classes with training clips; returns their names."""
-    kept = sorted(set(clips.loc[clips["split"] == "train", "label"]))
+    kept = sorted(set(labels.each(clips[clips["split"] == "train"])))
     number = {old: new for new, old in enumerate(kept)}
-    clips = clips[clips["label"].isin(kept)].reset_index(drop=True)
-    label = clips["label"].map(number).astype("int64")
-    return clips.assign(label=label), tuple(str(classes[old]) for old in kept)
+    clips = labels.renumbered(clips, number)
+    clips = clips[clips.index.isin(labels.each(clips).index)].reset_index(drop=True)
+    return clips, tuple(str(classes[old]) for old in kept)
 
 
 def _places(names: pd.Series, seed: int, purpose: str) -> pd.Series:

@@ -12,10 +12,11 @@ class Likelihood(NamedTuple):
 
     reduction: Literal["sum", "mean"]  # of the clips' log-likelihoods, to l_k
     temperature: float  # W_k is the softmax over k of l_k / temperature
+    classes: int = 1  # that the loss of a clip is the mean of; their likelihoods are multiplied
 
     def scale(self, clips: int) -> float:
         """The divisor of a sum over `clips` clips before the softmax."""
-        return self.temperature * (clips if self.reduction == "mean" else 1)
+        return self.temperature * (clips if self.reduction == "mean" else 1) / self.classes
 
 
 def effective_draws(weights: Tensor) -> float:

@@ -61,7 +61,7 @@ class SearchClips(NamedTuple):
 
     def shuffle(self, seed: int) -> None:
         """Shuffles the labels of alpha's half once, for the null control."""
-        np.random.default_rng((seed, len(self.alpha))).shuffle(self.alpha.labels)
+        self.alpha.shuffle(np.random.default_rng((seed, len(self.alpha))))
 
 
 class SearchRecipe(NamedTuple):
@@ -204,7 +204,11 @@ class Phase:
             shared=shared.shared_draws,
             paths=paths,
             strategy=named(search.strategy),
-            likelihood=Likelihood(shared.likelihood.reduction, shared.likelihood.temperature),
+            likelihood=Likelihood(
+                shared.likelihood.reduction,
+                shared.likelihood.temperature,
+                len(self.classes) if self.task.several else 1,
+            ),
             constraint=Constraint(search.cost, search.beta, search.floor, search.target),
             costs=Costs(costs, self.budget),
             rate=lambda step: cosine(step, total, 0, peak),

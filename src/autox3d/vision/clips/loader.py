@@ -53,6 +53,7 @@ class TrainClip(NamedTuple):
 
     pixels: Tensor  # uint8 (T, S, S, 3)
     operations: augment_policy.Operations
+    seen: tuple[int, int]  # its first and last frame
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,33 +99,38 @@ class TrainLoader:
             repeats=self.sampling.repeats,
         )
 
-        def make(wanted: np.ndarray) -> tuple[Tensor, list[augment_policy.Operations]]:
+        def make(
+            wanted: np.ndarray,
+        ) -> tuple[Tensor, list[augment_policy.Operations], list[tuple[int, int]]]:
             return self._cut(number, wanted)
 
         made = in_workers(make, [job for step in jobs for job in step], self.workers)
         shape = (self.spec.frames, self.spec.crop, self.spec.crop, 3)
         pinned = torch.cuda.is_available()
         for step in jobs:
-            rows = torch.from_numpy(np.concatenate(step)[:, 0])
+            rows = np.concatenate(step)[:, 0]
             out = torch.empty((len(rows), *shape), dtype=torch.uint8, pin_memory=pinned)
             operations: list[augment_policy.Operations] = []
+            seen: list[tuple[int, int]] = []
             sizes = [len(part) for part in step]
             for place in out.split(sizes):
-                pixels, some = next(made)
+                pixels, some, frames = next(made)
                 place.copy_(pixels)
                 operations += some
-            labels = torch.from_numpy(self.clips.labels)[rows]
-            yield Batch(out, labels, rows, numbers, sizes, operations)
+                seen += frames
+            labels = torch.from_numpy(self.clips.labels_of(rows, np.array(seen)))
+            yield Batch(out, labels, torch.from_numpy(rows), numbers, sizes, operations)
 
     def _cut(
         self, epoch: int, wanted: np.ndarray
-    ) -> tuple[Tensor, list[augment_policy.Operations]]:
+    ) -> tuple[Tensor, list[augment_policy.Operations], list[tuple[int, int]]]:
         """Makes a chunk's clips; `wanted`: (clips, 2), row of the video, index of its clip."""
         made: list[TrainClip] = []
         for row, same in groupby(wanted.tolist(), itemgetter(0)):
             rngs = [np.random.default_rng((self.seed, epoch, *clip)) for clip in same]
             made += train_clips(self.clips.video(row), self.sampling, self.spec, rngs)
-        return torch.stack([clip.pixels for clip in made]), [clip.operations for clip in made]
+        pixels, operations, seen = zip(*made, strict=True)
+        return torch.stack(pixels), list(operations), list(seen)
 
 
 def train_clips(
@@ -137,6 +143,7 @@ def train_clips(
         TrainClip(
             cut(pixels, one.box, spec.crop, one.flip),
             augment_policy.draw(rng) if sampling.autoaugment else (),
+            (int(one.times[0]), int(one.times[-1])),
         )
         for pixels, one, rng in zip(pieces, cuts, rngs, strict=True)
     ]

@@ -29,6 +29,7 @@ class Clips:
     task     the task that the labels are for
     keys     (N,) bytes, the videos' keys
     labels   (N, ...), by the task's `target`
+    active   (N, M, 2), by the task's `active`: first and last frame of each label; None: all
     frames   (N,) int64, frames of each video
     classes  class names, in the order of their numbers
     """
@@ -46,6 +47,7 @@ class Clips:
         labels: np.ndarray,
         frames: np.ndarray,
         classes: tuple[str, ...],
+        active: np.ndarray | None = None,
     ) -> None:
         """Takes the columns of the table; `load` reads them.
 
@@ -59,7 +61,7 @@ class Clips:
         self._shards, self._names = shards, names
         self._shard, self._offset, self._length = shard, offset, length
         self.task, self.keys, self.labels = task, keys, labels
-        self.frames, self.classes = frames, classes
+        self.frames, self.classes, self.active = frames, classes, active
         self._open: OrderedDict[int, int] = OrderedDict()  # shard -> descriptor, latest used last
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         unlimited = limit == resource.RLIM_INFINITY
@@ -95,6 +97,7 @@ class Clips:
             labels=task.target(rows),
             frames=rows["frames"].to_numpy(np.int64),
             classes=tables.read_classes(path),
+            active=task.active(rows) if task.active else None,
         )
 
     @classmethod
@@ -105,6 +108,33 @@ class Clips:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def labels_of(self, rows: np.ndarray, seen: np.ndarray) -> np.ndarray:
+        """The labels of clips: those of their videos, of which some hold for a time only.
+
+        A label holds for a clip if it does at any frame from the clip's first to its last.
+
+        Args:
+            rows: (B,) the clips' videos
+            seen: (B, 2) the first and last frame of each clip
+
+        Returns:
+            (B, ...), -1 in place of a label that does not hold
+        """
+        labels = self.labels[rows]
+        if self.active is None:
+            return labels
+        first, last = np.moveaxis(self.active[rows], 2, 0)
+        holds = (first <= seen[:, 1:]) & (last >= seen[:, :1]) & (first <= last)
+        return np.where(holds, labels, -1)
+
+    def shuffle(self, rng: np.random.Generator) -> None:
+        """Deals the labels, with their times, to other videos."""
+        if self.active is None:
+            rng.shuffle(self.labels)
+            return
+        order = rng.permutation(len(self))
+        self.labels, self.active = self.labels[order], self.active[order]
 
     def bytes(self, index: int) -> bytes:
         """Reads the MP4 file of a clip.

@@ -3,7 +3,8 @@
     B clips, P positions of the head's window, C outputs of the network, N videos
 
 A network returns logits, whatever its task. The task turns them into a loss, scores and metrics.
-`classify` has one label per video. The metadata of a data set's table of clips names the task.
+`classify` has one label per video, `multilabel` any number. The metadata of a data set's table of
+clips names the task.
 """
 
 from __future__ import annotations
@@ -19,10 +20,32 @@ from torch import Tensor
 
 from autox3d.core.curves import Pair
 from autox3d.core.errors import Refused
+from autox3d.core.records import PrecisionRecall
 from autox3d.vision.tasks.metric import Metric
 
 if TYPE_CHECKING:  # prediction needs no pandas
     import pandas as pd
+
+
+# Ways to merge the scores of the views of a video, (V, C) -> (C,); `evaluate.pool` names one
+POOLS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "mean": lambda views: views.mean(0),
+    "max": lambda views: views.max(0),
+}
+
+
+def _itself(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The one label of each video."""
+    del scores
+    return labels
+
+
+def _no_curves(
+    scores: np.ndarray, labels: np.ndarray, classes: Sequence[str]
+) -> tuple[PrecisionRecall, ...]:
+    """None: with one label a video, the answers are no ranking of the videos."""
+    del scores, labels, classes
+    return ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +54,11 @@ class Task:
 
     target   rows of the table of clips -> labels, (N, ...), which the loader batches
     labelled labels -> (N,) bool: the videos that have a label
+    active   rows -> (N, M, 2), the first and last frame of each of a video's M labels. A training
+             clip then has those that hold at one of its frames; None: a label holds all along.
     loss     logits (B, P, C), target (B, ...) -> nats, summed over the clips: 0-d. It is the
-             negative log-likelihood, by which a search also weights its samples.
+             negative log-likelihood, by which a search also weights its samples. With `several`
+             it is the mean over the C classes, and a search counts it C times.
     correct  logits (B, P, C), target (B, ...) -> (B,): each clip's contribution to the running
              value of the headline metric in training
     scores   logits (B, P, C) -> (B, C): the network's predictions for each clip
@@ -40,6 +66,9 @@ class Task:
     measure  scores (N, C), labels (N, ...) -> the values of `metrics`, NaN without any label
     by_class scores (N, C), labels (N, ...) -> (C,), the headline of each class, NaN without a video
     outcome  scores, labels and class names -> true and predicted class of each labelled video
+    nearest  scores, labels -> (N,), the label to which a video's best answer is compared, or -1
+    curves   scores, labels and class names -> precision over recall of the worst classes
+    several  whether each class is a question of its own: a video may have several, or none
     """
 
     name: str
@@ -54,6 +83,12 @@ class Task:
     measure: Callable[[np.ndarray, np.ndarray], dict[str, float]]
     by_class: Callable[[np.ndarray, np.ndarray], np.ndarray]
     outcome: Callable[[np.ndarray, np.ndarray, Sequence[str]], list[Pair]]
+    active: Callable[[pd.DataFrame], np.ndarray] | None = None
+    nearest: Callable[[np.ndarray, np.ndarray], np.ndarray] = _itself
+    curves: Callable[[np.ndarray, np.ndarray, Sequence[str]], tuple[PrecisionRecall, ...]] = (
+        _no_curves
+    )
+    several: bool = False
 
     @property
     def headline(self) -> Metric:

@@ -1,0 +1,300 @@
+"""Videos of several labels: official files of Charades, CSV lists, and the tables made of them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from support import shards
+
+from autox3d.core.errors import Refused
+from autox3d.core.settings import Subset
+from autox3d.core.tables import read_table, read_task, write_table
+from autox3d.core.values import ClipSpec, Sampling
+from autox3d.datasets import annotations, catalogue, listing, subset
+from autox3d.datasets.annotations import Annotations, Label
+from autox3d.vision.clips.loader import TrainLoader
+from autox3d.vision.clips.store import Clips
+
+HEAD = "id,subject,scene,quality,relevance,verified,script,objects,descriptions,actions,length"
+TRAIN = f"""{HEAD}
+46GP8,HR43,Kitchen,6,7,Yes,"A person cooks food, then looks out.",food;stove;window,\
+"A person cooks; another, ""Ann"", reads.",c092 11.90 21.20;c147 0.00 12.60,24.83
+N11GT,0KZ7,Stairs,7,7,Yes,A person sits on the stairs.,,Someone sits.,c147 3.00 9.50,10.00
+"""
+TEST = f"""{HEAD}
+YSKX3,OUKK,Bedroom,6,7,No,Nothing happens.,,Nothing.,,31.00
+KRF68,7EO5,Other,5,7,Yes,A person cooks.,,A person cooks.,c092 0.00 4.10,30.12
+"""
+CLASSES = "c092 Watching/Looking outside of a window\nc147 Someone is cooking something\n"
+WINDOW, COOKING = CLASSES.splitlines()
+
+
+def charades(root: Path, **changes: str) -> dict[str, str]:
+    """The three files in their official layout."""
+    files = {"classes": CLASSES, "train": TRAIN, "val": TEST} | changes
+    for name, text in files.items():
+        (root / name).write_text(text)
+    return {name: name for name in files}
+
+
+def refusal(root: Path, dataset: str, files: dict[str, str]) -> str:
+    """The line, with the folder of the test taken out."""
+    with pytest.raises(Refused) as caught:
+        annotations.read(dataset, root, "v", files)
+    return str(caught.value).replace(f"{root}/", "")
+
+
+# ---- Charades
+
+
+def test_charades_reads_its_official_files(tmp_path):
+    """Quoted commas, several actions a video, none at all; the second list is val."""
+    found = annotations.read("charades", tmp_path, "Charades_v1", charades(tmp_path))
+
+    assert (found.task, found.classes) == ("multilabel", (WINDOW, COOKING))
+    assert [(one.path, one.split, one.label, one.labels) for one in found.videos] == [
+        (
+            "Charades_v1/46GP8.mp4",
+            "train",
+            None,
+            (Label(WINDOW, 11.9, 21.2), Label(COOKING, 0.0, 12.6)),
+        ),
+        ("Charades_v1/N11GT.mp4", "train", None, (Label(COOKING, 3.0, 9.5),)),
+        ("Charades_v1/YSKX3.mp4", "val", None, ()),
+        ("Charades_v1/KRF68.mp4", "val", None, (Label(WINDOW, 0.0, 4.1),)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        (
+            {"train": TRAIN.replace("c147 3.00", "c157 3.00")},
+            "train line 3: action 'c157' is none of the 2 classes of classes.",
+        ),
+        (
+            {"val": TEST.replace("c092 0.00 4.10", "c092 4.10")},
+            "val line 3: action 'c092 4.10' is not CLASS START END, such as 'c092 11.90 21.20'.",
+        ),
+        (
+            {"val": TEST.replace("c092 0.00 4.10", "c092 4.10 0.00")},
+            "val line 3: action 'c092 4.10 0.00' ends before it starts. Fix the row.",
+        ),
+        (
+            {"classes": "Holding some clothes\n"},
+            "classes line 1: 'Holding some clothes' is not a new number and a name, such as "
+            "'c000 Holding some clothes'. Is it Charades_v1_classes.txt?",
+        ),
+        (
+            {"train": TRAIN.replace(",actions", ",action")},
+            "train line 1: no column 'actions'. There are: id, subject, scene, quality, "
+            "relevance, verified, script, objects, descriptions, action, length.",
+        ),
+    ],
+)
+def test_charades_refuses_by_file_and_line(tmp_path, changes, line):
+    assert refusal(tmp_path, "charades", charades(tmp_path, **changes)) == line
+
+
+# ---- CSV
+
+
+def test_a_list_has_several_labels_a_row_or_several_rows_a_video(tmp_path):
+    """Labels of one row share its times; a row without any has none."""
+    (tmp_path / "own.csv").write_text(
+        "path,labels,split,start,end\n"
+        "a.mp4,run; jump,train,,\n"
+        "b.mp4,run,train,1.5,2\n"
+        "b.mp4,jump,train,4,\n"
+        "c.mp4,,train,,\n"
+        "d.mp4,jump,val,,\n"
+    )
+    found = annotations.read("csv", tmp_path, "v", {"list": "own.csv"})
+
+    assert (found.task, found.classes) == ("multilabel", ("jump", "run"))
+    assert {video.id: video.labels for video in found.videos} == {
+        "a.mp4": (Label("run"), Label("jump")),
+        "b.mp4": (Label("run", 1.5, 2.0), Label("jump", 4.0, math.inf)),
+        "c.mp4": (),
+        "d.mp4": (Label("jump"),),
+    }
+
+
+def test_a_list_with_one_label_stays_what_it_was(tmp_path):
+    """A semicolon is part of a class's name where the column is `label`."""
+    (tmp_path / "own.csv").write_text("path,label,split\na.mp4,run;jump,train\n")
+    found = annotations.read("csv", tmp_path, "v", {"list": "own.csv"})
+
+    assert (found.task, found.classes) == ("classify", ("run;jump",))
+    assert found.videos[0].labels == ()
+
+
+@pytest.mark.parametrize(
+    ("rows", "line"),
+    [
+        (
+            "a.mp4,run,train,2,1\n",
+            "own.csv line 2: 'end' 1 is before 'start' 2. Fix the row.",
+        ),
+        (
+            "a.mp4,run,train,0:01,2\n",
+            "own.csv line 2: 'start' must be seconds, such as 12.5, not '0:01'.",
+        ),
+        (
+            "a.mp4,run,train,,\na.mp4,run,val,,\n",
+            "own.csv line 3: video 'a.mp4' is in split 'val', and in 'train' too (own.csv line 2). "
+            "Give all its rows one split.",
+        ),
+        (
+            "a.mp4,run,train,,\nb.mp4,runs,val,,\n",
+            "own.csv line 3: unknown class 'runs'. Did you mean 'run'?",
+        ),
+        (
+            "a.mp4,,train,,\nb.mp4,,val,,\n",
+            "own.csv line 2: no training video has a label. Is it the right file?",
+        ),
+    ],
+)
+def test_a_list_refuses_by_line(tmp_path, rows, line):
+    (tmp_path / "own.csv").write_text(f"path,labels,split,start,end\n{rows}")
+
+    assert refusal(tmp_path, "csv", {"list": "own.csv"}) == line
+
+
+# ---- tables
+
+
+def annotated(root: Path) -> Annotations:
+    """Four training videos and two others of three classes."""
+    rows = [("a", "x;y", "train"), ("a", "z", "train"), ("b", "y", "train"), ("c", "", "train")]
+    rows += [("d", "x", "train"), ("e", "x;z", "test"), ("f", "", "test")]
+    times = {"a": "0.2,0.6", "d": "0.5,"}
+    text = "".join(
+        f"{name}.mp4,{names},{split},{times.get(name, ',') if names != 'z' else ','}\n"
+        for name, names, split in rows
+    )
+    (root / "own.csv").write_text(f"path,labels,split,start,end\n{text}")
+    (root / "v").mkdir(exist_ok=True)
+    for name in "abcdef":
+        (root / f"v/{name}.mp4").write_text(name)
+    return annotations.read("csv", root, "v", {"list": "own.csv"})
+
+
+def indexed(root: Path) -> pd.DataFrame:
+    """The table of videos, as if all had been encoded to 30 frames at 30 a second."""
+    found = annotated(root)
+    rows = listing.list_videos(found, root, "v", [0])
+    listing.write(rows, found, root / "videos.parquet", root / "lists", [0])
+    rows = read_table(root / "videos.parquet")
+    made = {"offset": 0, "length": 1, "frames": 30, "rate": 30, "width": 8, "height": 8}
+    return rows.assign(status="ok", encoder="x", sha256=rows["key"], **made)
+
+
+def test_tables_carry_the_labels_with_their_times(tmp_path):
+    """Videos by name, clips by number; a table of one label has neither column."""
+    rows = indexed(tmp_path)
+    table = catalogue.clips(rows, ("x", "y", "z"), tmp_path / "videos.parquet")
+    write_table(table, tmp_path / "clips.parquet", ("x", "y", "z"), "multilabel")
+    read = read_table(tmp_path / "clips.parquet").set_index("key")
+
+    assert read_task(tmp_path / "videos.parquet") == "multilabel"
+    assert rows.set_index("path")["label"]["v/a.mp4"] == "x; y; z"
+    assert "label" not in read
+    found = dict(zip(read["video"].str[0], read["labels"].map(list), strict=True))
+    assert found == {"a": [0, 1, 2], "b": [1], "c": [], "d": [0], "e": [0, 2], "f": []}
+    first = read[read["video"] == "a.mp4"].iloc[0]
+    assert first["starts"].tolist() == [0.2, 0.2, 0.0]
+    assert first["ends"].tolist() == [0.6, 0.6, math.inf]
+    counts = catalogue.account(rows, ("x", "y", "z")).by_class
+    assert {name: of.listed for name, of in counts.items()} == {"x": 3, "y": 2, "z": 2}
+
+
+def test_times_that_are_frame_numbers_are_refused(tmp_path):
+    """A class that begins after the end of all its training videos is never seen."""
+    rows = indexed(tmp_path)
+    late = [np.full(len(one), 45.0) for one in rows["starts"]]
+    rows = rows.assign(starts=pd.Series(late, rows.index, dtype="object"))
+    with pytest.raises(Refused) as error:
+        catalogue.clips(rows, ("x", "y", "z"), Path("videos.parquet"))
+
+    assert str(error.value) == (
+        "videos.parquet: class 'x' begins after the end of each of its 2 training videos (first: "
+        "v/a.mp4). Times are seconds of the video."
+    )
+
+
+def test_the_subset_keeps_classes_and_splits_recordings(tmp_path):
+    """The classes with most videos; of a video in it only those labels; both halves are used."""
+    table = catalogue.clips(indexed(tmp_path), ("x", "y", "z"), Path("videos.parquet"))
+    settings = Subset(seed=1, classes=2, train=10, val=10, ids=None)
+    chosen, kept = subset.choose(table, ("x", "y", "z"), settings, tmp_path)
+
+    assert kept == ("x", "y")  # z has one training video, the others two
+    assert {
+        key[0]: row.tolist() for key, row in zip(chosen["video"], chosen["labels"], strict=True)
+    } == {
+        "a": [0, 1],
+        "b": [1],
+        "d": [0],
+    }
+    assert sorted(chosen["half"]) in (
+        ["alpha", "alpha", "weights"],
+        ["alpha", "weights", "weights"],
+    )
+
+
+# ---- clips
+
+
+def test_a_training_clip_has_the_labels_that_hold_in_it(tmp_path):
+    """Found frame by frame from the frames that were cut, for each clip of two epochs."""
+    path = shards.make(tmp_path)
+    rows = read_table(path)
+    times = [(0.0, math.inf), (0.3, 0.5), (1.0, 1.01), (0.9, 5.0)]
+    lists = {
+        "labels": [[0, 1, 2, 1]] * len(rows),
+        "starts": [[start for start, _ in times]] * len(rows),
+        "ends": [[end for _, end in times]] * len(rows),
+    }
+    rows = rows.drop(columns="label").assign(**lists)
+    write_table(rows, path, ("x", "y", "z"), "multilabel")
+    clips = Clips.load(path, split="train", shards=tmp_path / "shards")
+    sampling = Sampling(jitter=(32, 40), flip=False, autoaugment=False, rule="stride", repeats=1)
+    spec = ClipSpec(frames=4, stride=3, crop=32, short=36)
+    loader = TrainLoader(
+        clips=clips, spec=spec, sampling=sampling, seed=1, batch=4, chunk=2, workers=0
+    )
+    seen: list[set[int]] = []
+    cut = TrainLoader._cut
+
+    def watched(self, epoch, wanted):
+        pixels, operations, frames = cut(self, epoch, wanted)
+        for row, (first, last) in zip(wanted[:, 0], frames, strict=True):
+            shown = [frame / 30 for frame in range(first, last + 1)]
+            assert 0 <= first <= last < clips.frames[row]
+            held = {n for n, (a, b) in enumerate(times) if any(a <= t <= b for t in shown)}
+            seen.append({[0, 1, 2, 1][n] for n in held})
+        return pixels, operations, frames
+
+    TrainLoader._cut = watched
+    try:
+        found = [
+            {int(n) for n in clip if n >= 0}
+            for epoch in range(2)
+            for batch in loader.epoch(epoch)
+            for clip in batch.labels
+        ]
+    finally:
+        TrainLoader._cut = cut
+
+    assert found == seen
+    assert {0} in seen
+    assert {0, 1} in seen
+    # a test video has all of its own
+    assert Clips.load(path, split="test", shards=tmp_path / "shards").labels[0].tolist() == [
+        0, 1, 2, 1
+    ]  # fmt: skip
