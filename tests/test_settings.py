@@ -218,7 +218,8 @@ def test_what_was_added_is_told_with_its_value_of_before():
     """For the upgrade, and for the fingerprints of checkpoints."""
     assert schema.added(Later) == {"rate": 0.0, "rows": None}
     assert schema.added(Row) == {}
-    assert schema.added(settings.Train) == {"drop_connect": 0.0}
+    before = {"schedule": "cosine", "drops": (), "drop_connect": 0.0}
+    assert schema.added(settings.Train) == before
 
 
 def test_a_section_that_a_later_version_added_may_be_absent(tmp_path):

@@ -112,7 +112,8 @@ WRONG = {
     "start ..": "..: this clone is in it. Give the folder of your class folders.",
     "start data": "data: is where stages write. Give the folder of your class folders.",
     "start results": "results: is where stages write. Give the folder of your class folders.",
-    "start {t}/text --task pose": "--task pose: only classify is known here. Leave --task out.",
+    "start {t}/text --task pose": "--task pose: only classify and multilabel are "
+    "known here. Leave --task out.",
     "finetune {t}/gone {t}/text": "{t}/gone: no folder of weights: it has no weights.safetensors. "
     "Give one that a training wrote, such as data/weights/x3d, or `autox3d import-weights`.",
     "finetune x3d_s {t}/text": "x3d_s: no folder of weights: it has no weights.safetensors. Give "

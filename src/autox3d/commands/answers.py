@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from autox3d.inference.network import Prediction
 
+Answers = list[tuple[str, float]]  # classes with their scores
 COLUMNS = ("video", "class", "score", "clips", "lost")  # of --csv, before the scores of all classes
 
 
@@ -33,8 +34,8 @@ def shown(args: argparse.Namespace, classes: Sequence[str]) -> Callable[[Predict
         rows.writerow([*COLUMNS, *every])
         return lambda prediction: _row(prediction, rows, bool(args.scores))
     if args.json:
-        return lambda prediction: _line(prediction, count, args.over_time)
-    return lambda prediction: _text(prediction, count, args.over_time)
+        return lambda prediction: _line(prediction, count, args.threshold, args.over_time)
+    return lambda prediction: _text(prediction, count, args.threshold, args.over_time)
 
 
 def _row(prediction: Prediction, rows: Any, every: bool) -> None:
@@ -44,30 +45,40 @@ def _row(prediction: Prediction, rows: Any, every: bool) -> None:
     sys.stdout.flush()
 
 
-def _line(prediction: Prediction, count: int, over_time: bool) -> None:
+def _over(top: Answers, threshold: float | None) -> Answers:
+    """Those with at least this score; None: all."""
+    return [(name, score) for name, score in top if threshold is None or score >= threshold]
+
+
+def _line(prediction: Prediction, count: int, threshold: float | None, over_time: bool) -> None:
     record: dict[str, Any] = {"video": str(prediction.path), "clips": len(prediction.moments)}
-    record["top"] = named(prediction.top(count))
+    record["top"] = named(_over(prediction.top(count), threshold))
     record |= {"lost": prediction.lost} if prediction.lost else {}
     if over_time:
         record["over_time"] = [
-            {"begin": round(begin, 3), "end": round(end, 3), "top": named(top)}
+            {
+                "begin": round(begin, 3),
+                "end": round(end, 3),
+                "top": named(_over(top, threshold)),
+            }
             for begin, end, top in _moments(prediction, count)
         ]
     print(line_of(record), flush=True)
 
 
-def _text(prediction: Prediction, count: int, over_time: bool) -> None:
+def _text(prediction: Prediction, count: int, threshold: float | None, over_time: bool) -> None:
+    """The classes of a video; over time the best one of each clip, or all over a threshold."""
     print(prediction.path)
-    for name, score in prediction.top(count):
+    for name, score in _over(prediction.top(count), threshold):
         print(f"  {100 * score:5.1f} %  {name}")
-    for begin, end, ((name, score), *_) in _moments(prediction, 1) if over_time else ():
-        print(f"  {begin:8.2f} to {end:8.2f} s  {100 * score:5.1f} %  {name}")
+    each = 1 if threshold is None else count
+    for begin, end, top in _moments(prediction, each) if over_time else ():
+        for name, score in _over(top, threshold):
+            print(f"  {begin:8.2f} to {end:8.2f} s  {100 * score:5.1f} %  {name}")
     sys.stdout.flush()
 
 
-def _moments(
-    prediction: Prediction, count: int
-) -> list[tuple[float, float, list[tuple[str, float]]]]:
+def _moments(prediction: Prediction, count: int) -> list[tuple[float, float, Answers]]:
     from autox3d.inference.network import best
 
     return [
@@ -86,7 +97,7 @@ def line_of(record: dict[str, Any]) -> str:
     return line
 
 
-def named(top: list[tuple[str, float]]) -> list[dict[str, Any]]:
+def named(top: Answers) -> list[dict[str, Any]]:
     return [{"class": name, "score": round(score, 6)} for name, score in top]
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from autox3d.commands import answers
 from autox3d.commands.given import video_files
-from autox3d.commands.parser import Commands, positive
+from autox3d.commands.parser import Commands, positive, share
 from autox3d.core.errors import Refused
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ APART = (  # options of which only one makes sense
     ("csv", "over_time"),
     ("csv", "top"),
     ("scores", "top"),
+    *(("threshold", one) for one in ("csv", "scores", "live")),
     *(("live", one) for one in ("csv", "over_time", "render", "features", "clips", "videos")),
 )
 
@@ -36,6 +37,9 @@ def add_to(commands: Commands) -> None:
     )
     one.add_argument("--weights", type=Path, required=True, help="a folder such as data/weights/s")
     one.add_argument("--top", type=positive, help=f"number of classes to print; {TOP} by default")
+    one.add_argument(
+        "--threshold", type=share, metavar="SHARE", help="print all classes with such a score"
+    )
     one.add_argument("--scores", choices=["all"], help="all: the scores of every class")
     one.add_argument("--clips", type=positive, help=f"clips per video; {CLIPS} by default")
     one.add_argument(
@@ -77,7 +81,7 @@ def predict(args: argparse.Namespace) -> None:
     _refuse_pairs(args)
     if not (args.videos or args.live):
         raise Refused("VIDEO: none is given. Give a file, a folder, -, or --live ADDRESS.")
-    args.top = args.top or TOP
+    args.top = args.top or (TOP if args.threshold is None else sys.maxsize)
     if args.live:
         from autox3d.commands import live
 
@@ -88,9 +92,14 @@ def predict(args: argparse.Namespace) -> None:
 
 def _refuse_pairs(args: argparse.Namespace) -> None:
     for first, other in APART:
-        if getattr(args, first) and getattr(args, other):
+        if _given(args, first) and _given(args, other):
             one, two = (_word(name, args) for name in (first, other))
             raise Refused(f"{one}: does not go with {two}. Leave one of them out.")
+
+
+def _given(args: argparse.Namespace, name: str) -> bool:
+    """Whether an argument is there; a threshold of 0 is."""
+    return getattr(args, name) not in (None, False, [])
 
 
 def _word(name: str, args: argparse.Namespace) -> str:

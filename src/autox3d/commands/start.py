@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from autox3d.commands.parser import Commands
 from autox3d.core import schema
 from autox3d.core.errors import Refused
+from autox3d.core.tables import CLASSIFY, MULTILABEL
 
 if TYPE_CHECKING:  # importing torch is slow
     from autox3d.planning.own_videos import Looks, OwnVideo
@@ -39,7 +40,10 @@ def add_to(commands: Commands) -> None:
 def _add_folder(one: argparse.ArgumentParser) -> None:
     what = "a folder with a folder of videos for each class, or a CSV file with path and label"
     one.add_argument("folder", type=Path, metavar="DIR", help=what)
-    one.add_argument("--task", default="classify", help="what the labels are for; classify")
+    one.add_argument(
+        "--task",
+        help=f"{CLASSIFY}: one label a video; {MULTILABEL}: several. Default: as the list has it",
+    )
     one.add_argument(
         "--groups",
         metavar="PATTERN",
@@ -88,11 +92,18 @@ def _prepare(
     from autox3d.runtime.progress import progress
 
     workspace.check()
-    if args.task != "classify":
-        raise Refused(f"--task {args.task}: only classify is known here. Leave --task out.")
+    if args.task not in (None, CLASSIFY, MULTILABEL):
+        raise Refused(
+            f"--task {args.task}: only {CLASSIFY} and {MULTILABEL} are known here. Leave --task out."
+        )
+    if args.task == MULTILABEL and args.folder.is_dir():
+        raise Refused(
+            f"--task {MULTILABEL}: {args.folder} has a folder for each class, so one label a video. "
+            "Give a CSV file with path and labels."
+        )
     top = own_videos.top_of(args.folder)
     target, below = workspace.data_root(top)
-    videos, remarks = own_videos.listed(args.folder)
+    videos, remarks = own_videos.listed(args.folder, args.task)
     grouped, how = own_videos.grouped(videos, args.groups)
     found, leaks = splitting.split(args.folder, grouped, own_videos.same_content(top, grouped))
     looks = own_videos.looks(top, found, partial(progress, what="look", unit="videos"))
@@ -102,12 +113,13 @@ def _prepare(
         root=top.resolve(),
         videos=below,
         listing=f"./{listing}",
-        classes=sorted({video.label for video in found}),
+        classes=sorted({name for video in found for name in video.names}),
         split="val" if size.val else "test",
         budget=budget,
         minutes=args.minutes,
         given=workspace.given_weights(given) if given else None,
         network=network,
+        several=any(video.labels is not None for video in found),
     )
     device = _device()
     text, why, end = _settings(asked, looks, device, size)
@@ -130,8 +142,8 @@ def _counted(folder: Path, videos: Sequence[OwnVideo], looks: Looks) -> Videos:
     from autox3d.planning.plan import Videos
 
     counts = Counter(video.split for video in videos)
-    trained = {video.label for video in videos if video.split == "train"}
-    classes = {video.label for video in videos}
+    trained = {name for video in videos if video.split == "train" for name in video.names}
+    classes = {name for video in videos for name in video.names}
     if missing := sorted(classes - trained):
         raise Refused(f"{folder}: no training video of class '{missing[0]}'. Add one to 'train'.")
     if not counts["val"] + counts["test"]:
@@ -141,7 +153,7 @@ def _counted(folder: Path, videos: Sequence[OwnVideo], looks: Looks) -> Videos:
 
 def _data_lines(size: Videos, videos: Sequence[OwnVideo], looks: Looks, how: str) -> Iterator[str]:
     """What the videos are, and how they are split."""
-    by_class = Counter(video.label for video in videos)
+    by_class = Counter(name for video in videos for name in video.names)
     shown = ", ".join(f"{name} {count}" for name, count in by_class.most_common(8))
     more = f" and {len(by_class) - 8} more" if len(by_class) > 8 else ""
     yield f"{size.total} videos of {size.classes} classes: {shown}{more}"
@@ -154,7 +166,7 @@ def _data_lines(size: Videos, videos: Sequence[OwnVideo], looks: Looks, how: str
         recordings = len({video.group for video in videos})
         split += f"; {recordings} recordings by {how}, each in one split"
     yield split
-    held = Counter(video.label for video in videos if video.split != "train")
+    held = Counter(name for one in videos if one.split != "train" for name in one.names)
     few = sorted(name for name in by_class if held[name] < FEW)
     if few:
         named = ", ".join(few[:5]) + (f" and {len(few) - 5} more" if len(few) > 5 else "")

@@ -224,6 +224,8 @@ class Train:
     warmup: Whole  # epochs in which the learning rate rises linearly
     batch: Count  # clips per step, summed over all processes
     lr: Positive  # peak learning rate for 256 clips; scaled with the batch
+    schedule: Annotated[Literal["cosine", "steps"], Added("cosine")]  # how it falls after warm-up
+    drops: Annotated[tuple[Share, ...], Added(())]  # of `steps`: shares of the epochs, to a tenth
     momentum: Share  # of SGD
     weight_decay: float  # of SGD
     dropout: Share  # rate before the last layer
@@ -234,6 +236,18 @@ class Train:
     init: str  # folder of weights to start from; `params/scratch`: random initialisation
     sampling: Sampling
 
+    @field_validator("drops")
+    @classmethod
+    def _belong_to_steps(
+        cls, drops: tuple[float, ...], others: ValidationInfo
+    ) -> tuple[float, ...]:
+        schedule = others.data.get("schedule")
+        if schedule == "cosine" and drops:
+            raise ValueError("schedule cosine falls by itself: write [].")
+        if schedule == "steps" and (not drops or sorted(set(drops)) != list(drops)):
+            raise ValueError("schedule steps needs rising shares, such as [0.72, 0.86].")
+        return drops
+
 
 @table
 class Evaluate:
@@ -243,6 +257,7 @@ class Evaluate:
     clips: tuple[Count, ...]  # numbers of clips per video to test; the largest is the main result
     rule: Literal["ends", "starts"]  # placement of the clips in a video, see vision/clips/views.py
     sampling: Literal["linspace", "stride"]  # frames of a clip, see vision/clips/views.py
+    pool: Annotated[Literal["mean", "max"], Added("mean")]  # how scores of views are merged
     batch: Count  # views per forward pass; does not change the scores
 
 

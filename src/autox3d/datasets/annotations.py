@@ -22,7 +22,8 @@ from autox3d.datasets import adapters
 from autox3d.datasets.reading import composed, unknown_class
 
 SPLITS = ("train", "val", "test")
-DEMO = "demo"  # the generated data set, which has no annotation files (`datasets.demo`)
+# Generated data sets, which have no annotation files: `datasets.demo`, `datasets.demo_labels`
+DEMO, DEMO_LABELS = "demo", "demo_labels"
 
 
 class Label(NamedTuple):
@@ -74,7 +75,9 @@ class Adapter(Protocol):
 
 def names() -> list[str]:
     """Returns the data sets that `annotate.dataset` may name, in alphabetical order."""
-    return sorted([DEMO, *(module.name for module in pkgutil.iter_modules(adapters.__path__))])
+    return sorted(
+        [DEMO, DEMO_LABELS, *(module.name for module in pkgutil.iter_modules(adapters.__path__))]
+    )
 
 
 def adapter(dataset: str) -> Adapter:

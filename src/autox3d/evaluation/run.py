@@ -11,13 +11,15 @@ from __future__ import annotations
 
 from fractions import Fraction
 from operator import itemgetter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from autox3d.core.curves import Pair
-from autox3d.core.records import ClipsScore, Evaluation, Score
+from autox3d.core.errors import Refused
+from autox3d.core.records import ClipsScore, Evaluation, PrecisionRecall, Score
 from autox3d.core.settings import Evaluate
 from autox3d.runtime.distributed import World
 from autox3d.runtime.progress import progress
@@ -27,6 +29,7 @@ from autox3d.vision.clips.videos import ViewLoader
 from autox3d.vision.clips.views import Crops, crop_sides, test_places, test_size
 from autox3d.vision.learning.scoring import scores
 from autox3d.vision.models.weights import Trained
+from autox3d.vision.tasks.task import POOLS
 
 CROPS: tuple[Crops, ...] = ("center", "lcr")
 
@@ -79,12 +82,31 @@ def _score(
 def video_scores(
     table: pd.DataFrame, clips: Clips, crops: Crops, k: int, tests: Evaluate
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(N, C) scores of the videos, merged from K clips each, and (N, ...) labels; by key."""
+    """(N, C) scores of the videos, pooled from K clips each, and (N, ...) labels; by key."""
     places = {str(Fraction(place)) for place in test_places(k, tests.rule)}
     views = table[(table["crops"] == crops) & table["place"].isin(places)]
     videos = views.groupby("key", sort=True)["scores"]
-    merged = np.stack([clips.task.merge(np.stack(of.to_list())) for _, of in videos])
+    merged = np.stack([POOLS[tests.pool](np.stack(of.to_list())) for _, of in videos])
     return merged, clips.labels[np.argsort(clips.keys)]
+
+
+def refuse_constant(table: pd.DataFrame, clips: Clips, tests: Evaluate, source: Path) -> None:
+    """Checks that the scores rank the videos, where every class is a question of its own.
+
+    Raises:
+        Refused: all videos have the same score in a class; `source` is where its scores come from.
+    """
+    if not clips.task.several or len(clips) < 2:
+        return
+    scores, _ = video_scores(table, clips, "lcr", max(tests.clips), tests)
+    same = np.flatnonzero(~(scores.max(0) > scores.min(0)))
+    if same.size:
+        more = f" and {same.size - 1} more" if same.size > 1 else ""
+        raise Refused(
+            f"{source}: all {len(clips)} videos have the score {scores[0, same[0]]:.4g} in class "
+            f"'{clips.classes[same[0]]}'{more}, and their precision would be that of their order. "
+            "Train longer, or at a lower rate."
+        )
 
 
 def summarise(table: pd.DataFrame, trained: Trained, clips: Clips, tests: Evaluate) -> Evaluation:
@@ -94,6 +116,7 @@ def summarise(table: pd.DataFrame, trained: Trained, clips: Clips, tests: Evalua
     rows: list[ClipsScore] = []
     largest: dict[Crops, Score] = {}
     per_class: dict[str, float | None] = {}
+    worst: tuple[PrecisionRecall, ...] = ()
     for crops in CROPS:
         for k in sorted(tests.clips):
             scores, labels = video_scores(table, clips, crops, k, tests)
@@ -104,6 +127,7 @@ def summarise(table: pd.DataFrame, trained: Trained, clips: Clips, tests: Evalua
                 largest[crops] = Score(views=views, metrics=metrics)
                 shares = map(known, task.by_class(scores, labels).tolist())
                 per_class = dict(zip(clips.classes, shares, strict=True))
+                worst = task.curves(scores, labels, clips.classes)
     sides = {crops: test_size(crops, spec.short, spec.crop) for crops in CROPS}
     costs = {c: cost(genotype, len(clips.classes), spec.frames, side) for c, side in sides.items()}
     return Evaluation(
@@ -121,6 +145,7 @@ def summarise(table: pd.DataFrame, trained: Trained, clips: Clips, tests: Evalua
         gmacs_lcr=costs["lcr"].gmacs,
         task=task.name,
         class_metric=task.headline.name,
+        curves=worst,
     )
 
 

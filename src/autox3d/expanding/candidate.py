@@ -119,7 +119,8 @@ def score(
     assert value is not None  # a video has a label
     pairs = result.task.outcome(scores, labels, held_out.classes)
     hits = tuple(pair.actual == pair.predicted for pair in pairs)
-    share = bool(hits) and abs(sum(hits) / len(hits) - value) < 1e-9
+    share = bool(hits) and not held_out.task.several  # of videos; else the pairs are of labels
+    share = share and abs(sum(hits) / len(hits) - value) < 1e-9
     training = result.metrics[f"train_{headline}"]
     assert training is not None
     record = Trained(

@@ -66,7 +66,8 @@ def explanation(
         table: the scores of every view, as stage `evaluate` writes them
     """
     keys = sorted(set(table["key"]))
-    predictions = predict(*video_scores(table, clips, "lcr", max(tests.clips), tests), keys)
+    scores, labels = video_scores(table, clips, "lcr", max(tests.clips), tests)
+    predictions = predict(scores, clips.task.nearest(scores, labels), keys)
 
     def explained(videos: Sequence[int | None]) -> tuple[ExplainedClip, ...]:
         known = [video for video in videos if video is not None]

@@ -1,8 +1,9 @@
 """The videos of a user's folder, looked at before any setting is chosen.
 
 A folder has a folder for each class; or `train`, `val` (and `test`) with those. A CSV file has the
-columns path and label, perhaps split, and its paths begin in its folder. Videos of one recording
-are a group: they must not be in two splits, or what is measured is memory.
+columns path and label, perhaps split, and its paths begin in its folder. With a column `labels` in
+place of `label`, or ";" in a label, a video may have several. Videos of one recording are a group:
+they must not be in two splits, or what is measured is memory.
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ from statistics import median
 from typing import NamedTuple
 
 from autox3d.core.errors import Refused
+from autox3d.core.tables import MULTILABEL
 from autox3d.core.video_names import ignored, is_video, kinds
-from autox3d.datasets.annotations import SPLITS
-from autox3d.datasets.reading import composed, csv_rows, inside
+from autox3d.datasets.adapters.csv import BETWEEN, SEVERAL
+from autox3d.datasets.adapters.csv import labels as labels_of
+from autox3d.datasets.annotations import SPLITS, Label
+from autox3d.datasets.reading import composed, csv_rows, has_column, inside
 from autox3d.ingest.source import BadVideo, frames, opened
 
 SAMPLED = 48  # videos that are opened, to learn their length and size
@@ -33,9 +37,15 @@ class OwnVideo:
     """One video of the user's."""
 
     path: str  # below the folder, "/" between folders
-    label: str
+    label: str  # of several, all in one text
     split: str  # given by the user; empty: to be chosen
     group: str = ""  # of the recording that it is cut from
+    labels: tuple[Label, ...] | None = None  # where a video may have several, or none
+
+    @property
+    def names(self) -> set[str]:
+        """Its classes."""
+        return {self.label} if self.labels is None else {one.name for one in self.labels}
 
 
 class Looks(NamedTuple):
@@ -67,17 +77,21 @@ def top_of(given: Path) -> Path:
     return given.parent
 
 
-def listed(given: Path) -> tuple[list[OwnVideo], list[str]]:
+def listed(given: Path, task: str | None = None) -> tuple[list[OwnVideo], list[str]]:
     """The videos of a folder or list by path, and remarks about other files.
+
+    Args:
+        task: what the labels are for; None: a list of several labels a row is of that task
 
     Raises:
         Refused: it has no class folders, fewer than two classes, or no videos.
     """
     if given.is_file():
-        videos, left = _of_list(given), []
+        several = task == MULTILABEL or (task is None and has_several(given))
+        videos, left = (_of_several if several else _of_list)(given), []
     else:
         videos, left = _of_folders(given)
-    classes = Counter(video.label for video in videos)
+    classes = Counter(name for video in videos for name in video.names)
     if len(classes) < 2:
         one = (
             f"one class only, '{next(iter(classes))}'" if classes else "no videos in class folders"
@@ -164,6 +178,41 @@ def _of_list(path: Path) -> list[OwnVideo]:
     return videos
 
 
+def has_several(path: Path) -> bool:
+    """Whether a list gives videos several labels: a column `labels`, or a label with ";"."""
+    if has_column(path, SEVERAL):
+        return True
+    return any(BETWEEN in row["label"] for _, row in csv_rows(path, ("path", "label")))
+
+
+def _of_several(path: Path) -> list[OwnVideo]:
+    """The videos of a CSV file with several labels a row, or several rows a video."""
+    column = SEVERAL if has_column(path, SEVERAL) else "label"
+    found: dict[str, OwnVideo] = {}
+    for place, row in csv_rows(path, ("path", column)):
+        split = row.get("split", "").strip()
+        if split and split not in SPLITS:
+            raise Refused(f"{place}: unknown split '{split}'. Known: {', '.join(SPLITS)}.")
+        name = inside(row["path"], place)
+        if not (path.parent / name).is_file():
+            raise Refused(f"{place}: there is no file {path.parent / name}. Fix the path.")
+        labels = tuple(
+            one._replace(name=composed(one.name))
+            for one in labels_of(row | {SEVERAL: row[column]}, place)
+        )
+        first = found.setdefault(name, OwnVideo(path=name, label="", split=split, labels=()))
+        if first.split != split:
+            raise Refused(f"{place}: '{name}' has two splits. Give all its rows one split.")
+        if bool(split) != bool(next(iter(found.values())).split):
+            raise Refused(
+                f"{place}: some videos have a split, others have none. Give all one, or none."
+            )
+        every = (*(first.labels or ()), *labels)
+        text = "; ".join(sorted({one.name for one in every}))
+        found[name] = replace(first, label=text, labels=every)
+    return list(found.values())
+
+
 def grouped(videos: Sequence[OwnVideo], pattern: str | None) -> tuple[list[OwnVideo], str]:
     """The videos with their groups, and how they were found.
 
@@ -196,7 +245,9 @@ def _by_number(videos: Sequence[OwnVideo]) -> tuple[list[OwnVideo], str]:
     of_class: dict[str, list[tuple[OwnVideo, str]]] = defaultdict(list)
     for video in videos:
         match = NUMBERED.fullmatch(Path(video.path).stem)
-        of_class[video.label].append((video, match.group(1) if match else ""))
+        of_class[video.label if video.labels is None else ""].append(
+            (video, match.group(1) if match else "")
+        )
     found = []
     for pairs in of_class.values():
         names = {name for _, name in pairs}

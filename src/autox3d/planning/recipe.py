@@ -81,6 +81,7 @@ class Asked(NamedTuple):
     minutes: float | None
     given: Path | None  # folder of weights to start from
     network: str  # name of the network that needs no search
+    several: bool = False  # whether a video may have several labels, or none
 
 
 def drafted(
@@ -121,7 +122,8 @@ def drafted(
     content["pages"] = {asked.network: {"title": f"{asked.network} on {asked.root.name}"}}
     networks = [asked.network, "s"] if asked.budget else [asked.network]
     content["explain"] |= {"networks": networks}
-    content["evaluate"] |= {"split": asked.split}
+    content["evaluate"] |= {"split": asked.split, "pool": "max" if asked.several else "mean"}
+    why += ["several labels a video: each class gets a score of its own"] * asked.several
     if not device.gpu:
         content["evaluate"] |= {"clips": [1, 3, 5]}
         content["latency"] |= {"batch": 6, "repeats": 10, "warmup": 2}

@@ -106,7 +106,7 @@ def _held_out(given: Path, groups: Sequence[Group]) -> set[int]:
     The classes take turns, the one with the fewest recordings first; each takes the group that
     brings it nearest to its share and leaves every class something to train on.
     """
-    of_class = [Counter(video.label for video in group) for group in groups]
+    of_class = [Counter(name for video in group for name in video.names) for group in groups]
     total = sum(of_class, Counter())
     share = SHARE_OF_FEW if total.total() < FEW else SHARE
     wanted = {label: max(1, round(share * count)) for label, count in total.items()}
@@ -130,7 +130,7 @@ def _held_out(given: Path, groups: Sequence[Group]) -> set[int]:
 
 
 def _labels(group: Group) -> set[str]:
-    return {video.label for video in group}
+    return {name for video in group for name in video.names}
 
 
 def _best(

@@ -11,7 +11,8 @@ import io
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from math import isinf
 from pathlib import Path
 
 from autox3d.core import atomic, environment
@@ -118,9 +119,23 @@ def write_list(path: Path, videos: Sequence[OwnVideo]) -> None:
 def _rows(videos: Sequence[OwnVideo]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
+    if any(video.labels is not None for video in videos):
+        writer.writerow(("path", "labels", "split", "start", "end"))
+        writer.writerows(row for video in videos for row in _times(video))
+        return text.getvalue()
     writer.writerow(("path", "label", "split"))
     writer.writerows((video.path, video.label, video.split) for video in videos)
     return text.getvalue()
+
+
+def _times(video: OwnVideo) -> Iterator[tuple[str, ...]]:
+    """A row for each time that a video has labels; one for all its labels that have none."""
+    times: dict[tuple[str, str], list[str]] = {} if video.labels else {("", ""): []}
+    for one in video.labels or ():
+        when = f"{one.start:g}" if one.start else "", "" if isinf(one.end) else f"{one.end:g}"
+        times.setdefault(when, []).append(one.name)
+    for (start, end), names in times.items():
+        yield video.path, ";".join(names), video.split, start, end
 
 
 def write_settings(text: str) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from autox3d.core.curves import Pair
+from autox3d.core.records import PrecisionRecall
 from autox3d.reporting.svg import BLUE, COLOURS, INK, MUTED, ORANGE, axes, drawing, legend, percents
 from autox3d.vision.tasks.metric import Metric
 
@@ -111,6 +112,22 @@ def confusion(pairs: Sequence[Pair], classes: Sequence[str], name: str) -> str:
             )
         for spine in plot.spines.values():
             spine.set_visible(False)
+    return drawn.svg
+
+
+def precision_over_recall(curves: Sequence[PrecisionRecall], name: str) -> str:
+    """Precision over recall, a line for each class."""
+    ends = ", ".join(f"{one.name} {one.precision[-1]:.0%} at its last positive" for one in curves)
+    with drawing(f"Precision over recall of {name}: {ends}.") as drawn:
+        plot = axes(drawn, "recall", "precision")
+        for one in curves:
+            label = f"{short(one.name)} ({one.positives})"
+            plot.plot(one.recall, one.precision, "o-", markersize=3, label=label)
+        plot.set_xlim(-0.03, 1.03)
+        plot.set_ylim(-0.03, 1.03)
+        percents(plot, x=True)
+        percents(plot)
+        legend(plot, 2)
     return drawn.svg
 
 

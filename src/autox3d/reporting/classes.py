@@ -26,6 +26,8 @@ from autox3d.reporting.results import Network, Results, Tested
 from autox3d.vision.tasks.metric import Metric
 
 PAIRS = 20  # of confused classes that are listed
+VIDEOS = "Videos; shaded by the share of their class."
+LABELS = "Labels; of a video with n labels the n best scores count, and what is missed is paired."
 
 
 def classes(results: Results) -> Section:
@@ -35,7 +37,7 @@ def classes(results: Results) -> Section:
     if not tested:
         section.missing.append(f"{results.folder}/evaluate/*.json")
         return section
-    metric, names = results.task.headline, [n.name for n in tested]
+    metric, names = results.task.headline.each, [n.name for n in tested]
     shares = {n.name: n.evaluation.per_class for n in tested}
     first = shares[names[0]]
     order = sorted(first, key=lambda name: (-(first[name] or 0), name))
@@ -51,8 +53,17 @@ def classes(results: Results) -> Section:
     for name in [n.name for n in tested[1:] if not n.network.searched]:
         source = sources_of(results.folder, "evaluate", [names[0], name], ".json")
         section.elements.append(gain(shares, names[0], name, metric, source))
+    section.elements += [_worst(results, n) for n in tested if n.evaluation.curves]
     section.elements += _confused(results, tested)
     return section
+
+
+def _worst(results: Results, tested: Tested) -> Figure:
+    """Precision over recall of the classes that a network ranks worst."""
+    source = source_of(results.folder, "evaluate", f"evaluate/{tested.name}.json")
+    svg = figures.precision_over_recall(tested.evaluation.curves, tested.name)
+    caption = "At the rank of each positive; in brackets, their number."
+    return Figure(f"The worst classes of {tested.name}", svg, caption, source)
 
 
 def gain(
@@ -81,7 +92,7 @@ def _confused(results: Results, tested: Sequence[Tested]) -> list[Element]:
         names.append(network.name)
         if len(evaluation.per_class) <= FEW:
             source = source_of(results.folder, "evaluate", f"evaluate/{network.name}_confusion.csv")
-            caption = "Videos; shaded by the share of their class."
+            caption = LABELS if results.task.several else VIDEOS
             svg = figures.confusion(network.confusion, list(evaluation.per_class), network.name)
             elements.append(Figure(f"Confusion of {network.name}", svg, caption, source))
         rows += [[network.name, *row] for row in confused_pairs(network.confusion)]

@@ -64,6 +64,12 @@ class Tested(NamedTuple):
         """The task's first metric, of all views with three crops a clip."""
         return self.evaluation.lcr.metrics[self.task.headline.name] or 0.0
 
+    @property
+    def chance(self) -> float:
+        """The headline of a guess: one of the classes, or a random order of the videos."""
+        found = self.evaluation.lcr.metrics.get("chance")
+        return found if found is not None else 1 / len(self.evaluation.per_class)
+
 
 class Results(NamedTuple):
     """Everything that the report can show."""

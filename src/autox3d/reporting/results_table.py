@@ -12,6 +12,7 @@ from typing import Any
 from autox3d.core.intervals import bootstrap, wilson
 from autox3d.core.records import Crops
 from autox3d.reporting.results import Network, Results
+from autox3d.vision.tasks import task as tasks
 from autox3d.vision.tasks.metric import Metric
 
 BEFORE = ("network", "views")  # columns left and right of the metrics
@@ -78,7 +79,10 @@ def found(results: Results) -> Network | None:
 
 def hits(network: Network, metric: Metric) -> list[bool] | None:
     """Whether each labelled video is right, by key; None where the metric is not their share."""
-    if not (network.evaluation and network.confusion):
+    if (
+        not (network.evaluation and network.confusion)
+        or tasks.named(network.evaluation.task).several
+    ):
         return None
     right = [pair.actual == pair.predicted for pair in network.confusion]
     share = network.evaluation.lcr.metrics.get(metric.name)

@@ -115,9 +115,10 @@ def _over_cost(results: Results, tested: Sequence[Tested], source: Source) -> li
         figures.Point(n.name, n.network.searched, n.evaluation.gmacs_lcr, n.headline)
         for n in tested
     ]
-    chance = 1 / len(tested[0].evaluation.per_class)
+    chance = tested[0].chance
     label = "G multiply-adds a view (left, centre, right crops)"
-    caption = "Above and to the left is better. Chance is the share of one class."
+    share = "the mean share of positives" if results.task.several else "the share of one class"
+    caption = f"Above and to the left is better. Chance is {share}."
     svg = figures.accuracy_over(points, results.task.headline, chance, label)
     elements: list[Element] = [Figure("This project", svg, caption, source)]
     if any(n.network.latency for n in tested):

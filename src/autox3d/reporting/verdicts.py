@@ -36,11 +36,12 @@ def _alone(one: Tested, results: Results) -> str:
     metric, evaluation = results.task.headline, one.evaluation
     what = ", the network found," if one.network.searched else ""
     text = f"{one.name}{what} has {metric.label} {metric.text(one.headline)}"
-    chance = 1 / len(evaluation.per_class)
+    chance = one.chance
     right = results_table.hits(one.network, metric)
     videos = f"{evaluation.labelled} {evaluation.split} videos"
     if right is None:
-        return f"{text} on {videos}."
+        guess = f" (chance: {100 * chance:.1f})" if results.task.several else ""
+        return f"{text} on {videos}{guess}."
     low, high = wilson(sum(right), len(right))
     clear = "" if low > chance else ": not clear of chance"
     return (

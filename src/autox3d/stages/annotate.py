@@ -10,9 +10,11 @@ from __future__ import annotations
 from functools import partial
 
 from autox3d.core import environment, settings
-from autox3d.datasets import annotations, demo, listing, subset
+from autox3d.datasets import annotations, demo, demo_labels, listing, subset
 from autox3d.runtime.program import arguments, run
 from autox3d.runtime.progress import progress
+
+GENERATED = {annotations.DEMO: demo.prepare, annotations.DEMO_LABELS: demo_labels.prepare}
 
 
 def main() -> None:
@@ -20,9 +22,9 @@ def main() -> None:
     everything = settings.load()
     params, searched = everything.annotate, everything.subset
     root, folder = environment.raw(), params.videos
-    if params.dataset == annotations.DEMO:
+    if params.dataset in GENERATED:
         rendering = partial(progress, what="render", unit="videos")
-        annotated = demo.prepare(root, folder, params.demo, rendering)
+        annotated = GENERATED[params.dataset](root, folder, params.demo, rendering)
     else:
         annotated = annotations.read(params.dataset, root, folder, params.files)
     if searched.ids is None:  # checked here, and not hours of transcoding later

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from autox3d.core import settings, tables
 from autox3d.core.curves import write_confusion
 from autox3d.core.errors import Refused
-from autox3d.evaluation.run import every_view, logged, outcome, summarise
+from autox3d.evaluation.run import every_view, logged, outcome, refuse_constant, summarise
 from autox3d.runtime import tracking
 from autox3d.runtime.checkpoint import fingerprint
 from autox3d.runtime.distributed import join
@@ -45,6 +45,7 @@ def main() -> None:
         if world.rank:
             return
         tables.write_table(table, files.scores, clips.classes)
+        refuse_constant(table, clips, tests, files.weights)
         result = summarise(table, trained, clips, tests)
         result.write(files.metrics)
         write_confusion(outcome(table, clips, tests), files.confusion)

@@ -298,7 +298,8 @@ def _tested(table: DataFrame, clips: Clips, tests: Evaluate) -> dict[str, Any]:
     headline = known(clips.task.measure(scores, labels)[clips.task.headline.name])
     pairs = clips.task.outcome(scores, labels, clips.classes)
     hits = [pair.actual == pair.predicted for pair in pairs]
-    same = bool(hits) and headline is not None and math.isclose(sum(hits) / len(hits), headline)
+    share = bool(hits) and not clips.task.several  # of videos; else the pairs are of labels
+    same = share and headline is not None and math.isclose(sum(hits) / len(hits), headline)
     return {"headline": headline, "hits": hits if same else []}
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from autox3d.vision.clips.augment import chunk_count, chunks
 from autox3d.vision.clips.loader import Batch
-from autox3d.vision.learning.schedule import cosine
+from autox3d.vision.learning.schedule import cosine, stepped
 from autox3d.vision.learning.statistics import Running
 from autox3d.vision.tasks.task import Task
 
@@ -57,6 +57,14 @@ class Schedule(NamedTuple):
     peak: float  # learning rate, already scaled with the batch
     batch: int  # clips of a step, over all processes
     chunk: int  # clips that share batch-norm statistics
+    drops: tuple[float, ...] = ()  # shares of the run at which the rate falls; empty: a cosine
+
+    def rate(self, done: int) -> float:
+        """The learning rate of the step after `done` steps."""
+        total = self.epochs * self.steps
+        if self.drops:
+            return stepped(done, total, self.warmup, self.peak, self.drops)
+        return cosine(done, total, self.warmup, self.peak)
 
 
 class Step(NamedTuple):
@@ -115,7 +123,7 @@ def train_steps(
     while state.epoch < schedule.epochs:
         for batch in batches(state.epoch, state.step):
             done = state.epoch * schedule.steps + state.step
-            lr = cosine(done, schedule.epochs * schedule.steps, schedule.warmup, schedule.peak)
+            lr = schedule.rate(done)
             loss, correct = _step(state, task, schedule, batch, world, done, lr)
             state.sums = [state.sums[0] + loss, state.sums[1] + correct]
             step = Step(state.epoch, state.step, lr, loss, correct)

@@ -29,7 +29,7 @@ from autox3d.vision.clips.loader import TrainLoader
 from autox3d.vision.clips.order import epoch_order, epoch_shape
 from autox3d.vision.clips.store import Clips
 from autox3d.vision.clips.videos import centre_clips
-from autox3d.vision.learning.schedule import cosine, scaled_rate, sgd
+from autox3d.vision.learning.schedule import scaled_rate, sgd
 from autox3d.vision.learning.scoring import scores_of
 from autox3d.vision.learning.statistics import recalibrate_batch_norm
 from autox3d.vision.models import weights
@@ -115,6 +115,7 @@ class Training:
             peak=scaled_rate(recipe.lr, batch),
             batch=batch,
             chunk=recipe.bn_clips,
+            drops=recipe.drops,
         )
         self.loader = TrainLoader(
             clips=clips.train,
@@ -204,8 +205,7 @@ class Training:
 
     def _lr(self) -> float:
         """The learning rate of the last step."""
-        steps = self.schedule.epochs * self.schedule.steps
-        return cosine(self._done() - 1, steps, self.schedule.warmup, self.schedule.peak)
+        return self.schedule.rate(self._done() - 1)
 
     def _recalibrate(self, kept: Checkpoints) -> None:
         """Recalibrates the batch-norm statistics, on training clips in an order of their own."""

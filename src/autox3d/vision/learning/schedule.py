@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -20,6 +21,17 @@ def cosine(step: int, total: int, warmup: int, peak: float) -> float:
         return rate
     reached = 0.5 * peak * (1 + math.cos(math.pi * warmup / total))
     return reached * (step + 1) / (warmup + 1)
+
+
+def stepped(step: int, total: int, warmup: int, peak: float, drops: Sequence[float]) -> float:
+    """The learning rate of `step` out of `total`: linear warm-up, then a tenth at each drop.
+
+    Args:
+        drops: where in the run, in shares of `total`
+    """
+    if step < warmup:
+        return peak * (step + 1) / (warmup + 1)
+    return peak * 0.1 ** sum(step >= drop * total for drop in drops)
 
 
 def scaled_rate(lr: float, batch: int) -> float:

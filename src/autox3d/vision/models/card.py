@@ -100,9 +100,13 @@ def searched(result: Derived) -> dict[str, Any]:
 
 
 def _opening(model: Mapping[str, Any]) -> str:
+    count = len(model["classes"])
+    does = f"Tells {count} classes of video apart"
+    if tasks.named(model.get("task", CLASSIFY)).several:
+        does = f"Says which of {count} classes occur in a video, each with a score of its own"
     return f"""# {model["name"]}
 
-Tells {len(model["classes"])} classes of video apart; made with autox3d. Licence: \
+{does}; made with autox3d. Licence: \
 {model["licence"]}; the data it was trained on may set terms of its own.
 
 ```python

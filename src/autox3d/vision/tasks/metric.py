@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -14,11 +14,17 @@ class Metric:
     percent: bool  # a share in [0, 1], shown as a percentage
     shown: bool = True  # in tables; false: only in files
     of_best: int = 1  # answers that count; with as many classes it says nothing
+    of_class: str = ""  # label of its value for one class, where that is another: "AP"
 
     @property
     def title(self) -> str:
         """The label as the beginning of a sentence: "Top-1", but "mAP"."""
         return self.label.capitalize() if self.label.islower() else self.label
+
+    @property
+    def each(self) -> Metric:
+        """The metric of one class."""
+        return replace(self, label=self.of_class or self.label)
 
     @property
     def head(self) -> str:

@@ -27,8 +27,9 @@ if TYPE_CHECKING:  # prediction needs no pandas
     import pandas as pd
 
 METRICS = (
-    Metric("map", "mAP", percent=True),
+    Metric("map", "mAP", percent=True, of_class="AP"),
     Metric("weighted_map", "weighted mAP", percent=True),
+    Metric("chance", "mAP of a random order", percent=True, shown=False),
     Metric("left_out", "classes without positives", percent=False, shown=False),
 )
 ALWAYS = np.iinfo(np.int64).max // 2  # last frame of a label that has no end
@@ -126,7 +127,8 @@ def _average_precision(scores: np.ndarray, own: np.ndarray) -> float:
 def measure(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """mAP over the classes that have positives, the same weighted by them, and how many have none.
 
-    NaN without any label.
+    `chance` is the mean of the positives' shares, about what a random order of the videos has. NaN
+    without any label.
     """
     precisions = by_class(scores, labels)
     found = ~np.isnan(precisions)
@@ -136,6 +138,7 @@ def measure(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     return {
         "map": float(precisions[found].mean()),
         "weighted_map": float(precisions[found] @ counts / counts.sum()),
+        "chance": float(counts.mean() / labelled(labels).sum()),
         "left_out": float((~found).sum()),
     }
 
