@@ -29,7 +29,7 @@ from autox3d.core.values import ClipSpec
 from autox3d.vision.clips import views
 from autox3d.vision.clips.format.decode import IndexedVideo
 from autox3d.vision.clips.transform import resized
-from autox3d.vision.clips.videos import VideoViews, frames_at
+from autox3d.vision.clips.videos import Decoded, frames_at
 
 FRAMES, STRIDE, SHORT = 13, 6, 182
 SPEC = ClipSpec(frames=FRAMES, stride=STRIDE, crop=160, short=SHORT)
@@ -102,7 +102,7 @@ def show(times: dict[str, np.ndarray], count: int) -> None:
 def together(video: footage.Video) -> Tensor:
     clip = IndexedVideo(video.ours.read_bytes())
     found = frames_at(clip, PLACES, SPEC, "stride")
-    return VideoViews(0, "lcr", SHORT, PLACES, *found).clips
+    return Decoded(0, PLACES, *found).views("lcr", SPEC).clips
 
 
 def one_by_one(

@@ -77,7 +77,9 @@ def _rank(
     world = {"RANK": rank, "WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1"}
     os.environ.update({name: str(value) for name, value in world.items()})
     os.environ.update(MASTER_PORT=port, AUTOX3D_WORKERS="0", GLOO_SOCKET_IFNAME="lo")
-    params = settings.Evaluate(split="test", clips=(1,), rule="ends", sampling="linspace", batch=3)
+    params = settings.Evaluate(
+        split="test", clips=(1,), rule="ends", sampling="linspace", pool="mean", batch=3
+    )
     summary = {}
     with join() as here:
         genotype = Genotype.load(folder / "s.yaml")
@@ -88,7 +90,11 @@ def _rank(
             path = folder / f"{count}.parquet"
             clips = Clips.load(path, split="test", shards=folder / "shards")
             trained = Trained(net, genotype, list(clips.classes), {}, {})
-            table = every_view(trained, clips, params, here)
+            parts = every_view(trained, clips, params, here, out.with_suffix(f".{count}"))
+            table = parts.table()
+            if table is None:
+                continue
+            parts.discard()
             views = [list(row) for row in table[["key", "crops", "side"]].itertuples(index=False)]
             digest = hashlib.sha256()
             for scores in table["scores"]:

@@ -19,9 +19,9 @@ from autox3d.core.errors import Refused
 from autox3d.inference import export, onnx_file
 from autox3d.inference.benchmark import benchmark, markdown
 from autox3d.inference.fast import plain
-from autox3d.inference.fold import folded
 from autox3d.vision.arch.normalisation import NORMALISATION
 from autox3d.vision.models import weights
+from autox3d.vision.models.fold import folded
 from autox3d.vision.models.norm import BatchNorm
 from autox3d.vision.models.weights import Trained
 

@@ -14,13 +14,13 @@ from support import ARCHITECTURES
 from torch import Tensor, nn
 
 from autox3d.core.values import ClipSpec
-from autox3d.inference.fold import folded
 from autox3d.sizing.scaling import thinned
 from autox3d.vision.arch.blocks import Block, expands
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.kernels import Backend, backend, cpu, reference, using
 from autox3d.vision.models.attention import GloRe, NonLocal
 from autox3d.vision.models.blocks import DropConnect, MobileBlock, ResidualBlock
+from autox3d.vision.models.fold import folded
 from autox3d.vision.models.layers import ConvNorm, Depthwise, Pointwise
 from autox3d.vision.models.network import VideoNet, initialise_layer, open_branches, set_training
 from autox3d.vision.models.norm import BatchNorm

@@ -16,7 +16,6 @@ from autox3d import cli
 from autox3d.core.errors import Refused
 from autox3d.core.latency_table import LatencyTable, TimedPart
 from autox3d.inference import parts as timing
-from autox3d.inference.fold import folded, folded_part
 from autox3d.inference.latency import CLOCKS, interleaved, timed
 from autox3d.inference.parts import Asked, setup
 from autox3d.planning.timings import planned
@@ -26,6 +25,7 @@ from autox3d.search.costs import SpaceCosts
 from autox3d.search.space import Space
 from autox3d.sizing.expansion import candidates, network, start
 from autox3d.vision.arch.genotype import Genotype
+from autox3d.vision.models.fold import folded, folded_part
 from autox3d.vision.models.network import VideoNet
 
 CPU = torch.device("cpu")

@@ -218,8 +218,14 @@ def test_what_was_added_is_told_with_its_value_of_before():
     """For the upgrade, and for the fingerprints of checkpoints."""
     assert schema.added(Later) == {"rate": 0.0, "rows": None}
     assert schema.added(Row) == {}
-    before = {"schedule": "cosine", "drops": (), "drop_connect": 0.0}
-    assert schema.added(settings.Train) == before
+    assert schema.added(settings.Train) == {
+        "schedule": "cosine",
+        "drops": (),
+        "drop_connect": 0.0,
+        "validate_every": 1,
+        "pass_clips": None,
+        "compile": False,
+    }
 
 
 def test_a_section_that_a_later_version_added_may_be_absent(tmp_path):

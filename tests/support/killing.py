@@ -41,6 +41,8 @@ FLAGS = {
     "--curve curve.csv --made made.json",
     "warmup": "--space space.yaml --clips clips.parquet --weights warmup.safetensors "
     "--curve warmup.csv --made warmup_made.json",
+    "evaluate": "--weights weights --clips clips.parquet --scores scores.parquet "
+    "--metrics evaluate.json --confusion confusion.csv",
     "search": "--space space.yaml --clips clips.parquet --init warmup.safetensors "
     "--weights search.safetensors --alpha alpha.json --steps steps.parquet "
     "--trace trace.csv --made search_made.json",
@@ -53,6 +55,7 @@ FLAGS = {
 MADE = {
     "train": ["weights/weights.safetensors", "weights/model.json", "curve.csv"],
     "warmup": ["warmup.safetensors", "warmup.csv"],
+    "evaluate": ["scores.parquet", "evaluate.json", "confusion.csv"],
     "search": ["search.safetensors", "alpha.json", "steps.parquet", "trace.csv"],
     "control": ["control/alpha.json", "control/trace.csv"],
     "derive": ["found.yaml", "derive.json", "front/0.001.yaml"],
@@ -63,7 +66,7 @@ ENVIRONMENT = {
     "AUTOX3D_SAVE_EVERY": "0",  # s: after every step
     "OMP_NUM_THREADS": "1",
 }
-PROGRAMS = [f"autox3d.stages.{stage}" for stage in (*FLAGS, "evaluate")]
+PROGRAMS = [f"autox3d.stages.{stage}" for stage in FLAGS]
 
 
 def make_clips(folder: Path) -> None:
@@ -89,6 +92,7 @@ def lay_out(clips: Path, folder: Path) -> Path:
         section.update(small, sampling=section["sampling"] | {"jitter": [32, 40]})
     params["train"]["s"] |= {"epochs": 3, "warmup": 1, "bn_steps": 2}
     params["supernet"]["likelihood"]["clips"] = 2
+    params["evaluate"] |= {"split": "val", "clips": [1, 3]}
     params["warmup"] |= {"epochs": 3, "draws": 2}
     params["search"] |= {"epochs": 3, "draws": 2, "alpha_draws": 3, "target": 0.0008}
     params["search"]["floor"] = None
@@ -100,7 +104,7 @@ def digests(folder: Path, stage: str) -> dict[str, str]:
     """SHA-256 of what a stage made, and of the whole state in its last and best checkpoints."""
     found = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in MADE[stage]}
     kept = next(folder.glob(f"checkpoints/{stage}-*"), None)
-    if kept is None:  # `derive` has none
+    if kept is None:  # `derive` has none, and `evaluate` none in the end
         return found
     for path in (max(kept.glob("step-*.ckpt")), *kept.glob("best.ckpt")):
         found[path.name] = _digest(read(path)["state"])
@@ -236,7 +240,7 @@ KINDS: dict[str, list[tuple[str, str]]] = {
     "update": [("torch.optim.SGD", "step")],
     "alpha": [("torch.optim.Adam", "step")],
     "turn": [("autox3d.vision.clips.order", "epoch_order")],
-    "score": [("autox3d.vision.learning.scoring", "scores")],
+    "score": [("autox3d.vision.learning.scoring.Scorer", "_pass")],
     "settle": [("autox3d.vision.learning.statistics", "recalibrate_batch_norm")],
     "measured": [("autox3d.training.run.Training", "_validate")],
     "half": [("autox3d.runtime.checkpoint", "_write")],

@@ -22,7 +22,6 @@ import autox3d
 from autox3d.core import settings, tables
 from autox3d.core.errors import Refused
 from autox3d.core.records import Evaluation
-from autox3d.inference.fold import folded
 from autox3d.reporting import results, results_table
 from autox3d.search.constraint import Constraint
 from autox3d.search.costs import SpaceCosts
@@ -37,6 +36,7 @@ from autox3d.studies import kind
 from autox3d.studies.lab import Lab
 from autox3d.vision.arch.cost import cost
 from autox3d.vision.learning.schedule import sgd
+from autox3d.vision.models.fold import folded
 from autox3d.vision.models.network import VideoNet, open_branches, set_training
 from autox3d.vision.tasks.classify import TASK
 from support import corpus, killing

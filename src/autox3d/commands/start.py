@@ -94,12 +94,13 @@ def _prepare(
     workspace.check()
     if args.task not in (None, CLASSIFY, MULTILABEL):
         raise Refused(
-            f"--task {args.task}: only {CLASSIFY} and {MULTILABEL} are known here. Leave --task out."
+            f"--task {args.task}: only {CLASSIFY} and {MULTILABEL} are known here. "
+            "Leave --task out."
         )
     if args.task == MULTILABEL and args.folder.is_dir():
         raise Refused(
-            f"--task {MULTILABEL}: {args.folder} has a folder for each class, so one label a video. "
-            "Give a CSV file with path and labels."
+            f"--task {MULTILABEL}: {args.folder} has a folder for each class, so one label a "
+            "video. Give a CSV file with path and labels."
         )
     top = own_videos.top_of(args.folder)
     target, below = workspace.data_root(top)

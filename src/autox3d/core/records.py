@@ -102,10 +102,11 @@ class Provenance:
     torch: str  # versions
     python: str
     seed: int | None = None
+    data_wait: float | None = None  # share of the time in which a training waited for clips
 
     def content(self) -> Content:
         """The content of the JSON file."""
-        return without(asdict(self), "seed", None)
+        return without(without(asdict(self), "seed", None), "data_wait", None)
 
     def write(self, path: Path) -> None:
         atomic.write_json(path, self.content())
@@ -231,7 +232,8 @@ class Latency:
     def content(self) -> Content:
         """The content of the JSON file."""
         content = asdict(self)
-        return without(content.pop("made"), "seed", None) | content
+        del content["made"]
+        return self.made.content() | content
 
     def write(self, path: Path) -> None:
         atomic.write_json(path, self.content())

@@ -214,7 +214,7 @@ class StudyProvenance:
     runs: dict[str, Provenance]
 
     def write(self, path: Path) -> None:
-        runs = {name: without(asdict(made), "seed", None) for name, made in self.runs.items()}
+        runs = {name: made.content() for name, made in self.runs.items()}
         atomic.write_json(path, runs)
 
     @classmethod

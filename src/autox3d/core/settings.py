@@ -231,7 +231,10 @@ class Train:
     dropout: Share  # rate before the last layer
     drop_connect: Annotated[Rate, Added(0.0)]  # skips of a branch; less before the last stage
     bn_clips: Count  # clips that share batch-norm statistics
+    pass_clips: Annotated[Count | None, Added(None)]  # clips of a forward pass; null: bn_clips
+    compile: Annotated[bool, Added(False)]  # whether torch.compile makes the code of a pass
     bn_steps: Whole  # steps of batch-norm recalibration after training; 0: running statistics
+    validate_every: Annotated[Count, Added(1)]  # epochs between validations; the last has one
     branch_gamma: Share  # initial gamma of each branch's last batch norm; 0 in X3D's code
     init: str  # folder of weights to start from; `params/scratch`: random initialisation
     sampling: Sampling
@@ -248,6 +251,14 @@ class Train:
             raise ValueError("schedule steps needs rising shares, such as [0.72, 0.86].")
         return drops
 
+    @field_validator("pass_clips")
+    @classmethod
+    def _is_of_whole_chunks(cls, clips: int | None, others: ValidationInfo) -> int | None:
+        chunk = others.data.get("bn_clips")
+        if clips is not None and chunk is not None and clips % chunk:
+            raise ValueError(f"{clips} is no multiple of bn_clips, {chunk}. Take one, or null.")
+        return clips
+
 
 @table
 class Evaluate:
@@ -258,7 +269,7 @@ class Evaluate:
     rule: Literal["ends", "starts"]  # placement of the clips in a video, see vision/clips/views.py
     sampling: Literal["linspace", "stride"]  # frames of a clip, see vision/clips/views.py
     pool: Annotated[Literal["mean", "max"], Added("mean")]  # how scores of views are merged
-    batch: Count  # views per forward pass; does not change the scores
+    batch: Count  # views per forward pass; on a CPU it does not change the scores
 
 
 @table

@@ -14,6 +14,7 @@ import math
 import os
 import shutil
 from collections import deque
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 SIDE, RATE, SECONDS = 96, 15, 6  # px, frames a second, length of a video
 SPANS = (1 / 10, 1 / 3, 1.0)  # shares of a video that a motion may fill
+Progress = Callable[[Iterable[Any], int], Iterable[Any]]
 MOST = 3  # motions of a video, in its four quarters
 
 
@@ -85,7 +87,7 @@ def tasks(folder: Path, counts: dict[str, int], seed: int, kinds: Kinds) -> list
     ]
 
 
-def prepare(root: Path, videos: str, settings: Demo, progress: demo.Progress) -> Annotations:
+def prepare(root: Path, videos: str, settings: Demo, progress: Progress) -> Annotations:
     """Renders the videos that do not exist yet, on all cores, and returns the annotations.
 
     `root` is the data root, `videos` the folder under it.

@@ -1,33 +1,42 @@
 """Multi-view testing: scores of every view of every video, merged into scores of the videos.
 
-with join() as world:
-    table = every_view(trained, clips, tests, world)
-results = summarise(table, clips, tests)
+with session("evaluate", name, parts=parts, params=asdict(tests), data=clips) as work:
+    views = every_view(trained, clips, tests, work.world, work.kept.folder)
+    table = views.table()  # on rank 0
+    results = summarise(table, trained, clips, tests)
 
 N videos, V views, C classes
 """
 
 from __future__ import annotations
 
+import sys
+import time
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from operator import itemgetter
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
+from torch import Tensor
 
+from autox3d.core import environment
 from autox3d.core.curves import Pair
 from autox3d.core.errors import Refused
 from autox3d.core.records import ClipsScore, Evaluation, PrecisionRecall, Score
 from autox3d.core.settings import Evaluate
+from autox3d.evaluation.parts import Parts, Row
+from autox3d.runtime.checkpoint import RESUME, fingerprint, stop_requested
 from autox3d.runtime.distributed import World
 from autox3d.runtime.progress import progress
 from autox3d.vision.arch.cost import cost
+from autox3d.vision.clips.feed import Feed
 from autox3d.vision.clips.store import Clips
-from autox3d.vision.clips.videos import ViewLoader
-from autox3d.vision.clips.views import Crops, crop_sides, test_places, test_size
-from autox3d.vision.learning.scoring import scores
+from autox3d.vision.clips.videos import VideoViews, ViewLoader
+from autox3d.vision.clips.views import Crops, crop_sides, test_places, test_size, union_places
+from autox3d.vision.learning.scoring import Scorer, at_once, fetched, ready
 from autox3d.vision.models.weights import Trained
 from autox3d.vision.tasks.task import POOLS
 
@@ -39,44 +48,97 @@ def every_view(
     clips: Clips,
     tests: Evaluate,
     world: World,
+    folder: Path,
     crops: tuple[Crops, ...] = CROPS,
-) -> pd.DataFrame:
-    """One row for each view of each video, sorted by key, for any number of processes."""
-    parts = world.gather(_score(trained, clips, tests, world, crops))
-    return pd.DataFrame(sorted((row for part in parts for row in part), key=itemgetter("key")))
+) -> Parts:
+    """Scores the views of all videos, those that an earlier run has scored excepted.
+
+    Args:
+        folder: for the scores until they are complete; only for these weights and clips, seen by
+            all ranks
+
+    Returns:
+        The parts, whose table has one row for each view of each video, for any number of processes.
+
+    Raises:
+        Refused: a shard is missing.
+        SystemExit: a rank received a stop signal; what it has scored is kept.
+    """
+    kind = fingerprint(tests=tests, crops=list(crops), device=world.device.type)
+    parts = Parts(folder / f"views-{kind}", clips, world)
+    rows: list[Row] = []
+    written = time.monotonic()
+    for group, scores in fetched(_scored(trained, clips, tests, world, crops, parts.left())):
+        rows += _rows(clips, group, scores)
+        if time.monotonic() - written > environment.save_every():
+            parts.write(rows)
+            rows, written = [], time.monotonic()
+    parts.write(rows)
+    if _told_to_stop(world):
+        world.barrier()  # a rank that leaves first ends the others
+        sys.exit(RESUME)
+    return parts
 
 
-def _score(
-    trained: Trained, clips: Clips, tests: Evaluate, world: World, crops: tuple[Crops, ...]
-) -> list[dict[str, Any]]:
-    """One row for each view of the videos of this rank."""
-    net = trained.net.to(world.device)
+def _scored(
+    trained: Trained,
+    clips: Clips,
+    tests: Evaluate,
+    world: World,
+    crops: tuple[Crops, ...],
+    left: list[int],
+) -> Iterator[tuple[list[VideoViews], Tensor]]:
+    """Yields some of this rank's videos by all rules of crops, and their scores (V of all, C).
+
+    It ends early where any rank is told to stop, on all ranks in the same round.
+    """
+    device, spec = world.device, trained.genotype.input
+    scorer = Scorer(ready(trained.net.to(device), device), clips.task, device, tests.batch)
     loader = ViewLoader(
         clips=clips,
-        spec=trained.genotype.input,
+        spec=spec,
         counts=tests.clips,
         rule=tests.rule,
         sampling=tests.sampling,
         crops=crops,
         world=world.place,
+        wanted=left,
     )
-    total = len(crops) * len(loader)
-    rows = []
-    what = f"evaluate {trained.genotype.name}"
-    for video in progress(loader.videos(), total, what, "tests of a video"):  # one for each rule
-        view_scores = scores(net, clips.task, video.clips, tests.batch, world.device).numpy()
-        rows += [
-            {
-                "key": clips.keys[video.row].decode(),
-                "label": clips.labels[video.row].tolist(),
-                "crops": video.crops,
-                "place": str(view.place),
-                "side": view.side,
-                "scores": of_view,
-            }
-            for view, of_view in zip(video.views, view_scores, strict=True)
-        ]
-    return rows
+    most = len(union_places(tests.clips, tests.rule)) * max(len(crop_sides(c)) for c in crops)
+    size = at_once(most, tests.batch, device)
+    moved = Feed(device)(loader.decoded(), ("times", "frames"))
+    videos = progress(moved, len(loader), f"evaluate {trained.genotype.name}", "videos")
+    for _ in range(-(-len(left) // (world.size * size))):
+        if _told_to_stop(world):
+            return
+        if some := list(islice(videos, size)):  # a rank may have a video less
+            groups = [[video.views(kind, spec) for video in some] for kind in crops]
+            scores = torch.cat([scorer.videos(group) for group in groups])
+            yield [views for group in groups for views in group], scores
+    assert next(videos, None) is None  # and the last line of progress is printed
+
+
+def _told_to_stop(world: World) -> bool:
+    """Whether any rank was; asked beside the device, which goes on with what it has."""
+    return any(world.gather(stop_requested()))
+
+
+def _rows(clips: Clips, group: Sequence[VideoViews], scores: Tensor) -> list[Row]:
+    """One row for each view of some videos, video by video."""
+    parts = np.split(scores.numpy(), np.cumsum([len(video.views) for video in group])[:-1])
+    pairs = sorted(zip(group, parts, strict=True), key=lambda pair: pair[0].row)
+    return [
+        {
+            "key": clips.keys[video.row].decode(),
+            "label": clips.labels[video.row].tolist(),
+            "crops": video.crops,
+            "place": str(view.place),
+            "side": view.side,
+            "scores": of_view,
+        }
+        for video, part in pairs
+        for view, of_view in zip(video.views, part, strict=True)
+    ]
 
 
 def video_scores(

@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
+from pandas import DataFrame
 
 from autox3d.core.errors import Refused
 from autox3d.core.records import Provenance
@@ -112,15 +113,14 @@ def score(
         result.net.eval(), genotype, result.classes, how={}, metrics={}, task=result.task
     )
     tests = replace(tests, split="val", clips=(max(tests.clips),))
-    views = every_view(trained, held_out, tests, work.world, crops=("center",))
-    scores, labels = video_scores(views, held_out, "center", max(tests.clips), tests)
-    headline = result.task.headline.name
-    value = known(result.task.measure(scores, labels)[headline])
+    views = every_view(trained, held_out, tests, work.world, work.kept.folder, crops=("center",))
+    found = views.table()
+    tested = (None, ()) if found is None else _tested(found, held_out, tests)
+    value, hits = work.world.share(tested)
     assert value is not None  # a video has a label
-    pairs = result.task.outcome(scores, labels, held_out.classes)
-    hits = tuple(pair.actual == pair.predicted for pair in pairs)
-    share = bool(hits) and not held_out.task.several  # of videos; else the pairs are of labels
-    share = share and abs(sum(hits) / len(hits) - value) < 1e-9
+    if work.writes:
+        views.discard()
+    headline = result.task.headline.name
     training = result.metrics[f"train_{headline}"]
     assert training is not None
     record = Trained(
@@ -128,6 +128,20 @@ def score(
         metric=headline,
         value=value,
         training=training,
-        hits=hits if share else (),
+        hits=hits,
     )
     return record, result.seconds
+
+
+def _tested(
+    table: DataFrame, clips: Clips, tests: Evaluate
+) -> tuple[float | None, tuple[bool, ...]]:
+    """The headline from centre crops, and the hits by key where it is their share."""
+    task = clips.task
+    scores, labels = video_scores(table, clips, "center", max(tests.clips), tests)
+    value = known(task.measure(scores, labels)[task.headline.name])
+    pairs = task.outcome(scores, labels, clips.classes)
+    hits = tuple(pair.actual == pair.predicted for pair in pairs)
+    share = bool(hits) and not task.several  # of videos; else the pairs are of labels
+    share = share and value is not None and abs(sum(hits) / len(hits) - value) < 1e-9
+    return value, hits if share else ()

@@ -22,7 +22,7 @@ from autox3d.explaining.gradcam import grad_cam
 from autox3d.explaining.sheet import jpeg, sheet, shown
 from autox3d.vision.clips.normalise import normalise
 from autox3d.vision.clips.store import Clips
-from autox3d.vision.clips.videos import VideoViews, frames_at
+from autox3d.vision.clips.videos import Decoded, frames_at
 from autox3d.vision.models.weights import Trained
 
 LEAST = 1e-9  # of a score, so that its logarithm is a number
@@ -180,8 +180,7 @@ def centre_clip(trained: Trained, clips: Clips, tests: Evaluate, key: str) -> Te
     row = int(np.flatnonzero(clips.keys == key.encode())[0])
     spec = trained.genotype.input
     times, frames = frames_at(clips.video(row), [CENTRE], spec, tests.sampling)
-    views = VideoViews(row, "center", spec.crop, (CENTRE,), times, frames)
-    return views.clips[0]
+    return Decoded(row, (CENTRE,), times, frames).views("center", spec).clips[0]
 
 
 def evidence(trained: Trained, clip: Tensor, classes: list[int]) -> Tensor:

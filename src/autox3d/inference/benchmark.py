@@ -14,13 +14,14 @@ from torch import Tensor
 from autox3d.core.errors import Refused
 from autox3d.core.records import Seconds
 from autox3d.inference import export
-from autox3d.inference.fast import default_device, fast, fast_dtype, plain
+from autox3d.inference.fast import default_device, fast, plain
 from autox3d.inference.latency import measure
 from autox3d.inference.network import CPU_BATCH
 from autox3d.runtime import provenance
 from autox3d.vision.arch.cost import cost
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.models import weights
+from autox3d.vision.models.fold import fast_dtype
 from autox3d.vision.models.network import VideoNet
 from autox3d.vision.models.weights import Trained
 

@@ -27,12 +27,12 @@ from autox3d.core import atomic
 from autox3d.core.errors import Refused
 from autox3d.inference.agreement import LEAST, Agreement
 from autox3d.inference.fast import Scored, plain
-from autox3d.inference.fold import folded
 from autox3d.inference.network import cropped
 from autox3d.inference.stream import windows
 from autox3d.ingest.source import BadVideo
 from autox3d.vision.arch.normalisation import NORMALISATION
 from autox3d.vision.clips.views import Crops
+from autox3d.vision.models.fold import folded
 from autox3d.vision.models.weights import Trained
 
 TOLERANCE = 1e-4  # largest difference of a score from the network's

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from autox3d.inference.fold import folded
+from autox3d.vision.models.fold import fast_dtype, folded
 from autox3d.vision.models.weights import Trained
 from autox3d.vision.tasks.task import Task
 
@@ -31,14 +31,6 @@ def fast(trained: Trained, device: torch.device, dtype: torch.dtype | None = Non
     """The network without batch norms, on a device, in the dtype that is fastest there."""
     net = Scored(folded(trained.net), trained.task)
     return net.to(device, dtype or fast_dtype(device))
-
-
-def fast_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 if the device has arithmetic for it, else float32."""
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    able = torch.cpu.get_capabilities()
-    return torch.bfloat16 if able.get("amx_bf16") or able.get("avx512_bf16") else torch.float32
 
 
 def default_device(name: torch.device | str | None = None) -> torch.device:

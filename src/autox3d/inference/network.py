@@ -19,7 +19,7 @@ from torch import Tensor
 
 from autox3d.core.values import ClipSpec
 from autox3d.inference.ahead import ahead
-from autox3d.inference.fast import default_device, fast, fast_dtype
+from autox3d.inference.fast import default_device, fast
 from autox3d.inference.files import FileVideo
 from autox3d.inference.stream import RATE, Window, windows_of
 from autox3d.ingest import source
@@ -28,6 +28,7 @@ from autox3d.vision.arch.cost import in_words
 from autox3d.vision.clips.normalise import normalise
 from autox3d.vision.clips.views import Crops, FramesRule, crop_sides, test_box, test_size
 from autox3d.vision.models import weights
+from autox3d.vision.models.fold import fast_dtype
 from autox3d.vision.models.weights import Trained
 from autox3d.vision.tasks import classify
 from autox3d.vision.tasks.task import Task

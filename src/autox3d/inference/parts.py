@@ -14,14 +14,13 @@ import torch
 from torch import nn
 
 from autox3d.core.latency_table import LatencyTable, Setup, TimedPart, Type
-from autox3d.inference.fast import fast_dtype
-from autox3d.inference.fold import folded, folded_part
 from autox3d.inference.latency import CLOCKS, clock_of, timed
 from autox3d.inference.network import CPU_BATCH
 from autox3d.vision.arch.blocks import Block
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.models.attention import attention
 from autox3d.vision.models.blocks import block
+from autox3d.vision.models.fold import fast_dtype, folded, folded_part
 from autox3d.vision.models.network import HeadLayer, StemLayer, VideoNet, initialise_layer
 from autox3d.vision.models.norm import BatchNorm
 

@@ -178,7 +178,8 @@ def _networks(params: Params, videos: Videos, found: Found) -> Iterator[StageCos
         train = params.train[name]
         steps, batch = epoch_shape(videos.train, train.batch)
         clips = train.epochs * steps * batch
-        checked = train.epochs * videos.val + min(train.bn_steps, steps) * batch
+        validations = -(-train.epochs // train.validate_every)  # the last epoch has one
+        checked = validations * videos.val + min(train.bn_steps, steps) * batch
         account = cost(genotype, videos.classes)
         weights = FLOAT_BYTES * account.params / 1e9
         yield StageCost(

@@ -29,7 +29,7 @@ from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.clips.format.decode import IndexedVideo
 from autox3d.vision.clips.loader import Batch, train_clips
 from autox3d.vision.learning.schedule import sgd
-from autox3d.vision.learning.scoring import scores
+from autox3d.vision.learning.scoring import Scorer
 from autox3d.vision.models.network import VideoNet, set_training
 from autox3d.vision.tasks.classify import TASK
 
@@ -84,7 +84,8 @@ def _network(
     state, world = State(net, sgd(net, 0.9, 5e-5)), World(0, 1, device)
     steps = train_steps(state, TASK, schedule, same, world)
     train = batch * gmacs * (1 + BACKWARD) / _seconds(lambda: next(steps), enough)
-    forward = batch * gmacs / _seconds(lambda: scores(net, TASK, pixels, batch, device), enough)
+    scorer = Scorer(net, TASK, device, batch)
+    forward = batch * gmacs / _seconds(lambda: scorer(pixels).cpu(), enough)
     return train, forward
 
 

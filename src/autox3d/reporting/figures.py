@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -231,7 +232,10 @@ def training(curves: Mapping[str, Curve], column: str, label: str, *, percent: b
             colour = COLOURS[index % len(COLOURS)]
             plot.plot(curve["epoch"], curve[column], color=colour, label=name)
             if f"val_{column}" in curve:
-                plot.plot(curve["epoch"], curve[f"val_{column}"], "--", color=colour, linewidth=1)
+                pairs = zip(curve["epoch"], curve[f"val_{column}"], strict=True)
+                known = [pair for pair in pairs if not math.isnan(pair[1])]  # not every epoch is
+                at, values = [epoch for epoch, _ in known], [value for _, value in known]
+                plot.plot(at, values, "--", color=colour, linewidth=1)
         if percent:
             plot.set_ylim(0, 1.03)
             percents(plot)

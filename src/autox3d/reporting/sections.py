@@ -266,12 +266,20 @@ def origins(results: Results) -> Section:
     made = {name: provenance.content() for name, provenance in runs.items()}
     if made:
         keys = list(dict.fromkeys(key for of in made.values() for key in of))
-        rows = [[name, *(str(of.get(key, "")) for key in keys)] for name, of in made.items()]
+        rows = [[name, *(_made(key, of.get(key, "")) for key in keys)] for name, of in made.items()]
         source = Source(f"{results.folder}/**/*_made.json", "dvc repro")
-        section.elements.append(Table("Training", ("run", *keys), rows, source))
+        head = ("run", *(key.replace("_", " ") for key in keys))
+        section.elements.append(Table("Training", head, rows, source))
     text = schema.dump(dict(results.settings))
     section.elements.append(Listing("All settings", text, Source("params.yaml")))
     return section
+
+
+def _made(key: str, value: object) -> str:
+    """A cell of the table of provenance: the share of waiting as "3 %"."""
+    if key == "data_wait" and isinstance(value, float):
+        return f"{100 * value:.0f} %"
+    return str(value)
 
 
 def _missing(results: Results, stage: str, end: str, networks: Sequence[Network]) -> list[str]:

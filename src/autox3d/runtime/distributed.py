@@ -48,9 +48,12 @@ class World:
             return
         for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):
             bucket = [tensor for tensor in tensors if tensor.dtype == dtype]
-            flat = torch.cat([tensor.detach().reshape(-1) for tensor in bucket])
+            alone = len(bucket) == 1 and bucket[0].is_contiguous()
+            flat = bucket[0].detach() if alone else _joined(bucket)
             with self._naming("sum"):
                 dist.all_reduce(flat)
+            if alone:
+                continue
             pieces = flat.split([tensor.numel() for tensor in bucket])
             with torch.no_grad():
                 for tensor, piece in zip(bucket, pieces, strict=True):
@@ -65,11 +68,29 @@ class World:
             dist.all_gather_object(values, value)
         return values
 
+    def collect(self, value: T) -> list[T]:
+        """Returns the values of all ranks, in rank order, on rank 0; none on the others."""
+        if self.size == 1:
+            return [value]
+        values: list[T] | None = [value] * self.size if self.rank == 0 else None
+        with self._naming("collect"):
+            dist.gather_object(value, values)
+        return values or []
+
+    def share(self, value: T) -> T:
+        """Returns the value of rank 0, on every rank."""
+        if self.size == 1:
+            return value
+        values = [value]
+        with self._naming("share"):
+            dist.broadcast_object_list(values)
+        return values[0]
+
     def any(self, flag: bool) -> bool:
         """Whether the flag is set on any rank."""
         if self.size == 1:
             return flag
-        raised = torch.tensor(int(flag), device=self.device)
+        raised = torch.tensor(int(flag))  # on the CPU: the host need not wait for a device
         self.sum_([raised])
         return bool(raised.item())
 
@@ -132,6 +153,10 @@ def join() -> Iterator[World]:
         world.barrier()
     finally:
         dist.destroy_process_group()
+
+
+def _joined(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
 
 
 def _digest(value: Tensor | bytes | str | float) -> str:

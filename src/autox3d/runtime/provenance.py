@@ -25,9 +25,17 @@ def device_name(of: torch.device) -> str:
 
 
 def measured(
-    seconds: float, device: torch.device, processes: int, seed: int | None = None
+    seconds: float,
+    device: torch.device,
+    processes: int,
+    seed: int | None = None,
+    data_wait: float | None = None,
 ) -> Provenance:
-    """The provenance of a result that `processes` processes took `seconds` to make."""
+    """The provenance of a result that `processes` processes took `seconds` to make.
+
+    Args:
+        data_wait: share of the time in which a training waited for clips
+    """
     return Provenance(
         commit=code_version(),
         device=device_name(device),
@@ -36,4 +44,5 @@ def measured(
         torch=torch.__version__,
         python=platform.python_version(),
         seed=seed,
+        data_wait=None if data_wait is None else round(data_wait, 3),
     )

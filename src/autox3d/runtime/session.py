@@ -41,6 +41,7 @@ def session(
     parts: Mapping[str, Any],
     params: Mapping[str, object],
     data: Path,
+    tags: Mapping[str, str] | None = None,
     tracked: bool = True,
 ) -> Iterator[Session]:
     """Joins the processes of the job, locks the folder of checkpoints, opens a tracked run.
@@ -51,6 +52,7 @@ def session(
         parts: everything that determines the result; it gives the folder of checkpoints its name
         params: the settings that the tracked run shows
         data: the table of clips; its fingerprint becomes a tag of the tracked run
+        tags: further tags of the tracked run
         tracked: false for a run that is not sent to MLflow
 
     Raises:
@@ -63,7 +65,7 @@ def session(
             stage,
             network,
             params,
-            {"data": fingerprint(clips=data)},
+            {"data": fingerprint(clips=data), **(tags or {})},
             resume=kept.folder / "mlflow-run",
             enabled=tracked,
         ) as mirror,

@@ -7,16 +7,16 @@ python -m autox3d.runtime.launch evaluate --weights data/weights/s --clips data/
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict
 
 from autox3d.core import settings, tables
 from autox3d.core.curves import write_confusion
 from autox3d.core.errors import Refused
 from autox3d.evaluation.run import every_view, logged, outcome, refuse_constant, summarise
-from autox3d.runtime import tracking
 from autox3d.runtime.checkpoint import fingerprint
-from autox3d.runtime.distributed import join
 from autox3d.runtime.program import arguments, run
+from autox3d.runtime.session import session
 from autox3d.vision.clips.store import Clips
 from autox3d.vision.models import weights
 
@@ -36,13 +36,13 @@ def main() -> None:
         raise Refused(
             f"{files.weights}: trained on other classes than {files.clips} has. Train again."
         )
-    data = {"data": fingerprint(clips=files.clips), "weights": fingerprint(w=files.weights)}
-    with (
-        join() as world,
-        tracking.run("evaluate", trained.genotype.name, asdict(tests), data) as mirror,
-    ):
-        table = every_view(trained, clips, tests, world)
-        if world.rank:
+    parts = {"weights": files.weights, "clips": files.clips, "evaluate": tests}
+    shown = {"params": asdict(tests), "tags": {"weights": fingerprint(w=files.weights)}}
+    name = trained.genotype.name
+    with session("evaluate", name, parts=parts, data=files.clips, **shown) as work:
+        views = every_view(trained, clips, tests, work.world, work.kept.folder)
+        table = views.table()
+        if table is None:
             return
         tables.write_table(table, files.scores, clips.classes)
         refuse_constant(table, clips, tests, files.weights)
@@ -50,9 +50,10 @@ def main() -> None:
         result.write(files.metrics)
         write_confusion(outcome(table, clips, tests), files.confusion)
         if result.labelled:
-            mirror.log(0, logged(result))
-        mirror.artifact(files.metrics)
-        mirror.artifact(files.confusion)
+            work.mirror.log(0, logged(result))
+        work.mirror.artifact(files.metrics)
+        work.mirror.artifact(files.confusion)
+    shutil.rmtree(work.kept.folder)
 
 
 if __name__ == "__main__":

@@ -12,13 +12,14 @@ import torch
 
 from autox3d.core import settings
 from autox3d.core.records import Latency
-from autox3d.inference.fast import default_device, fast, fast_dtype
+from autox3d.inference.fast import default_device, fast
 from autox3d.inference.latency import measure
 from autox3d.runtime import provenance, tracking
 from autox3d.runtime.checkpoint import fingerprint
 from autox3d.runtime.program import arguments, run
 from autox3d.vision.clips.normalise import normalise
 from autox3d.vision.models import weights
+from autox3d.vision.models.fold import fast_dtype
 
 
 def main() -> None:

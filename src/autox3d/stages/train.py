@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from types import SimpleNamespace
-from typing import Any
 
 from autox3d.core import settings
 from autox3d.core.curves import Curve
@@ -44,23 +43,16 @@ def write(files: SimpleNamespace, result: TrainingResult, recipe: Train, work: S
     """Writes the outputs of the stage, and logs them to MLflow."""
     sources = {"data": files.clips, **given(recipe)}
     how = {name: fingerprint(clips=path) for name, path in sources.items()}
-    how |= {"params": _described(recipe)}
+    how |= {"params": asdict(recipe)}
     known = (result.classes, how, result.metrics)
     weights.save(files.weights, result.net, result.genotype, *known, task=result.task)
     Curve.of(result.history).write(files.curve)
     device, size = work.world.device, work.world.size
-    provenance.measured(result.seconds, device, size, recipe.seed).write(files.made)
+    times = {"seconds": result.seconds, "data_wait": result.data_wait}
+    provenance.measured(device=device, processes=size, seed=recipe.seed, **times).write(files.made)
     for path in (files.genotype, files.curve, files.made):
         work.mirror.artifact(path)
     work.mirror.model(files.weights, fingerprint(w=files.weights))
-
-
-def _described(recipe: Train) -> dict[str, Any]:
-    """The settings for model.json, to the bit as before there were schedules other than cosine."""
-    settings = asdict(recipe)
-    if recipe.schedule == "cosine":
-        del settings["schedule"], settings["drops"]
-    return settings
 
 
 if __name__ == "__main__":

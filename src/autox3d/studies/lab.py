@@ -220,9 +220,13 @@ class Lab:
             found = newest(work.kept, work.world)
             if found is None:
                 clips = Clips.load(self.clips, split=tests.split)
-                table = every_view(weights.load(folder), clips, tests, work.world)
-                found = _tested(table, clips, tests)
+                trained = weights.load(folder)
+                views = every_view(trained, clips, tests, work.world, work.kept.folder)
+                table = views.table()
+                found = work.world.share({} if table is None else _tested(table, clips, tests))
                 work.kept.save(1, found)
+                if work.writes:
+                    views.discard()
         return Answers(**found)
 
     def ranked(

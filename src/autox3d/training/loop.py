@@ -3,21 +3,23 @@
 The batch of a step is divided into chunks of a fixed size. The clips of a chunk share batch-norm
 statistics, dropout is seeded by the number of the chunk, and running statistics are updated once a
 step. So the number of processes that share the chunks of a step only changes the order in which
-the gradient is summed.
+the gradient is summed. A pass may take several chunks at once (`training.passes`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from autox3d.vision.clips.augment import chunk_count, chunks
+from autox3d.training.passes import Pass, Passes, grouped
+from autox3d.vision.clips.augment import chunks
 from autox3d.vision.clips.loader import Batch
 from autox3d.vision.learning.schedule import cosine, stepped
-from autox3d.vision.learning.statistics import Running
 from autox3d.vision.tasks.task import Task
 
 
@@ -57,6 +59,8 @@ class Schedule(NamedTuple):
     peak: float  # learning rate, already scaled with the batch
     batch: int  # clips of a step, over all processes
     chunk: int  # clips that share batch-norm statistics
+    pass_clips: int | None = None  # clips of a forward pass, at most; None: a chunk
+    compiled: bool = False  # whether torch.compile makes the code of a pass
     drops: tuple[float, ...] = ()  # shares of the run at which the rate falls; empty: a cosine
 
     def rate(self, done: int) -> float:
@@ -85,6 +89,7 @@ class State:
         self.epoch, self.step = 0, 0  # of the next step
         self.history: list[dict[str, float]] = []  # one row for each epoch done
         self.sums = [0.0, 0.0]  # loss and correct clips of the epoch so far
+        self.form: str | None = None  # of a pass, as `training.graph` has chosen it
 
     def state_dict(self) -> dict[str, Any]:
         """The state as tensors and plain data."""
@@ -95,14 +100,19 @@ class State:
             "step": self.step,
             "history": self.history,
             "sums": self.sums,
+            "form": self.form,
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Restores a saved state."""
+        """Restores a saved state; one of an earlier version has no form."""
         self.net.load_state_dict(saved["net"])
+        fused = [group["fused"] for group in self.optimiser.param_groups]  # of this device
         self.optimiser.load_state_dict(saved["optimiser"])
+        for group, own in zip(self.optimiser.param_groups, fused, strict=True):
+            group["fused"] = own
         self.epoch, self.step = saved["epoch"], saved["step"]
         self.history, self.sums = list(saved["history"]), list(saved["sums"])
+        self.form = saved.get("form")
 
 
 def train_steps(
@@ -111,20 +121,32 @@ def train_steps(
     schedule: Schedule,
     batches: Callable[[int, int], Iterable[Batch]],
     world: Processes,
+    choose: Callable[[Passes, Pass], None] | None = None,
 ) -> Iterator[Step]:
     """Trains from the step that `state` has reached, and yields after every step.
 
     Args:
         batches: (epoch, first step) -> the remaining batches of that epoch.
+        choose: chooses the form of the passes before the first of them, see `training.graph`
 
     Raises:
         NotFinite: on every process; the weights are as they were before the step.
     """
+    passes = Passes(
+        state.net,
+        task,
+        world.device,
+        batch=schedule.batch,
+        chunk=schedule.chunk,
+        size=schedule.pass_clips or schedule.chunk,
+        compiled=schedule.compiled,
+    )
     while state.epoch < schedule.epochs:
         for batch in batches(state.epoch, state.step):
             done = state.epoch * schedule.steps + state.step
             lr = schedule.rate(done)
-            loss, correct = _step(state, task, schedule, batch, world, done, lr)
+            loss, correct = _step(state, passes, schedule, batch, world, done, lr, choose)
+            choose = None
             state.sums = [state.sums[0] + loss, state.sums[1] + correct]
             step = Step(state.epoch, state.step, lr, loss, correct)
             state.step += 1
@@ -134,53 +156,41 @@ def train_steps(
 
 def _step(
     state: State,
-    task: Task,
+    passes: Passes,
     schedule: Schedule,
     batch: Batch,
     world: Processes,
     done: int,
     lr: float,
+    choose: Callable[[Passes, Pass], None] | None,
 ) -> tuple[float, float]:
     """Does one update; returns loss and correct clips, summed over the clips of all processes."""
     state.net.train()
-    state.optimiser.zero_grad(set_to_none=True)
-    count = chunk_count(schedule.batch, schedule.chunk)
-    losses = torch.zeros(count, dtype=torch.float64, device=world.device)  # one for each chunk
-    correct = torch.zeros(1, dtype=torch.float64, device=world.device)
-    running = Running(state.net)
-    for number, clips, labels in chunks(batch, world.device):
-        running.rewind()
-        torch.manual_seed(chunk_seed(schedule.seed, done, number))  # dropout
-        with torch.autocast(world.device.type, torch.bfloat16, enabled=world.device.type == "cuda"):
-            logits = state.net(clips)
-        loss = task.loss(logits.float(), labels)
-        (loss / schedule.batch).backward()
-        losses[number] = loss.detach()
-        correct += task.correct(logits, labels).sum()
-        running.end_chunk()
-    grads = [_gradient(parameter) for parameter in state.net.parameters()]
-    world.sum_([*grads, *running.sums, losses, correct])
-    _check(losses, grads, done)
-    running.end_step(count)
+    size = schedule.pass_clips or schedule.chunk
+    seed = partial(chunk_seed, schedule.seed, done)
+    passes.begin_step()
+    for one in grouped(chunks(batch, world.device), size, seed):
+        if choose:
+            choose(passes, one)
+            choose = None
+            passes.begin_step()
+        passes.take(one)
+    world.sum_([passes.flat, passes.counts])
+    losses, loss, correct, norm = passes.results()
+    _check(losses, norm, done)
+    passes.end_step()
     for group in state.optimiser.param_groups:
         group["lr"] = lr
     state.optimiser.step()
-    return losses.sum().item(), correct.item()
+    return loss, correct
 
 
-def _gradient(parameter: nn.Parameter) -> Tensor:
-    """The gradient of a parameter; zero if no chunk of this process gave one, since others may."""
-    if parameter.grad is None:
-        parameter.grad = torch.zeros_like(parameter)
-    return parameter.grad
-
-
-def _check(losses: Tensor, grads: list[Tensor], done: int) -> None:
-    """Raises NotFinite, on all processes alike: `losses` and `grads` are already summed."""
-    odd = (~losses.isfinite()).nonzero().flatten().tolist()
+def _check(losses: Sequence[float], norm: float, done: int) -> None:
+    """Raises NotFinite, on all processes alike: the values are those of all processes."""
+    odd = [number for number, loss in enumerate(losses) if not math.isfinite(loss)]
     if odd:
-        raise NotFinite(f"the loss of step {done} is {losses[odd[0]].item()}", odd)
-    if not nn.utils.get_total_norm(grads).isfinite():
+        raise NotFinite(f"the loss of step {done} is {losses[odd[0]]}", odd)
+    if not math.isfinite(norm):
         raise NotFinite(f"the gradient of step {done} is not finite", [])
 
 

@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
+from math import isnan, nan
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from autox3d.core.errors import Refused
@@ -22,20 +25,25 @@ from autox3d.runtime.checkpoint import Checkpoints
 from autox3d.runtime.resumable import newest, resumable, save, until_stopped
 from autox3d.runtime.session import Session
 from autox3d.training.drop_connect import spread
+from autox3d.training.graph import CAPTURED, PLAIN, choose, cuda_graph
 from autox3d.training.loop import NotFinite, Schedule, State, train_steps
+from autox3d.training.passes import Pass, Passes
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.clips.augment import chunk_count, chunks
-from autox3d.vision.clips.loader import TrainLoader
+from autox3d.vision.clips.feed import Feed
+from autox3d.vision.clips.loader import Batch, TrainLoader
 from autox3d.vision.clips.order import epoch_order, epoch_shape
 from autox3d.vision.clips.store import Clips
 from autox3d.vision.clips.videos import centre_clips
 from autox3d.vision.learning.schedule import scaled_rate, sgd
-from autox3d.vision.learning.scoring import scores_of
+from autox3d.vision.learning.scoring import Scorer, at_once, fetched, grouped, ready
 from autox3d.vision.learning.statistics import recalibrate_batch_norm
 from autox3d.vision.models import weights
 from autox3d.vision.models.network import VideoNet, open_branches, set_training
 from autox3d.vision.tasks.task import Task
 
+VALIDATED = 2  # times `bn_clips`: without a gradient they take less memory than those in training
+MUCH_WAITING = 0.1  # share of the time that is worth a line
 SCRATCH = "params/scratch"  # as `init`: start from random weights
 
 
@@ -67,6 +75,7 @@ class TrainingResult(NamedTuple):
     classes: list[str]
     history: list[dict[str, float]]  # one row for each epoch
     seconds: float  # of work, in all processes that continued this run one after another
+    data_wait: float  # share of them in which it waited for clips
 
     @property
     def metrics(self) -> dict[str, float | None]:
@@ -94,7 +103,8 @@ def train(
     net = run.state.net
     assert isinstance(net, VideoNet)
     classes = list(clips.train.classes)
-    return TrainingResult(net, genotype, run.task, classes, run.state.history, run.seconds)
+    times = run.seconds, run.data_wait
+    return TrainingResult(net, genotype, run.task, classes, run.state.history, *times)
 
 
 class Training:
@@ -106,6 +116,8 @@ class Training:
         self.genotype, self.clips, self.recipe, self.session = genotype, clips, recipe, session
         self.task, self.world = clips.train.task, session.world
         self._before, self._began = 0.0, time.monotonic()
+        self._waited_before, self._warned = 0.0, False
+        self.feed = Feed(self.world.device)
         steps, batch = epoch_shape(len(clips.train), recipe.batch)
         self.schedule = Schedule(
             seed=recipe.seed,
@@ -116,6 +128,8 @@ class Training:
             batch=batch,
             chunk=recipe.bn_clips,
             drops=recipe.drops,
+            pass_clips=recipe.pass_clips,
+            compiled=recipe.compile,
         )
         self.loader = TrainLoader(
             clips=clips.train,
@@ -132,7 +146,7 @@ class Training:
 
     def resume(self, saved: dict[str, Any]) -> None:
         """Restores the state of a checkpoint."""
-        self._before = saved["seconds"]
+        self._before, self._waited_before = saved["seconds"], saved.get("waited", 0.0)
         self.state.load_state_dict(saved["state"])
 
     def go(self) -> None:
@@ -143,7 +157,8 @@ class Training:
         ):  # it was stopped between the last step and the measurement
             self._end_epoch(kept)
             save(self, kept)
-        steps = train_steps(self.state, self.task, self.schedule, self.loader.epoch, self.world)
+        choose = self._choose if self.world.device.type == "cuda" else None
+        steps = train_steps(self.state, self.task, self.schedule, self._batches, self.world, choose)
         left = self.schedule.epochs * self.schedule.steps - self._done()
         for _ in resumable(self, steps, left, f"train {self.genotype.name}", kept):
             if self.ends_epoch():
@@ -158,9 +173,20 @@ class Training:
         """Seconds of work so far, in all processes that continued this run."""
         return self._before + time.monotonic() - self._began
 
+    @property
+    def waited(self) -> float:
+        """Seconds of them in which this process waited for clips of a step."""
+        return self._waited_before + self.feed.waited
+
+    @property
+    def data_wait(self) -> float:
+        """The share of the work so far in which this process waited for clips."""
+        return self.waited / self.seconds
+
     def saved(self) -> tuple[int, dict[str, Any]]:
         """The number of steps done, and the whole state."""
-        return self._done(), {"state": self.state.state_dict(), "seconds": self.seconds}
+        times = {"seconds": self.seconds, "waited": self.waited}
+        return self._done(), {"state": self.state.state_dict(), **times}
 
     def ends_epoch(self) -> bool:
         """Whether all steps of the current epoch are done."""
@@ -171,7 +197,7 @@ class Training:
         if not (self.clips.held_out and self.ends_epoch() and self._measured()):
             return False
         *before, now = (row[f"val_{self.task.headline.name}"] for row in self.state.history)
-        return now > max(before, default=-1.0)
+        return now > max((value for value in before if not isnan(value)), default=-1.0)
 
     def clips_of(self, error: FloatingPointError, *, done: bool) -> list[str]:
         """The keys of the clips of a step, or of the chunks that the error names."""
@@ -182,6 +208,15 @@ class Training:
         odd = error.chunks if isinstance(error, NotFinite) else []
         rows = [row for c in odd for row in order[c * size : (c + 1) * size]] or order
         return [key.decode() for key in clips.keys[rows].tolist()]
+
+    def _choose(self, passes: Passes, first: Pass) -> None:
+        """Captures a pass as a CUDA graph, unless an earlier process of this run could not."""
+        if self.state.form == PLAIN:
+            return
+        reason = choose(passes, first, cuda_graph, self.world.gather)
+        self.state.form = PLAIN if reason else CAPTURED
+        if reason and self.session.writes:
+            print(f"train {self.genotype.name}: no CUDA graph: {reason}.", file=sys.stderr)
 
     def _measured(self) -> bool:
         """Whether the history already has the current epoch."""
@@ -199,36 +234,79 @@ class Training:
             headline: self.state.sums[1] / clips,
         }
         if self.clips.held_out:
-            row[f"val_{headline}"] = self._validate(self.clips.held_out, kept)
+            row[f"val_{headline}"] = (
+                self._validate(self.clips.held_out, kept) if self._validates() else nan
+            )
         self.state.history.append(row)
-        self.session.mirror.log(row["epoch"], {k: v for k, v in row.items() if k != "epoch"})
+        logged = {k: v for k, v in row.items() if k != "epoch" and not isnan(v)}
+        self.session.mirror.log(row["epoch"], logged | {"data_wait": self._data_wait()})
+
+    def _validates(self) -> bool:
+        """Whether the current epoch is validated: every so many, and the last one."""
+        done = self.state.epoch + 1
+        return done % self.recipe.validate_every == 0 or done == self.schedule.epochs
+
+    def _data_wait(self) -> float:
+        """`data_wait` of the slowest process; rank 0 says once what to change where it is much."""
+        share = max(self.world.gather(self.data_wait))
+        if share > MUCH_WAITING and self.session.writes and not self._warned:
+            self._warned = True
+            print(waiting(self.genotype.name, share, self.recipe), file=sys.stderr, flush=True)
+        return share
 
     def _lr(self) -> float:
         """The learning rate of the last step."""
         return self.schedule.rate(self._done() - 1)
 
+    def _batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from step `start` on, on the device."""
+        return self.feed(self.loader.epoch(epoch, start), ("clips", "labels"))
+
     def _recalibrate(self, kept: Checkpoints) -> None:
         """Recalibrates the batch-norm statistics, on training clips in an order of their own."""
         count = min(self.recipe.bn_steps, self.schedule.steps)
-        batches = until_stopped(self.loader.epoch(self.schedule.epochs), count, self, kept)
+        batches = until_stopped(self._batches(self.schedule.epochs), count, self, kept)
         steps = (chunks(batch, self.world.device) for batch in batches)
         size = chunk_count(self.schedule.batch, self.schedule.chunk)
         recalibrate_batch_norm(self.net, steps, size, self.world.sum_)
 
     def _validate(self, clips: Clips, kept: Checkpoints) -> float:
         """The headline metric on one centre clip of each video, with the current statistics."""
-        loader = centre_clips(
-            clips, self.genotype.input, self.recipe.sampling.rule, self.world.place
+        world = self.world
+        batch = VALIDATED * self.recipe.bn_clips
+        net = self.state.net
+        assert isinstance(net, VideoNet)
+        scorer = Scorer(ready(net, world.device), self.task, world.device, batch)
+        loader = centre_clips(clips, self.genotype.input, self.recipe.sampling.rule, world.place)
+        size = at_once(1, batch, world.device)
+        moved = Feed(world.device)(loader.decoded(), ("times", "frames"))
+        rounds = -(-len(clips) // (world.size * size))
+        groups = until_stopped(grouped(moved, size), rounds, self, kept)
+        views = ([video.views("center", self.genotype.input) for video in some] for some in groups)
+        mine = {
+            video.row: self.task.merge(of_video[None])
+            for some, scores in fetched((some, scorer.videos(some)) for some in views)
+            for video, of_video in zip(some, scores.numpy(), strict=True)
+        }
+        every = {row: scores for part in world.collect(mine) for row, scores in part.items()}
+        found = [every[row] for row in range(len(every))]
+        return world.share(
+            self.task.measure(np.stack(found), clips.labels)[self.task.headline.name]
+            if found
+            else 0.0
         )
-        rounds = -(-len(clips) // self.world.size)
-        videos = until_stopped(loader.videos(), rounds, self, kept)
-        (scores,) = scores_of(
-            [self.net], self.task, videos, len(clips), self.world.device, self.world.gather
-        )
-        return self.task.measure(scores, clips.labels)[self.task.headline.name]
 
     def _done(self) -> int:
         return self.state.epoch * self.schedule.steps + self.state.step
+
+
+def waiting(name: str, share: float, recipe: Train) -> str:
+    """The line about a training that waits for clips, with what to change."""
+    more = f", or raise 'train.{name}.sampling.repeats' to {2 * recipe.sampling.repeats}"
+    return (
+        f"train {name}: {share:.0%} of the time is waiting for clips. Give the job more cores for "
+        f"each process (or AUTOX3D_WORKERS where it leaves some idle){more}."
+    )
 
 
 def started(genotype: Genotype, classes: int, recipe: Train, *, verbose: bool) -> VideoNet:

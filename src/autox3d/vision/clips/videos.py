@@ -23,35 +23,50 @@ from autox3d.vision.clips.views import Crops, FramesRule, StartsRule, View
 from autox3d.vision.clips.workers import in_workers
 
 
+class Decoded(NamedTuple):
+    """The distinct frames of all views of one test video, whatever the rule of crops."""
+
+    row: int  # row of the video in its table
+    places: tuple[Fraction, ...]  # (K,), see `View.place`
+    times: Tensor  # int64 (K, T), indices into `frames`
+    frames: Tensor  # uint8 (U, H, W, 3)
+
+    def views(self, crops: Crops, spec: ClipSpec) -> VideoViews:
+        """The views of one rule of crops; the frames are shared."""
+        return VideoViews(crops, views.test_size(crops, spec.short, spec.crop), self)
+
+
 class VideoViews(NamedTuple):
     """All views of one test video for one rule of crops, as slices of the same frames."""
 
-    row: int  # row of the video in its table
     crops: Crops
     size: int  # S, px
-    places: tuple[Fraction, ...]  # (K,), see `View.place`
-    times: np.ndarray  # int64 (K, T), indices into `frames`
-    frames: Tensor  # uint8 (U, H, W, 3), the distinct frames of all views
+    video: Decoded
+
+    @property
+    def row(self) -> int:
+        """The row of the video in its table."""
+        return self.video.row
 
     @property
     def views(self) -> tuple[View, ...]:
         """The V views in order: all crops of the first clip, then of the next one."""
         sides = views.crop_sides(self.crops)
-        return tuple(View(place, side) for place in self.places for side in sides)
+        return tuple(View(place, side) for place in self.video.places for side in sides)
 
     @property
     def clips(self) -> Tensor:
-        """The pixels of all views, uint8 (V, T, S, S, 3), assembled anew at each access."""
-        height, width = self.frames.shape[1:3]
+        """The pixels of all views, uint8 (V, T, S, S, 3), cut anew at each access.
+
+        They are cut where the frames are, on a GPU by one gather and one copy.
+        """
+        times, frames = self.video.times, self.video.frames
+        height, width = frames.shape[1:3]
         sides = views.crop_sides(self.crops)
         boxes = [views.test_box(height, width, side, self.size) for side in sides]
-        pixels = [
-            self.frames[time, box.top : box.top + box.side, box.left : box.left + box.side]
-            for clip in self.times.tolist()
-            for box in boxes
-            for time in clip
-        ]
-        return torch.stack(pixels).unflatten(0, (-1, self.times.shape[1]))
+        shown = frames.index_select(0, times.flatten()).unflatten(0, times.shape)
+        pixels = [shown[:, :, b.top : b.top + b.side, b.left : b.left + b.side] for b in boxes]
+        return torch.stack(pixels, 1).flatten(0, 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +79,7 @@ class ViewLoader:
         sampling: rule for the frames of a clip
         crops: rules of crops; each gives its own VideoViews, over the same frames
         world: rank and number of processes; each video belongs to exactly one process
+        wanted: rows of the table to load, which the processes share; None: all
         workers: number of decoding processes; by default one for each spare core
     """
 
@@ -74,6 +90,7 @@ class ViewLoader:
     sampling: FramesRule
     crops: Sequence[Crops]
     world: tuple[int, int] = (0, 1)
+    wanted: Sequence[int] | None = None
     workers: int | None = None
 
     def __len__(self) -> int:
@@ -86,21 +103,29 @@ class ViewLoader:
         Raises:
             Refused: a shard is missing.
         """
+        for video in self.decoded():
+            for kind in self.crops:
+                yield video.views(kind, self.spec)
+
+    def decoded(self) -> Generator[Decoded, None, None]:
+        """Yields the frames of each of this process's videos.
+
+        Raises:
+            Refused: a shard is missing.
+        """
         places = views.union_places(self.counts, self.rule)
 
-        def make(row: int) -> tuple[np.ndarray, Tensor]:
+        def make(row: int) -> tuple[Tensor, Tensor]:
             return frames_at(self.clips.video(row), places, self.spec, self.sampling)
 
         made = in_workers(make, self._rows, self.workers, ahead=1)
-        for row, decoded in zip(self._rows, made, strict=True):
-            for kind in self.crops:
-                side = views.test_size(kind, self.spec.short, self.spec.crop)
-                yield VideoViews(row, kind, side, places, *decoded)
+        for row, (times, frames) in zip(self._rows, made, strict=True):
+            yield Decoded(row, places, times, frames)
 
     @property
-    def _rows(self) -> range:
+    def _rows(self) -> Sequence[int]:
         rank, size = self.world
-        return range(rank, len(self.clips), size)
+        return (range(len(self.clips)) if self.wanted is None else self.wanted)[rank::size]
 
 
 def centre_clips(
@@ -120,7 +145,7 @@ def centre_clips(
 
 def frames_at(
     video: Video, places: Sequence[Fraction], spec: ClipSpec, sampling: FramesRule
-) -> tuple[np.ndarray, Tensor]:
+) -> tuple[Tensor, Tensor]:
     """Decodes and resizes the frames of the clips at `places`, each frame once.
 
     Returns:
@@ -135,4 +160,4 @@ def frames_at(
     shown, where = np.unique(views.clamp(np.stack(times), video.count), return_inverse=True)
     height, width = views.test_frame(video.height, video.width, spec.short)
     pixels = resized(torch.from_numpy(video.frames(shown)), height, width)
-    return where.reshape(len(places), spec.frames), pixels.contiguous()
+    return torch.from_numpy(where.reshape(len(places), spec.frames)), pixels.contiguous()

@@ -1,6 +1,6 @@
-"""Fast convolutions for each device: the only module that chooses code by the type of device.
+"""Fast operations for each device: the only module that chooses code by the type of device.
 
-A backend is a module with the two functions of `Backend`. `reference` uses PyTorch's operators: it
+A backend is a module with the functions of `Backend`. `reference` uses PyTorch's operators: it
 works on every device, and with exporters and compilers. `cpu` calls oneDNN.
 """
 
@@ -17,7 +17,7 @@ from autox3d.vision.kernels import cpu, reference
 
 
 class Backend(Protocol):
-    """An implementation of convolution, with padding of half the kernel's size."""
+    """An implementation of convolution, with padding of half the kernel's size, and batch norm."""
 
     def convolve(
         self, x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, groups: int
@@ -44,6 +44,25 @@ class Backend(Protocol):
         Args:
             then: the activation, a key of `reference.ACTIVATIONS`
             plus: a tensor of the output's shape, or None
+        """
+        ...
+
+    def chunk_norm(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        running: tuple[Tensor, Tensor] | None,
+        momentum: float,
+        clips: int,
+        eps: float,
+    ) -> Tensor:
+        """Normalises each chunk of `clips` clips of (B, C, T, H, W) by the chunk's statistics.
+
+        The last chunk may be smaller.
+
+        Args:
+            running: mean and variance (C,), which move once, by the mean over the chunks; or None
         """
         ...
 

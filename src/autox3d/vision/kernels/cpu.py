@@ -1,4 +1,4 @@
-"""Convolutions on a CPU by oneDNN.
+"""Convolutions on a CPU by oneDNN, and batch norm by PyTorch, chunk by chunk.
 
 PyTorch is slower in two cases: with one thread it uses a slow kernel for 1x1x1, and it computes
 the input gradient of a depthwise convolution as if the convolution were dense. That gradient is
@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -51,6 +52,31 @@ def fused(
     if plus is None:
         return operator(x, *parts, then, [], None)
     return operator.binary(x, plus, *parts, "add", 1.0, then, [], None)
+
+
+def chunk_norm(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    running: tuple[Tensor, Tensor] | None,
+    momentum: float,
+    clips: int,
+    eps: float,
+) -> Tensor:
+    """Normalises each chunk of `clips` clips by its statistics, one after the other."""
+    chunks = x.split(clips)
+    if running is None:
+        done = [F.batch_norm(c, None, None, weight, bias, True, 0.0, eps) for c in chunks]
+        return done[0] if len(done) == 1 else torch.cat(done)
+    means, variances = (of.repeat(len(chunks), 1) for of in running)
+    done = [
+        F.batch_norm(chunk, mean, variance, weight, bias, True, momentum, eps)
+        for chunk, mean, variance in zip(chunks, means, variances, strict=True)
+    ]
+    with torch.no_grad():
+        for of, moved in zip(running, (means, variances), strict=True):
+            of.copy_(moved.mean(0))
+    return torch.cat(done)
 
 
 def _fuses(dtype: torch.dtype) -> bool:

@@ -1,10 +1,11 @@
-"""Convolutions by PyTorch's operators, for every device and type, exporters and compilers.
+"""Convolutions and batch norm by PyTorch's operators, for every device and type, and compilers.
 
 B clips, C channels in, D channels out, T frames, H x W pixels
 """
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -32,3 +33,46 @@ def fused(
     """Computes then(convolution + bias + plus); `plus` has the shape of the output."""
     y = convolve(x, weight, bias, stride, groups)
     return ACTIVATIONS[then](y if plus is None else y + plus)
+
+
+def chunk_norm(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    running: tuple[Tensor, Tensor] | None,
+    momentum: float,
+    clips: int,
+    eps: float,
+) -> Tensor:
+    """Normalises each chunk of `clips` clips by its statistics, all chunks at once.
+
+    The number of operations does not depend on the number of chunks. A last chunk that is smaller
+    is normalised by itself; the running statistics move by the mean over the chunks.
+    """
+    whole = len(x) // clips * clips
+    done, moments = [], []
+    for part, size in ((x[:whole], clips), (x[whole:], len(x) - whole)):
+        if len(part):
+            y, *some = _grouped(part, weight, bias, size, eps)
+            done.append(y)
+            moments.append(some)
+    if running is not None:
+        with torch.no_grad():
+            for of, found in zip(running, zip(*moments, strict=True), strict=True):
+                of.lerp_(torch.cat(found).mean(0), momentum)
+    return done[0] if len(done) == 1 else torch.cat(done)
+
+
+def _grouped(
+    x: Tensor, weight: Tensor, bias: Tensor, clips: int, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Normalises G chunks of equal size; returns their means and unbiased variances, (G, C)."""
+    rows = x.permute(0, 2, 3, 4, 1)  # a view of the same order as memory in channels_last_3d
+    wide = rows.reshape(len(x) // clips, -1, x.shape[1])
+    wide = wide.to(torch.promote_types(x.dtype, torch.float32))
+    variance, mean = torch.var_mean(wide, 1, correction=0, keepdim=True)
+    y = (wide - mean) * (torch.rsqrt(variance + eps) * weight) + bias
+    count = wide.shape[1]
+    unbiased = variance.detach().squeeze(1) * (count / (count - 1))
+    y = y.to(x.dtype).view(rows.shape).permute(0, 4, 1, 2, 3)
+    return y, mean.detach().squeeze(1), unbiased

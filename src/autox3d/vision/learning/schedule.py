@@ -40,12 +40,18 @@ def scaled_rate(lr: float, batch: int) -> float:
 
 
 def sgd(net: nn.Module, momentum: float, weight_decay: float) -> torch.optim.SGD:
-    """Builds SGD without weight decay for batch norms, as in X3D's code; `lr` starts at 0."""
+    """Builds SGD without weight decay for batch norms, as in X3D's code; `lr` starts at 0.
+
+    On a GPU, one kernel updates many parameters; on a CPU it is torch's own choice.
+    """
     norms = [p for m in net.modules() if is_norm(m) for p in m.parameters(recurse=False)]
     spared = {id(p) for p in norms}
     decayed = [p for p in net.parameters() if id(p) not in spared]
     groups = [{"params": decayed}, {"params": norms, "weight_decay": 0.0}]
-    return torch.optim.SGD(groups, lr=0.0, momentum=momentum, weight_decay=weight_decay)
+    fused = all(p.is_cuda for p in net.parameters()) or None
+    return torch.optim.SGD(
+        groups, lr=0.0, momentum=momentum, weight_decay=weight_decay, fused=fused
+    )
 
 
 def is_norm(module: nn.Module) -> bool:

@@ -1,52 +1,117 @@
-"""Scores of clips, and of all videos of a table, computed by all processes together."""
+"""Scores of the views of test videos, many views at a time.
+
+    V views, T frames, S x S pixels, C classes
+
+On a CPU a network scores as it was trained, the views of one video at a time: its results do not
+depend on how many there are. On a GPU its batch norms are folded into the convolutions, it computes
+in bfloat16, views are cut from frames that are there already, several videos share a pass, and
+scores are fetched one pass late, so that neither the device nor the process waits for the other.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from itertools import islice
+from typing import TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from autox3d.vision.clips.normalise import normalise
 from autox3d.vision.clips.videos import VideoViews
+from autox3d.vision.models.fold import fast_dtype, folded
+from autox3d.vision.models.network import VideoNet
 from autox3d.vision.tasks.task import Task
 
-
-@torch.inference_mode()
-def scores(net: nn.Module, task: Task, views: Tensor, batch: int, device: torch.device) -> Tensor:
-    """Scores views, `batch` at a time: uint8 (V, T, H, W, 3) -> float32 (V, C) on the CPU."""
-    net.eval()
-    parts = []
-    for piece in views.split(batch):
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            logits = net(normalise(piece.to(device, non_blocking=True)))
-            parts.append(task.scores(logits).float().cpu())
-    return torch.cat(parts)
+T = TypeVar("T")
 
 
-def scores_of(
-    nets: Sequence[nn.Module],
-    task: Task,
-    videos: Iterable[VideoViews],
-    count: int,
-    device: torch.device,
-    gather: Callable[[Any], list[Any]],
-) -> list[np.ndarray]:
-    """Scores every video of a table with each network; every rank returns all scores.
+class Scorer:
+    """A network that scores views, up to `batch` in a pass, and fewer once memory has run out.
 
     Args:
-        videos: this rank's share of the `count` videos
-        gather: returns the list of all ranks' values, on every rank
-
-    Returns:
-        (N, C) for each network.
+        net: on the device; set to evaluation mode. In float32 on a GPU it computes by autocast.
     """
-    mine = []
-    for video in videos:
-        clips = video.clips
-        views = (scores(net, task, clips, 1, device).numpy() for net in nets)
-        mine.append((video.row, [task.merge(of_net) for of_net in views]))
-    every = dict(row for part in gather(mine) for row in part)
-    return [np.stack([every[row][number] for row in range(count)]) for number in range(len(nets))]
+
+    def __init__(self, net: nn.Module, task: Task, device: torch.device, batch: int) -> None:
+        self.net, self.task, self.device, self.batch = net.eval(), task, device, batch
+        self.dtype = next(net.parameters()).dtype
+
+    @torch.inference_mode()
+    def __call__(self, views: Tensor) -> Tensor:
+        """Scores views: uint8 (V, T, S, S, 3) -> float32 (V, C), on the device.
+
+        Raises:
+            torch.OutOfMemoryError: the device cannot hold a single view.
+        """
+        parts: list[Tensor] = []
+        while (done := sum(map(len, parts))) < len(views):
+            try:
+                parts.append(self._pass(views[done : done + self.batch]))
+            except torch.OutOfMemoryError:
+                if self.batch == 1:
+                    raise
+                self.batch = (self.batch + 1) // 2
+                print(f"{self.device}: out of memory; {self.batch} views a pass.", file=sys.stderr)
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def videos(self, videos: Sequence[VideoViews]) -> Tensor:
+        """Scores the views of several videos in common passes: float32 (V of all, C)."""
+        clips = [video.clips for video in videos]
+        return self(clips[0] if len(clips) == 1 else torch.cat(clips))
+
+    def _pass(self, views: Tensor) -> Tensor:
+        clips = normalise(views.to(self.device, non_blocking=True)).to(self.dtype)
+        mixed = self.device.type == "cuda" and self.dtype == torch.float32
+        with torch.autocast("cuda", torch.bfloat16) if mixed else nullcontext():
+            logits = self.net(clips)
+        return self.task.scores(logits.float())
+
+
+def ready(net: VideoNet, device: torch.device) -> nn.Module:
+    """The network in the form in which a device scores; on a CPU it is the network itself."""
+    if device.type == "cpu":
+        return net
+    return folded(net).to(device, fast_dtype(device))
+
+
+def at_once(views: int, batch: int, device: torch.device) -> int:
+    """The number of videos of `views` views that share a pass of up to `batch`."""
+    return 1 if device.type == "cpu" else max(1, batch // views)
+
+
+def grouped(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yields the items in lists of `size`; the last one may be shorter."""
+    source = iter(items)
+    while some := list(islice(source, size)):
+        yield some
+
+
+def fetched(scored: Iterable[tuple[T, Tensor]]) -> Iterator[tuple[T, Tensor]]:
+    """Yields each with its tensor on the CPU, one late: the next has begun before one is read."""
+    before: tuple[T, Callable[[], Tensor]] | None = None
+    for what, tensor in scored:
+        now = what, _leaving(tensor)
+        if before is not None:
+            yield before[0], before[1]()
+        before = now
+    if before is not None:
+        yield before[0], before[1]()
+
+
+def _leaving(tensor: Tensor) -> Callable[[], Tensor]:
+    """Starts to copy a tensor to the CPU; the result waits for the copy and returns it."""
+    if tensor.device.type == "cpu":
+        return lambda: tensor
+    copy = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    copy.copy_(tensor, non_blocking=True)
+    end = torch.cuda.Event()
+    end.record(torch.cuda.current_stream(tensor.device))
+
+    def wait() -> Tensor:
+        end.synchronize()
+        return copy
+
+    return wait

@@ -10,7 +10,6 @@ from torch import (
     Tensor,
     _foreach_add_,  # pyright: ignore[reportPrivateImportUsage]
     _foreach_copy_,  # pyright: ignore[reportPrivateImportUsage]
-    _foreach_div_,  # pyright: ignore[reportPrivateImportUsage]
     nn,
 )
 
@@ -23,29 +22,53 @@ class Running:
     """Updates the running statistics once per step, towards the mean over its chunks.
 
     By default they would be updated for each chunk that this process works on, and so depend on
-    the number of processes.
+    the number of processes. All tensors keep their places from step to step.
+
+    Args:
+        net: its buffers are the statistics, and counters
+        flat: where to sum the statistics, (N,) with a place for each; new memory by default
     """
 
-    def __init__(self, net: nn.Module) -> None:
-        self._buffers = list(net.buffers())
-        self._before = [buffer.clone() for buffer in self._buffers]
-        self.sums = [torch.zeros_like(b) for b in self._buffers if b.is_floating_point()]
+    def __init__(self, net: nn.Module, flat: Tensor | None = None) -> None:
+        self._statistics = statistics(net)
+        self._counters = [b for b in net.buffers() if not b.is_floating_point()]
+        self._before = [buffer.clone() for buffer in self._statistics]
+        self._counted = [buffer.clone() for buffer in self._counters]
+        sizes = [buffer.numel() for buffer in self._statistics]
+        self.flat = self._statistics[0].new_zeros(sum(sizes)) if flat is None else flat
+        pairs = zip(self._statistics, self.flat.split(sizes), strict=True)
+        self._sums = [place.view(buffer.shape) for buffer, place in pairs]
+
+    def begin_step(self) -> None:
+        """Notes the buffers, from which every chunk of the step starts, and zeroes the sums."""
+        _copy(self._before, self._statistics)
+        _copy(self._counted, self._counters)
+        self.flat.zero_()
 
     def rewind(self) -> None:
-        """Restores the buffers at the start of the step, from which every chunk starts."""
-        _foreach_copy_(self._buffers, self._before)
+        """Restores the buffers at the start of the step."""
+        _copy(self._statistics, self._before)
+        _copy(self._counters, self._counted)
 
-    def end_chunk(self) -> None:
-        """Adds the running statistics after this chunk to `sums`."""
-        _foreach_add_(self.sums, self._statistics())
+    def end_pass(self, chunks: int = 1) -> None:
+        """Adds the running statistics after a pass over so many chunks, each of which counts."""
+        _foreach_add_(self._sums, self._statistics, alpha=chunks)
 
     def end_step(self, chunks: int) -> None:
-        """Sets the running statistics to the mean; `sums` must include all processes."""
-        _foreach_div_(self.sums, chunks)
-        _foreach_copy_(self._statistics(), self.sums)
+        """Sets the running statistics to the mean; `flat` must include all processes."""
+        self.flat.div_(chunks)
+        _copy(self._statistics, self._sums)
 
-    def _statistics(self) -> list[Tensor]:
-        return [buffer for buffer in self._buffers if buffer.is_floating_point()]
+
+def statistics(net: nn.Module) -> list[Tensor]:
+    """The running statistics of a network: its buffers without the counters."""
+    return [buffer for buffer in net.buffers() if buffer.is_floating_point()]
+
+
+def _copy(to: list[Tensor], source: list[Tensor]) -> None:
+    """Copies tensors of one type: over several types torch copies them one by one."""
+    if to:
+        _foreach_copy_(to, source)
 
 
 @torch.no_grad()

@@ -38,13 +38,17 @@ class DropConnect(nn.Module):
     def __init__(self, rate: float = 0.0) -> None:
         super().__init__()
         self.rate = rate
+        self.uniform: Tensor | None = None  # numbers in [0, 1) of each clip; None: it draws them
 
     def forward(self, x: Tensor) -> Tensor:
         """Zeroes dropped clips and scales the others by 1 / (1 - rate); (B, C, T, H, W)."""
         if not (self.training and self.rate):
             return x
-        kept = torch.rand(x.shape[0], 1, 1, 1, 1, device=x.device) >= self.rate
-        return x * (kept / (1 - self.rate)).to(x.dtype)
+        if self.uniform is None:
+            uniform = torch.rand(x.shape[0], 1, 1, 1, 1, device=x.device)
+        else:
+            uniform = self.uniform[: len(x)]
+        return x * ((uniform >= self.rate) / (1 - self.rate)).to(x.dtype)
 
 
 class ResidualBlock(nn.Module):

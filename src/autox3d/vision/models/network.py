@@ -36,6 +36,21 @@ class StemLayer(nn.Module):
         return F.relu_(self.norm(self.time(self.space(x))))
 
 
+class Dropout(nn.Module):
+    """Dropout of the head's features, (B, P, C), at rate `p`; it may be given its noise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.p = 0.0
+        self.scale: Tensor | None = None  # (B, 1, C), 0 or 1 / (1 - p); None: it draws its own
+
+    def forward(self, x: Tensor) -> Tensor:
+        """In training, zeroes numbers with probability p and scales the others by 1 / (1 - p)."""
+        if self.scale is None or not (self.training and self.p):
+            return F.dropout(x, self.p, self.training)
+        return x * self.scale[: len(x)].to(x.dtype)
+
+
 class HeadLayer(nn.Module):
     """The head: 1x1x1 convolution, average over a window of the training clip, linear layers.
 
@@ -51,7 +66,7 @@ class HeadLayer(nn.Module):
         self.hidden = (
             nn.Linear(head.channels, head.hidden, bias=False) if head.hidden else nn.Identity()
         )
-        self.dropout = nn.Dropout(0.0)
+        self.dropout = Dropout()
         self.classify = nn.Linear(head.hidden or head.channels, classes)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -12,16 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from autox3d.vision.kernels import backend
+
 BN_CLIPS = 8  # clips that share statistics in training, as in X3D
-
-
-def ghost_norm(x: Tensor, weight: Tensor, bias: Tensor, clips: int, eps: float = 1e-5) -> Tensor:
-    """Normalises each chunk of `clips` clips of (B, C, T, H, W) by the chunk's statistics.
-
-    The last chunk may be smaller.
-    """
-    done = [F.batch_norm(c, None, None, weight, bias, True, 0.0, eps) for c in x.split(clips)]
-    return done[0] if len(done) == 1 else torch.cat(done)
 
 
 class BatchNorm(nn.Module):
@@ -49,34 +42,23 @@ class BatchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalises each channel: (B, C, T, H, W) -> the same shape."""
-        if not self.tracked:
-            return ghost_norm(x, self.weight, self.bias, self.clips, self.eps)
-        if not self.training:
+        if self.tracked and not self.training:
             return self._normalise(x, self.running_mean, self.running_var)
-        self.num_batches_tracked += 1
+        if self.tracked:
+            self.num_batches_tracked += 1
+        running = (self.running_mean, self.running_var) if self.tracked else None
         if len(x) <= self.clips:
-            return self._normalise(x, self.running_mean, self.running_var)
-        return self._by_chunks(x)
+            return self._normalise(x, *(running or (None, None)))
+        return backend(x).chunk_norm(
+            x, self.weight, self.bias, running, self.momentum, self.clips, self.eps
+        )
 
     def affine(self) -> tuple[Tensor, Tensor]:
         """Returns the scale and shift of each channel in evaluation, both (C,)."""
         scale = self.weight * torch.rsqrt(self.running_var + self.eps)
         return scale, self.bias - self.running_mean * scale
 
-    def _normalise(self, x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
-        """Normalises x; in training, updates `mean` and `var` in place."""
-        return F.batch_norm(
-            x, mean, var, self.weight, self.bias, self.training, self.momentum, self.eps
-        )
-
-    def _by_chunks(self, x: Tensor) -> Tensor:
-        """Normalises each chunk, and moves the running statistics once, by the chunks' mean."""
-        chunks = x.split(self.clips)
-        means = self.running_mean.repeat(len(chunks), 1)
-        variances = self.running_var.repeat(len(chunks), 1)
-        parts = zip(chunks, means, variances, strict=True)
-        done = [self._normalise(chunk, mean, var) for chunk, mean, var in parts]
-        with torch.no_grad():
-            self.running_mean.copy_(means.mean(0))
-            self.running_var.copy_(variances.mean(0))
-        return torch.cat(done)
+    def _normalise(self, x: Tensor, mean: Tensor | None, var: Tensor | None) -> Tensor:
+        """Normalises x; in training by its own statistics, towards which `mean` and `var` move."""
+        batch = self.training or not self.tracked
+        return F.batch_norm(x, mean, var, self.weight, self.bias, batch, self.momentum, self.eps)

@@ -64,6 +64,14 @@ class FoldedBlock(nn.Module):
         return self.project(y, plus=self.shortcut(x))
 
 
+def fast_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 if the device has arithmetic for it, else float32."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    able = torch.cpu.get_capabilities()
+    return torch.bfloat16 if able.get("amx_bf16") or able.get("avx512_bf16") else torch.float32
+
+
 @torch.no_grad()
 def folded(net: VideoNet) -> VideoNet:
     """A copy in evaluation mode, without any batch norm; `net` stays as it is."""
