@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +13,12 @@ import pytest
 from support import shards
 
 from autox3d.core.errors import Refused
-from autox3d.core.settings import Subset
+from autox3d.core.settings import Demo, Subset
 from autox3d.core.tables import read_table, read_task, write_table
 from autox3d.core.values import ClipSpec, Sampling
-from autox3d.datasets import annotations, catalogue, listing, subset
+from autox3d.datasets import annotations, catalogue, demo_labels, listing, subset
 from autox3d.datasets.annotations import Annotations, Label
+from autox3d.planning import own_videos, splitting, workspace
 from autox3d.vision.clips.loader import TrainLoader
 from autox3d.vision.clips.store import Clips
 
@@ -298,3 +301,80 @@ def test_a_training_clip_has_the_labels_that_hold_in_it(tmp_path):
     assert Clips.load(path, split="test", shards=tmp_path / "shards").labels[0].tolist() == [
         0, 1, 2, 1
     ]  # fmt: skip
+
+
+# ---- autox3d start
+
+
+def own_list(root: Path, text: str) -> Path:
+    """A list beside empty files of its videos."""
+    for line in text.splitlines()[1:]:
+        (root / line.partition(",")[0]).touch()
+    (root / "list.csv").write_text(text)
+    return root / "list.csv"
+
+
+def test_a_list_with_several_labels_a_row_is_a_task_of_its_own(tmp_path, monkeypatch):
+    """Labels in one cell are taken apart; the list that is written reads back the same."""
+    rows = "".join(f"{n}.mp4,{'run;jump' if n % 2 else 'run'}\n" for n in range(8))
+    given = own_list(tmp_path, f"path,label\n{rows}8.mp4,jump\n9.mp4,jump\n")
+    videos, _ = own_videos.listed(given)
+    grouped, _ = own_videos.grouped(videos, None)
+    split, _ = splitting.split(given, grouped, [])
+
+    assert videos[1].labels == (Label("run"), Label("jump"))
+    held = [video for video in split if video.split == "val"]
+    assert {name for video in held for name in video.names} == {"run", "jump"}
+    monkeypatch.chdir(tmp_path)
+    workspace.write_list(tmp_path / "own.csv", split)
+    found = annotations.read("csv", tmp_path, ".", {"list": "own.csv"})
+    assert (found.task, found.classes) == ("multilabel", ("jump", "run"))
+    labels = {video.path: set(video.labels or ()) for video in split}
+    assert {video.path: set(video.labels) for video in found.videos} == labels
+
+
+def test_times_of_a_list_are_kept(tmp_path):
+    """Several rows a video become one video, and several rows again."""
+    text = "path,labels,start,end\na.mp4,run,1,2.5\na.mp4,jump,,\nb.mp4,,,\nc.mp4,jump;run,3,\n"
+    videos, _ = own_videos.listed(own_list(tmp_path, text))
+    workspace.write_list(tmp_path / "own.csv", [replace(v, split="train") for v in videos])
+
+    assert (tmp_path / "own.csv").read_text() == (
+        "path,labels,split,start,end\n"
+        "a.mp4,run,train,1,2.5\n"
+        "a.mp4,jump,train,,\n"
+        "b.mp4,,train,,\n"
+        "c.mp4,jump;run,train,3,\n"
+    )
+
+
+def test_one_label_a_row_may_have_a_semicolon(tmp_path):
+    """If the task is asked for."""
+    given = own_list(tmp_path, "path,label\na.mp4,run;jump\nb.mp4,run\n")
+    videos, _ = own_videos.listed(given, "classify")
+
+    assert [(video.label, video.labels) for video in videos] == [("run;jump", None), ("run", None)]
+
+
+# ---- the demo of several labels
+
+
+def test_a_generated_video_has_its_labels_in_their_quarters_and_times(tmp_path):
+    """The same bytes again; a second call renders nothing; each motion's frames lie in its span."""
+    settings = Demo(seed=1, train=1, val=1, test=1, paces=1, speed=1.0)
+    found = demo_labels.prepare(tmp_path, "v", settings, lambda tasks, _: tasks)
+    files = sorted(tmp_path.rglob("*.mp4"))
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+    for path in files[:3]:
+        path.unlink()
+    before = [path.stat().st_ino for path in files[3:]]
+    again = demo_labels.prepare(tmp_path, "v", settings, lambda tasks, _: tasks)
+
+    assert again == found
+    assert [path.stat().st_ino for path in files[3:]] == before
+    assert [hashlib.sha256(path.read_bytes()).hexdigest() for path in files] == digests
+    assert len(found.videos) == len(files) == 12
+    assert {len(video.labels) for video in found.videos} == {1, 2, 3}
+    shares = {round((one.end - one.start) / 6, 1) for v in found.videos for one in v.labels}
+    assert shares == {0.1, 0.3, 1.0}
+    assert all(0 <= one.start <= one.end < 6 for v in found.videos for one in v.labels)

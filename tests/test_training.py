@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from autox3d.training.loop import NotFinite, Schedule, State, chunk_seed, train_steps
 from autox3d.vision.clips.loader import Batch
 from autox3d.vision.clips.normalise import normalise
-from autox3d.vision.learning.schedule import cosine, scaled_rate, sgd
+from autox3d.vision.learning.schedule import cosine, scaled_rate, sgd, stepped
 from autox3d.vision.learning.statistics import recalibrate_batch_norm
 from autox3d.vision.tasks.classify import TASK
 
@@ -277,3 +277,15 @@ def test_recalibration_gives_the_same_bits_for_any_number_of_processes():
 
     one, two = settled(slice(0, 2), ALONE.sum_), settled(slice(1, 2), add)
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_by_steps_the_rate_falls_to_a_tenth_at_each_drop():
+    """SlowFast's 41 and 49 of 57 epochs are shares 0.72 and 0.86; the warm-up rises to the peak."""
+    rates = [stepped(step, 100, 4, 1.0, (0.72, 0.86)) for step in range(100)]
+
+    assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert rates[71:73] == pytest.approx([1.0, 0.1])
+    assert rates[85:87] == pytest.approx([0.1, 0.01])
+    assert rates[99] == pytest.approx(0.01)
+    one = Schedule(1, 10, 10, 4, 1.0, 8, 8, drops=(0.72, 0.86))
+    assert [one.rate(step) for step in range(100)] == rates

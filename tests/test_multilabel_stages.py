@@ -1,0 +1,123 @@
+"""The stages on videos of several labels: killed and resumed, by one process and by three."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from support import killing
+from support.killing import Runner
+
+from autox3d.core import tables
+from autox3d.core.records import Evaluation
+from autox3d.vision.models import weights
+
+pytestmark = pytest.mark.timeout(1200)
+
+
+@pytest.fixture(scope="module")
+def several(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real clips, each with none to three labels, some of them for a time."""
+    folder = tmp_path_factory.mktemp("several")
+    (folder / "shards").symlink_to(clips / "shards")
+    rows = tables.read_table(clips / "clips.parquet")
+    rng = np.random.default_rng(1)
+    own = [np.sort(rng.permutation(3)[: rng.integers(0, 4)]) for _ in range(len(rows))]
+    starts = [rng.choice([0.0, 0.4], len(one)) for one in own]
+    ends = [
+        rng.choice([0.3, math.inf], len(one)) + start
+        for one, start in zip(own, starts, strict=True)
+    ]
+    rows = rows.drop(columns="label").assign(labels=own, starts=starts, ends=ends)
+    classes = tables.read_classes(clips / "clips.parquet")
+    tables.write_table(rows, folder / "clips.parquet", classes, "multilabel")
+    return folder
+
+
+def laid_out(several: Path, folder: Path) -> Path:
+    """With the rate by steps, and views merged by their maximum."""
+    folder = killing.fresh(several, folder)
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    params["train"]["s"] |= {"schedule": "steps", "drops": [0.4, 0.8], "warmup": 0}
+    params["evaluate"] |= {"pool": "max"}
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(several: Path, runner: Runner, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An undisturbed training."""
+    folder = laid_out(several, tmp_path_factory.mktemp("whole") / "run")
+    runner.finish("train", folder)
+    return folder
+
+
+def test_a_killed_training_ends_with_the_same_bits(several, runner, whole, tmp_path):
+    """It dies while it writes a checkpoint, and again in its validation."""
+    folder = laid_out(several, tmp_path / "run")
+    for point in ("half:6", "score:11"):
+        assert runner.run("train", folder, POINT=point) == -9
+
+    assert runner.finish("train", folder) == killing.digests(whole, "train")
+    trained = weights.load(whole / "weights")
+    assert trained.task.name == "multilabel"
+    assert "Says which of 3 classes occur in a video" in (whole / "weights/README.md").read_text()
+    rates = [row.split(",")[1] for row in (whole / "curve.csv").read_text().splitlines()]
+    assert rates[0] == "lr"
+    assert [float(rate) / float(rates[1]) for rate in rates[1:]] == pytest.approx([1, 0.1, 0.01])
+
+
+def test_one_and_three_processes_evaluate_alike(runner, whole):
+    """To the bit; the record has mAP, that of every class, and the curves of the worst."""
+    alone = runner.finish("evaluate", whole)
+    assert runner.finish("evaluate", whole, 3) == alone
+
+    record = Evaluation.read(whole / "evaluate.json")
+    assert (record.task, record.class_metric) == ("multilabel", "map")
+    assert list(record.lcr.metrics) == ["map", "weighted_map", "chance", "left_out"]
+    known = [value for value in record.per_class.values() if value is not None]
+    assert record.lcr.metrics["map"] == pytest.approx(sum(known) / len(known))
+    worst = record.curves[0]
+    assert sum(worst.precision) / len(worst.precision) == pytest.approx(min(known), abs=1e-6)
+    assert json.loads((whole / "evaluate.json").read_text())["curves"][0]["name"] == worst.name
+
+
+def test_scores_that_rank_nothing_are_refused(runner, whole, tmp_path):
+    """A network whose last layer is zero says one half of every video: no mAP of 0 or by chance."""
+    folder = tmp_path / "run"
+    killing.fresh(whole, folder)
+    trained = weights.load(whole / "weights")
+    with torch.no_grad():
+        for parameter in trained.net.get_submodule(weights.CLASSIFIER.rstrip(".")).parameters():
+            parameter.zero_()
+    how = trained.how
+    weights.save(
+        folder / "weights", trained.net, trained.genotype, trained.classes, how, task=trained.task
+    )
+    (folder / "clips.parquet").unlink(missing_ok=True)
+    (folder / "clips.parquet").symlink_to(whole / "clips.parquet")
+
+    assert runner.run("evaluate", folder) == 1
+    assert (folder / "log").read_text().splitlines()[-1] == (
+        "weights: all 8 videos have the score 0.5 in class 'left' and 2 more, and their precision "
+        "would be that of their order. Train longer, or at a lower rate."
+    )
+
+
+@pytest.mark.slow
+def test_the_search_takes_several_labels(several, runner, tmp_path):
+    """Warm-up, search and the null control; killed at alpha's step it ends with the same bits."""
+    folder = laid_out(several, tmp_path / "whole")
+    runner.finish("warmup", folder)
+    whole = runner.finish("search", folder)
+    runner.finish("control", folder)
+    other = killing.fresh(several, tmp_path / "killed", folder)
+    (other / "params.yaml").write_text((folder / "params.yaml").read_text())
+
+    assert runner.run("search", other, POINT="alpha:5") == -9
+    assert runner.finish("search", other) == whole
