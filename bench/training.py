@@ -3,8 +3,8 @@
     python -m bench.training --device cuda            # X3D-S, 64 clips a step, in bfloat16
     python -m bench.training --frames 4 --crop 64 --batch 16 --repeats 3    # a CPU, small
 
-The forms: chunk by chunk; the same from a captured CUDA graph; all chunks in one pass; these by
-torch.compile. Steps of the forms alternate. A form that fails says why in its line.
+The forms: chunk by chunk; the same from a captured CUDA graph; all chunks in one pass; and these as
+torch.compile makes them. Steps of the forms alternate. A form that fails says why in its line.
 """
 
 from __future__ import annotations

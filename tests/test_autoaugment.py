@@ -8,7 +8,13 @@ import torch
 from bench.augment import PILLOW, by_pillow
 
 from autox3d.vision.clips.augment_policy import POLICY, Operation, draw
-from autox3d.vision.clips.autoaugment import LEVELS, PIXELS, TABLES, autoaugment
+from autox3d.vision.clips.autoaugment import (
+    LEVELS,
+    PIXELS,
+    TABLES,
+    autoaugment,
+    autoaugmented,
+)
 
 
 def clips() -> list[torch.Tensor]:
@@ -120,3 +126,16 @@ def test_frames_of_a_clip_share_their_operations():
     for seed in range(40):
         done = autoaugment(clip, draw(np.random.default_rng(seed)))
         assert torch.equal(done, done[:1].expand_as(done))
+
+
+def test_clips_that_are_augmented_together_are_what_they_are_alone():
+    """Whatever the others get: every row of the policy twice, a part of a row, and nothing."""
+    rng = np.random.default_rng(3)
+    rows = [tuple(Operation(n, m / 9, 1) for n, _, m in row) for row in POLICY]
+    drawn = [(), *rows, *(row[:1] for row in rows), *(draw(rng) for _ in range(40))]
+    some = [torch.from_numpy(rng.integers(0, 256, (2, 24, 32, 3), np.uint8)) for _ in drawn]
+
+    together = autoaugmented(some, drawn)
+    for clip, operations, found in zip(some, drawn, together, strict=True):
+        assert torch.equal(found, autoaugment(clip, operations))
+    assert together[0] is some[0]

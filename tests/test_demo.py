@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import yaml
 from av.error import InvalidDataError
 from support import ROOT
 
+from autox3d.core import settings
 from autox3d.core.errors import Refused
 from autox3d.datasets import demo, scene
 
@@ -22,10 +24,13 @@ RATE = 30
 Movie = np.ndarray  # (T, H, W) float32, luma
 
 
-def movie(motion: str, seed: int, count: int, tiles: np.ndarray) -> Movie:
+def movie(
+    kind: str, seed: int, count: int, tiles: np.ndarray, kinds: demo.Kinds = scene.MOTIONS
+) -> Movie:
     """Renders a video's frames as they go to the encoder."""
-    rng = np.random.default_rng([seed, sorted(scene.MOTIONS).index(motion)])
-    frames = scene.frames(scene.MOTIONS[motion], SIZE, RATE, count, tiles, rng)
+    rng = np.random.default_rng([seed, sorted(kinds).index(kind)])
+    motion = scene.panned(kinds[kind], seed)
+    frames = scene.frames(motion, SIZE, RATE, count, tiles, rng)
     width, height = SIZE
     luma = [np.frombuffer(frame, np.uint8)[: width * height] for frame in frames]
     return np.stack(luma).reshape(count, height, width).astype(np.float32)
@@ -103,12 +108,16 @@ def changes(frames: Movie) -> np.ndarray:
     return np.concatenate(blocks) / power
 
 
-def accuracy(tiles: np.ndarray, features: Callable[[Movie], np.ndarray]) -> float:
+def accuracy(
+    tiles: np.ndarray,
+    features: Callable[[Movie], np.ndarray],
+    kinds: demo.Kinds = scene.MOTIONS,
+) -> float:
     """Accuracy on 20 videos a class of a ridge regression that is trained on 60 others a class."""
-    kinds = [(label, seed) for seed in range(80) for label in range(8)]
-    names = list(scene.MOTIONS)
-    x = np.stack([features(movie(names[label], seed, 6, tiles)) for label, seed in kinds])
-    y = np.eye(8)[[label for label, _ in kinds]] - 1 / 8
+    videos = [(label, seed) for seed in range(80) for label in range(8)]
+    names = list(kinds)
+    x = np.stack([features(movie(names[label], seed, 6, tiles, kinds)) for label, seed in videos])
+    y = np.eye(8)[[label for label, _ in videos]] - 1 / 8
     x = (x - x[:480].mean(0)) / (x[:480].std(0) + 1e-9)
     weights = np.linalg.solve(x[:480].T @ x[:480] + 50 * np.eye(x.shape[1]), x[:480].T @ y[:480])
     return float(((x[480:] @ weights).argmax(1) == y[480:].argmax(1)).mean())
@@ -122,6 +131,49 @@ def test_frames_without_their_order_do_not_reveal_the_class(tiles):
 def test_the_order_of_frames_reveals_the_class(tiles):
     """The control of the test above: the same classifier on the same videos, given the changes."""
     assert accuracy(tiles, changes) > 0.75
+
+
+def test_textures_are_told_apart_by_their_frames_and_not_by_the_order_of_them(tiles):
+    """The two tests above the other way round: the control of whatever needs motion."""
+    kinds = scene.textures(speed=1.0)
+    assert accuracy(tiles, appearance, kinds) > 0.5
+    assert accuracy(tiles, changes, kinds) < 0.25
+
+
+def test_every_class_of_textures_pans_every_way(tmp_path):
+    """Equally often in each split, so that a motion says nothing of the class; none is bad."""
+    counts, kinds = {"train": 8, "val": 4}, scene.textures(speed=0.5)
+    ways = Counter(
+        (task.split, task.kind, task.motion.right, task.motion.down)
+        for task in demo.tasks(tmp_path, counts, 1, kinds)
+    )
+
+    assert len(kinds) == 8
+    assert set(ways.values()) == {2, 1}
+    assert all(count == counts[split] / 4 for (split, *_), count in ways.items())
+    assert len(ways) == 2 * 8 * 4
+    assert demo.bad(tmp_path, counts, 1, kinds) == []
+    assert {motion.speed for motion in kinds.values()} == {(0.1, 0.3)}
+
+
+def test_the_settings_say_what_tells_the_classes_apart(tmp_path):
+    """`motions` as before; textures have no paces, which are refused word for word."""
+    path, whole = tmp_path / "params.yaml", yaml.safe_load((ROOT / "params.yaml").read_text())
+    asked = whole["annotate"]["demo"]
+    found = []
+    for changes in ({}, {"classes": "textures", "speed": 0.5}):
+        whole["annotate"]["demo"] = asked | changes
+        path.write_text(yaml.safe_dump(whole))
+        found.append(demo.kinds_of(settings.load(path).annotate.demo))
+    assert found == [scene.MOTIONS, scene.textures(0.5)]
+
+    whole["annotate"]["demo"] = asked | {"classes": "textures", "paces": 2}
+    path.write_text(yaml.safe_dump(whole))
+    with pytest.raises(Refused) as refused:
+        settings.load(path)
+    assert str(refused.value) == (
+        f"{path}: 'annotate.demo.classes': textures have no paces. Set paces to 1."
+    )
 
 
 # ---- the files

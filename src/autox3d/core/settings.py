@@ -36,6 +36,7 @@ T = TypeVar("T")
 PARAMS = Path("params.yaml")
 NARROW = 0.01  # least width of derive.window
 Paths = Literal["random", "strict", "sandwich"]
+Classes = Literal["motions", "textures"]
 Budget = Literal["gmacs", "params", "ms"]  # G multiply-adds, M parameters, ms by a latency table
 # The sections that a study may override.
 STRATEGIES = Path(__file__).parents[1] / "search/strategies"  # a file each; nothing is imported
@@ -52,6 +53,14 @@ class Demo:
     test: Count  # test videos per class
     paces: Count  # classes per motion (there are 8), from slow to fast
     speed: Positive  # factor on the default speeds
+    classes: Annotated[Classes, Added("motions")]  # what tells them apart: textures need no motion
+
+    @field_validator("classes")
+    @classmethod
+    def _have_paces(cls, classes: Classes, others: ValidationInfo) -> Classes:
+        if classes == "textures" and others.data.get("paces", 1) != 1:
+            raise ValueError("textures have no paces. Set paces to 1.")
+        return classes
 
 
 @table

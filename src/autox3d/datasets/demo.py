@@ -71,20 +71,24 @@ class Task:
 def tasks(folder: Path, counts: dict[str, int], seed: int, kinds: Kinds = MOTIONS) -> list[Task]:
     """Returns the tasks of all good videos: `counts[split]` of each class."""
     return [
-        Task(split=split, kind=kind, motion=motion, number=number, path=path, seed=seed)
+        Task(split=split, kind=kind, motion=video, number=number, path=path, seed=seed)
         for split, count in counts.items()
         for kind, motion in kinds.items()
         for number in range(count)
+        for video in [scene.panned(motion, number)]
         for path in [folder / split / kind / f"{number:04d}.{_suffix(number)}"]
     ]
 
 
 def bad(folder: Path, counts: dict[str, int], seed: int, kinds: Kinds = MOTIONS) -> list[Task]:
-    """Returns the tasks of the videos that are bad on purpose, in addition to the good ones."""
+    """Returns the tasks of the videos that are bad on purpose, in addition to the good ones.
+
+    Classes of textures have none.
+    """
     extra = []
     for (split, motion), name in BAD.items():
-        if counts.get(split):
-            kind = next(kind for kind in kinds if kind.startswith(motion))
+        kind = next((kind for kind in kinds if kind.startswith(motion)), None)
+        if kind and counts.get(split):
             path = folder / split / kind / name
             task = Task(split=split, kind=kind, motion=kinds[kind], number=-1, path=path, seed=seed)
             extra.append(task)
@@ -100,10 +104,17 @@ def prepare(root: Path, videos: str, settings: Demo, progress: Progress) -> Anno
         Refused: the folder holds files that the demo has not made.
     """
     counts = {"train": settings.train, "val": settings.val, "test": settings.test}
-    kinds = scene.motions(settings.paces, settings.speed)
+    kinds = kinds_of(settings)
     processes = len(os.sched_getaffinity(0))
     render(root / videos, counts, settings.seed, processes, kinds, progress)
     return describe(videos, counts, kinds)
+
+
+def kinds_of(settings: Demo) -> Kinds:
+    """Returns the classes that the settings ask for."""
+    if settings.classes == "textures":
+        return scene.textures(settings.speed)
+    return scene.motions(settings.paces, settings.speed)
 
 
 def describe(videos: str, counts: dict[str, int], kinds: Kinds = MOTIONS) -> Annotations:

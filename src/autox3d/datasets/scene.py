@@ -14,6 +14,9 @@ a sample of the same distribution:
 
 Coordinates are integers that wrap around (2**32 is one tile), so a seed gives the same pixels on
 every machine.
+
+The classes of `textures` are the control: the texture of each runs another way, which any frame
+shows, and the videos of every class pan the same four ways.
 """
 
 from __future__ import annotations
@@ -33,6 +36,8 @@ CYCLES = 12  # mean wavelengths in a tile
 TILES = 12  # tiles to sample from
 HIGH = 2**32  # one tile in fixed point
 SHIFT = 32 - TILE.bit_length() + 1  # fixed point -> px
+WAYS = 8  # in which a texture may run
+RUN = 1.0  # octaves by which it is drawn out along its way, and pressed together across
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +49,7 @@ class Motion:
     clockwise: int = 0  # radians
     closer: int = 0  # octaves
     speed: tuple[float, float]  # slowest and fastest
+    grain: float | None = None  # radians, which way the texture runs; None: each layer another way
 
 
 PAN, ROLL, ZOOM = (0.2, 0.6), (0.7, 1.8), (0.8, 2.0)
@@ -74,6 +80,25 @@ def motions(paces: int, speed: float) -> dict[str, Motion]:
     return kinds
 
 
+def textures(speed: float) -> dict[str, Motion]:
+    """Returns classes whose texture runs eight ways; their videos pan each way, see `panned`."""
+    slowest, fastest = PAN
+    return {
+        f"grain_{number}": Motion(
+            speed=(slowest * speed, fastest * speed), grain=math.pi * number / WAYS
+        )
+        for number in range(1, WAYS + 1)
+    }
+
+
+def panned(motion: Motion, number: int) -> Motion:
+    """Returns the motion of one video of a class: those of `textures` pan the four ways in turn."""
+    if motion.grain is None:
+        return motion
+    right, down = ((1, 0), (0, 1), (-1, 0), (0, -1))[number % 4]
+    return replace(motion, right=right, down=down)
+
+
 def noise_tiles(seed: int) -> NDArray[np.float32]:
     """Returns (TILES, TILE, TILE) noise of wavelength about TILE / CYCLES, mean 0, variance 1."""
     rng = np.random.default_rng([seed, 0])
@@ -96,13 +121,22 @@ class Layer:
     tint: NDArray[np.float32]  # (2,), of U and V
 
 
-def draw_layers(tiles: NDArray[np.float32], rng: np.random.Generator) -> list[Layer]:
+def draw_layers(
+    tiles: NDArray[np.float32], rng: np.random.Generator, grain: float | None = None
+) -> list[Layer]:
     """Samples OCTAVES layers one octave apart, at uniform offsets, angles and octaves."""
     start = rng.uniform(0, OCTAVES)
+
+    def matrix() -> NDArray[np.float64]:
+        angle, stretch = rng.uniform(0, 2 * math.pi), rng.uniform(-0.4, 0.4, (1, 2))
+        if grain is not None:
+            angle, stretch = grain, stretch + np.array([[-RUN, RUN]])
+        return _turn(angle) * np.exp2(stretch)
+
     return [
         Layer(
             tile=tiles[rng.integers(TILES)],
-            matrix=_turn(rng.uniform(0, 2 * math.pi)) * np.exp2(rng.uniform(-0.4, 0.4, (1, 2))),
+            matrix=matrix(),
             offset=rng.uniform(0, 1, 2),
             octave=start + octave,
             tint=rng.uniform(-0.4, 0.4, 2).astype(np.float32),
@@ -127,7 +161,7 @@ def frames(
     width, height = size
     speed = rng.uniform(*motion.speed)
     centre = rng.uniform(-0.15, 0.15, 2)  # of rolls and zooms, in short sides from the middle
-    moving, still = draw_layers(tiles, rng), draw_layers(tiles, rng)
+    moving, still = (draw_layers(tiles, rng, motion.grain) for _ in range(2))
     window = _window(width, height, rng)
     light = rng.uniform((100, 112, 112), (150, 144, 144)).astype(np.float32)  # of Y, U, V
     contrast = rng.uniform(18, 36)

@@ -48,7 +48,9 @@ def run_candidate(
     genotype = Genotype.load(folder / f"{axis}.yaml")
     parts = {"params": recipe, "genotype": genotype, "clips": clips}
     name = f"{step.step}_{axis}_{seed}"
-    with session(stage, name, parts=parts, params=asdict(recipe), data=clips) as work:
+    shown = {"step": step.step, "axis": axis, "gmacs": step.candidates[axis].gmacs}
+    shown |= asdict(recipe)  # with the seed, so that runs can be told apart by all three
+    with session(stage, name, parts=parts, params=shown, data=clips) as work:
         trained, seconds = score(genotype, clips, recipe, params.evaluate, work)
         if not work.writes:
             return None

@@ -23,6 +23,8 @@ from autox3d.core.search_records import (
     StudyRecord,
     WarmupMade,
 )
+from autox3d.reporting import expanded
+from autox3d.reporting.expanded import Expansion
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.tasks import task as tasks
 from autox3d.vision.tasks.task import Task
@@ -89,6 +91,7 @@ class Results(NamedTuple):
     networks: list[Network]
     studies: dict[str, StudyRecord]  # by name
     study_runs: dict[str, Provenance]  # of each search and training of a study: `study@beta/beta0`
+    expansion: Expansion | None  # that the settings ask for
 
     @property
     def task(self) -> Task:
@@ -155,6 +158,7 @@ def read(folder: Path, settings: Mapping[str, Any]) -> Results:
             for path in sorted(folder.glob(f"studies/*{MADE}.json"))
             for name, made in StudyProvenance.read(path).runs.items()
         },
+        expansion=expanded.read(folder, settings),
     )
 
 

@@ -8,6 +8,7 @@ from autox3d.core import schema
 from autox3d.core.records import Counts, Crops
 from autox3d.reporting import figures, results_table
 from autox3d.reporting.classes import classes, heat_maps, wrong
+from autox3d.reporting.expansion import expansion
 from autox3d.reporting.found import architecture
 from autox3d.reporting.layout import (
     Element,
@@ -35,6 +36,7 @@ def sections(results: Results) -> list[Section]:
         accuracy(results),
         architecture(results),
         search(results),
+        expansion(results),
         training(results),
         classes(results),
         wrong(results),
@@ -262,7 +264,7 @@ def origins(results: Results) -> Section:
     """Provenance of the results, and all settings."""
     section = Section("origins", "How it was made")
     runs = results.searches | {n.name: n.made for n in results.networks if n.made}
-    runs |= results.study_runs
+    runs |= results.study_runs | (results.expansion.made if results.expansion else {})
     made = {name: provenance.content() for name, provenance in runs.items()}
     if made:
         keys = list(dict.fromkeys(key for of in made.values() for key in of))

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from autox3d.core import decided
 from autox3d.core.intervals import bootstrap, wilson
-from autox3d.reporting import results_table
+from autox3d.reporting import expansion, results_table
 from autox3d.reporting.results import Network, Results, Tested
 from autox3d.reporting.worth import sentences
 
 
 def verdicts(results: Results) -> list[str]:
     """The sentences that the results allow; empty before there is any."""
-    return [*_accuracy(results), *_search(results), *sentences(results)]
+    lines = [*_accuracy(results), *_search(results), *sentences(results)]
+    return [*lines, *expansion.verdicts(results)]
 
 
 def _accuracy(results: Results) -> list[str]:

@@ -144,7 +144,7 @@ def alpha_step(
     likelihoods = torch.zeros(schedule.chunks, schedule.alpha_draws, dtype=torch.float64)
     for piece, chunk in zip(pieces, batch, strict=True):
         key = schedule.seed, ALPHA, done
-        with torch.no_grad():
+        with torch.inference_mode():
             forwards = _forwards(state.supernet, task, chunk, draws, piece, key)
             values = torch.stack([forward() for forward in forwards])
         likelihoods[piece.chunk, piece.draws.start : piece.draws.stop] = values

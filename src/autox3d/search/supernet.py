@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -24,7 +23,8 @@ from torch.func import functional_call
 
 from autox3d.core import names
 from autox3d.core.errors import Refused
-from autox3d.search.channel_sets import Parts, Ring, Selection, cells, exact, indices
+from autox3d.search.channel_sets import Ring, Selection, cells, exact
+from autox3d.search.gathering import Cut, Set, gathered
 from autox3d.search.space import Axes, Draw, Space
 from autox3d.vision.arch.blocks import Block, BlockStyle, block_type, kernel_size
 from autox3d.vision.arch.genotype import Genotype
@@ -39,14 +39,8 @@ from autox3d.vision.models.network import (
 )
 from autox3d.vision.models.norm import BatchNorm
 
+KNOWN = 1024  # draws whose sets are kept
 HEAD = "conv.conv.weight"  # the only weight of the head that depends on the last group's width
-
-
-class Set(NamedTuple):
-    """A set of channels of the widest network: parts of `size` channels each."""
-
-    parts: Parts
-    size: int
 
 
 class Supernet(nn.Module):
@@ -69,7 +63,7 @@ class Supernet(nn.Module):
         for layer in self.widest.modules():
             if isinstance(layer, BatchNorm):
                 layer.tracked = False
-        self._positions: dict[tuple[Set, torch.device], Tensor] = {}
+        self._known: dict[Draw, tuple[Genotype, list[dict[str, Set]]]] = {}
 
     def _widen(self, number: int, row: Block) -> None:
         """Adds to a block a kernel of each type, a shortcut, and an attention unit of each kind."""
@@ -121,85 +115,98 @@ class Supernet(nn.Module):
 
     def forward(self, clips: Tensor | Sequence[Tensor], draw: Draw) -> Tensor:
         """(B, 3, T, H, W) -> logits (B, P, classes), with batch statistics in batch norm."""
-        genotype = self.space.genotype(draw, self.space.name)
-        sets = block_sets(genotype, self.axes)
-        (x,) = map(self.widest.stem, of_streams(clips, self.widest.streams))
+        genotype, sets = self._described(draw)
         drop_connect = self.drop_connect if self.training else 0.0
-        for number, row in enumerate(genotype.blocks()):
-            own, unit = wiring(wired(row), genotype.block, self.bn_clips, drop_connect)
-            kernel = genotype.groups[row.group].kernel
-            x = functional_call(own, self._block(number, row, own, kernel, sets[number]), x)
-            x = functional_call(unit, self._unit(number, row, unit, sets[number]), x)
-        shared = self.widest.head.get_parameter(HEAD)
-        head = {HEAD: self._cut(shared, "-O", sets[-1])}
-        return functional_call(self.widest.head, head, x)
+        rows = genotype.blocks()
+        pairs = [wiring(wired(row), genotype.block, self.bn_clips, drop_connect) for row in rows]
+        weights, head = self._weights(genotype, sets, pairs)
+        (x,) = map(self.widest.stem, of_streams(clips, self.widest.streams))
+        for modules, own in zip(pairs, weights, strict=True):
+            for module, named in zip(modules, own, strict=True):
+                x = functional_call(module, named, x)
+        return functional_call(self.widest.head, {HEAD: head}, x)
 
     def network(self, draw: Draw) -> VideoNet:
         """Extracts a network with its own copy of the weights; its batch norm needs calibration."""
-        genotype = self.space.genotype(draw, self.space.name)
+        genotype, sets = self._described(draw)
         net = VideoNet(genotype, self.classes)
         set_training(
             net, bn_clips=self.bn_clips, dropout=self.dropout, drop_connect=self.drop_connect
         )
         net.to(self.widest.head.get_parameter(HEAD).device)
-        sets = block_sets(genotype, self.axes)
+        pairs = list(zip(net.blocks, net.attention, strict=True))
         with torch.no_grad():
             weights: dict[str, Tensor] = {
                 name: weight
                 for name, weight in self.widest.named_parameters()
                 if name.startswith(("stem", "head"))
             }
-            weights[f"head.{HEAD}"] = self._cut(weights[f"head.{HEAD}"], "-O", sets[-1])
-            for number, row in enumerate(genotype.blocks()):
-                own, unit = net.blocks[number], net.attention[number]
-                kernel = genotype.groups[row.group].kernel
-                parts = {
-                    f"blocks.{number}": self._block(number, row, own, kernel, sets[number]),
-                    f"attention.{number}": self._unit(number, row, unit, sets[number]),
-                }
-                for prefix, part in parts.items():
-                    weights |= {f"{prefix}.{name}": weight for name, weight in part.items()}
+            of_blocks, weights[f"head.{HEAD}"] = self._weights(genotype, sets, pairs)
+            for number, parts in enumerate(of_blocks):
+                for prefix, part in zip(("blocks", "attention"), parts, strict=True):
+                    for name, weight in part.items():
+                        weights[f"{prefix}.{number}.{name}"] = weight
             net.load_state_dict(net.state_dict() | weights)
         return net
 
+    def _described(self, draw: Draw) -> tuple[Genotype, list[dict[str, Set]]]:
+        """The network of a draw and the sets of its blocks; the latest draws are kept."""
+        if draw not in self._known:
+            genotype = self.space.genotype(draw, self.space.name)
+            if len(self._known) == KNOWN:
+                self._known.clear()
+            self._known[draw] = genotype, block_sets(genotype, self.axes)
+        return self._known[draw]
+
+    def _weights(
+        self,
+        genotype: Genotype,
+        sets: list[dict[str, Set]],
+        pairs: Sequence[tuple[nn.Module, nn.Module]],
+    ) -> tuple[list[tuple[dict[str, Tensor], ...]], Tensor]:
+        """Gathers the weights of a path: those of each block and unit by name, and the head's."""
+        cuts: list[tuple[dict[str, Cut], dict[str, Cut]]] = []
+        for number, (row, (own, unit)) in enumerate(zip(genotype.blocks(), pairs, strict=True)):
+            kernel = genotype.groups[row.group].kernel
+            of_block = self._block(number, row, own, kernel, sets[number])
+            cuts.append((of_block, self._unit(number, row, unit, sets[number])))
+        head = Cut(self.widest.head.get_parameter(HEAD), _sets("-O", sets[-1]))
+        every = [cut for pair in cuts for part in pair for cut in part.values()]
+        *found, last = gathered([*every, head])
+        weights = iter(found)
+        taken = [tuple({name: next(weights) for name in part} for part in pair) for pair in cuts]
+        return taken, last
+
     def _block(
         self, number: int, row: Block, own: nn.Module, kernel: str, sets: dict[str, Set]
-    ) -> dict[str, Tensor]:
-        """Slices the weights of a block, under the names that they have in a network."""
+    ) -> dict[str, Cut]:
+        """The cuts of a block's weights, under the names that they have in a network."""
         shared, kind = self.widest.blocks[number], block_type(row.type)
-        weights: dict[str, Tensor] = {}
+        cuts: dict[str, Cut] = {}
         for name, _ in own.named_parameters():
             first, _, rest = name.partition(".")
             typed = f"{first}.{kernel}.{rest}" if first in kind.typed else name
             letters = letters_of(kind.cuts, name)
-            weights[name] = self._cut(shared.get_parameter(typed), letters, sets)
-        return weights
+            cuts[name] = Cut(shared.get_parameter(typed), _sets(letters, sets))
+        return cuts
 
     def _unit(
         self, number: int, row: Block, unit: nn.Module, sets: dict[str, Set]
-    ) -> dict[str, Tensor]:
-        """Slices the weights of the attention unit after a block; none for the identity."""
+    ) -> dict[str, Cut]:
+        """The cuts of the attention unit after a block; none for the identity."""
         shared, cuts = self.widest.attention[number], UNITS[row.attention].cuts
         return {
-            name: self._cut(
-                shared.get_parameter(f"{row.attention}.{name}"), letters_of(cuts, name), sets
+            name: Cut(
+                shared.get_parameter(f"{row.attention}.{name}"),
+                _sets(letters_of(cuts, name), sets),
             )
             for name, _ in unit.named_parameters()
         }
 
-    def _cut(self, weight: Tensor, letters: str, sets: dict[str, Set]) -> Tensor:
-        """Slices a weight by one set per dimension; "-" keeps the whole dimension."""
-        for dimension, letter in enumerate(letters):
-            if letter != "-" and weight.shape[dimension] > 1:  # depthwise: one input
-                weight = weight.index_select(dimension, self._index(sets[letter], weight.device))
-        return weight
 
-    def _index(self, chosen: Set, device: torch.device) -> Tensor:
-        """The channel indices of a set, cached, as a space has few sets."""
-        key = chosen, device
-        if key not in self._positions:
-            self._positions[key] = torch.tensor(indices(*chosen), device=device)
-        return self._positions[key]
+def _sets(letters: str, sets: dict[str, Set]) -> tuple[Set | None, ...]:
+    """The set of each dimension; "-" keeps the whole dimension."""
+    return tuple(None if letter == "-" else sets[letter] for letter in letters)
 
 
 def wired(row: Block) -> Block:
@@ -224,7 +231,7 @@ def wiring(
     Args:
         row: a result of `wired`, so that the cache stays small
     """
-    with torch.device("meta"):
+    with torch.inference_mode(False), torch.device("meta"):  # they are kept for training, too
         pair = block(row, style), attention(row.attention, row.channels, 1.0)
     for module in pair:
         set_training(module, bn_clips=bn_clips, drop_connect=drop_connect)

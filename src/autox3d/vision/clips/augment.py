@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 import torch
 from torch import Tensor
 
-from autox3d.vision.clips.autoaugment import autoaugment
+from autox3d.vision.clips.augment_policy import Operations
+from autox3d.vision.clips.autoaugment import autoaugmented
 from autox3d.vision.clips.loader import Batch
 from autox3d.vision.clips.normalise import normalise
+
+LEVELS = 2**26  # that a GPU augments at once; an operation takes up to some 20 bytes for each
 
 
 def chunk_count(batch: int, size: int) -> int:
@@ -23,12 +26,28 @@ def chunks(batch: Batch, device: torch.device) -> Iterator[tuple[int, Tensor, Te
 
     The clips, (clips, 3, T, H, W), are augmented and normalised.
     """
-    sizes, operations = list(batch.sizes), iter(batch.operations)
-    pieces = zip(batch.chunks, batch.clips.split(sizes), batch.labels.split(sizes), strict=True)
-    for number, clips, labels in pieces:
-        moved = clips.to(device, non_blocking=True)
-        some = list(islice(operations, len(clips)))
-        if any(some):
-            pairs = zip(moved, some, strict=True)
-            moved = torch.stack([autoaugment(clip, drawn) for clip, drawn in pairs])
-        yield number, normalise(moved), labels.to(device, non_blocking=True)
+    sizes, operations = list(batch.sizes), batch.operations
+    every = batch.clips.to(device, non_blocking=True)
+    labels = batch.labels.to(device, non_blocking=True)
+    if device.type != "cpu":  # all chunks together: as many kernels as for one
+        every, operations = augmented(every, operations), [()] * len(every)
+    drawn = iter(operations)
+    pieces = zip(batch.chunks, every.split(sizes), labels.split(sizes), strict=True)
+    for number, clips, targets in pieces:
+        yield number, normalise(augmented(clips, list(islice(drawn, len(clips))))), targets
+
+
+def augmented(clips: Tensor, operations: Sequence[Operations]) -> Tensor:
+    """Applies AutoAugment's operations: uint8 (B, T, H, W, 3) -> the same shape.
+
+    Clips are taken together up to the memory of `LEVELS`; on a CPU, whose caches hold one, one by
+    one. It changes no bit.
+    """
+    if not any(operations):
+        return clips
+    size = 1 if clips.device.type == "cpu" else max(1, LEVELS // clips[0].numel())
+    done: list[Tensor] = []
+    for first in range(0, len(clips), size):
+        of = slice(first, first + size)
+        done += autoaugmented(list(clips[of]), operations[of])
+    return torch.stack(done)
