@@ -361,7 +361,7 @@ def test_one_label_a_row_may_have_a_semicolon(tmp_path):
 
 def test_a_generated_video_has_its_labels_in_their_quarters_and_times(tmp_path):
     """The same bytes again; a second call renders nothing; each motion's frames lie in its span."""
-    settings = Demo(seed=1, train=1, val=1, test=1, paces=1, speed=1.0)
+    settings = Demo(seed=1, train=1, val=1, test=1, paces=1, speed=1.0, classes="motions")
     found = demo_labels.prepare(tmp_path, "v", settings, lambda tasks, _: tasks)
     files = sorted(tmp_path.rglob("*.mp4"))
     digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]

@@ -96,7 +96,7 @@ def prepare(root: Path, videos: str, settings: Demo, progress: Progress) -> Anno
         Refused: the folder holds files that this has not made.
     """
     counts = {"train": settings.train, "val": settings.val, "test": settings.test}
-    kinds = scene.motions(settings.paces, settings.speed)
+    kinds = demo.kinds_of(settings)
     _open_folder(root / videos, settings.seed, kinds)
     every = tasks(root / videos, counts, settings.seed, kinds)
     todo = [task for task in every if not _finished(task.path)]
