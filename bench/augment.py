@@ -23,7 +23,7 @@ from torch import Tensor
 
 import autox3d.runtime  # noqa: F401  # memory in large pages, as the stages have it
 from autox3d.vision.clips.augment_policy import POLICY, Operation, Operations, draw
-from autox3d.vision.clips.autoaugment import FILL, autoaugment
+from autox3d.vision.clips.autoaugment import FILL, autoaugment, autoaugmented
 
 FRAMES, SIDE, CHUNK, ROUNDS = 13, 160, 8, 7
 CLOSE = 0.02  # share of pixels that may differ: where a turn meets the border of two
@@ -108,8 +108,7 @@ def measure(clip: Tensor, drawn: Sequence[Operations], device: torch.device) -> 
 
     def tensors() -> None:
         for some in drawn:
-            for one in chunk:
-                autoaugment(one, some)
+            autoaugmented(chunk, [some] * len(chunk))
         if device.type == "cuda":
             torch.cuda.synchronize()
 

@@ -65,7 +65,7 @@ def run(folder: Path, *command: Path | str) -> str:
     """A command in a folder, as a user types it; what it printed."""
     done = programs.run("engines", command, folder, ENVIRONMENT)
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return done.stdout + done.stderr
 
 
 def ready(clips: Path, folder: Path, expand: dict[str, Any] = EXPAND) -> Path:
@@ -137,7 +137,8 @@ def test_a_step_that_is_killed_in_a_candidate_chooses_the_same(clips, whole, tmp
         COMMANDS[engine], cwd=killed, env=ENVIRONMENT, start_new_session=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    while not list(killed.glob("checkpoints/candidate-*/step-*3.ckpt")):
+    step = "checkpoints/candidate-*/step-*3.ckpt"
+    while together < JOBS[engine] or not list(killed.glob(step)):
         assert process.poll() is None
         together = max(together, trainings(killed))
         time.sleep(0.02)
