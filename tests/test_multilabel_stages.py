@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -119,3 +122,36 @@ def test_the_search_takes_several_labels(several, runner, tmp_path):
 
     assert runner.run("search", other, POINT="alpha:5") == -9
     assert runner.finish("search", other) == whole
+
+
+def test_predict_prints_all_classes_over_a_threshold(several, whole, tmp_path):
+    """Of the video and, over time, of each clip; none is left out that has the score."""
+    video = next((several / "shards").resolve().parent.glob("raw/*.mp4"))
+    command = [sys.executable, "-c", "from autox3d.cli import main; main()", "predict", str(video)]
+    command += ["--weights", str(whole / "weights"), "--json", "--over-time", "--clips", "2"]
+
+    def answer(*more: str) -> dict[str, Any]:
+        done = subprocess.run([*command, *more], capture_output=True, text=True, check=True)
+        return json.loads(done.stdout)
+
+    everything = answer("--scores", "all")
+    scores = sorted(one["score"] for one in everything["top"])
+    limit = scores[1]
+    found = answer("--threshold", str(limit))
+    assert [one["score"] for one in found["top"]] == scores[:0:-1]
+    for clip, of_all in zip(found["over_time"], everything["over_time"], strict=True):
+        assert clip["top"] == [one for one in of_all["top"] if one["score"] >= limit]
+    best = {one["class"]: one["score"] for one in everything["top"]}
+    for name, score in best.items():  # of a video: the maximum over its clips
+        in_clips = [
+            one["score"]
+            for c in everything["over_time"]
+            for one in c["top"]
+            if one["class"] == name
+        ]
+        assert score == max(in_clips)
+    refused = subprocess.run([*command[:-4], "--threshold", "0", "--csv"], capture_output=True)
+    assert refused.returncode == 1
+    assert refused.stderr.decode() == (
+        "--threshold: does not go with --csv. Leave one of them out.\n"
+    )

@@ -99,7 +99,8 @@ def _refuse_pairs(args: argparse.Namespace) -> None:
 
 def _given(args: argparse.Namespace, name: str) -> bool:
     """Whether an argument is there; a threshold of 0 is."""
-    return getattr(args, name) not in (None, False, [])
+    value = getattr(args, name)
+    return value is not None and value is not False and value != []
 
 
 def _word(name: str, args: argparse.Namespace) -> str:
