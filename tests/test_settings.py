@@ -309,6 +309,7 @@ def test_shipped_settings_are_complete(path):
 
     made = set(params.baseline) | set(params.scale) | set(params.expand.targets)
     assert made == set(params.train)
+    assert set(params.pages) <= set(params.explain.networks), "a page shows its network's clips"
 
 
 def test_a_file_is_checked_once_and_again_after_each_change(tmp_path):
