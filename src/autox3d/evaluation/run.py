@@ -24,7 +24,6 @@ from torch import Tensor
 
 from autox3d.core import environment
 from autox3d.core.curves import Pair
-from autox3d.core.errors import Refused
 from autox3d.core.records import ClipsScore, Evaluation, PrecisionRecall, Score
 from autox3d.core.settings import Evaluate
 from autox3d.evaluation.parts import Parts, Row
@@ -150,25 +149,6 @@ def video_scores(
     videos = views.groupby("key", sort=True)["scores"]
     merged = np.stack([POOLS[tests.pool](np.stack(of.to_list())) for _, of in videos])
     return merged, clips.labels[np.argsort(clips.keys)]
-
-
-def refuse_constant(table: pd.DataFrame, clips: Clips, tests: Evaluate, source: Path) -> None:
-    """Checks that the scores rank the videos, where every class is a question of its own.
-
-    Raises:
-        Refused: all videos have the same score in a class; `source` is where its scores come from.
-    """
-    if not clips.task.several or len(clips) < 2:
-        return
-    scores, _ = video_scores(table, clips, "lcr", max(tests.clips), tests)
-    same = np.flatnonzero(~(scores.max(0) > scores.min(0)))
-    if same.size:
-        more = f" and {same.size - 1} more" if same.size > 1 else ""
-        raise Refused(
-            f"{source}: all {len(clips)} videos have the score {scores[0, same[0]]:.4g} in class "
-            f"'{clips.classes[same[0]]}'{more}, and their precision would be that of their order. "
-            "Train longer, or at a lower rate."
-        )
 
 
 def summarise(table: pd.DataFrame, trained: Trained, clips: Clips, tests: Evaluate) -> Evaluation:

@@ -12,8 +12,8 @@ from dataclasses import asdict
 
 from autox3d.core import settings, tables
 from autox3d.core.curves import write_confusion
-from autox3d.core.errors import Refused
-from autox3d.evaluation.run import every_view, logged, outcome, refuse_constant, summarise
+from autox3d.evaluation.checks import refuse_constant, refuse_other_labels
+from autox3d.evaluation.run import every_view, logged, outcome, summarise
 from autox3d.runtime.checkpoint import fingerprint
 from autox3d.runtime.program import arguments, run
 from autox3d.runtime.session import session
@@ -27,15 +27,7 @@ def main() -> None:
     tests = settings.load().evaluate
     trained = weights.load(files.weights)
     clips = Clips.load(files.clips, split=tests.split)
-    if trained.task != clips.task:
-        raise Refused(
-            f"{files.weights}: trained to {trained.task.name}, and {files.clips} has labels to "
-            f"{clips.task.name}. Train again."
-        )
-    if tuple(trained.classes) != clips.classes:
-        raise Refused(
-            f"{files.weights}: trained on other classes than {files.clips} has. Train again."
-        )
+    refuse_other_labels(trained, clips, files.weights, files.clips)
     parts = {"weights": files.weights, "clips": files.clips, "evaluate": tests}
     shown = {"params": asdict(tests), "tags": {"weights": fingerprint(w=files.weights)}}
     name = trained.genotype.name
