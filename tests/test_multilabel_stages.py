@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -36,7 +37,10 @@ def several(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         rng.choice([0.3, math.inf], len(one)) + start
         for one, start in zip(own, starts, strict=True)
     ]
-    rows = rows.drop(columns="label").assign(labels=own, starts=starts, ends=ends)
+    lists = {"labels": own, "starts": starts, "ends": ends}
+    rows = rows.drop(columns="label").assign(
+        **{name: pd.Series(values, rows.index) for name, values in lists.items()}
+    )
     classes = tables.read_classes(clips / "clips.parquet")
     tables.write_table(rows, folder / "clips.parquet", classes, "multilabel")
     return folder

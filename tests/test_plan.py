@@ -72,6 +72,8 @@ def test_programs_get_the_same_as_json(rates, kinetics, monkeypatch, capsys):
 def test_every_stage_that_takes_long_is_there(kinetics):
     """The total is their sum."""
     names = ["s", "m", "l", "x3d_s", "s_t1", "s_no_attention", "m_no_attention", "l_no_attention"]
+    names += ["x3d_m", "x3d_l", "autox3d_s", "autox3d_m", "autox3d_l"]
+    names += ["autox3d_s_no_attention", "autox3d_m_no_attention", "autox3d_l_no_attention"]
     items = [f"{stage}@{name}" for stage in ("train", "evaluate") for name in names]
     stages = ["transcode", "warmup", "search", "control", "derive", *items]
 
@@ -150,8 +152,10 @@ def test_the_shipped_kinetics_trains_on_nothing_enlarged(rates, monkeypatch, cap
     assert capsys.readouterr().out.splitlines()[-1] == (
         "Upscaled: clips are stored with a shorter side of 256 px, and these train or test on"
         " longer ones: m (up to 320 px), l (up to 446 px), m_no_attention (up to 320 px),"
-        " l_no_attention (up to 446 px). Raise 'transcode.short' to 446, if the videos are that"
-        " large."
+        " l_no_attention (up to 446 px), x3d_m (up to 320 px), x3d_l (up to 446 px), autox3d_m (up"
+        " to 320 px), autox3d_l (up to 446 px), autox3d_m_no_attention (up to 320 px),"
+        " autox3d_l_no_attention (up to 446 px). Raise 'transcode.short' to 446, if the videos are"
+        " that large."
     )
 
 

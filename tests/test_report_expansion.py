@@ -153,31 +153,31 @@ def test_hours_are_those_of_all_trainings_on_all_devices(root: Path) -> None:
 
     assert len(trained) == 2 * (3 + 3 + 2)
     assert f"{len(trained)} trainings took {hours:.3g} device-hours" in section.lead
-    first, *_ = rows(section, "Hours, beside other ways")
-    assert (first["way"], first["device-hours"]) == ("expansion", f"{hours:.3g}")
+    first, *_ = rows(section, "Device-hours, beside other ways")
+    assert (first["way"], first["hours"]) == ("expansion", f"{hours:.3g}")
 
 
 def test_the_search_and_random_networks_stand_beside_it(root: Path) -> None:
     """For the hours of either; without the study of random networks, it says so."""
     before = expansion(results_of(root))
     assert "Random networks trained for as long: not measured" in before.lead
-    ways = [row["way"] for row in rows(before, "Hours, beside other ways")]
+    ways = [row["way"] for row in rows(before, "Device-hours, beside other ways")]
     assert ways == ["expansion", "expansion", "search"]
 
     random = (0.5, 0.6, 0.7, 0.8)
     _with_study(root, random, hours=0.6)
     after = expansion(results_of(root))
     assert "not measured" not in after.lead
-    found = {row["way"]: row for row in rows(after, "Hours, beside other ways")}
+    found = {row["way"]: row for row in rows(after, "Device-hours, beside other ways")}
     count = 8.0 / (2 * 0.6)
     best, (low, high) = worth.best_of(random, count)
-    row = found["random, as long as the expansion"]
-    assert row["network"] == f"the best of {count:.1f}, expected from 4"
+    row = found["random, expansion's hours"]
+    assert row["of"] == f"best of {count:.1f}, from 4"
     assert (
         row["top-1, %, validation (95 %)"]
         == f"{100 * best:.1f} ({100 * low:.1f} to {100 * high:.1f})"
     )
-    short = found["random, as long as the search"]["top-1, %, validation (95 %)"]
+    short = found["random, search's hours"]["top-1, %, validation (95 %)"]
     assert short == "less than one training (1.2 h)"
     assert found["search"]["network"] == "s"
     assert found["search"]["test (95 %)"].startswith("9")

@@ -34,7 +34,7 @@ def sentences(results: Results) -> str:
 
 def table(results: Results, found: Expansion, metric: Metric) -> Table:
     """A row for the expansion's networks, the search's, and the best of random ones."""
-    head = ("way", "device-hours", "of", "network", "G a view")
+    head = ("way", "hours", "of", "network", "G a view")
     head += (f"{metric.head}, validation (95 %)", "test (95 %)")
     trained = f"{len(found.made)} trainings"
     rows = [
@@ -52,7 +52,7 @@ def table(results: Results, found: Expansion, metric: Metric) -> Table:
         rows += _random(results, found, record, metric)
     folder = results.folder
     files = f"{folder}/{{expand/made,search,studies,train,evaluate}}/*"
-    return Table("Hours, beside other ways", head, rows, Source(files, "dvc repro"))
+    return Table("Device-hours, beside other ways", head, rows, Source(files, "dvc repro"))
 
 
 def _study(results: Results) -> StudyRecord | None:
@@ -108,7 +108,6 @@ def _random(
         if count >= 1:
             best, (low, high) = worth.best_of(measured.random, count)
             cell = f"{metric.cell(best)} ({metric.cell(low)} to {metric.cell(high)})"
-        name = f"the best of {count:.1f}, expected from {len(measured.random)}"
-        row = [f"random, as long as the {way}", f"{hours:.3g}", "trainings"]
-        rows.append([*row, name, range_, cell, NONE])
+        what = f"best of {count:.1f}, from {len(measured.random)}"
+        rows.append([f"random, {way}'s hours", f"{hours:.3g}", what, NONE, range_, cell, NONE])
     return rows
