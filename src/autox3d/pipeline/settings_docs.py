@@ -1,4 +1,4 @@
-"""Writes what core/settings.py says about each setting, for editors and for people.
+"""Writes what the tables in core say about each setting, for editors and for people.
 
     python -m autox3d.pipeline.settings_docs
 
@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from autox3d.core import atomic, settings, values
+from autox3d.core import atomic, search_settings, settings, values
 from autox3d.core.settings import Params
 from autox3d.runtime.program import run
 
@@ -29,11 +29,12 @@ KINDS = {"integer": "whole number", "string": "text", "boolean": "`true` or `fal
 KINDS |= {"number": "number", "null": "`null`", "object": "table"}
 HEAD = """# Settings
 
-What each section of params.yaml means, made by `make settings` from `src/autox3d/core/settings.py`;
-do not edit it here. There are no defaults: a file has every setting, and a missing or misspelt one
-stops the first stage with a line that names it. `params.yaml` and the files in `params/` begin with
-the line by which an editor finds the schema, and completes and checks while you type. That line is
-right at the top of a clone, where a file from `params/` is copied to.
+What each section of params.yaml means, made by `make settings` from the tables in
+`src/autox3d/core`; do not edit it here. There are no defaults: a file has every setting, and a
+missing or misspelt one stops the first stage with a line that names it. `params.yaml` and the
+files in `params/` begin with the line by which an editor finds the schema, and completes and
+checks while you type. That line is right at the top of a clone, where a file from `params/` is
+copied to.
 """
 
 
@@ -70,7 +71,9 @@ def comments(name: str) -> dict[str, str]:
 
 
 def _class(name: str) -> type:
-    return getattr(settings, name, None) or getattr(values, name)
+    return next(
+        vars(file)[name] for file in (settings, search_settings, values) if name in vars(file)
+    )
 
 
 def page() -> str:
