@@ -9,7 +9,7 @@ import pandas as pd
 
 from autox3d.core.errors import Refused
 from autox3d.core.settings import Evaluate
-from autox3d.evaluation.run import video_scores
+from autox3d.evaluation.run import ONE, video_scores
 from autox3d.vision.clips.store import Clips
 from autox3d.vision.models.weights import Trained
 
@@ -29,6 +29,19 @@ def refuse_other_labels(trained: Trained, clips: Clips, source: Path, table: Pat
         raise Refused(f"{source}: trained on other classes than {table} has. Train again.")
 
 
+def refuse_more_clips(clips: Clips, tests: Evaluate) -> None:
+    """Checks that one clip is asked for where it has a moment of its own.
+
+    Raises:
+        Refused: params.yaml asks for other numbers of clips.
+    """
+    if clips.task.boxed and tuple(tests.clips) != (ONE,):
+        raise Refused(
+            "params.yaml: 'evaluate.clips' must be [1] where boxes are asked about: a moment has "
+            f"one clip. Not {list(tests.clips)}."
+        )
+
+
 def refuse_constant(table: pd.DataFrame, clips: Clips, tests: Evaluate, source: Path) -> None:
     """Checks that the scores rank the videos, where every class is a question of its own.
 
@@ -38,11 +51,15 @@ def refuse_constant(table: pd.DataFrame, clips: Clips, tests: Evaluate, source: 
     if not clips.task.several or len(clips) < 2:
         return
     scores, _ = video_scores(table, clips, "lcr", max(tests.clips), tests)
+    scores = np.concatenate(scores) if clips.task.boxed else scores
+    if len(scores) < 2:
+        return
     same = np.flatnonzero(~(scores.max(0) > scores.min(0)))
     if same.size:
+        what = "boxes" if clips.task.boxed else "videos"
         more = f" and {same.size - 1} more" if same.size > 1 else ""
         raise Refused(
-            f"{source}: all {len(clips)} videos have the score {scores[0, same[0]]:.4g} in class "
+            f"{source}: all {len(scores)} {what} have the score {scores[0, same[0]]:.4g} in class "
             f"'{clips.classes[same[0]]}'{more}, and their precision would be that of their order. "
             "Train longer, or at a lower rate."
         )

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,13 +34,14 @@ from autox3d.runtime.progress import progress
 from autox3d.vision.arch.cost import cost
 from autox3d.vision.clips.feed import Feed
 from autox3d.vision.clips.store import Clips
-from autox3d.vision.clips.videos import VideoViews, ViewLoader
+from autox3d.vision.clips.videos import VideoViews, ViewLoader, shown_in_tests
 from autox3d.vision.clips.views import Crops, crop_sides, test_places, test_size, union_places
 from autox3d.vision.learning.scoring import Scorer, at_once, fetched, ready
 from autox3d.vision.models.weights import Trained
 from autox3d.vision.tasks.task import POOLS
 
 CROPS: tuple[Crops, ...] = ("center", "lcr")
+ONE = 1  # clip and square of a moment whose boxes are asked about
 
 
 def every_view(
@@ -63,6 +65,7 @@ def every_view(
         Refused: a shard is missing.
         SystemExit: a rank received a stop signal; what it has scored is kept.
     """
+    crops = ("center",) if clips.task.boxed else crops
     kind = fingerprint(tests=tests, crops=list(crops), device=world.device.type)
     parts = Parts(folder / f"views-{kind}", clips, world)
     rows: list[Row] = []
@@ -91,7 +94,7 @@ def _scored(
 
     It ends early where any rank is told to stop, on all ranks in the same round.
     """
-    device, spec = world.device, trained.genotype.input
+    device, spec = world.device, shown_in_tests(clips.task, trained.genotype.input)
     scorer = Scorer(ready(trained.net.to(device), device), clips.task, device, tests.batch)
     loader = ViewLoader(
         clips=clips,
@@ -133,17 +136,30 @@ def _rows(clips: Clips, group: Sequence[VideoViews], scores: Tensor) -> list[Row
             "crops": video.crops,
             "place": str(view.place),
             "side": view.side,
-            "scores": of_view,
+            "scores": _answers(clips, video.row, of_view),
         }
         for video, part in pairs
         for view, of_view in zip(video.views, part, strict=True)
     ]
 
 
+def _answers(clips: Clips, row: int, scores: np.ndarray) -> np.ndarray:
+    """The scores of a view as a table has them: (C,), or those of its A proposals in a row."""
+    boxed = clips.task.boxed
+    return boxed.answers(scores, clips.labels[row]).ravel() if boxed else scores
+
+
 def video_scores(
     table: pd.DataFrame, clips: Clips, crops: Crops, k: int, tests: Evaluate
-) -> tuple[np.ndarray, np.ndarray]:
-    """(N, C) scores of the videos, pooled from K clips each, and (N, ...) labels; by key."""
+) -> tuple[Any, np.ndarray]:
+    """(N, C) scores of the videos, pooled from K clips each, and (N, ...) labels; by key.
+
+    A task with boxes has the scores of one view, (A, C) for each video.
+    """
+    if clips.task.boxed:
+        rows = table.sort_values("key", kind="stable")["scores"]
+        each = [np.asarray(row).reshape(-1, len(clips.classes)) for row in rows]
+        return each, clips.labels[np.argsort(clips.keys)]
     places = {str(Fraction(place)) for place in test_places(k, tests.rule)}
     views = table[(table["crops"] == crops) & table["place"].isin(places)]
     videos = views.groupby("key", sort=True)["scores"]
@@ -154,7 +170,7 @@ def video_scores(
 def summarise(table: pd.DataFrame, trained: Trained, clips: Clips, tests: Evaluate) -> Evaluation:
     """The metrics of the task for every K, and for every class at the largest K; and the cost."""
     genotype, task = trained.genotype, clips.task
-    spec = genotype.input
+    spec = shown_in_tests(task, genotype.input)
     rows: list[ClipsScore] = []
     largest: dict[Crops, Score] = {}
     per_class: dict[str, float | None] = {}
@@ -163,7 +179,7 @@ def summarise(table: pd.DataFrame, trained: Trained, clips: Clips, tests: Evalua
         for k in sorted(tests.clips):
             scores, labels = video_scores(table, clips, crops, k, tests)
             metrics = {name: known(x) for name, x in task.measure(scores, labels).items()}
-            views = k * len(crop_sides(crops))
+            views = ONE if task.boxed else k * len(crop_sides(crops))
             rows.append(ClipsScore(clips=k, crops=crops, views=views, metrics=metrics))
             if k == max(tests.clips):
                 largest[crops] = Score(views=views, metrics=metrics)
@@ -171,7 +187,10 @@ def summarise(table: pd.DataFrame, trained: Trained, clips: Clips, tests: Evalua
                 per_class = dict(zip(clips.classes, shares, strict=True))
                 worst = task.curves(scores, labels, clips.classes)
     sides = {crops: test_size(crops, spec.short, spec.crop) for crops in CROPS}
-    costs = {c: cost(genotype, len(clips.classes), spec.frames, side) for c, side in sides.items()}
+    boxes = ONE if task.boxed else None
+    costs = {
+        c: cost(genotype, len(clips.classes), spec.frames, side, boxes) for c, side in sides.items()
+    }
     return Evaluation(
         k_clips=tuple(rows),
         center=largest["center"],

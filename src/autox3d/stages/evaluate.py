@@ -12,7 +12,7 @@ from dataclasses import asdict
 
 from autox3d.core import settings, tables
 from autox3d.core.curves import write_confusion
-from autox3d.evaluation.checks import refuse_constant, refuse_other_labels
+from autox3d.evaluation.checks import refuse_constant, refuse_more_clips, refuse_other_labels
 from autox3d.evaluation.run import every_view, logged, outcome, summarise
 from autox3d.runtime.checkpoint import fingerprint
 from autox3d.runtime.program import arguments, run
@@ -28,6 +28,7 @@ def main() -> None:
     trained = weights.load(files.weights)
     clips = Clips.load(files.clips, split=tests.split)
     refuse_other_labels(trained, clips, files.weights, files.clips)
+    refuse_more_clips(clips, tests)
     parts = {"weights": files.weights, "clips": files.clips, "evaluate": tests}
     shown = {"params": asdict(tests), "tags": {"weights": fingerprint(w=files.weights)}}
     name = trained.genotype.name
