@@ -26,7 +26,6 @@ from autox3d.vision.clips.normalise import normalise
 from autox3d.vision.clips.store import Clips
 from autox3d.vision.clips.videos import Decoded, frames_at, shown_in_tests
 from autox3d.vision.models.weights import Trained
-from autox3d.vision.tasks.boxes import padded
 
 LEAST = 1e-9  # of a score, so that its logarithm is a number
 WRONG_FRAMES = 4  # frames of a wrong video that are shown
@@ -201,7 +200,7 @@ def centre_clip(
     row = int(np.flatnonzero(clips.keys == predictions.keys[video].encode())[0])
     spec = shown_in_tests(clips.task, trained.genotype.input)
     times, frames = frames_at(clips.video(row), [CENTRE], spec, tests.sampling, clips.moment(row))
-    own = None if predictions.boxes is None else padded([predictions.boxes[video, None]], 1)[0]
+    own = None if predictions.boxes is None else predictions.boxes[video, None]
     views = Decoded(row, (CENTRE,), times, frames, own).views("center", spec)
     return views.clips[0], None if own is None else views.boxes[0, 0]
 

@@ -9,7 +9,6 @@ columns path, second, x1, y1, x2, y2: what a test asks for. Without it, it asks 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from autox3d.core.errors import Refused
@@ -17,12 +16,11 @@ from autox3d.core.tables import DETECT
 from autox3d.datasets import moments
 from autox3d.datasets.adapters.csv import BETWEEN
 from autox3d.datasets.annotations import SPLITS, Annotations, Files, KeyBox, Video
-from autox3d.datasets.reading import cell, csv_rows, inside, join, trained_classes
+from autox3d.datasets.box_rows import SIDES, corners, second
+from autox3d.datasets.reading import csv_rows, inside, join, trained_classes
 
 REQUIRED = ("list",)
 OPTIONAL = ("proposals",)
-SIDES = ("x1", "y1", "x2", "y2")
-NUMBER = r"\s*\d+(\.\d*)?\s*|\s*\.\d+\s*"
 
 
 def read(root: Path, videos: str, files: Files) -> Annotations:
@@ -80,36 +78,3 @@ def _with_proposals(films: dict[str, Video], file: Path, listing: Path) -> dict[
         path: film._replace(boxes=(*film.boxes, *found.get(path, ())))
         for path, film in films.items()
     }
-
-
-def second(row: dict[str, str], place: str) -> float:
-    """The time of a row, in s of its film.
-
-    Raises:
-        Refused: it is none.
-    """
-    return float(cell(row, "second", NUMBER, place, "seconds of the film, such as 12.5"))
-
-
-def corners(row: dict[str, str], place: str) -> tuple[float, float, float, float]:
-    """The corners of a row's box.
-
-    Raises:
-        Refused: one is not a share of the width or height, or the box has no area.
-    """
-    wanted = "a share of the width or height, from 0 to 1"
-    x1, y1, x2, y2 = (float(cell(row, side, NUMBER, place, wanted)) for side in SIDES)
-    if max(x1, y1, x2, y2) > 1:
-        raise Refused(
-            f"{place}: corner {max(x1, y1, x2, y2):g} is over 1. Divide x by the width of the film "
-            "in px, and y by its height."
-        )
-    if x1 >= x2 or y1 >= y2:
-        raise Refused(f"{place}: the box has no area. x1 must be below x2, and y1 below y2.")
-    return x1, y1, x2, y2
-
-
-def rows_of(file: Path) -> Iterator[tuple[str, KeyBox]]:
-    """Yields the path and the box of each row of a CSV file, for `predict`."""
-    for place, row in csv_rows(file, ("second", *SIDES)):
-        yield row.get("path", ""), KeyBox(second(row, place), corners(row, place))

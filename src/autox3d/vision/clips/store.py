@@ -154,8 +154,10 @@ class Clips:
         return np.where(holds, labels, -1)
 
     def boxes(self, row: int) -> np.ndarray | None:
-        """The boxes of a clip in the whole frame, float32 (most, K); None for a task without."""
-        return boxes.padded([self.labels[row]], self.most)[0] if self.task.boxed else None
+        """The corners of a clip's boxes in the whole frame, (most, 4); None for a task without."""
+        if self.task.boxed is None:
+            return None
+        return boxes.padded([self.labels[row]], self.most)[0, :, :4]
 
     def moment(self, row: int) -> int | None:
         """The frame in the middle of the clips of a video; None: they may be anywhere."""

@@ -32,7 +32,7 @@ class Decoded(NamedTuple):
     places: tuple[Fraction, ...]  # (K,), see `View.place`
     times: Tensor  # int64 (K, T), indices into `frames`
     frames: Tensor  # uint8 (U, H, W, 3)
-    boxes: np.ndarray | None = None  # (M, K), in the whole frame, see `tasks.boxes`
+    boxes: np.ndarray | None = None  # (M, 4), corners in the whole frame, see `tasks.boxes`
 
     def views(self, crops: Crops, spec: ClipSpec) -> VideoViews:
         """The views of one rule of crops; the frames are shared."""
@@ -80,7 +80,7 @@ class VideoViews(NamedTuple):
         crops = [
             views.share(views.test_box(height, width, s, self.size), height, width) for s in sides
         ]
-        shown = np.stack([boxes.shown(self.video.boxes, crop)[:, :4] for crop in crops])
+        shown = np.stack([boxes.within(self.video.boxes, crop) for crop in crops])
         return torch.from_numpy(np.tile(shown, (len(self.video.places), 1, 1))).float()
 
 

@@ -45,17 +45,20 @@ def areas(boxes: np.ndarray) -> np.ndarray:
     return (boxes[..., 2:4] - boxes[..., :2]).clip(min=0).prod(-1)
 
 
-def shown(boxes: np.ndarray, crop: Crop) -> np.ndarray:
-    """The boxes (..., K) as shares of a crop: cut off at its edges, and mirrored if it is.
-
-    A box that lies outside keeps its row; its area is 0, and nothing is learnt from it.
-    """
-    found = boxes.copy()
+def within(corners: np.ndarray, crop: Crop) -> np.ndarray:
+    """Corners (..., 4) as shares of a crop: cut off at its edges, and mirrored if it is."""
     left, top, width, height, flip = crop
-    found[..., 0:4:2] = ((boxes[..., 0:4:2] - left) / width).clip(0, 1)
-    found[..., 1:4:2] = ((boxes[..., 1:4:2] - top) / height).clip(0, 1)
+    low, size = np.array([left, top] * 2), np.array([width, height] * 2)
+    found = ((corners - low) / size).clip(0, 1)
     if flip:
-        found[..., 0:4:2] = 1 - found[..., 2::-2]
+        found[..., ::2] = 1 - found[..., 2::-2]
+    return found
+
+
+def shown(boxes: np.ndarray, crop: Crop) -> np.ndarray:
+    """The boxes (..., K) in a crop. One outside keeps its row, without area; it is not learnt."""
+    found = boxes.copy()
+    found[..., :4] = within(boxes[..., :4], crop)
     found[..., LEARNT] *= areas(found) > 0
     return found
 

@@ -286,6 +286,7 @@ TASK = Task(
     measure=measure,
     by_class=by_class,
     outcome=outcome,
+    nearest=multilabel.nearest,
     curves=curves,
     several=True,
     boxed=Boxed(key_frame=key_frame, answers=answers, met=met, flaw=flaw),
