@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from support import numbered, shards
@@ -430,11 +432,9 @@ def painted(out: Path) -> Path:
     picture[box[1] : box[3], box[0] : box[2]] = 255
     data = picture.tobytes() * 60
     command = ["-f", "rawvideo", "-pix_fmt", "gray", "-s", "160x96", "-r", "30", "-i", "-"]
-    import subprocess
-
     words = [encode.program(), "-v", "error", "-y", *command, "-crf", "4", str(out / "w.mp4")]
     subprocess.run(words, input=data, check=True)
-    corners = tuple(float(x) for x in np.divide(box, [160, 96, 160, 96]))
+    corners = (box[0] / 160, box[1] / 96, box[2] / 160, box[3] / 96)
     rows = [("w.mp4", "train", [KeyBox(1.0, corners, "white")])]
     return made(out, out, rows)
 
@@ -472,9 +472,13 @@ def test_a_box_outside_of_the_square_keeps_its_row(tmp_path):
     """The test's square is 96 of 160 px: a box at the border has no area there, and is asked."""
     path = painted(tmp_path)
     rows = tables.read_table(path)
-    rows["boxes"] = [np.array([0.0, 0.1, 0.1, 0.9, 0.25, 0.2, 0.5, 0.6])]
-    rows["truth"], rows["asked"] = [np.array([True, True])], [np.array([True, True])]
-    rows["labels"] = [[np.array([0]), np.array([0])]]
+    lists = {
+        "boxes": [np.array([0.0, 0.1, 0.1, 0.9, 0.25, 0.2, 0.5, 0.6])],
+        "truth": [np.array([True, True])],
+        "asked": [np.array([True, True])],
+        "labels": [[np.array([0]), np.array([0])]],
+    }
+    rows = rows.assign(**{name: pd.Series(one, rows.index) for name, one in lists.items()})
     tables.write_table(rows, path, ("white",), tables.DETECT)
     clips = Clips.load(path, split="train", shards=tmp_path / "shards")
     spec = shown_in_tests(clips.task, ClipSpec(frames=2, stride=4, crop=64, short=96))

@@ -145,12 +145,12 @@ def slow_map(clips: Sequence[dict], scores: Sequence[np.ndarray], classes: int) 
             positives += len(truth)
             asked = [box for box, mine in zip(every, one["asked"], strict=True) if mine]
             order = sorted(range(len(asked)), key=lambda k: -given[k][number])
-            free = list(range(len(truth)))
+            free = set(range(len(truth)))
             for k in order:
                 best = max(range(len(truth)), key=lambda t: iou(asked[k], truth[t]), default=None)
                 hit = best is not None and iou(asked[k], truth[best]) >= 0.5 and best in free
                 if hit:
-                    free.remove(best)
+                    free.discard(best if best is not None else -1)
                 ranked.append((given[k][number], hit))
         if positives:
             values.append(area(ranked, positives))
