@@ -2,8 +2,9 @@
 
 A folder has a folder for each class; or `train`, `val` (and `test`) with those. A CSV file has the
 columns path and label, perhaps split, and its paths begin in its folder. With a column `labels` in
-place of `label`, or ";" in a label, a video may have several. Videos of one recording are a group:
-they must not be in two splits, or what is measured is memory.
+place of `label`, or ";" in a label, a video may have several; with columns second, x1, y1, x2, y2
+its rows are boxes of films (`datasets.adapters.boxes`). Videos of one recording are a group: they
+must not be in two splits, or what is measured is memory.
 """
 
 from __future__ import annotations
@@ -12,23 +13,25 @@ import hashlib
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
 from autox3d.core.errors import Refused
-from autox3d.core.tables import MULTILABEL
+from autox3d.core.tables import DETECT, MULTILABEL
 from autox3d.core.video_names import ignored, is_video, kinds
 from autox3d.datasets.adapters.csv import BETWEEN, SEVERAL
 from autox3d.datasets.adapters.csv import labels as labels_of
 from autox3d.datasets.annotations import SPLITS, Label
+from autox3d.datasets.box_rows import SIDES, corners, second
 from autox3d.datasets.reading import composed, csv_rows, has_column, inside
 from autox3d.ingest.source import BadVideo, frames, opened
 
 SAMPLED = 48  # videos that are opened, to learn their length and size
 NUMBERED = re.compile(r"(.*\D|)\d+\D*", re.DOTALL)  # what is before the last number of a name
+BOX = ("second", *SIDES, "label")  # columns of a list of boxes beside path and split
 USUAL = "the name up to its last number"
 
 
@@ -41,6 +44,9 @@ class OwnVideo:
     split: str  # given by the user; empty: to be chosen
     group: str = ""  # of the recording that it is cut from
     labels: tuple[Label, ...] | None = None  # where a video may have several, or none
+    boxes: tuple[tuple[str, ...], ...] | None = (
+        None  # the cells BOX of its rows, of a list of boxes
+    )
 
     @property
     def names(self) -> set[str]:
@@ -81,14 +87,16 @@ def listed(given: Path, task: str | None = None) -> tuple[list[OwnVideo], list[s
     """The videos of a folder or list by path, and remarks about other files.
 
     Args:
-        task: what the labels are for; None: a list of several labels a row is of that task
+        task: what the labels are for; None: as the columns and labels of a list say
 
     Raises:
         Refused: it has no class folders, fewer than two classes, or no videos.
     """
     if given.is_file():
-        several = task == MULTILABEL or (task is None and has_several(given))
-        videos, left = (_of_several if several else _of_list)(given), []
+        boxed = task == DETECT or (task is None and has_column(given, SIDES[0]))
+        several = not boxed and (task == MULTILABEL or (task is None and has_several(given)))
+        read = _of_boxes if boxed else _of_several if several else _of_list
+        videos, left = read(given), []
     else:
         videos, left = _of_folders(given)
     classes = Counter(name for video in videos for name in video.names)
@@ -211,6 +219,41 @@ def _of_several(path: Path) -> list[OwnVideo]:
         text = "; ".join(sorted({one.name for one in every}))
         found[name] = replace(first, label=text, labels=every)
     return list(found.values())
+
+
+def _of_boxes(path: Path) -> list[OwnVideo]:
+    """The films of a CSV file whose rows are boxes."""
+    found: dict[str, OwnVideo] = {}
+    for place, row in csv_rows(path, ("path", *BOX)):
+        split = row.get("split", "").strip()
+        if split and split not in SPLITS:
+            raise Refused(f"{place}: unknown split '{split}'. Known: {', '.join(SPLITS)}.")
+        name = inside(row["path"], place)
+        if not (path.parent / name).is_file():
+            raise Refused(f"{place}: there is no file {path.parent / name}. Fix the path.")
+        second(row, place)
+        corners(row, place)
+        first = found.setdefault(name, OwnVideo(path=name, label="", split=split, labels=()))
+        if first.split != split:
+            raise Refused(f"{place}: '{name}' has two splits. Give all its rows one split.")
+        if bool(split) != bool(next(iter(found.values())).split):
+            raise Refused(
+                f"{place}: some films have a split, others have none. Give all one, or none."
+            )
+        names = {composed(one.strip()) for one in row["label"].split(BETWEEN) if one.strip()}
+        every = sorted({one.name for one in first.labels or ()} | names)
+        found[name] = replace(
+            first,
+            label="; ".join(every),
+            labels=tuple(map(Label, every)),
+            boxes=(*(first.boxes or ()), tuple(row[cell] for cell in BOX)),
+        )
+    return list(found.values())
+
+
+def moments(videos: Iterable[OwnVideo]) -> int:
+    """The moments at which the boxes of films are known."""
+    return sum(len({float(row[0]) for row in video.boxes or ()}) for video in videos)
 
 
 def grouped(videos: Sequence[OwnVideo], pattern: str | None) -> tuple[list[OwnVideo], str]:
