@@ -17,7 +17,7 @@ from torch import Tensor
 
 from autox3d.core.records import ConfusedPair, ExplainedClip, Explanation, WrongVideo
 from autox3d.core.settings import Evaluate, Explain
-from autox3d.evaluation.run import video_scores
+from autox3d.evaluation.run import main_scores
 from autox3d.explaining.gradcam import grad_cam
 from autox3d.explaining.sheet import jpeg, sheet, shown
 from autox3d.vision.clips.normalise import normalise
@@ -66,7 +66,7 @@ def explanation(
         table: the scores of every view, as stage `evaluate` writes them
     """
     keys = sorted(set(table["key"]))
-    scores, labels = video_scores(table, clips, "lcr", max(tests.clips), tests)
+    scores, labels = main_scores(table, clips, tests)
     predictions = predict(scores, clips.task.nearest(scores, labels), keys)
 
     def explained(videos: Sequence[int | None]) -> tuple[ExplainedClip, ...]:

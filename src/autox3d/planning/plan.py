@@ -24,7 +24,7 @@ from autox3d.sizing.scaling import baseline, clip_of, scaled
 from autox3d.vision.arch.cost import cost
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.clips.order import epoch_shape
-from autox3d.vision.clips.views import crop_sides, test_size, union_places
+from autox3d.vision.clips.views import Crops, crop_sides, test_size, union_places
 
 BACKWARD = 2  # forward passes that a backward pass costs
 DERIVED = Path("results/derive")  # genotypes of stage `derive`
@@ -196,11 +196,13 @@ def _networks(params: Params, videos: Videos, found: Found) -> Iterator[StageCos
 
 
 def _evaluation(name: str, genotype: Genotype, params: Params, videos: Videos) -> StageCost:
-    """The cost of testing every view, with both rules of crops."""
-    count = getattr(videos, params.evaluate.split)
-    places = len(union_places(params.evaluate.clips, params.evaluate.rule))
+    """The cost of testing every view of every split, with the rules of crops that are tested."""
+    tests = params.evaluate
+    count = sum(getattr(videos, split) for split in tests.splits or (tests.split,))
+    places = len(union_places(tests.clips, tests.rule))
     size, views, a_video = genotype.input, 0, 0.0
-    for crops in ("center", "lcr"):
+    rules: tuple[Crops, ...] = ("center", "lcr") if tests.crops == 3 else ("center",)
+    for crops in rules:
         side = test_size(crops, size.short, size.crop)
         each = places * len(crop_sides(crops))
         views += each

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from autox3d.core.curves import Curve
-from autox3d.core.records import Crops
+from autox3d.core.scores import Crops
 from autox3d.reporting.drawing import paint
 from autox3d.reporting.published import Published
 from autox3d.reporting.results import Tested

@@ -95,7 +95,7 @@ def _value(network: Network, results: Results) -> str:
     """The headline with its unit."""
     assert network.evaluation
     metric = results.task.headline
-    value = network.evaluation.lcr.metrics.get(metric.name)
+    value = network.evaluation.headline.metrics.get(metric.name)
     return "no labels" if value is None else metric.text(value)
 
 
