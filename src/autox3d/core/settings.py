@@ -254,6 +254,12 @@ class Params:
     studies: dict[str, Study] = optional_section()
     pages: dict[str, Page] = optional_section()
 
+    @property
+    def searches(self) -> bool:
+        """Whether something needs a search; a file with pages of given networks alone does not."""
+        found = any(one.of.startswith("results/derive/") for one in self.baseline.values())
+        return found or bool(self.scale or self.studies or self.expand.base) or not self.pages
+
     @field_validator("expand")
     @classmethod
     def _fits_the_others(cls, expand: Expand, others: ValidationInfo) -> Expand:

@@ -91,7 +91,6 @@ def stage_costs(params: Params, videos: Videos, rates: Rates) -> list[StageCost]
     Raises:
         Refused: a file that the settings name is missing or invalid.
     """
-    space = Space.load(Path(params.supernet.space))
     seconds = videos.total * videos.seconds
     shards = len(params.annotate.shards)
     transcode = StageCost(
@@ -100,6 +99,9 @@ def stage_costs(params: Params, videos: Videos, rates: Rates) -> list[StageCost]
         gigabytes=seconds * rates.megabytes / 1e3,
         files=2 * shards,
     )
+    if not params.searches:
+        return [transcode, *_networks(params, videos, {})]
+    space = Space.load(Path(params.supernet.space))
     found = networks_of(params, space, searched(params, videos))
     return [transcode, *_search(params, videos, space, found), *_networks(params, videos, found)]
 
@@ -135,9 +137,12 @@ def upscaled(params: Params, videos: Videos) -> dict[str, int]:
 
     `search` stands for the supernet.
     """
-    space = Space.load(Path(params.supernet.space))
-    found = networks_of(params, space, searched(params, videos))
-    sides = {"search": params.supernet.sampling.jitter[1]}
+    found: Found = {}
+    sides: dict[str, int] = {}
+    if params.searches:
+        space = Space.load(Path(params.supernet.space))
+        found = networks_of(params, space, searched(params, videos))
+        sides["search"] = params.supernet.sampling.jitter[1]
     for name, genotype in genotypes(params, found).items():
         sides[name] = max(params.train[name].sampling.jitter[1], genotype.input.short)
     return {name: side for name, side in sides.items() if side > params.transcode.short}
