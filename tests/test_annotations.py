@@ -192,7 +192,7 @@ def test_a_data_set_takes_the_files_that_it_names(tmp_path):
 def test_the_data_sets_are_the_files_of_a_folder(tmp_path, monkeypatch):
     """A new adapter is one new file; no other file has to name it."""
     folder = Path(adapters.__file__).parent
-    shipped = sorted(["demo", *(path.stem for path in folder.glob("[!_]*.py"))])
+    shipped = sorted([*annotations.GENERATED, *(path.stem for path in folder.glob("[!_]*.py"))])
     assert annotations.names() == shipped
     assert {"csv", "demo", "folder", "kinetics", "somethingv2", "ucf101"} <= set(shipped)
     (tmp_path / "penn_action.py").write_text(
@@ -227,7 +227,7 @@ def test_data_sets_are_listed_without_torch():
     """Neither the list nor an adapter imports torch, which takes seconds."""
     code = (
         "import sys; from autox3d.datasets import annotations\n"
-        "[annotations.adapter(name) for name in annotations.names() if name != 'demo']\n"
+        "[annotations.adapter(n) for n in annotations.names() if n not in annotations.GENERATED]\n"
         "assert 'autox3d.datasets.adapters.folder' in sys.modules\n"
         "assert 'torch' not in sys.modules"
     )

@@ -24,6 +24,7 @@ from autox3d.datasets.reading import composed, unknown_class
 SPLITS = ("train", "val", "test")
 # Generated data sets, which have no annotation files: `datasets.demo`, `datasets.demo_labels`
 DEMO, DEMO_LABELS = "demo", "demo_labels"
+GENERATED = DEMO, DEMO_LABELS
 
 
 class Label(NamedTuple):
@@ -76,7 +77,7 @@ class Adapter(Protocol):
 def names() -> list[str]:
     """Returns the data sets that `annotate.dataset` may name, in alphabetical order."""
     return sorted(
-        [DEMO, DEMO_LABELS, *(module.name for module in pkgutil.iter_modules(adapters.__path__))]
+        [*GENERATED, *(module.name for module in pkgutil.iter_modules(adapters.__path__))]
     )
 
 

@@ -25,7 +25,6 @@ from torch import Tensor
 
 from autox3d.core import environment
 from autox3d.core.curves import Pair
-from autox3d.core.errors import Refused
 from autox3d.core.scores import ClipsScore, Evaluation, Score, SplitScores
 from autox3d.core.settings import Evaluate
 from autox3d.evaluation.parts import Parts, Row
@@ -151,25 +150,6 @@ def main_scores(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(N, C) scores of the videos from all views, the headline's, and (N, ...) labels; by key."""
     return video_scores(table, clips, crops_of(tests)[-1], max(tests.clips), tests)
-
-
-def refuse_constant(table: pd.DataFrame, clips: Clips, tests: Evaluate, source: Path) -> None:
-    """Checks that the scores rank the videos, where every class is a question of its own.
-
-    Raises:
-        Refused: all videos have the same score in a class; `source` is where its scores come from.
-    """
-    if not clips.task.several or len(clips) < 2:
-        return
-    scores, _ = main_scores(table, clips, tests)
-    same = np.flatnonzero(~(scores.max(0) > scores.min(0)))
-    if same.size:
-        more = f" and {same.size - 1} more" if same.size > 1 else ""
-        raise Refused(
-            f"{source}: all {len(clips)} videos have the score {scores[0, same[0]]:.4g} in class "
-            f"'{clips.classes[same[0]]}'{more}, and their precision would be that of their order. "
-            "Train longer, or at a lower rate."
-        )
 
 
 def scores_of(table: pd.DataFrame, clips: Clips, tests: Evaluate) -> SplitScores:

@@ -17,7 +17,8 @@ from autox3d.core.curves import Pair
 from autox3d.core.errors import Refused
 from autox3d.core.scores import Evaluation
 from autox3d.core.settings import Evaluate
-from autox3d.evaluation.run import every_view, outcome, refuse_constant, scores_of, summarise
+from autox3d.evaluation.checks import refuse_constant, refuse_other_labels
+from autox3d.evaluation.run import every_view, outcome, scores_of, summarise
 from autox3d.runtime.session import Session
 from autox3d.vision.clips.store import Clips
 from autox3d.vision.models.weights import Trained
@@ -48,13 +49,7 @@ def held_out(trained: Trained, source: Path, table: Path, tests: Evaluate) -> li
         Refused: a split has no video, or the network was trained on other classes.
     """
     found = [Clips.load(table, split=one.split) for one in split_by_split(tests)]
-    if trained.task != found[0].task:
-        raise Refused(
-            f"{source}: trained to {trained.task.name}, and {table} has labels to "
-            f"{found[0].task.name}. Train again."
-        )
-    if tuple(trained.classes) != found[0].classes:
-        raise Refused(f"{source}: trained on other classes than {table} has. Train again.")
+    refuse_other_labels(trained, found[0], source, table)
     return found
 
 
