@@ -21,13 +21,10 @@ from autox3d.reporting.layout import (
     source_of,
     sources_of,
 )
-from autox3d.reporting.published import Published, published, rivals
+from autox3d.reporting.papers import papers
 from autox3d.reporting.results import Network, Results, Tested
 from autox3d.reporting.search import search
 from autox3d.reporting.studies import studies
-from autox3d.vision.tasks import task as tasks
-
-KINETICS = tasks.named("classify").headline  # what the papers print
 
 
 def sections(results: Results) -> list[Section]:
@@ -42,7 +39,7 @@ def sections(results: Results) -> list[Section]:
         wrong(results),
         heat_maps(results),
         studies(results),
-        papers(),
+        papers(results),
         data(results),
         origins(results),
     ]
@@ -56,6 +53,7 @@ def sections_of_one(results: Results) -> list[Section]:
         accuracy(results),
         training(results),
         heat_maps(results),
+        papers(results),
         data(results),
         origins(results),
     ]
@@ -148,62 +146,6 @@ def _over_time(results: Results, tested: Sequence[Tested], chance: float) -> Fig
     source = sources_of(results.folder, "latency", names, ".json")
     svg = figures.accuracy_over(points, results.task.headline, chance, label)
     return Figure("This project, by the clock", svg, caption, source)
-
-
-ORIGIN = Source("src/autox3d/reporting/published.yaml")
-
-
-def papers() -> Section:
-    """What the papers print, apart from the results of this run."""
-    lead = (
-        "Other data and other training than here, so not to be compared with the figures above. "
-        "Costs as the papers print them."
-    )
-    caption = (
-        "Kinetics-400, as Auto-X3D's Figure 1; most with 30 views, left, centre and right crops. "
-        "* after pretraining on ImageNet."
-    )
-    svg = figures.published_over_cost(rivals(), KINETICS)
-    section = Section("papers", "The papers", lead, [])
-    section.elements.append(Figure("Accuracy over cost in print", svg, caption, ORIGIN, wide=True))
-    rows = published()
-    for title in dict.fromkeys(map(_title, rows)):
-        section.elements.append(_printed(title, [row for row in rows if _title(row) == title]))
-    return section
-
-
-PRINTED = {  # columns of `Published` in the order that they are shown
-    "network": "network",
-    "pretrain": "pretraining",
-    "frames": "frames",
-    "views": "views",
-    "top1": "top-1, %",
-    "top5": "top-5, %",
-    "test": "test, %",
-    "map": "mAP, %",
-    "floor": "least, G",
-    "target": "target, G",
-    "gmacs": "G a view",
-    "total_gmacs": "G, all views",
-    "params_m": "parameters, M",
-    "seconds": "seconds",
-}
-
-
-def _title(row: Published) -> str:
-    """A table of a paper, on one split of one data set."""
-    return f"{row.source}: {row.dataset}{f' {row.split}' if row.split else ''}"
-
-
-def _printed(title: str, rows: Sequence[Published]) -> Table:
-    """A table of a paper, with the columns that it prints."""
-    shown = [field for field in PRINTED if any(getattr(row, field) is not None for row in rows)]
-    cells = [[_cell(getattr(row, field)) for field in shown] for row in rows]
-    return Table(title, [PRINTED[field] for field in shown], cells, ORIGIN, folded=True)
-
-
-def _cell(value: str | float | None) -> str:
-    return "-" if value is None else str(value)
 
 
 def training(results: Results) -> Section:
