@@ -17,7 +17,7 @@ from support.killing import Runner
 from autox3d import cli
 from autox3d.core import tables
 from autox3d.core.errors import Refused
-from autox3d.core.records import Evaluation
+from autox3d.core.scores import Evaluation
 from autox3d.core.settings import Subset
 from autox3d.datasets import subset
 from autox3d.inference.boxes import Asked, predict
@@ -57,10 +57,10 @@ def boxed(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def laid_out(boxed: Path, folder: Path, clips: tuple[int, ...] = (1,)) -> Path:
+def laid_out(boxed: Path, folder: Path, **tests: object) -> Path:
     folder = killing.fresh(boxed, folder)
     params = yaml.safe_load((folder / "params.yaml").read_text())
-    params["evaluate"] |= {"clips": list(clips)}
+    params["evaluate"] |= {"clips": [1], "crops": 1, **tests}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     return folder
 
@@ -100,22 +100,35 @@ def test_one_and_three_processes_evaluate_alike(runner, whole):
 
     record = Evaluation.read(whole / "evaluate.json")
     assert (record.task, record.class_metric) == ("detect", "map")
-    assert list(record.lcr.metrics) == ["map", "reach", "chance", "left_out"]
-    assert record.center == record.lcr
-    assert record.lcr.views == 1
+    assert record.lcr is None
+    assert record.center.views == 1
+    metrics = record.center.metrics
+    assert list(metrics) == ["map", "reach", "chance", "left_out"]
     known = [value for value in record.per_class.values() if value is not None]
-    assert record.lcr.metrics["map"] == pytest.approx(sum(known) / len(known))
-    assert record.lcr.metrics["reach"] == 1
+    assert metrics["map"] == pytest.approx(sum(known) / len(known))
+    assert metrics["reach"] == 1
 
 
-def test_more_than_one_clip_of_a_moment_is_refused(boxed, runner, whole, tmp_path):
-    folder = laid_out(boxed, tmp_path / "run", (1, 3))
+@pytest.mark.parametrize(
+    ("asked", "line"),
+    [
+        (
+            {"clips": [1, 3]},
+            "params.yaml: 'evaluate.clips' must be [1] where boxes are asked about: a moment has "
+            "one clip. Not [1, 3].",
+        ),
+        (
+            {"crops": 3},
+            "params.yaml: 'evaluate.crops' must be 1 where boxes are asked about: they are scored "
+            "in the centre square. Not 3.",
+        ),
+    ],
+)
+def test_more_than_one_view_of_a_moment_is_refused(boxed, runner, whole, tmp_path, asked, line):
+    folder = laid_out(boxed, tmp_path / "run", **asked)
     (folder / "weights").symlink_to(whole / "weights")
     assert runner.run("evaluate", folder) == 1
-    assert (folder / "log").read_text().splitlines()[-1] == (
-        "params.yaml: 'evaluate.clips' must be [1] where boxes are asked about: a moment has one "
-        "clip. Not [1, 3]."
-    )
+    assert (folder / "log").read_text().splitlines()[-1] == line
 
 
 def test_equal_scores_of_all_boxes_are_refused(boxed, runner, whole, tmp_path):

@@ -18,8 +18,8 @@ from support import results_folder
 
 from autox3d.commands.compare import load
 from autox3d.core.errors import Refused
-from autox3d.core.records import Score
 from autox3d.core.schema import parse
+from autox3d.core.scores import Score
 from autox3d.reporting import differences_page
 from autox3d.reporting.differences import (
     Difference,

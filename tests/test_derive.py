@@ -14,7 +14,7 @@ from support import ARCHITECTURES, ROOT
 from autox3d.core import settings
 from autox3d.core.decided import beside_target, terminal
 from autox3d.core.errors import Refused
-from autox3d.core.records import Metrics
+from autox3d.core.scores import Metrics
 from autox3d.core.search_records import Alpha, Choice, Derived
 from autox3d.search.costs import SpaceCosts, of_budget
 from autox3d.search.derive import Chosen, Outcome, check, choose, load_prior, report

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from support import ROOT, results_folder
 
-from autox3d.core.records import Evaluation, Latency, Summary
+from autox3d.core.records import Latency, Summary
+from autox3d.core.scores import Evaluation
 
 
 def run(root: Path, *command: str) -> str:

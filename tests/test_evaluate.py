@@ -78,7 +78,14 @@ def _rank(
     os.environ.update({name: str(value) for name, value in world.items()})
     os.environ.update(MASTER_PORT=port, AUTOX3D_WORKERS="0", GLOO_SOCKET_IFNAME="lo")
     params = settings.Evaluate(
-        split="test", clips=(1,), rule="ends", sampling="linspace", pool="mean", batch=3
+        split="test",
+        splits=(),
+        clips=(1,),
+        crops=3,
+        rule="ends",
+        sampling="linspace",
+        pool="mean",
+        batch=3,
     )
     summary = {}
     with join() as here:
@@ -99,7 +106,7 @@ def _rank(
             digest = hashlib.sha256()
             for scores in table["scores"]:
                 digest.update(scores.tobytes())
-            top1 = summarise(table, trained, clips, params).lcr.metrics["top1"]
+            top1 = summarise(table, trained, clips, params).headline.metrics["top1"]
             summary[count] = [views, digest.hexdigest(), top1]
     if rank == 0:
         out.write_text(json.dumps(summary))

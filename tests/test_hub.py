@@ -13,7 +13,7 @@ from huggingface_hub import EvalResult, ModelCard
 from support.trained import trained
 
 from autox3d import cli
-from autox3d.core.records import Evaluation, Score
+from autox3d.core.scores import Evaluation, Score
 from autox3d.vision.models import weights
 
 LCR: dict[str, float | None] = {"top1": 0.625, "top5": 1.0, "mean": 0.8}

@@ -18,7 +18,7 @@ from support import killing
 from support.killing import Runner
 
 from autox3d.core import tables
-from autox3d.core.records import Evaluation
+from autox3d.core.scores import Evaluation
 from autox3d.vision.models import weights
 
 pytestmark = pytest.mark.timeout(1200)
@@ -87,9 +87,9 @@ def test_one_and_three_processes_evaluate_alike(runner, whole):
 
     record = Evaluation.read(whole / "evaluate.json")
     assert (record.task, record.class_metric) == ("multilabel", "map")
-    assert list(record.lcr.metrics) == ["map", "weighted_map", "chance", "left_out"]
+    assert list(record.headline.metrics) == ["map", "weighted_map", "chance", "left_out"]
     known = [value for value in record.per_class.values() if value is not None]
-    assert record.lcr.metrics["map"] == pytest.approx(sum(known) / len(known))
+    assert record.headline.metrics["map"] == pytest.approx(sum(known) / len(known))
     worst = record.curves[0]
     assert sum(worst.precision) / len(worst.precision) == pytest.approx(min(known), abs=1e-6)
     assert json.loads((whole / "evaluate.json").read_text())["curves"][0]["name"] == worst.name

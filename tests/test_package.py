@@ -43,6 +43,7 @@ COMMANDS = {  # each command, with words for it, and the extra without which it 
     "space": ("space_demo", None),
     "random": ("space_demo --most 0.006 --count 2 --out random", None),
     "compare": (". .", "report"),
+    "papers": ("", "report"),
     "plan": ("--rates rates.yaml --train 9 --val 9 --test 9 --classes 5 --seconds 3", None),
     "profile": ("space_demo --device cpu --out table.json --blocks 1", "--blocks"),
     "start": (".", "dvc.yaml"),

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import html
+import json
+import re
+import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
-from support import ARCHITECTURES
+import yaml
+from matplotlib.figure import Figure
+from support import ARCHITECTURES, results_folder
 
+from autox3d import cli
 from autox3d.core.errors import Refused
 from autox3d.reporting import published as module
+from autox3d.reporting.page import page, page_of, page_of_papers
 from autox3d.reporting.published import KINETICS400, of_study, published, rivals
+from autox3d.reporting.results import Results, read, settings_of
 from autox3d.vision.arch.cost import cost
 from autox3d.vision.arch.genotype import Genotype
 
@@ -135,3 +145,84 @@ def test_a_damaged_table_is_refused(tmp_path, monkeypatch, columns, line):
     with pytest.raises(Refused) as refused:
         published()
     assert str(refused.value) == f"{path}: {line}"
+
+
+def results_on(root: Path, dataset: str, classes: int) -> Results:
+    """Invented results under `root`, as if of this data set, validation."""
+    params = yaml.safe_load((root / "params.yaml").read_text()) | {"annotate": {"dataset": dataset}}
+    (root / "params.yaml").write_text(yaml.safe_dump(params))
+    path = root / "results/data.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"classes": classes}))
+    for path in (root / "results/evaluate").glob("*.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"split": "val"}))
+    return read(root / "results", settings_of(root / "params.yaml"))
+
+
+def titles(text: str) -> list[str]:
+    """The tables of the papers in a page."""
+    shown = map(html.unescape, re.findall(r"<summary>(.*?)</summary>", text))
+    return [title for title in shown if ", Table" in title]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "classes", "name"),
+    [
+        ("kinetics", 400, "Kinetics-400"),
+        ("kinetics", 600, "Kinetics-600"),
+        ("somethingv2", 174, "Something-Something-V2"),
+        ("charades", 157, "Charades"),
+        ("kinetics", 200, None),
+        ("demo", 8, None),
+    ],
+)
+def test_results_stand_beside_those_on_the_same_data_set_alone(
+    tmp_path, monkeypatch, dataset, classes, name
+):
+    """Every table of it, in the report and in a page of one network; nothing of other data."""
+    monkeypatch.setattr(Figure, "savefig", lambda _, target, **__: target.write("<svg></svg>"))
+    results_folder.make(tmp_path)
+    results = results_on(tmp_path, dataset, classes)
+    expected = dict.fromkeys(
+        f"{row.source}: {row.dataset}{f' {row.split}' if row.split else ''}"
+        for row in published()
+        if row.dataset == name
+    )
+
+    for text in (page(results), page_of(results, "s", "S")):
+        assert titles(text) == list(expected)
+        assert ("Accuracy over cost in print" in text) == (name == KINETICS400)
+        assert bool(expected) == ('id="papers"' in text)
+
+
+def test_our_networks_are_in_the_figure_with_all_rivals(tmp_path):
+    """In percent as printed, at the cost of their view; other splits than validation are not."""
+    results_folder.make(tmp_path)
+    results = results_on(tmp_path, "kinetics", 400)
+    text = page(results)
+    (figure,) = re.findall(r'aria-label="(Published top-1 accuracy[^"]*)"', text)
+    one = next(network for network in results.tested if network.name == "s")
+
+    for row in rivals():
+        star = "*" * (row.pretrain is not None)
+        assert f"{html.escape(row.network)}{star} {row.top1:g} at " in figure
+    assert f"s {100 * one.headline:.4g} at {one.evaluation.gmacs_lcr:.4g}" in figure
+    path = tmp_path / "results/evaluate/s.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"split": "test"}))
+    again = page(read(tmp_path / "results", results.settings))
+    assert f"s {100 * one.headline:.4g} at" not in again
+
+
+def test_the_page_of_the_papers_has_every_row(tmp_path, monkeypatch, capsys):
+    """136 of them, in the tables that they are from; the command writes it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["autox3d", "papers"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"The page: {tmp_path}/papers.html\n"
+    text = (tmp_path / "papers.html").read_text()
+
+    assert text == page_of_papers()
+    bodies = re.findall(r"<tbody>(.*?)</tbody>", text, re.DOTALL)
+    assert sum(body.count("<tr>") for body in bodies) == len(published()) == 136
+    assert {title.partition(":")[0] for title in titles(text)} == set(ROWS)

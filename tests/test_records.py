@@ -98,7 +98,7 @@ def test_another_task_names_itself_and_its_metrics(tmp_path: Path) -> None:
     record = records.Evaluation.read(path)
 
     assert (record.task, record.class_metric) == ("multilabel", "map")
-    assert next(iter(record.lcr.metrics)) == "map"
+    assert next(iter(record.headline.metrics)) == "map"
     record.write(tmp_path / "again")
     assert json.loads((tmp_path / "again").read_text()) == content
 

@@ -31,9 +31,9 @@ from autox3d.reporting.svg import axes, costs, drawing, labels
 from autox3d.reporting.verdicts import verdicts
 
 TITLES = ["Accuracy and cost", "The network found", "How it was found", "Training"]
-TITLES += ["Class by class", "What it gets wrong", "Where it looked", "The papers"]
+TITLES += ["Class by class", "What it gets wrong", "Where it looked"]
 TITLES += ["The videos", "How it was made"]
-FIGURES = 34
+FIGURES = 33
 PICTURES, SHEETS = 6, 1  # two of the pictures are on a sheet
 HOSTILE = '<script>alert(1)</script> & "$x^2$'
 
@@ -92,8 +92,8 @@ def test_every_figure_is_well_formed_and_says_what_it_shows(page: str) -> None:
     assert len(captions) == len(found) + PICTURES - 2 + SHEETS
     assert all("Data: <code>" in caption for caption in captions)
     assert (
-        sum("by <code>dvc repro " in caption for caption in captions) == len(captions) - 2
-    )  # the papers, the sets
+        sum("by <code>dvc repro " in caption for caption in captions) == len(captions) - 1
+    )  # the sets
 
 
 def test_every_picture_says_what_it_shows(page: str) -> None:

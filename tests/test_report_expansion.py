@@ -218,7 +218,7 @@ def test_an_expansion_that_is_not_asked_for_shows_nothing(
     params["expand"] = expanded_folder.NO_EXPANSION
     (root / "params.yaml").write_text(yaml.safe_dump(params))
     assert expansion(results_of(root)).is_empty
-    assert "x2d" not in page(results_of(root)).split('id="papers"')[0]
+    assert "x2d" not in page(results_of(root)).split('id="data"')[0]
 
 
 def test_what_is_not_there_yet_is_named_and_a_damaged_record_refused(root: Path) -> None:

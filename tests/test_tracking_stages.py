@@ -15,7 +15,7 @@ from mlflow.entities import Run
 from support import killing, programs
 from support.mlflow_server import until_spool_is_empty
 
-from autox3d.core.records import Evaluation
+from autox3d.core.scores import Evaluation
 from autox3d.vision.arch.cost import cost
 from autox3d.vision.arch.genotype import Genotype
 
@@ -68,7 +68,7 @@ def test_the_training_has_what_its_test_and_its_timing_measured(folder: Path) ->
     timed = json.loads((folder / "latency.json").read_text())
     expected = {"latency.seconds": timed["batched"]["median"]}
     expected |= {f"center.{name}": value for name, value in tested.center.metrics.items()}
-    expected |= {f"lcr.{name}": value for name, value in tested.lcr.metrics.items()}
+    expected |= {f"lcr.{name}": value for name, value in tested.headline.metrics.items()}
     (model,) = store(folder).search_logged_models(["1"])
 
     assert {"lcr.top1", "center.top1"} <= expected.keys()

@@ -13,7 +13,8 @@ import yaml
 from support import ARCHITECTURES
 
 from autox3d.core.errors import Refused
-from autox3d.core.records import Evaluation, Provenance, Score
+from autox3d.core.records import Provenance
+from autox3d.core.scores import Evaluation, Score
 from autox3d.core.values import ClipSpec
 from autox3d.sizing.scaling import thinned
 from autox3d.vision.arch.genotype import Genotype

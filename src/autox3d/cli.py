@@ -12,6 +12,7 @@ from autox3d import __version__
 from autox3d.commands import (
     compare,
     networks,
+    papers,
     plan,
     predict,
     profile,
@@ -57,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     networks.add_to(commands)
     spaces.add_to(commands)
     compare.add_to(commands)
+    papers.add_to(commands)
     plan.add_to(commands)
     profile.add_to(commands)
     status.add_to(commands)

@@ -21,7 +21,7 @@ import yaml
 import autox3d
 from autox3d.core import settings, tables
 from autox3d.core.errors import Refused
-from autox3d.core.records import Evaluation
+from autox3d.core.scores import Evaluation
 from autox3d.reporting import results, results_table
 from autox3d.search.constraint import Constraint
 from autox3d.search.costs import SpaceCosts
@@ -190,7 +190,7 @@ def task(folder: Path, shared: Path) -> None:
     program("evaluate", f"--weights weights --clips clips.parquet --scores scores.parquet {out}")
     record = Evaluation.read(folder / "results/evaluate/s.json")
     assert record.task == "ordered"
-    assert set(record.lcr.metrics) == {"near", "exact"}
+    assert set(record.headline.metrics) == {"near", "exact"}
     read = results.read(folder / "results", results.settings_of(folder / "params.yaml"))
     assert [one.name for one in read.tested] == ["s"]
     shown = results_table.markdown(read)

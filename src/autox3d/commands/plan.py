@@ -60,7 +60,7 @@ def plan(args: argparse.Namespace) -> None:
 
     params = settings.load(args.params)
     videos = videos_of(args)
-    needed = {"train", params.evaluate.split}
+    needed = {"train", params.evaluate.split, *params.evaluate.splits}
     if missing := [split for split in SPLITS if split in needed and not getattr(videos, split)]:
         raise Refused(f"plan: no videos of split '{missing[0]}'. Say how many: --{missing[0]} 1000")
     if args.measure:

@@ -43,7 +43,8 @@ def _add_push(one: argparse.ArgumentParser) -> None:
 
 def pack(args: argparse.Namespace) -> None:
     """Copy a folder of weights, and complete its card with records of search, training, test."""
-    from autox3d.core.records import Evaluation, Provenance
+    from autox3d.core.records import Provenance
+    from autox3d.core.scores import Evaluation
     from autox3d.vision.arch.genotype import Genotype
     from autox3d.vision.models import weights
 

@@ -3,26 +3,20 @@
 `write` keeps the order of the fields; `read` checks every key and type, and refuses unknown keys.
 Accuracies are shares in [0, 1], costs are G multiply-adds per view. In a file, metrics are stored
 under their own names beside the other keys; the task defines the names, and the first one is the
-headline. `autox3d.core.search_records` has the records of the search, `autox3d.core.curves` the
-CSV files.
+headline. `autox3d.core.scores` has the record of a test, `autox3d.core.search_records` those of the
+search, `autox3d.core.curves` the CSV files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
 
 from autox3d.core import atomic
 from autox3d.core.intervals import wilson
 from autox3d.core.record_files import Content, read_record, without
 from autox3d.core.schema import table
-
-Metrics = dict[str, float | None]  # None: no video has a label
-Crops = Literal["center", "lcr"]  # one crop of a clip, or left, centre and right
-
-CLASSIFY = "classify"  # the task of a file that does not name one
+from autox3d.core.scores import CLASSIFY, Evaluation
 
 
 @table
@@ -118,94 +112,6 @@ class Provenance:
 
 
 @table
-class Score:
-    """The metrics of one test protocol."""
-
-    views: int  # of a video
-    metrics: Metrics
-
-
-@table
-class ClipsScore:
-    """The metrics with a given number of clips per video."""
-
-    clips: int
-    crops: Crops
-    views: int  # clips times crops
-    metrics: Metrics
-
-
-@table
-class PrecisionRecall:
-    """Precision over recall of one class, at the ranks of its positives."""
-
-    name: str  # of the class
-    positives: int
-    recall: tuple[float, ...]
-    precision: tuple[float, ...]  # at these
-
-
-@table
-class Evaluation:
-    """results/evaluate/<name>.json: metrics of a network on held-out videos, and its cost."""
-
-    k_clips: tuple[ClipsScore, ...]
-    center: Score  # one centre crop per clip, with the largest number of clips
-    per_class: dict[str, float | None]  # class -> `class_metric` of the lcr test
-    lcr: Score
-    net: str
-    split: str
-    rule: str  # placement of the clips in a video
-    videos: int
-    labelled: int  # videos that have a label
-    params: int
-    gmacs_center: float
-    gmacs_lcr: float
-    task: str = CLASSIFY
-    class_metric: str = ""  # empty if there are no classes
-    curves: tuple[PrecisionRecall, ...] = ()  # of the worst classes, where each has a curve
-
-    def score(self, crops: Crops) -> Score:
-        """The metrics with one or with three crops per clip."""
-        return self.center if crops == "center" else self.lcr
-
-    def gmacs(self, crops: Crops) -> float:
-        """The cost of one view, G multiply-adds."""
-        return self.gmacs_center if crops == "center" else self.gmacs_lcr
-
-    def content(self) -> Content:
-        """The content of the JSON file."""
-        content = asdict(self)
-        metric = content.pop("class_metric")
-        content["k_clips"] = [_flat(row) for row in content["k_clips"]]
-        content |= {crops: _flat(content[crops]) for crops in ("center", "lcr")}
-        rows = content["per_class"].items()
-        content["per_class"] = [{"class": name, metric: value} for name, value in rows]
-        return without(without(content, "task", CLASSIFY), "curves", ())
-
-    def write(self, path: Path) -> None:
-        atomic.write_json(path, self.content())
-
-    @classmethod
-    def read(cls, path: Path) -> Evaluation:
-        """Reads the file; raises Refused if it is missing or damaged."""
-        return read_record(path, cls, _nested_evaluation)
-
-
-def _nested_evaluation(content: Content) -> Content:
-    rows = content["per_class"]
-    names = [key for row in rows[:1] for key in row if key != "class"]
-    metric = names[0] if names else ""
-    return content | {
-        "k_clips": [_nested(row, ("clips", "crops", "views")) for row in content["k_clips"]],
-        "center": _nested(content["center"], ("views",)),
-        "lcr": _nested(content["lcr"], ("views",)),
-        "per_class": {row["class"]: row[metric] for row in rows},
-        "class_metric": metric,
-    }
-
-
-@table
 class Seconds:
     """Seconds for all views of a video: median and quartiles over the repeats."""
 
@@ -259,7 +165,7 @@ class Summary:
     """
 
     metric: str  # name of the headline metric, and its key in the file
-    value: float | None  # with left, centre and right crops; None: no video has a label
+    value: float | None  # with all crops that were tested; None: no video has a label
     low: float | None  # where its 95 % interval begins; None: it is no share of videos
     gmacs: float  # of one view with these crops
     params_m: float  # parameters, millions
@@ -276,7 +182,7 @@ class Summary:
     @classmethod
     def of(cls, tested: Evaluation, latency: Latency) -> Summary:
         """The numbers of a network, from the records of its test and of its latency."""
-        metric, value = next(iter(tested.lcr.metrics.items()))
+        metric, value = next(iter(tested.headline.metrics.items()))
         low = None
         if value is not None and tested.task == CLASSIFY:
             low = round(wilson(round(value * tested.labelled), tested.labelled).low, 4)
@@ -284,7 +190,7 @@ class Summary:
             metric=metric,
             value=value,
             low=low,
-            gmacs=tested.gmacs_lcr,
+            gmacs=tested.gmacs(tested.crops),
             params_m=tested.params / 1e6,
             ms=round(1e3 * latency.batched.median, 3),
         )
@@ -344,18 +250,6 @@ class Explanation:
     def read(cls, path: Path) -> Explanation:
         """Reads the file; raises Refused if it is missing or damaged."""
         return read_record(path, cls)
-
-
-def _flat(row: Mapping[str, Any]) -> Content:
-    """{"views": 30, "metrics": {"top1": 0.9}} -> {"views": 30, "top1": 0.9}."""
-    return {k: v for k, v in row.items() if k != "metrics"} | row["metrics"]
-
-
-def _nested(row: Mapping[str, Any], keys: tuple[str, ...]) -> Content:
-    """The inverse of `_flat`: all names other than the keys are metrics."""
-    return {key: row[key] for key in keys} | {
-        "metrics": {name: value for name, value in row.items() if name not in keys}
-    }
 
 
 def _by_class(rows: list[Content]) -> Content:

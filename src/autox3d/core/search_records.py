@@ -9,8 +9,9 @@ from typing import Any
 
 from autox3d.core import atomic
 from autox3d.core.record_files import Content, read_record, without
-from autox3d.core.records import Metrics, Provenance
+from autox3d.core.records import Provenance
 from autox3d.core.schema import table
+from autox3d.core.scores import Metrics
 
 GMACS = "G multiply-adds"  # the usual unit of a budget
 OF_GMACS = {"target": "target_gmacs"}  # the key that a target has in the usual unit

@@ -37,6 +37,7 @@ from autox3d.core.values import (
 T = TypeVar("T")
 PARAMS = Path("params.yaml")
 Classes = Literal["motions", "textures"]
+Split = Literal["train", "val", "test"]
 # The sections that a study may override.
 STUDIED = ("supernet", "warmup", "search", "control", "derive", "train")
 
@@ -140,12 +141,24 @@ class Train:
 class Evaluate:
     """Multi-view test of a trained network."""
 
-    split: Literal["train", "val", "test"]  # whose videos are tested
+    split: Split  # whose videos are tested; the main result
+    splits: Annotated[tuple[Split, ...], Added(())]  # tested side by side, with it; none: it alone
     clips: tuple[Count, ...]  # numbers of clips per video to test; the largest is the main result
+    crops: Annotated[Literal[1, 3], Added(3)]  # of a clip: the centre; or left, centre and right
     rule: Literal["ends", "starts"]  # placement of the clips in a video, see vision/clips/views.py
     sampling: Literal["linspace", "stride"]  # frames of a clip, see vision/clips/views.py
     pool: Annotated[Literal["mean", "max"], Added("mean")]  # how scores of views are merged
     batch: Count  # views per forward pass; on a CPU it does not change the scores
+
+    @field_validator("splits")
+    @classmethod
+    def _have_the_main_one(cls, splits: tuple[str, ...], others: ValidationInfo) -> tuple[str, ...]:
+        main = others.data.get("split")
+        if splits and main is not None and main not in splits:
+            raise ValueError(f"split {main} is the main result, and not among them. Add it.")
+        if twice := [split for split in splits if splits.count(split) > 1]:
+            raise ValueError(f"{twice[0]} is there twice. Delete one.")
+        return splits
 
 
 @table
@@ -240,6 +253,12 @@ class Params:
     expand: Annotated[Expand, Added(NO_EXPANSION)]
     studies: dict[str, Study] = optional_section()
     pages: dict[str, Page] = optional_section()
+
+    @property
+    def searches(self) -> bool:
+        """Whether something needs a search; a file with pages of given networks alone does not."""
+        found = any(one.of.startswith("results/derive/") for one in self.baseline.values())
+        return found or bool(self.scale or self.studies or self.expand.base) or not self.pages
 
     @field_validator("expand")
     @classmethod

@@ -9,7 +9,7 @@ import pandas as pd
 
 from autox3d.core.errors import Refused
 from autox3d.core.settings import Evaluate
-from autox3d.evaluation.run import ONE, video_scores
+from autox3d.evaluation.run import main_scores
 from autox3d.vision.clips.store import Clips
 from autox3d.vision.models.weights import Trained
 
@@ -29,16 +29,23 @@ def refuse_other_labels(trained: Trained, clips: Clips, source: Path, table: Pat
         raise Refused(f"{source}: trained on other classes than {table} has. Train again.")
 
 
-def refuse_more_clips(clips: Clips, tests: Evaluate) -> None:
-    """Checks that one clip is asked for where it has a moment of its own.
+def refuse_more_views(clips: Clips, tests: Evaluate) -> None:
+    """Checks that one view is asked for where a clip has a moment and boxes of its own.
 
     Raises:
-        Refused: params.yaml asks for other numbers of clips.
+        Refused: params.yaml asks for other numbers of clips, or of crops.
     """
-    if clips.task.boxed and tuple(tests.clips) != (ONE,):
+    if not clips.task.boxed:
+        return
+    if tuple(tests.clips) != (1,):
         raise Refused(
             "params.yaml: 'evaluate.clips' must be [1] where boxes are asked about: a moment has "
             f"one clip. Not {list(tests.clips)}."
+        )
+    if tests.crops != 1:
+        raise Refused(
+            "params.yaml: 'evaluate.crops' must be 1 where boxes are asked about: they are scored "
+            f"in the centre square. Not {tests.crops}."
         )
 
 
@@ -50,7 +57,7 @@ def refuse_constant(table: pd.DataFrame, clips: Clips, tests: Evaluate, source: 
     """
     if not clips.task.several or len(clips) < 2:
         return
-    scores, _ = video_scores(table, clips, "lcr", max(tests.clips), tests)
+    scores, _ = main_scores(table, clips, tests)
     scores = np.concatenate(scores) if clips.task.boxed else scores
     if len(scores) < 2:
         return

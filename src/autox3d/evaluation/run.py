@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -25,7 +26,7 @@ from torch import Tensor
 
 from autox3d.core import environment
 from autox3d.core.curves import Pair
-from autox3d.core.records import ClipsScore, Evaluation, PrecisionRecall, Score
+from autox3d.core.scores import ClipsScore, Evaluation, Score, SplitScores
 from autox3d.core.settings import Evaluate
 from autox3d.evaluation.parts import Parts, Row
 from autox3d.runtime.checkpoint import RESUME, fingerprint, stop_requested
@@ -40,17 +41,14 @@ from autox3d.vision.learning.scoring import Scorer, at_once, fetched, ready
 from autox3d.vision.models.weights import Trained
 from autox3d.vision.tasks.task import POOLS
 
-CROPS: tuple[Crops, ...] = ("center", "lcr")
-ONE = 1  # clip and square of a moment whose boxes are asked about
+
+def crops_of(tests: Evaluate) -> tuple[Crops, ...]:
+    """The rules of crops that are tested; the last one has the headline."""
+    return ("center", "lcr") if tests.crops == 3 else ("center",)
 
 
 def every_view(
-    trained: Trained,
-    clips: Clips,
-    tests: Evaluate,
-    world: World,
-    folder: Path,
-    crops: tuple[Crops, ...] = CROPS,
+    trained: Trained, clips: Clips, tests: Evaluate, world: World, folder: Path
 ) -> Parts:
     """Scores the views of all videos, those that an earlier run has scored excepted.
 
@@ -65,12 +63,11 @@ def every_view(
         Refused: a shard is missing.
         SystemExit: a rank received a stop signal; what it has scored is kept.
     """
-    crops = ("center",) if clips.task.boxed else crops
-    kind = fingerprint(tests=tests, crops=list(crops), device=world.device.type)
+    kind = fingerprint(tests=tests, crops=list(crops_of(tests)), device=world.device.type)
     parts = Parts(folder / f"views-{kind}", clips, world)
     rows: list[Row] = []
     written = time.monotonic()
-    for group, scores in fetched(_scored(trained, clips, tests, world, crops, parts.left())):
+    for group, scores in fetched(_scored(trained, clips, tests, world, parts.left())):
         rows += _rows(clips, group, scores)
         if time.monotonic() - written > environment.save_every():
             parts.write(rows)
@@ -83,18 +80,14 @@ def every_view(
 
 
 def _scored(
-    trained: Trained,
-    clips: Clips,
-    tests: Evaluate,
-    world: World,
-    crops: tuple[Crops, ...],
-    left: list[int],
+    trained: Trained, clips: Clips, tests: Evaluate, world: World, left: list[int]
 ) -> Iterator[tuple[list[VideoViews], Tensor]]:
     """Yields some of this rank's videos by all rules of crops, and their scores (V of all, C).
 
     It ends early where any rank is told to stop, on all ranks in the same round.
     """
-    device, spec = world.device, shown_in_tests(clips.task, trained.genotype.input)
+    device, crops = world.device, crops_of(tests)
+    spec = shown_in_tests(clips.task, trained.genotype.input)
     scorer = Scorer(ready(trained.net.to(device), device), clips.task, device, tests.batch)
     loader = ViewLoader(
         clips=clips,
@@ -167,57 +160,84 @@ def video_scores(
     return merged, clips.labels[np.argsort(clips.keys)]
 
 
-def summarise(table: pd.DataFrame, trained: Trained, clips: Clips, tests: Evaluate) -> Evaluation:
-    """The metrics of the task for every K, and for every class at the largest K; and the cost."""
-    genotype, task = trained.genotype, clips.task
-    spec = shown_in_tests(task, genotype.input)
+def main_scores(table: pd.DataFrame, clips: Clips, tests: Evaluate) -> tuple[Any, np.ndarray]:
+    """(N, C) scores of the videos from all views, the headline's, and (N, ...) labels; by key."""
+    return video_scores(table, clips, crops_of(tests)[-1], max(tests.clips), tests)
+
+
+def scores_of(table: pd.DataFrame, clips: Clips, tests: Evaluate) -> SplitScores:
+    """The metrics of the task for every K and every rule of crops."""
     rows: list[ClipsScore] = []
     largest: dict[Crops, Score] = {}
-    per_class: dict[str, float | None] = {}
-    worst: tuple[PrecisionRecall, ...] = ()
-    for crops in CROPS:
+    for crops in crops_of(tests):
         for k in sorted(tests.clips):
-            scores, labels = video_scores(table, clips, crops, k, tests)
-            metrics = {name: known(x) for name, x in task.measure(scores, labels).items()}
-            views = ONE if task.boxed else k * len(crop_sides(crops))
+            found = clips.task.measure(*video_scores(table, clips, crops, k, tests))
+            metrics = {name: known(x) for name, x in found.items()}
+            views = k * len(crop_sides(crops))
             rows.append(ClipsScore(clips=k, crops=crops, views=views, metrics=metrics))
-            if k == max(tests.clips):
-                largest[crops] = Score(views=views, metrics=metrics)
-                shares = map(known, task.by_class(scores, labels).tolist())
-                per_class = dict(zip(clips.classes, shares, strict=True))
-                worst = task.curves(scores, labels, clips.classes)
-    sides = {crops: test_size(crops, spec.short, spec.crop) for crops in CROPS}
-    boxes = ONE if task.boxed else None
-    costs = {
-        c: cost(genotype, len(clips.classes), spec.frames, side, boxes) for c, side in sides.items()
-    }
-    return Evaluation(
+            largest[crops] = Score(views=views, metrics=metrics)  # in the end of the largest K
+    return SplitScores(
+        split=tests.split,
+        videos=len(clips),
+        labelled=int(clips.task.labelled(clips.labels).sum()),
         k_clips=tuple(rows),
         center=largest["center"],
-        per_class=per_class,
-        lcr=largest["lcr"],
+        lcr=largest.get("lcr"),
+    )
+
+
+def summarise(
+    table: pd.DataFrame,
+    trained: Trained,
+    clips: Clips,
+    tests: Evaluate,
+    beside: Sequence[SplitScores] = (),
+) -> Evaluation:
+    """The metrics of the task for every K, and for every class at the largest K; and the cost.
+
+    Args:
+        beside: the metrics on other splits
+    """
+    genotype, task = trained.genotype, clips.task
+    spec, own = shown_in_tests(task, genotype.input), scores_of(table, clips, tests)
+    scores, labels = main_scores(table, clips, tests)
+    shares = map(known, task.by_class(scores, labels).tolist())
+    sides: dict[Crops, int] = {c: test_size(c, spec.short, spec.crop) for c in ("center", "lcr")}
+    boxes, many = 1 if task.boxed else None, len(clips.classes)
+    costs = {c: cost(genotype, many, spec.frames, side, boxes) for c, side in sides.items()}
+    return Evaluation(
+        **{field.name: getattr(own, field.name) for field in fields(own)},
+        per_class=dict(zip(clips.classes, shares, strict=True)),
         net=genotype.name,
-        split=tests.split,
         rule=tests.rule,
-        videos=len(clips),
-        labelled=int(task.labelled(clips.labels).sum()),
         params=costs["center"].params,
         gmacs_center=costs["center"].gmacs,
         gmacs_lcr=costs["lcr"].gmacs,
         task=task.name,
         class_metric=task.headline.name,
-        curves=worst,
+        curves=task.curves(scores, labels, clips.classes),
+        beside=tuple(beside),
     )
 
 
-def logged(result: Evaluation) -> dict[str, float]:
-    """The metrics at the largest K under the names that MLflow gets, such as `lcr.top1`."""
-    return {
-        f"{crops}.{name}": value
-        for crops in CROPS
-        for name, value in result.score(crops).metrics.items()
-        if value is not None
-    }
+def logged(result: Evaluation) -> dict[int, dict[str, float]]:
+    """What MLflow gets by step: at 0 the metrics at the largest K, at K those of K clips.
+
+    Their names are such as `lcr.top1` and `clips.lcr.top1`; those of another split begin with it.
+    """
+    found: dict[int, dict[str, float]] = {0: {}}
+    for of in (some for some in result.splits if some.labelled):
+        first = "" if of.split == result.split else f"{of.split}."
+        for crops, score in (("center", of.center), ("lcr", of.lcr)):
+            found[0] |= _named(f"{first}{crops}", score.metrics if score else {})
+        for row in of.k_clips:
+            names = _named(f"{first}clips.{row.crops}", row.metrics)
+            found[row.clips] = found.get(row.clips, {}) | names
+    return found
+
+
+def _named(first: str, metrics: Mapping[str, float | None]) -> dict[str, float]:
+    return {f"{first}.{name}": value for name, value in metrics.items() if value is not None}
 
 
 def known(number: float) -> float | None:
@@ -227,5 +247,5 @@ def known(number: float) -> float | None:
 
 def outcome(table: pd.DataFrame, clips: Clips, tests: Evaluate) -> list[Pair]:
     """The predictions for each labelled video from the largest number of views."""
-    scores, labels = video_scores(table, clips, "lcr", max(tests.clips), tests)
+    scores, labels = main_scores(table, clips, tests)
     return clips.task.outcome(scores, labels, clips.classes)

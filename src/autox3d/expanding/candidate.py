@@ -15,7 +15,7 @@ from pandas import DataFrame
 from autox3d.core.errors import Refused
 from autox3d.core.records import Provenance
 from autox3d.core.settings import Evaluate, Params, Train
-from autox3d.evaluation.run import every_view, known, video_scores
+from autox3d.evaluation.run import every_view, known, main_scores
 from autox3d.runtime import provenance
 from autox3d.runtime.session import Session, session
 from autox3d.sizing.choice import CandidateRecord, Trained
@@ -114,8 +114,8 @@ def score(
     trained = weights.Trained(
         result.net.eval(), genotype, result.classes, how={}, metrics={}, task=result.task
     )
-    tests = replace(tests, split="val", clips=(max(tests.clips),))
-    views = every_view(trained, held_out, tests, work.world, work.kept.folder, crops=("center",))
+    tests = replace(tests, split="val", splits=(), clips=(max(tests.clips),), crops=1)
+    views = every_view(trained, held_out, tests, work.world, work.kept.folder)
     found = views.table()
     tested = (None, ()) if found is None else _tested(found, held_out, tests)
     value, hits = work.world.share(tested)
@@ -140,7 +140,7 @@ def _tested(
 ) -> tuple[float | None, tuple[bool, ...]]:
     """The headline from centre crops, and the hits by key where it is their share."""
     task = clips.task
-    scores, labels = video_scores(table, clips, "center", max(tests.clips), tests)
+    scores, labels = main_scores(table, clips, tests)
     value = known(task.measure(scores, labels)[task.headline.name])
     pairs = task.outcome(scores, labels, clips.classes)
     hits = tuple(pair.actual == pair.predicted for pair in pairs)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from autox3d.core.records import ConfusedPair, ExplainedClip, Explanation, WrongVideo
 from autox3d.core.settings import Evaluate, Explain
-from autox3d.evaluation.run import video_scores
+from autox3d.evaluation.run import main_scores
 from autox3d.explaining.gradcam import grad_cam
 from autox3d.explaining.sheet import framed, jpeg, sheet, shown
 from autox3d.vision.clips.normalise import normalise
@@ -98,7 +98,7 @@ def explanation(
 def of_videos(table: pd.DataFrame, clips: Clips, tests: Evaluate) -> Predictions:
     """The predictions of a test, from the scores of every view."""
     keys = sorted(set(table["key"]))
-    scores, labels = video_scores(table, clips, "lcr", max(tests.clips), tests)
+    scores, labels = main_scores(table, clips, tests)
     if clips.task.boxed is None:
         return predict(scores, clips.task.nearest(scores, labels), keys)
     found = clips.task.boxed.met(scores, labels)

@@ -24,7 +24,7 @@ from autox3d.sizing.scaling import baseline, clip_of, scaled
 from autox3d.vision.arch.cost import cost
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.clips.order import epoch_shape
-from autox3d.vision.clips.views import crop_sides, test_size, union_places
+from autox3d.vision.clips.views import Crops, crop_sides, test_size, union_places
 
 BACKWARD = 2  # forward passes that a backward pass costs
 DERIVED = Path("results/derive")  # genotypes of stage `derive`
@@ -91,7 +91,6 @@ def stage_costs(params: Params, videos: Videos, rates: Rates) -> list[StageCost]
     Raises:
         Refused: a file that the settings name is missing or invalid.
     """
-    space = Space.load(Path(params.supernet.space))
     seconds = videos.total * videos.seconds
     shards = len(params.annotate.shards)
     transcode = StageCost(
@@ -100,6 +99,9 @@ def stage_costs(params: Params, videos: Videos, rates: Rates) -> list[StageCost]
         gigabytes=seconds * rates.megabytes / 1e3,
         files=2 * shards,
     )
+    if not params.searches:
+        return [transcode, *_networks(params, videos, {})]
+    space = Space.load(Path(params.supernet.space))
     found = networks_of(params, space, searched(params, videos))
     return [transcode, *_search(params, videos, space, found), *_networks(params, videos, found)]
 
@@ -135,9 +137,12 @@ def upscaled(params: Params, videos: Videos) -> dict[str, int]:
 
     `search` stands for the supernet.
     """
-    space = Space.load(Path(params.supernet.space))
-    found = networks_of(params, space, searched(params, videos))
-    sides = {"search": params.supernet.sampling.jitter[1]}
+    found: Found = {}
+    sides: dict[str, int] = {}
+    if params.searches:
+        space = Space.load(Path(params.supernet.space))
+        found = networks_of(params, space, searched(params, videos))
+        sides["search"] = params.supernet.sampling.jitter[1]
     for name, genotype in genotypes(params, found).items():
         sides[name] = max(params.train[name].sampling.jitter[1], genotype.input.short)
     return {name: side for name, side in sides.items() if side > params.transcode.short}
@@ -196,11 +201,13 @@ def _networks(params: Params, videos: Videos, found: Found) -> Iterator[StageCos
 
 
 def _evaluation(name: str, genotype: Genotype, params: Params, videos: Videos) -> StageCost:
-    """The cost of testing every view, with both rules of crops."""
-    count = getattr(videos, params.evaluate.split)
-    places = len(union_places(params.evaluate.clips, params.evaluate.rule))
+    """The cost of testing every view of every split, with the rules of crops that are tested."""
+    tests = params.evaluate
+    count = sum(getattr(videos, split) for split in tests.splits or (tests.split,))
+    places = len(union_places(tests.clips, tests.rule))
     size, views, a_video = genotype.input, 0, 0.0
-    for crops in ("center", "lcr"):
+    rules: tuple[Crops, ...] = ("center", "lcr") if tests.crops == 3 else ("center",)
+    for crops in rules:
         side = test_size(crops, size.short, size.crop)
         each = places * len(crop_sides(crops))
         views += each

@@ -141,7 +141,7 @@ def drafted(
 def _ask_boxes(content: Changes, asked: Asked, device: Device) -> None:
     """What is otherwise where boxes have the labels; nothing where videos have them."""
     if asked.boxed:
-        content["evaluate"] |= {"clips": [1], "sampling": "stride", "pool": "mean"}
+        content["evaluate"] |= {"clips": [1], "crops": 1, "sampling": "stride", "pool": "mean"}
         recipe = content["train"][asked.network]
         recipe["sampling"] = recipe["sampling"] | {"rule": "stride"}
         if not asked.given and not device.gpu:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from autox3d.core.curves import Pair
-from autox3d.core.records import PrecisionRecall
+from autox3d.core.scores import PrecisionRecall
 from autox3d.reporting.svg import BLUE, COLOURS, INK, MUTED, ORANGE, axes, drawing, legend, percents
 from autox3d.vision.tasks.metric import Metric
 

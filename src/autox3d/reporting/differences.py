@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from autox3d.reporting.results import Network, Results, Tested
 
 CAUSES = ("settings", "data", "code", "genotype")  # the other subjects are effects
-LEFT_OUT = ("k_clips", "per_class")  # of an evaluation: tables of their own
+LEFT_OUT = ("k_clips", "per_class", "beside")  # of an evaluation: tables of their own
 HASH = 8  # characters of a hash, enough to distinguish two
 
 

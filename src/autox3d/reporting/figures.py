@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from autox3d.core.curves import Curve
-from autox3d.core.records import Crops
+from autox3d.core.scores import Crops
 from autox3d.reporting.drawing import paint
 from autox3d.reporting.published import Published
 from autox3d.reporting.results import Tested
@@ -15,6 +15,7 @@ from autox3d.reporting.svg import (
     BLUE,
     COLOURS,
     DASHES,
+    GREEN,
     GREY,
     MUTED,
     ORANGE,
@@ -72,14 +73,21 @@ def share(value: float, metric: Metric) -> str:
     return f"{value:.1%}" if metric.percent else metric.cell(value)
 
 
-def published_over_cost(rows: Sequence[Published], metric: Metric) -> str:
-    """Accuracy over cost in the papers (Auto-X3D, Figure 1), each network with its name."""
+def published_over_cost(
+    rows: Sequence[Published], metric: Metric, ours: Sequence[Point] = ()
+) -> str:
+    """Accuracy over cost in the papers (Auto-X3D, Figure 1), each network with its name.
+
+    Args:
+        ours: networks tested on the same data set, in percent
+    """
     points = [
         Point(row.network + "*" * (row.pretrain is not None), False, row.gmacs, row.top1)
         for row in rows
         if row.gmacs is not None and row.top1 is not None
     ]
-    values = ", ".join(f"{point.name} {point.accuracy} at {point.cost:g}" for point in points)
+    every = [*points, *ours]
+    values = ", ".join(f"{p.name} {p.accuracy:.4g} at {p.cost:.4g}" for p in every)
     alt = f"Published {metric.label} accuracy on Kinetics-400 over G multiply-adds a view: "
     alt += f"{values}."
     families = {"AutoX3D": BLUE, "AutoX3D w/o attention": SKY, "X3D": ORANGE}
@@ -92,10 +100,13 @@ def published_over_cost(rows: Sequence[Published], metric: Metric) -> str:
         others = [point for point in points if _family(point.name) not in families]
         x, y = [point.cost for point in others], [point.accuracy for point in others]
         plot.plot(x, y, "o", color=GREY, markersize=5, label="others")
+        if ours:
+            x, y = [point.cost for point in ours], [point.accuracy for point in ours]
+            plot.plot(x, y, "D", color=GREEN, markersize=6, label="here")
         plot.margins(x=0.15, y=0.15)
         costs(plot)
         legend(plot, columns=4)
-        named = [point for point in points if "w/o" not in point.name]
+        named = [point for point in every if "w/o" not in point.name]
         labels(plot, {point.name: (point.cost, point.accuracy) for point in named})
     return drawn.svg
 

@@ -10,6 +10,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from autox3d.core.errors import Refused
 from autox3d.reporting import results_table
 from autox3d.reporting.layout import KeyFigure, Section
+from autox3d.reporting.papers import all_papers
+from autox3d.reporting.published import published
 from autox3d.reporting.results import Network, Results
 from autox3d.reporting.sections import sections, sections_of_one
 from autox3d.reporting.verdicts import verdicts
@@ -23,6 +25,12 @@ def page(results: Results) -> str:
     return render(
         TITLE, summary(results), key_figures(results), sections(results), verdicts(results)
     )
+
+
+def page_of_papers() -> str:
+    """What the papers print, which is shown beside no results on other data."""
+    rows = f"{len(published())} rows of tables, by data set and split."
+    return render("What the papers print", rows, [], [all_papers()])
 
 
 def page_of(results: Results, name: str, title: str) -> str:
@@ -95,7 +103,7 @@ def _value(network: Network, results: Results) -> str:
     """The headline with its unit."""
     assert network.evaluation
     metric = results.task.headline
-    value = network.evaluation.lcr.metrics.get(metric.name)
+    value = network.evaluation.headline.metrics.get(metric.name)
     return "no labels" if value is None else metric.text(value)
 
 

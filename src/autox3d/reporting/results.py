@@ -14,7 +14,8 @@ from autox3d.core import schema
 from autox3d.core.curves import Curve, Pair, read_confusion
 from autox3d.core.errors import Refused
 from autox3d.core.origin import run_again
-from autox3d.core.records import CLASSIFY, Account, Evaluation, Explanation, Latency, Provenance
+from autox3d.core.records import Account, Explanation, Latency, Provenance
+from autox3d.core.scores import CLASSIFY, Evaluation
 from autox3d.core.search_records import (
     Alpha,
     AttentionPairs,
@@ -63,13 +64,13 @@ class Tested(NamedTuple):
 
     @property
     def headline(self) -> float:
-        """The task's first metric, of all views with three crops a clip."""
-        return self.evaluation.lcr.metrics[self.task.headline.name] or 0.0
+        """The task's first metric, of all views."""
+        return self.evaluation.headline.metrics[self.task.headline.name] or 0.0
 
     @property
     def chance(self) -> float:
         """The headline of a guess: one of the classes, or a random order of the videos."""
-        found = self.evaluation.lcr.metrics.get("chance")
+        found = self.evaluation.headline.metrics.get("chance")
         return found if found is not None else 1 / len(self.evaluation.per_class)
 
 
@@ -198,7 +199,7 @@ def _evaluation(path: Path) -> Evaluation:
     except Refused as error:
         raise Refused(f"{path}: {error}") from error
     names: Sequence[str] = [metric.name for metric in task.metrics]
-    for row in (evaluation.center, evaluation.lcr, *evaluation.k_clips):
+    for row in (evaluation.center, evaluation.headline, *evaluation.k_clips):
         if missing := [name for name in names if name not in row.metrics]:
             raise Refused(f"{path}: missing metric '{missing[0]}'. {run_again(path)}")
     return evaluation

@@ -6,11 +6,11 @@ the share of videos that the network gets right. Differences are paired, video b
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from autox3d.core.intervals import bootstrap, wilson
-from autox3d.core.records import Crops
+from autox3d.core.scores import Crops, Evaluation
 from autox3d.reporting.results import Network, Results
 from autox3d.vision.tasks import task as tasks
 from autox3d.vision.tasks.metric import Metric
@@ -41,23 +41,23 @@ def shown(results: Results) -> list[Metric]:
     return [metric for metric in results.task.shown if metric.of_best < most or not most]
 
 
-def rows(results: Results, tests: Sequence[Crops] = ("lcr",)) -> list[list[str]]:
-    """The rows of all evaluated networks, for each of the tests (one crop a clip, or three)."""
-    return [
-        row(network, results, crops)
-        for network in results.networks
-        if network.evaluation
-        for crops in tests
-    ]
+def rows(results: Results, *, center: bool = False) -> list[list[str]]:
+    """The rows of all evaluated networks; perhaps one more each, with the centre crop alone."""
+    found: list[list[str]] = []
+    for network in results.networks:
+        if evaluation := network.evaluation:
+            found.append(row(network, evaluation, results, evaluation.crops))
+            if center and evaluation.crops != "center":
+                found.append(row(network, evaluation, results, "center"))
+    return found
 
 
-def row(network: Network, results: Results, crops: Crops) -> list[str]:
+def row(network: Network, evaluation: Evaluation, results: Results, crops: Crops) -> list[str]:
     """One evaluated network; a metric that its task does not have is a dash."""
-    evaluation, made = network.evaluation, network.made
-    assert evaluation
-    score = evaluation.score(crops)
+    made, main = network.made, crops == evaluation.crops
+    score = evaluation.headline if main else evaluation.center
     headline, *others = (metric.cell(score.metrics.get(metric.name)) for metric in shown(results))
-    certain = (interval(network, results), less(network, results)) if crops == "lcr" else ("", "")
+    certain = (interval(network, results), less(network, results)) if main else ("", "")
     return [
         network.name,
         str(score.views),
@@ -85,7 +85,7 @@ def hits(network: Network, metric: Metric) -> list[bool] | None:
     ):
         return None
     right = [pair.actual == pair.predicted for pair in network.confusion]
-    share = network.evaluation.lcr.metrics.get(metric.name)
+    share = network.evaluation.headline.metrics.get(metric.name)
     same = share is not None and abs(sum(right) / len(right) - share) < 1e-9
     return right if same else None
 

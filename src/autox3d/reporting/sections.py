@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from autox3d.core import schema
-from autox3d.core.records import Counts, Crops
-from autox3d.reporting import figures, results_table
+from autox3d.core.records import Counts
+from autox3d.core.scores import Evaluation
+from autox3d.reporting import figures, results_table, splits
 from autox3d.reporting.classes import classes, heat_maps, wrong
 from autox3d.reporting.expansion import expansion
 from autox3d.reporting.found import architecture
@@ -20,14 +21,10 @@ from autox3d.reporting.layout import (
     source_of,
     sources_of,
 )
-from autox3d.reporting.published import Published, published, rivals
+from autox3d.reporting.papers import papers
 from autox3d.reporting.results import Network, Results, Tested
 from autox3d.reporting.search import search
 from autox3d.reporting.studies import studies
-from autox3d.vision.tasks import task as tasks
-
-KINETICS = tasks.named("classify").headline  # what the papers print
-CLIPS: tuple[tuple[Crops, str], ...] = (("center", "centre crop"), ("lcr", "three crops"))
 
 
 def sections(results: Results) -> list[Section]:
@@ -42,7 +39,7 @@ def sections(results: Results) -> list[Section]:
         wrong(results),
         heat_maps(results),
         studies(results),
-        papers(),
+        papers(results),
         data(results),
         origins(results),
     ]
@@ -56,6 +53,7 @@ def sections_of_one(results: Results) -> list[Section]:
         accuracy(results),
         training(results),
         heat_maps(results),
+        papers(results),
         data(results),
         origins(results),
     ]
@@ -75,32 +73,32 @@ def accuracy(results: Results) -> Section:
     if len(tested) == 1:
         section.lead = _alone(tested[0])
     elif tested:
-        first = tested[0].evaluation
-        section.lead = (
-            f"{first.labelled} {first.split} videos, {first.lcr.views} views each "
-            f"({first.lcr.views // 3} clips by the rule '{first.rule}', three crops each)."
-        )
+        section.lead = _protocol(tested[0].evaluation)
         section.elements += _over_cost(results, tested, source)
     if evaluated:
-        both = results_table.rows(results, ("lcr", "center"))
-        section.elements.append(Table("Results", results_table.head(results), both, source))
-    if any(len(n.evaluation.k_clips) > 2 for n in tested):
-        caption = (
-            "A point for each number of clips (X3D, Figures 3 and A.4): left over a linear axis, "
-            f"right over a logarithmic one. Numbers: clips of {tested[0].name}."
-        )
-        for crops, what in CLIPS:
-            svg = figures.clips_over_cost(tested, crops)
-            section.elements.append(Figure(f"More clips, {what}", svg, caption, source, wide=True))
+        every = results_table.rows(results, center=True)
+        section.elements.append(Table("Results", results_table.head(results), every, source))
+    section.elements += splits.side_by_side(results, tested, source)
+    section.elements += splits.curves(tested, source)
     return section
+
+
+def _protocol(first: Evaluation) -> str:
+    """How the networks were tested, from the record of one of them."""
+    views = first.headline.views
+    clips, crops = (views // 3, "three crops") if first.lcr else (views, "the centre crop")
+    return (
+        f"{first.labelled} {first.split} videos, {views} views each "
+        f"({clips} clips by the rule '{first.rule}', {crops} each)."
+    )
 
 
 def _alone(tested: Tested) -> str:
     """What one network costs, in words: a plot with one point would compare nothing."""
     evaluation, latency = tested.evaluation, tested.network.latency
     text = (
-        f"{evaluation.labelled} {evaluation.split} videos, {evaluation.lcr.views} views each. A "
-        f"view costs {evaluation.gmacs_lcr:.3g} G multiply-adds."
+        f"{evaluation.labelled} {evaluation.split} videos, {evaluation.headline.views} views each. "
+        f"A view costs {evaluation.gmacs(evaluation.crops):.3g} G multiply-adds."
     )
     if latency is None:
         return text
@@ -114,11 +112,14 @@ def _alone(tested: Tested) -> str:
 def _over_cost(results: Results, tested: Sequence[Tested], source: Source) -> list[Element]:
     """The headline over multiply-adds, and over latency if it was measured."""
     points = [
-        figures.Point(n.name, n.network.searched, n.evaluation.gmacs_lcr, n.headline)
+        figures.Point(
+            n.name, n.network.searched, n.evaluation.gmacs(n.evaluation.crops), n.headline
+        )
         for n in tested
     ]
     chance = tested[0].chance
-    label = "G multiply-adds a view (left, centre, right crops)"
+    crops = "left, centre, right crops" if tested[0].evaluation.lcr else "centre crop"
+    label = f"G multiply-adds a view ({crops})"
     share = "the mean share of positives" if results.task.several else "the share of one class"
     caption = f"Above and to the left is better. Chance is {share}."
     svg = figures.accuracy_over(points, results.task.headline, chance, label)
@@ -145,62 +146,6 @@ def _over_time(results: Results, tested: Sequence[Tested], chance: float) -> Fig
     source = sources_of(results.folder, "latency", names, ".json")
     svg = figures.accuracy_over(points, results.task.headline, chance, label)
     return Figure("This project, by the clock", svg, caption, source)
-
-
-ORIGIN = Source("src/autox3d/reporting/published.yaml")
-
-
-def papers() -> Section:
-    """What the papers print, apart from the results of this run."""
-    lead = (
-        "Other data and other training than here, so not to be compared with the figures above. "
-        "Costs as the papers print them."
-    )
-    caption = (
-        "Kinetics-400, as Auto-X3D's Figure 1; most with 30 views, left, centre and right crops. "
-        "* after pretraining on ImageNet."
-    )
-    svg = figures.published_over_cost(rivals(), KINETICS)
-    section = Section("papers", "The papers", lead, [])
-    section.elements.append(Figure("Accuracy over cost in print", svg, caption, ORIGIN, wide=True))
-    rows = published()
-    for title in dict.fromkeys(map(_title, rows)):
-        section.elements.append(_printed(title, [row for row in rows if _title(row) == title]))
-    return section
-
-
-PRINTED = {  # columns of `Published` in the order that they are shown
-    "network": "network",
-    "pretrain": "pretraining",
-    "frames": "frames",
-    "views": "views",
-    "top1": "top-1, %",
-    "top5": "top-5, %",
-    "test": "test, %",
-    "map": "mAP, %",
-    "floor": "least, G",
-    "target": "target, G",
-    "gmacs": "G a view",
-    "total_gmacs": "G, all views",
-    "params_m": "parameters, M",
-    "seconds": "seconds",
-}
-
-
-def _title(row: Published) -> str:
-    """A table of a paper, on one split of one data set."""
-    return f"{row.source}: {row.dataset}{f' {row.split}' if row.split else ''}"
-
-
-def _printed(title: str, rows: Sequence[Published]) -> Table:
-    """A table of a paper, with the columns that it prints."""
-    shown = [field for field in PRINTED if any(getattr(row, field) is not None for row in rows)]
-    cells = [[_cell(getattr(row, field)) for field in shown] for row in rows]
-    return Table(title, [PRINTED[field] for field in shown], cells, ORIGIN, folded=True)
-
-
-def _cell(value: str | float | None) -> str:
-    return "-" if value is None else str(value)
 
 
 def training(results: Results) -> Section:

@@ -67,7 +67,7 @@ def _network(name: str, results: Results, metric: Metric) -> list[str]:
     if network is None:
         return [name, NONE, NONE, NONE]
     tested = network.evaluation
-    value = tested.lcr.metrics.get(metric.name) if tested else None
+    value = tested.headline.metrics.get(metric.name) if tested else None
     test = NONE if value is None else metric.cell(value)
     if (interval := results_table.interval(network, results)) != results_table.UNKNOWN:
         test += f" ({interval})"

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from autox3d.core.intervals import bootstrap
-from autox3d.core.records import Metrics
+from autox3d.core.scores import Metrics
 from autox3d.core.settings import Supernet as Shared
 from autox3d.runtime.distributed import World
 from autox3d.search.space import Draw

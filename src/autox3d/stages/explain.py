@@ -6,8 +6,8 @@ python -m autox3d.stages.explain --weights data/weights/s --clips data/clips.par
 
 from __future__ import annotations
 
-from autox3d.core import settings, tables
-from autox3d.core.errors import Refused
+from autox3d.core import settings
+from autox3d.evaluation.splits import main_views
 from autox3d.explaining.run import explanation
 from autox3d.runtime.program import arguments, run
 from autox3d.vision.clips.store import Clips
@@ -20,9 +20,7 @@ def main() -> None:
     params = settings.load()
     trained = weights.load(files.weights)
     clips = Clips.load(files.clips, split=params.evaluate.split)
-    table = tables.read_table(files.scores)
-    if set(table["key"]) != {key.decode() for key in clips.keys}:
-        raise Refused(f"{files.scores}: has other videos than {files.clips}. Run `evaluate` again.")
+    table = main_views(files.scores, files.clips, clips, params.evaluate)
     explanation(trained, clips, table, params.evaluate, params.explain).write(files.out)
 
 

@@ -8,6 +8,7 @@ The paths of official lists of ids are relative to the data root, AUTOX3D_RAW (d
 from __future__ import annotations
 
 from autox3d.core import environment, settings
+from autox3d.core.errors import Refused
 from autox3d.core.tables import read_classes, read_table, read_task, write_table
 from autox3d.datasets import subset
 from autox3d.runtime.program import arguments, run
@@ -15,7 +16,14 @@ from autox3d.runtime.program import arguments, run
 
 def main() -> None:
     files = arguments(__doc__, "clips", "subset")
-    params = settings.load().subset
+    everything = settings.load()
+    params = everything.subset
+    if not everything.searches:
+        pages = " ".join(f"page@{name}" for name in everything.pages)
+        raise Refused(
+            "params.yaml: 'scale', 'studies' and 'expand.base' are empty, so nothing needs a "
+            f"search. Run: dvc repro {pages}. To search, add a size to 'scale'."
+        )
     root = environment.raw()
     clips, classes = read_table(files.clips), read_classes(files.clips)
     chosen, kept = subset.choose(clips, classes, params, root)

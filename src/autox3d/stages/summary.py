@@ -6,7 +6,8 @@ python -m autox3d.stages.summary --tested results/evaluate/s.json \
 
 from __future__ import annotations
 
-from autox3d.core.records import Evaluation, Latency, Summary
+from autox3d.core.records import Latency, Summary
+from autox3d.core.scores import Evaluation
 from autox3d.runtime.program import arguments, run
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 
-from autox3d.core.records import Metrics
+from autox3d.core.scores import Metrics
 from autox3d.core.search_records import StudyRecord
 from autox3d.core.settings import Study
 from autox3d.studies.kind import Kind, ended, record

@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 
 from autox3d.core import settings
 from autox3d.core.errors import Refused
-from autox3d.core.records import Metrics
+from autox3d.core.scores import Metrics
 from autox3d.core.search_records import StudyRecord, StudyRow
 from autox3d.core.settings import PARAMS, Params, Study
 from autox3d.search.space import Draw

@@ -26,10 +26,11 @@ from pandas import DataFrame
 from autox3d.core import settings, tables
 from autox3d.core.curves import Curve
 from autox3d.core.errors import Refused
-from autox3d.core.records import Metrics, Provenance
+from autox3d.core.records import Provenance
+from autox3d.core.scores import Metrics
 from autox3d.core.search_records import Alpha
 from autox3d.core.settings import Evaluate, Params
-from autox3d.evaluation.run import every_view, known, video_scores
+from autox3d.evaluation.run import every_view, known, main_scores
 from autox3d.runtime import provenance
 from autox3d.runtime.checkpoint import RESUME, fingerprint, stop_requested
 from autox3d.runtime.distributed import join
@@ -298,7 +299,7 @@ class Lab:
 
 def _tested(table: DataFrame, clips: Clips, tests: Evaluate) -> dict[str, Any]:
     """The headline and the hits, by key, of the scores of all views."""
-    scores, labels = video_scores(table, clips, "lcr", max(tests.clips), tests)
+    scores, labels = main_scores(table, clips, tests)
     headline = known(clips.task.measure(scores, labels)[clips.task.headline.name])
     pairs = clips.task.outcome(scores, labels, clips.classes)
     hits = [pair.actual == pair.predicted for pair in pairs]

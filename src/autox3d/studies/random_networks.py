@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from autox3d.core.errors import Refused
-from autox3d.core.records import Metrics
+from autox3d.core.scores import Metrics
 from autox3d.core.search_records import SUPERNET, StudyRecord, StudyRow
 from autox3d.core.settings import Study
 from autox3d.search.ranking import LIKELIHOOD, kendall_interval

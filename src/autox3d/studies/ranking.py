@@ -15,7 +15,7 @@ import itertools
 import numpy as np
 
 from autox3d.core.errors import Refused
-from autox3d.core.records import Metrics
+from autox3d.core.scores import Metrics
 from autox3d.core.search_records import StudyRecord, StudyRow
 from autox3d.core.settings import Paths, Study
 from autox3d.search.channel_sets import Selection

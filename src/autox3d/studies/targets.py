@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from autox3d.core.records import Metrics
+from autox3d.core.scores import Metrics
 from autox3d.core.search_records import StudyRecord
 from autox3d.core.settings import Study
 from autox3d.studies.kind import Kind, ended, record

@@ -16,7 +16,7 @@ import numpy as np
 
 from autox3d.core.errors import Refused
 from autox3d.core.intervals import bootstrap, wilson
-from autox3d.core.records import Metrics
+from autox3d.core.scores import Metrics
 from autox3d.core.search_records import StudyRecord, StudyRow
 from autox3d.core.settings import Study
 from autox3d.studies.kind import Kind, record

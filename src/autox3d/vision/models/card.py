@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from autox3d.core import decided
-from autox3d.core.records import CLASSIFY, Crops, Evaluation
+from autox3d.core.scores import CLASSIFY, Crops, Evaluation
 from autox3d.core.search_records import Derived
 from autox3d.vision.tasks import task as tasks
 from autox3d.vision.tasks.task import Task
@@ -69,7 +69,7 @@ def _for_hub(model: Mapping[str, Any]) -> dict[str, Any]:
         }
         for crops, called in TESTS.items()
         for metric in shown
-        if test[crops][metric.name] is not None
+        if crops in test and test[crops][metric.name] is not None
     ]
     on = {"name": data or "videos of its own", "type": data or "own", "split": test["split"]}
     result = {"task": {"type": TAGS[0]}, "dataset": on, "metrics": values}
@@ -83,7 +83,8 @@ def tested(result: Evaluation) -> dict[str, Any]:
     names = [metric.name for metric in tasks.named(result.task).shown]
     test: dict[str, Any] = {"split": result.split, "videos": result.videos}
     for crops in TESTS:
-        score = result.score(crops)
+        if (score := result.score(crops)) is None:
+            continue
         test[crops] = {"views": score.views, **{name: score.metrics[name] for name in names}}
     return {"test": test}
 

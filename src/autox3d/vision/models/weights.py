@@ -19,7 +19,8 @@ from torch import Tensor
 
 from autox3d.core import names
 from autox3d.core.errors import Refused
-from autox3d.core.records import Evaluation, Provenance
+from autox3d.core.records import Provenance
+from autox3d.core.scores import Evaluation
 from autox3d.core.search_records import Derived
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.arch.normalisation import NORMALISATION

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from autox3d.core.curves import Pair
-from autox3d.core.records import PrecisionRecall
+from autox3d.core.scores import PrecisionRecall
 from autox3d.vision.tasks import boxes, multilabel
 from autox3d.vision.tasks.boxes import ASKED, HIT, LABELS, LEARNT, SAME, TRUTH
 from autox3d.vision.tasks.metric import Metric

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from autox3d.core.curves import Pair
-from autox3d.core.records import PrecisionRecall
+from autox3d.core.scores import PrecisionRecall
 from autox3d.vision.tasks.metric import Metric
 from autox3d.vision.tasks.task import POOLS, Task
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from autox3d.core.curves import Pair
 from autox3d.core.errors import Refused
-from autox3d.core.records import PrecisionRecall
+from autox3d.core.scores import PrecisionRecall
 from autox3d.vision.tasks.metric import Metric
 
 if TYPE_CHECKING:  # prediction needs no pandas
