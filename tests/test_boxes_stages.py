@@ -103,7 +103,7 @@ def test_one_and_three_processes_evaluate_alike(runner, whole):
     assert record.lcr is None
     assert record.center.views == 1
     metrics = record.center.metrics
-    assert list(metrics) == ["map", "reach", "chance", "left_out"]
+    assert list(metrics) == ["map", "reach", "chance", "left_out", "truth", "proposals"]
     known = [value for value in record.per_class.values() if value is not None]
     assert metrics["map"] == pytest.approx(sum(known) / len(known))
     assert metrics["reach"] == 1

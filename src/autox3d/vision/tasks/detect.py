@@ -31,6 +31,8 @@ METRICS = (
     Metric("reach", "labels with a proposal", percent=True),
     Metric("chance", "frame mAP of a random order", percent=True, shown=False),
     Metric("left_out", "classes without truth", percent=False, shown=False),
+    Metric("truth", "annotated boxes", percent=False, shown=False),
+    Metric("proposals", "boxes asked about", percent=False, shown=False),
 )
 
 
@@ -207,7 +209,7 @@ def measure(scores: Sequence[np.ndarray], labels: np.ndarray) -> dict[str, float
 
     `reach` is the share of truth boxes, counted once for each of their classes, that a proposal
     meets: what mAP can be at most, about. `chance` is what proposals in a random order have, about.
-    NaN without any truth.
+    NaN without any truth; `truth` and `proposals` count boxes.
     """
     given, hits, count = _matched(scores, labels)
     found, known = _areas(given, hits, count), count > 0
@@ -219,6 +221,8 @@ def measure(scores: Sequence[np.ndarray], labels: np.ndarray) -> dict[str, float
         "reach": float(met.sum() / count.sum()),
         "chance": float((met / max(len(given), 1) * met / count[known]).mean()),
         "left_out": float((~known).sum()),
+        "truth": float(sum((own[:, TRUTH] > 0).sum() for own in labels)),
+        "proposals": float(len(given)),
     }
 
 
