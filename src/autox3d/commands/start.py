@@ -17,7 +17,8 @@ from autox3d.core.tables import CLASSIFY, DETECT, MULTILABEL
 from autox3d.core.values import MARGIN
 
 if TYPE_CHECKING:  # importing torch is slow
-    from autox3d.planning.own_videos import Looks, OwnVideo
+    from autox3d.planning.own_lists import OwnVideo
+    from autox3d.planning.own_videos import Looks
     from autox3d.planning.plan import Videos
     from autox3d.planning.recipe import Asked, Device
 
@@ -94,17 +95,7 @@ def _prepare(
     from autox3d.runtime.progress import progress
 
     workspace.check()
-    if args.task not in (None, CLASSIFY, MULTILABEL, DETECT):
-        raise Refused(
-            f"--task {args.task}: only {CLASSIFY}, {MULTILABEL} and {DETECT} are known here. "
-            "Leave --task out."
-        )
-    if args.task in (MULTILABEL, DETECT) and args.folder.is_dir():
-        what = "labels" if args.task == MULTILABEL else "boxes"
-        raise Refused(
-            f"--task {args.task}: {args.folder} has a folder for each class, so one label a "
-            f"video. Give a CSV file with path and {what}."
-        )
+    _refuse_task(args)
     top = own_videos.top_of(args.folder)
     target, below = workspace.data_root(top)
     videos, remarks = own_videos.listed(args.folder, args.task)
@@ -143,6 +134,21 @@ def _prepare(
     print(f"{end}\n\n    dvc repro{'' if budget else f' page@{network}'}\n")
 
 
+def _refuse_task(args: argparse.Namespace) -> None:
+    """Refuses a task that is unknown, or that folders of classes cannot have."""
+    if args.task not in (None, CLASSIFY, MULTILABEL, DETECT):
+        raise Refused(
+            f"--task {args.task}: only {CLASSIFY}, {MULTILABEL} and {DETECT} are known here. "
+            "Leave --task out."
+        )
+    if args.task in (MULTILABEL, DETECT) and args.folder.is_dir():
+        what = "labels" if args.task == MULTILABEL else "boxes"
+        raise Refused(
+            f"--task {args.task}: {args.folder} has a folder for each class, so one label a "
+            f"video. Give a CSV file with path and {what}."
+        )
+
+
 def _counted(folder: Path, videos: Sequence[OwnVideo], looks: Looks) -> Videos:
     """The size of the data set.
 
@@ -165,7 +171,7 @@ def _counted(folder: Path, videos: Sequence[OwnVideo], looks: Looks) -> Videos:
 
 def _moments(films: Sequence[OwnVideo], classes: int, looks: Looks) -> Videos:
     """The same of films with boxes: their clips are moments, with the seconds kept for each."""
-    from autox3d.planning.own_videos import moments
+    from autox3d.planning.own_lists import moments
     from autox3d.planning.plan import Videos
 
     train, val, test = (

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from autox3d.core import atomic, environment
 from autox3d.core.errors import Refused
-from autox3d.planning.own_videos import BOX, OwnVideo
+from autox3d.planning.own_lists import BOX, OwnVideo
 
 LIST = Path("params/own.csv")
 SETTINGS = Path("params.yaml")
