@@ -96,7 +96,7 @@ def _protocol(first: Evaluation) -> str:
 
 
 def _moments(first: Evaluation) -> str:
-    """The same of a test whose boxes were asked about, one view a moment; empty for another."""
+    """The same for a test that asked about boxes, one view a moment; empty for another."""
     counts = first.headline.metrics
     if "proposals" not in counts:
         return ""
