@@ -20,8 +20,8 @@ from torch import (
     nn,
 )
 
-from autox3d.training.noise import Noise
 from autox3d.vision.clips.augment import chunk_count
+from autox3d.vision.learning.noise import Noise
 from autox3d.vision.learning.statistics import Running, statistics
 from autox3d.vision.tasks.task import Task
 
