@@ -237,7 +237,7 @@ def test_a_device_that_does_not_repeat_is_measured_by_itself(factor, taken, geno
         passes._of_pass.mul_(1 + size * torch.rand(1, generator=noise).item())
         passes._running.flat.add_(torch.randn(passes._running.flat.shape, generator=noise) * size)
 
-    def plain(clips: Tensor, labels: Tensor) -> None:
+    def plain(clips: Tensor, labels: Tensor, reduction: object = None) -> None:
         run_it(clips, labels)
         noisy(1e-6)
 

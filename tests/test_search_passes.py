@@ -109,6 +109,7 @@ def test_a_network_that_nothing_weighs_is_not_passed_back():
     one = state(space)
     strategy = dataclasses.replace(STRATEGY, weigh=best)
     net = one.supernet
+    assert isinstance(net, Supernet)
     net.widest.head.classify.weight.register_hook(lambda grad: backward.append(1))
     weight_step(one, TASK, schedule(space, 3, strategy=strategy), batch(space), toy.alone, 0, 1.0)
 
