@@ -14,6 +14,8 @@ import pytest
 import test_passes as single
 import torch
 import torch.distributed as dist
+from bench.efficiency import Links, messages, search_steps, steps
+from support import ARCHITECTURES
 from torch import Tensor
 from torch.multiprocessing.spawn import start_processes
 
@@ -22,7 +24,8 @@ from autox3d.training import loop
 from autox3d.training.graph import choose
 from autox3d.training.loop import State, train_steps
 from autox3d.training.passes import Pass, Passes, grouped
-from autox3d.training.reduction import Reduction, divided
+from autox3d.training.reduction import LEAST, Reduction, divided
+from autox3d.vision.arch.cost import cost
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.clips.loader import Batch
 from autox3d.vision.learning.schedule import sgd
@@ -126,8 +129,8 @@ def trained(genotype: Genotype, world: World, *, captured: bool = False) -> dict
         assert choose(passes, first, single.same, world.gather) == ""
 
     with mock.patch.object(loop, "Reduction", functools.partial(Reduction, least=SMALL)):
-        steps = train_steps(state, TASK, single.SCHEDULE, mine, world, take if captured else None)
-        list(steps)
+        done = train_steps(state, TASK, single.SCHEDULE, mine, world, take if captured else None)
+        list(done)
     return {name: of for name, of in net.state_dict().items() if of.is_floating_point()}
 
 
@@ -179,8 +182,31 @@ def test_processes_are_one_training(runner, tmp_path, size):
             assert torch.equal(weight, one["captured"][name])
 
     net = single.new_net(Genotype.load(tmp_path / "s.yaml"))
-    passes, steps = single.new_passes(net), single.SCHEDULE.epochs * single.SCHEDULE.steps
+    passes, count = single.new_passes(net), single.SCHEDULE.epochs * single.SCHEDULE.steps
     buckets = divided([p.numel() for p in passes.parameters], len(passes.flat), SMALL)
     numbers = range(len(passes.flat))
     step = [4 * len(numbers[one.numbers]) for one in buckets] + [8 * (single.CHUNKS + 1)]
-    assert found[0][1] == step * steps
+    assert found[0][1] == step * count
+
+
+def test_efficiency_is_predicted_from_what_is_counted():
+    """Bytes by the independent count of parameters; a GPU loses nothing, more of them lose more."""
+    genotype = Genotype.load(ARCHITECTURES / "x3d_s.yaml")
+    sizes = messages("x3d_s", 400, 64)
+    net = single.VideoNet(genotype, 400)
+    running = sum(of.numel() for name, of in net.named_buffers() if "running" in name)
+    assert sum(sizes) == 4 * (cost(genotype, 400).params + running) + 8 * 65
+    assert all(size >= 4 * LEAST for size in sizes[:-2])
+
+    for found in (
+        steps([1, 2, 8, 60, 64], 64, sizes, 2.0, 1.0, Links()),
+        search_steps([1, 2, 8, 60, 64], 24, (13, 13), 10**7, 5.0, 1.0, Links()),
+    ):
+        assert found[0].behind == found[0].overlapped == 1
+        rates = [one.behind for one in found]
+        assert rates[:4] == sorted(rates[:4], reverse=True)
+        assert all(one.behind <= one.overlapped < 1 for one in found[1:])
+        assert rates[4] > rates[3]  # of 64 chunks, 60 processes keep four waiting
+    free = Links(inside=1e9, between=1e9, hop_inside=0, hop_between=0)
+    (eight,) = steps([8], 64, sizes, 2.0, 0.0, free)
+    assert eight.behind == pytest.approx(1)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import test_search_loop as toy
 import torch
+from bench.counting import shared_draw
 from support import ARCHITECTURES
 from torch import Tensor
 
@@ -125,3 +126,11 @@ def test_groups_are_the_chunks_in_turn():
     ):
         how = toy.schedule(1, per_pass=per_pass)
         assert [list(how.members(group)) for group in range(how.groups)] == wanted
+
+
+def test_a_draw_of_eight_chunks_a_pass_launches_half_as_much_for_each():
+    """The paper's space, its networks passed twice; the host waits once for all of them."""
+    launches, waits = shared_draw(8)
+
+    assert launches <= 800
+    assert waits == 1

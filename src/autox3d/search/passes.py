@@ -146,7 +146,7 @@ def _look(work: Work, noise: Noise, piece: Piece, group: Group, table: Tensor) -
     """Writes the log-likelihoods of a piece into a table (C, K): the host waits once."""
     with torch.inference_mode():
         found = torch.stack([_noisy(work, noise, group, index) for index in piece.draws])
-    table[_slice(group.numbers), _slice(piece.draws)] = found.T.to(table)
+    table[_slice(group.numbers), _slice(piece.draws)] = found.T.cpu()
 
 
 def _add(
@@ -162,8 +162,9 @@ def _add(
     rows = [schedule.strategy.weigh(table[c], schedule.scale(c)) for c in group.numbers]
     weights = torch.stack(rows)  # (chunks of the group, K)
     there = weights.to(parameters[0], non_blocking=True)
+    weighed = weights.numpy().any(0)
     for index in piece.draws:
-        if not weights[:, index].any():
+        if not weighed[index]:
             continue
         weighted = (_noisy(work, noise, group, index) * there[:, index]).sum()
         found = torch.autograd.grad(weighted, parameters, allow_unused=True)
@@ -187,7 +188,7 @@ def alpha_likelihoods(work: Work, batch: Batch) -> Tensor:
     for piece, group in work.groups(pieces, batch):
         with torch.inference_mode():
             found = torch.stack([work.likelihoods(group, index) for index in piece.draws])
-        table[_slice(group.numbers), _slice(piece.draws)] = found.T.to(table)
+        table[_slice(group.numbers), _slice(piece.draws)] = found.T.cpu()
     return table
 
 
