@@ -43,14 +43,14 @@ def main() -> None:
     with session("control", parts=parts, params=shown, data=files.clips) as work:
         clips = SearchClips.load(files.clips)
         clips.shuffle(shared.seed)
-        control = {"init": files.init, "epochs": epochs, "name": "control"}
-        result = search(space, clips, recipe, work, **control)
+        result = search(space, clips, recipe, work, init=files.init, epochs=epochs, name="control")
         if work.writes:
             further = drawn_on(result.state, result.schedule, recipe.epochs)
             write_curve(files.trace, "control", result.state.trace(), further)
             alpha_record(space, result.state).write(files.alpha)
             device, size = work.world.device, work.world.size
-            provenance.measured(result.seconds, device, size, shared.seed).write(files.made)
+            made = provenance.measured(result.seconds, device, size, shared.seed, result.data_wait)
+            made.write(files.made)
             for path in (files.space, files.alpha, files.trace, files.made):
                 work.mirror.artifact(path)
 

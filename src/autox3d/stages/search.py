@@ -37,7 +37,8 @@ def main() -> None:
             write_curve(files.trace, "search", result.state.trace())
             alpha_record(space, result.state).write(files.alpha)
             device, size = work.world.device, work.world.size
-            provenance.measured(result.seconds, device, size, shared.seed).write(files.made)
+            made = provenance.measured(result.seconds, device, size, shared.seed, result.data_wait)
+            made.write(files.made)
             for path in (files.space, files.alpha, files.trace, files.made):
                 work.mirror.artifact(path)
 

@@ -38,7 +38,7 @@ def main() -> None:
             save_weights(files.weights, result.state)
             write_curve(files.curve, "warmup", result.state.trace())
             device, size = work.world.device, work.world.size
-            made = provenance.measured(result.seconds, device, size, shared.seed)
+            made = provenance.measured(result.seconds, device, size, shared.seed, result.data_wait)
             pairs = attention_pairs(result.state.supernet, space, clips.alpha, shared, device)
             WarmupMade(made=made, attention=pairs).write(files.made)
             for path in (files.curve, files.made):
