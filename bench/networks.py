@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from bench import peers
 from torch import Tensor, nn
 
-from autox3d.inference.latency import interleaved
+from autox3d.runtime.timing import interleaved
 from autox3d.vision.arch.blocks import kernel_size
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.kernels import backend

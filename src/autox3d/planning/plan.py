@@ -13,9 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from autox3d.core.schema import table
+from autox3d.core.device_table import Rates
 from autox3d.core.settings import Params
-from autox3d.core.values import Positive
 from autox3d.search.costs import SpaceCosts, of_budget
 from autox3d.search.derive import in_window
 from autox3d.search.ranking import CLIPS
@@ -34,19 +33,6 @@ CHECKPOINTS = 4  # kept by a run: the last three and the best
 
 
 Found = dict[Path, Genotype]  # networks in place of those that stage `derive` will write
-
-
-@table
-class Rates:
-    """The measured speed of one device and one core; `autox3d plan --measure` writes it."""
-
-    device: str  # its name
-    measured: str  # how the rates were measured
-    train: Positive  # 1e9 multiply-adds a second on a device, both passes counted
-    forward: Positive  # 1e9 multiply-adds a second on a device
-    transcode: Positive  # s of video that a core checks and encodes in a second
-    clips: Positive  # training clips that a core decodes and cuts in a second
-    megabytes: Positive  # MB of one second of a transcoded clip
 
 
 class Videos(NamedTuple):

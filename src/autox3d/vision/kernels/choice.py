@@ -2,7 +2,7 @@
 
 The choice is a function of a table and of an operation's kind and size (`core.device_table`), and
 never of a clock while networks are trained, so that two runs with one table take the same kernels.
-A run decides once for all of its processes (`decide`): by the table that its checkpoint has, else
+A run decides once for all of its processes (`decided`): by the table that its checkpoint has, else
 by the one that the settings name, else by the package's for the device. Without a run, the
 package's table for the device counts.
 
@@ -12,11 +12,11 @@ A kernel has a name, under which it stands in a dict next to its use; `REFERENCE
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -28,7 +28,7 @@ MARGIN = (
     0.9  # a kernel replaces the one before it only if it takes less than this share of its time
 )
 
-_decided: list[Kernels] = []  # the latest counts
+_decided: list[Kernels] = []  # of nested blocks, innermost last
 
 
 def chosen(operation: Operation, x: Tensor, weight: Tensor, stride: int) -> str:
@@ -38,18 +38,18 @@ def chosen(operation: Operation, x: Tensor, weight: Tensor, stride: int) -> str:
 
 
 def in_use(device: torch.device) -> Kernels:
-    """What was decided last, or else the package's choices for the device."""
+    """What this block's run has decided on, or else the package's choices for the device."""
     if _decided:
         return _decided[-1]
     return packaged(*_kind(device))
 
 
 @contextmanager
-def using_kernels(kernels: Kernels) -> Iterator[None]:
-    """Takes these kernels in the block, for tests and measurements."""
+def using_kernels(kernels: Kernels) -> Iterator[Kernels]:
+    """Takes these kernels in the block."""
     _decided.append(kernels)
     try:
-        yield
+        yield kernels
     finally:
         _decided.remove(kernels)
 
@@ -63,7 +63,7 @@ def packaged(instructions: str, threads: int) -> Kernels:
     """
     found = {int(path.stem.split("_")[1]): path for path in TABLES.glob(f"{instructions}_*.yaml")}
     if not found:
-        return Kernels(REFERENCE, ())
+        return _reference()
     least = min(found)
     number = max((known for known in found if known <= threads), default=least)
     return Kernels(f"package's {found[number].stem}", DeviceTable.load(found[number]).kernels)
@@ -79,25 +79,41 @@ def best(ms: Mapping[str, float]) -> str:
     return taken
 
 
-def decide(
-    device: torch.device,
-    table: Path | None,
-    kept: dict[str, Any] | None,
-    share: Callable[[dict[str, Any]], dict[str, Any]],
-) -> Kernels:
-    """Decides for all processes of a run, and from then on for this process.
+class Ranks(Protocol):
+    """The processes of a run: `autox3d.runtime.distributed.World`."""
+
+    @property
+    def rank(self) -> int:
+        """The number of this process."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """The device of this process."""
+        ...
+
+    def share(self, value: Any) -> Any:
+        """The value of rank 0, on every rank."""
+        ...
+
+
+@contextmanager
+def decided(ranks: Ranks, table: Path | None, saved: Mapping[str, Any] | None) -> Iterator[Kernels]:
+    """Takes the kernels in the block that rank 0 decides on.
 
     Args:
         table: the file that the settings name; None for the package's tables
-        kept: the choice of the run's checkpoint, which counts where there is one
-        share: returns the value of the first process, on all
+        saved: the run's checkpoint, whose `kernels` count; one of an earlier version had none
 
     Raises:
         Refused: the file is missing or damaged.
     """
-    found = Kernels.of(share(kept or _named(device, table).plain()))
-    _decided[:] = [found]
-    return found
+    found: dict[str, Any] = {}
+    if ranks.rank == 0:
+        kept = _reference().plain() if saved else _named(ranks.device, table).plain()
+        found = (saved or {}).get("kernels", kept)
+    with using_kernels(Kernels.of(ranks.share(found))) as kernels:
+        yield kernels
 
 
 def here(device: torch.device) -> Device:
@@ -116,6 +132,10 @@ def _kind(device: torch.device) -> tuple[str, int]:
     if device.type == "cuda":
         return "sm_{}{}".format(*torch.cuda.get_device_capability(device)), 1
     return torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()
+
+
+def _reference() -> Kernels:
+    return Kernels(REFERENCE, ())
 
 
 def _named(device: torch.device, table: Path | None) -> Kernels:
