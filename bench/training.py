@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from autox3d.inference.latency import interleaved
+from autox3d.runtime.timing import interleaved
 from autox3d.training.graph import choose, cuda_graph
 from autox3d.training.loop import Schedule, State, train_steps
 from autox3d.training.passes import Pass, Passes

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from autox3d.core.device_table import REFERENCE, Kernels
 from autox3d.core.errors import Refused
 from autox3d.core.settings import Train
 from autox3d.runtime.checkpoint import Checkpoints
@@ -35,6 +36,7 @@ from autox3d.vision.clips.loader import Batch, TrainLoader
 from autox3d.vision.clips.order import epoch_order, epoch_shape
 from autox3d.vision.clips.store import Clips
 from autox3d.vision.clips.videos import centre_clips, shown_in_tests
+from autox3d.vision.kernels.choice import decided
 from autox3d.vision.learning.schedule import scaled_rate, sgd
 from autox3d.vision.learning.scoring import Scorer, at_once, fetched, grouped, ready
 from autox3d.vision.learning.statistics import recalibrate_batch_norm
@@ -75,6 +77,7 @@ class TrainingResult(NamedTuple):
     history: list[dict[str, float]]  # one row for each epoch
     seconds: float  # of work, in all processes that continued this run one after another
     data_wait: float  # share of them in which it waited for clips
+    kernels: str  # the table whose kernels it took
 
     @property
     def metrics(self) -> dict[str, float | None]:
@@ -96,13 +99,15 @@ def train(
         SystemExit: the run received a stop signal; its state is saved.
     """
     run = Training(genotype, clips, recipe, session)
-    if saved := newest(session.kept, session.world):
+    saved = newest(session.kept, session.world)
+    if saved:
         run.resume(saved)
-    run.go()
+    with decided(session.world, session.table, saved) as run.kernels:
+        run.go()
     net = run.state.net
     assert isinstance(net, VideoNet)
     classes = list(clips.train.classes)
-    times = run.seconds, run.data_wait
+    times = run.seconds, run.data_wait, run.kernels.name
     return TrainingResult(net, genotype, run.task, classes, run.state.history, *times)
 
 
@@ -116,6 +121,7 @@ class Training:
         self.task, self.world = clips.train.task, session.world
         self._before, self._began = 0.0, time.monotonic()
         self._waited_before, self._warned = 0.0, False
+        self.kernels = Kernels(REFERENCE, ())
         self.feed = Feed(self.world.device)
         steps, batch = epoch_shape(len(clips.train), recipe.batch)
         self.schedule = Schedule(
@@ -185,7 +191,8 @@ class Training:
     def saved(self) -> tuple[int, dict[str, Any]]:
         """The number of steps done, and the whole state."""
         times = {"seconds": self.seconds, "waited": self.waited}
-        return self._done(), {"state": self.state.state_dict(), **times}
+        state = {"state": self.state.state_dict(), "kernels": self.kernels.plain()}
+        return self._done(), state | times
 
     def ends_epoch(self) -> bool:
         """Whether all steps of the current epoch are done."""
