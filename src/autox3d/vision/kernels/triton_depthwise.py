@@ -56,6 +56,18 @@ def _next(a0, a1, a2, a3, a4, zero, KT: tl.constexpr):
 
 
 @triton.jit
+def _store(a0, a1, a2, a3, a4, to, step, keep, KT: tl.constexpr):
+    """Stores the sums (KP, BW, BC) of KT frames, summed over BW, a step from frame to frame."""
+    tl.store(to, tl.sum(a0, 1), mask=keep)
+    if KT > 1:
+        tl.store(to + step, tl.sum(a1, 1), mask=keep)
+        tl.store(to + 2 * step, tl.sum(a2, 1), mask=keep)
+    if KT > 3:
+        tl.store(to + 3 * step, tl.sum(a3, 1), mask=keep)
+        tl.store(to + 4 * step, tl.sum(a4, 1), mask=keep)
+
+
+@triton.jit
 def _see(a0, a1, a2, a3, a4, x, w, h, live, kh, wo, wm, c, cm, W, C,
          KT: tl.constexpr, KS: tl.constexpr, S: tl.constexpr):  # fmt: skip
     """Adds one row of a frame, `x` its frame, `kh` its row of taps."""
@@ -72,8 +84,8 @@ def _see(a0, a1, a2, a3, a4, x, w, h, live, kh, wo, wm, c, cm, W, C,
 
 @triton.jit(do_not_specialize=SIZES)
 def forward_kernel(x, w, y, T, H, W, HO, WO, units, UNIT: tl.constexpr, KT: tl.constexpr,
-             KS: tl.constexpr, S: tl.constexpr, BW: tl.constexpr, BC: tl.constexpr,
-             UNROLL: tl.constexpr):  # fmt: skip
+                   KS: tl.constexpr, S: tl.constexpr, BW: tl.constexpr, BC: tl.constexpr,
+                   UNROLL: tl.constexpr):  # fmt: skip
     """x (B, T, H, W, C), w (KT*KS*KS, C) -> y (B, T, HO, WO, C)."""
     C = units * UNIT  # a product, from which the compiler knows how wide loads may be
     Q: tl.constexpr = KT // 2
@@ -109,7 +121,8 @@ def forward_kernel(x, w, y, T, H, W, HO, WO, units, UNIT: tl.constexpr, KT: tl.c
 
 @triton.jit(do_not_specialize=SIZES)
 def backward_kernel(g, w, y, T, H, W, HO, WO, units, UNIT: tl.constexpr, KT: tl.constexpr,
-              KS: tl.constexpr, S: tl.constexpr, BW: tl.constexpr, BC: tl.constexpr):  # fmt: skip
+                    KS: tl.constexpr, S: tl.constexpr, BW: tl.constexpr,
+                    BC: tl.constexpr):  # fmt: skip
     """g (B, T, HO, WO, C), w (KT*KS*KS, C) -> the input's gradient y (B, T, H, W, C)."""
     C = units * UNIT
     Q: tl.constexpr = KT // 2
@@ -148,8 +161,8 @@ def backward_kernel(g, w, y, T, H, W, HO, WO, units, UNIT: tl.constexpr, KT: tl.
 
 @triton.jit(do_not_specialize=SIZES)
 def weights_kernel(x, g, part, T, H, W, HO, WO, units, rows, UNIT: tl.constexpr, KT: tl.constexpr,
-             KS: tl.constexpr, S: tl.constexpr, KP: tl.constexpr, BW: tl.constexpr,
-             BC: tl.constexpr):  # fmt: skip
+                   KS: tl.constexpr, S: tl.constexpr, KP: tl.constexpr, BW: tl.constexpr,
+                   BC: tl.constexpr):  # fmt: skip
     """x (B, T, H, W, C), g (B, T, HO, WO, C) -> part (programs, KT, KS, KS, C), to be summed."""
     C = units * UNIT
     slabs = tl.cdiv(HO, rows)
@@ -192,13 +205,7 @@ def weights_kernel(x, g, part, T, H, W, HO, WO, units, rows, UNIT: tl.constexpr,
     Z = KS * KS * C
     out = part + number.to(tl.int64) * (KT * Z) + (kh * KS + kw[:, None]) * C + c[None, :]
     om = (kw < KS)[:, None] & cm[None, :]
-    tl.store(out, tl.sum(a0, 1), mask=om)
-    if KT > 1:
-        tl.store(out + Z, tl.sum(a1, 1), mask=om)
-        tl.store(out + 2 * Z, tl.sum(a2, 1), mask=om)
-    if KT > 3:
-        tl.store(out + 3 * Z, tl.sum(a3, 1), mask=om)
-        tl.store(out + 4 * Z, tl.sum(a4, 1), mask=om)
+    _store(a0, a1, a2, a3, a4, out, Z, om, KT)
 
 
 def forward(x: Tensor, weight: Tensor, stride: int) -> Tensor:
