@@ -1,7 +1,7 @@
 """The table of a device: what it is, which kernels serve it best, and how fast it is.
 
-`autox3d tune` writes it, YAML; `kernels` in params.yaml names it, and `autox3d plan` reads its
-rates. The package has tables of its own for kinds of devices (`vision.kernels.choice`).
+`autox3d tune` writes it, YAML; `device.table` in params.yaml names it, and `autox3d plan` reads
+its rates. The package has tables of its own for kinds of devices (`vision.kernels.choice`).
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from autox3d.core.values import Count, Positive
 REFERENCE = "reference"  # the kernel that an operation takes where no row of a table is for it
 Operation = Literal["forward", "input_gradient", "weight_gradient"]
 HEAD = """\
-# The table of a device, made by `{made}`. A row of `kernels` says which kernel a depthwise
-# convolution of that many numbers takes, and how many ms each one took here.
+# The table of a device, made by `{made}`.
+# A row of `kernels` says which kernel a depthwise convolution of so many numbers takes, and how
+# many ms each one took.
 """
 
 
@@ -70,6 +71,8 @@ class Rates:
     transcode: Positive  # s of video that a core checks and encodes in a second
     clips: Positive  # training clips that a core decodes and cuts in a second
     megabytes: Positive  # MB of one second of a transcoded clip
+    cores: Count  # that the stages beside the device may use
+    disk: Positive  # MB that the disk of the workspace writes, or reads back, in a second
 
 
 @table

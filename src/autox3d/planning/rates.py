@@ -1,4 +1,4 @@
-"""Measures in seconds how fast this machine is, for `autox3d plan`.
+"""Measures in seconds how fast this machine is, for the table of a device.
 
 X3D-S at 13 x 160 x 160 is trained and evaluated on the device, and one generated video of 480 px
 is transcoded and cut into training clips on one core. Generated pictures are easy to decode, and
@@ -7,6 +7,7 @@ the files of a data set may be smaller or larger: edit the file where you have b
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tempfile
 from collections.abc import Iterable
@@ -22,7 +23,7 @@ from autox3d.ingest import encode
 from autox3d.planning.plan import BACKWARD
 from autox3d.runtime import provenance
 from autox3d.runtime.distributed import World
-from autox3d.runtime.timing import processor_time, sustained
+from autox3d.runtime.timing import processor_time, sustained, timed
 from autox3d.training.loop import Schedule, State, train_steps
 from autox3d.vision.arch.cost import cost
 from autox3d.vision.arch.genotype import Genotype
@@ -34,9 +35,10 @@ from autox3d.vision.models.network import VideoNet, set_training
 from autox3d.vision.tasks.classify import TASK
 
 NETWORK = Path("architectures/x3d_s.yaml")
-CLASSES, BATCH = 400, 64
+CLASSES, BATCH, WARMUP = 400, 64, 2
 CPU = torch.device("cpu")
 ENOUGH = 5.0  # s of measuring for each rate, about
+BLOCK = 64_000_000  # bytes, for the disk
 VIDEO = "mandelbrot=s=640x480:r=30"  # a test source of ffmpeg, used for 10 s; taller than a clip
 
 
@@ -60,6 +62,8 @@ def measure(params: Params, genotype: Genotype | None = None, enough: float = EN
         transcode=_rounded(transcoded),
         clips=_rounded(clips),
         megabytes=_rounded(megabytes),
+        cores=len(os.sched_getaffinity(0)),
+        disk=_rounded(_disk()),
     )
 
 
@@ -84,9 +88,9 @@ def _network(
 
     state, world = State(net, sgd(net, 0.9, 5e-5)), World(0, 1, device)
     steps = train_steps(state, TASK, schedule, same, world)
-    train = batch * gmacs * (1 + BACKWARD) / sustained(lambda: next(steps), enough, device)
+    train = batch * gmacs * (1 + BACKWARD) / sustained(lambda: next(steps), enough, device, WARMUP)
     scorer = Scorer(net, TASK, device, batch)
-    forward = batch * gmacs / sustained(lambda: scorer(pixels).cpu(), enough, device)
+    forward = batch * gmacs / sustained(lambda: scorer(pixels).cpu(), enough, device, WARMUP)
     return train, forward
 
 
@@ -109,9 +113,27 @@ def _video(
 
     return (
         length / transcode,
-        1 / sustained(cut, enough, CPU, clock=processor_time),
+        1 / sustained(cut, enough, CPU, WARMUP, processor_time),
         len(clip.data) / length / 1e6,
     )
+
+
+def _disk() -> float:
+    """MB that the disk of the current folder writes, or reads back, in a second, the slower."""
+    with tempfile.NamedTemporaryFile(dir=Path()) as file:
+
+        def write() -> None:
+            file.seek(0)
+            file.write(os.urandom(BLOCK))
+            file.flush()
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+        def read() -> None:
+            file.seek(0)
+            file.read()
+
+        return BLOCK / 1e6 / max(timed(write, CPU), timed(read, CPU))
 
 
 def _rounded(value: float) -> float:

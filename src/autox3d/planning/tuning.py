@@ -56,7 +56,12 @@ class Case(NamedTuple):
         return {name: run(kernel) for name, kernel in kernels.items()}
 
 
-def cases(device: torch.device, sizes: tuple[tuple[int, int, int], ...] = SIZES) -> Iterator[Case]:
+def count(device: torch.device) -> int:
+    """The number of cases of a device."""
+    return len(CANDIDATES[device.type]) * len(KINDS) * len(SIZES)
+
+
+def cases(device: torch.device) -> Iterator[Case]:
     """Every operation that has several kernels on a device, in each kind and size."""
     generator = torch.Generator().manual_seed(0)
 
@@ -67,7 +72,7 @@ def cases(device: torch.device, sizes: tuple[tuple[int, int, int], ...] = SIZES)
     for operation in CANDIDATES[device.type]:
         for kernel, stride in KINDS:
             time, space = kernel_size(kernel)
-            for channels, frames, side in sizes:
+            for channels, frames, side in SIZES:
                 out = -(-side // stride)
                 x = random(CLIPS, channels, frames, side, side)
                 grad = random(CLIPS, channels, frames, out, out)
