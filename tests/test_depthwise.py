@@ -8,6 +8,7 @@ slow or broken.
 from __future__ import annotations
 
 import copy
+import itertools
 import os
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from torch import Tensor
 
 from autox3d.core.device_table import REFERENCE, Choice, Kernels, Operation
 from autox3d.core.values import ClipSpec
+from autox3d.planning import tuning
 from autox3d.search.run import layers_of
 from autox3d.search.space import Space
 from autox3d.search.supernet import Supernet
@@ -310,7 +312,7 @@ def ranks(
 
 def clock(**milliseconds: float) -> trial.Clock:
     """It gives the other kernel so many milliseconds in each part, where PyTorch's takes 10."""
-    order = iter([part for _ in LAYERS for part in PARTS])
+    order = itertools.cycle(PARTS)
 
     def timed(
         runs: trial.Runs, rounds: int, device: torch.device, *, calls: int
@@ -459,6 +461,27 @@ def test_a_run_tries_on_a_gpu_alone(monkeypatch, capsys):
         with trial.tried("train s", nothing, there, clock()) as found:
             assert (found.rows, backend(x)) == ((), reference)
     assert capsys.readouterr().err == "train s: no kernels of Triton: why.\n"
+
+
+def test_the_table_of_a_gpu_has_what_agrees(monkeypatch, capsys):
+    """`autox3d tune` there: a row for each part of each size; a wrong kernel costs its rows."""
+    monkeypatch.setattr(depthwise, "load_triton", lambda: None)
+    monkeypatch.setitem(KERNELS, TRITON, SLOW)
+    monkeypatch.setattr(tuning, "SIZES", ((3, 3, 4), (5, 3, 4)))
+    monkeypatch.setattr(tuning, "KINDS", [("t3_s3", 1), ("t1_s3", 2)])
+    monkeypatch.setattr(tuning, "interleaved", clock(forward=1.0))
+    rows = list(itertools.islice(tuning.of_gpu(CPU), 3))
+    assert [(row.operation, row.use, row.numbers) for row in rows] == [
+        ("forward", TRITON, 8 * 3 * 3 * 4 * 4),
+        ("input_gradient", REFERENCE, 8 * 3 * 3 * 4 * 4),
+        ("weight_gradient", REFERENCE, 8 * 3 * 3 * 4 * 4),
+    ]
+    assert tuning.count(torch.device("cuda")) == 3 * 2 * 2
+
+    monkeypatch.setitem(KERNELS, TRITON, SLOW._replace(forward=lambda *given: 0 * by_taps(*given)))
+    assert list(tuning.of_gpu(CPU)) == []
+    line = "left out: the result of t3_s3, stride 1, 3 channels of 4 px is off by "
+    assert capsys.readouterr().err.startswith(line)
 
 
 def test_the_layers_of_a_network_are_found_without_computing():
