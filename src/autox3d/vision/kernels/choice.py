@@ -145,7 +145,7 @@ def _named(device: torch.device, table: Path | None) -> Kernels:
         return own
     found = DeviceTable.load(table)
     if why := found.device.difference(here(device)):
-        line = f"{table}: {why}. Using the {own.name}. Make a table here: autox3d tune"
+        line = f"{table}: {why}. Using the {own.name} table. Make one here: autox3d tune"
         print(line, file=sys.stderr, flush=True)
         return own
     return Kernels(f"{table} ({found.device})", found.kernels)
