@@ -151,8 +151,10 @@ def test_a_damaged_table_is_refused(tmp_path, monkeypatch, columns, line):
 
 
 def results_on(root: Path, dataset: str, classes: int) -> Results:
-    """Invented results under `root`, as if of this data set, validation."""
-    params = yaml.safe_load((root / "params.yaml").read_text()) | {"annotate": {"dataset": dataset}}
+    """Invented results under `root`, as if of this data set, perhaps by its version; validation."""
+    form, _, version = dataset.partition(" ")
+    annotate = {"dataset": form, "files": {"train": f"{form}_train_v{version}.csv"}}
+    params = yaml.safe_load((root / "params.yaml").read_text()) | {"annotate": annotate}
     (root / "params.yaml").write_text(yaml.safe_dump(params))
     path = root / "results/data.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"classes": classes}))
@@ -174,7 +176,10 @@ def titles(text: str) -> list[str]:
         ("kinetics", 600, "Kinetics-600"),
         ("somethingv2", 174, "Something-Something-V2"),
         ("charades", 157, "Charades"),
+        ("ava 2.1", 60, "AVA 2.1"),
+        ("ava 2.2", 60, "AVA 2.2"),
         ("kinetics", 200, None),
+        ("ava 2.2", 80, None),
         ("demo", 8, None),
     ],
 )

@@ -14,13 +14,14 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from autox3d.vision.arch.account import Layer, conv
+from autox3d.vision.arch.account import Layer, conv, product
 from autox3d.vision.arch.blocks import block_type
 from autox3d.vision.arch.genotype import Genotype, Stem, Stream
 from autox3d.vision.arch.units import unit
 
 BATCH_NORM = 5  # operations per element, in the convention that counts them
 BYTES = 4  # size of a float32
+GRID = 7  # bins of a box along an axis, as in SlowFast
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,19 +101,27 @@ class Cost:
 
 
 def cost(
-    genotype: Genotype, classes: int, frames: int | None = None, crop: int | None = None
+    genotype: Genotype,
+    classes: int,
+    frames: int | None = None,
+    crop: int | None = None,
+    boxes: int | None = None,
 ) -> Cost:
     """Computes the cost of a network for clips of `frames` frames and `crop` px.
 
     None means the genotype's own size. The head's pooling window is that of the genotype's
     training crop, so a larger clip has several positions.
 
+    Args:
+        boxes: of a clip, which the head has in the place of these positions; None: it has none
+
     Raises:
-        ValueError: the crop leaves fewer pixels before the head than its window has.
+        ValueError: there are no boxes, and the crop leaves fewer pixels before the head than its
+            window has.
     """
     frames, crop = frames or genotype.input.frames, crop or genotype.input.crop
     parts = [part for stream in genotype.streams for part in _parts(genotype, stream, frames, crop)]
-    head = _head(genotype, classes, frames, parts[-1])
+    head = _head(genotype, classes, frames, parts[-1], boxes)
     return Cost(frames=frames, crop=crop, classes=classes, parts=(*parts, head))
 
 
@@ -163,17 +172,20 @@ def _groups(genotype: Genotype, stream: Stream, frames: int, side: int) -> Itera
         yield Part(name=name, channels=group.channels, side=side, layers=tuple(layers), peak=peak)
 
 
-def _head(genotype: Genotype, classes: int, frames: int, last: Part) -> Part:
+def _head(genotype: Genotype, classes: int, frames: int, last: Part, boxes: int | None) -> Part:
     head, window = genotype.head, genotype.pool
-    if last.side < window:
+    if boxes is None and last.side < window:
         raise ValueError(
             f"the crop leaves {last.side} px before the head, less than its window of {window}: "
             f"it must be no smaller than the training crop, {genotype.input.crop}"
         )
-    cells, positions = frames * last.side**2, (last.side - window + 1) ** 2
+    cells, windows = frames * last.side**2, (last.side - window + 1) ** 2
+    positions = windows if boxes is None else boxes
+    pools = [] if boxes is None else _in_boxes(head.channels, last.side, boxes)
     hidden = (conv(head.channels, head.hidden, positions),) if head.hidden else ()
     layers = (
         conv(last.channels, head.channels, cells, norm=True),
+        *pools,
         *hidden,
         conv(head.hidden or head.channels, classes, positions, bias=True),
     )
@@ -181,6 +193,11 @@ def _head(genotype: Genotype, classes: int, frames: int, last: Part) -> Part:
         (last.channels + head.channels) * cells,
         ((head.hidden or head.channels) + classes) * positions,
     )
-    return Part(
-        name="head", channels=classes, side=last.side - window + 1, layers=layers, peak=peak
-    )
+    side = last.side - window + 1 if boxes is None else last.side
+    return Part(name="head", channels=classes, side=side, layers=layers, peak=peak)
+
+
+def _in_boxes(channels: int, side: int, boxes: int) -> list[Layer]:
+    """The two products of RoIAlign (`vision.models.roi`), on a map of one frame."""
+    rows, columns = product(GRID, side, channels * side), product(channels * GRID, side, GRID)
+    return [Layer(0, 0, 0, boxes * one.outputs, boxes * one.macs) for one in (rows, columns)]

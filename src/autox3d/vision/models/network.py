@@ -18,6 +18,7 @@ from autox3d.vision.models.attention import attention
 from autox3d.vision.models.blocks import BLOCKS, DropConnect, block
 from autox3d.vision.models.layers import ConvNorm, Dense, Depthwise, Pointwise
 from autox3d.vision.models.norm import BatchNorm
+from autox3d.vision.models.roi import roi_align
 
 
 class StemLayer(nn.Module):
@@ -54,7 +55,8 @@ class Dropout(nn.Module):
 class HeadLayer(nn.Module):
     """The head: 1x1x1 convolution, average over a window of the training clip, linear layers.
 
-    It is fully convolutional: a larger clip has logits at several positions of the window.
+    It is fully convolutional: a larger clip has logits at several positions of the window. With
+    boxes, the average over the window is one over time and the maximum over each box.
     """
 
     def __init__(
@@ -69,20 +71,35 @@ class HeadLayer(nn.Module):
         self.dropout = Dropout()
         self.classify = nn.Linear(head.hidden or head.channels, classes)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, boxes: Tensor | None = None) -> Tensor:
         """Classifies each position of the window: (B, C, T, H, W) -> logits (B, P, classes).
 
+        Args:
+            boxes: (B, R, 4), see `roi_align`; the P positions are these R
+
         Raises:
-            ValueError: the clip is smaller than the training clip.
+            ValueError: the clip is smaller than the training clip, and there are no boxes.
         """
         x = F.relu_(self.conv(x))
+        pooled = self._windows(x) if boxes is None else in_boxes(x, boxes)
+        return self.classify(self.dropout(F.relu(self.hidden(pooled))))
+
+    def _windows(self, x: Tensor) -> Tensor:
+        """The mean at each position of the window: (B, C, T, H, W) -> (B, P, C)."""
         if any(size < window for size, window in zip(x.shape[2:], self.window, strict=True)):
             raise ValueError(
                 f"the clip leaves {tuple(x.shape[2:])} frames and cells, fewer than the head's "
                 f"window {self.window}: it must be no smaller than the training clip"
             )
-        x = window_mean(x, self.window).flatten(2).transpose(1, 2)  # (B, P, C)
-        return self.classify(self.dropout(F.relu(self.hidden(x))))
+        return window_mean(x, self.window).flatten(2).transpose(1, 2)
+
+
+def in_boxes(x: Tensor, boxes: Tensor) -> Tensor:
+    """The mean over time, and of it the maximum over each box: (B, C, T, H, W) -> (B, R, C).
+
+    A box is the same in all frames and RoIAlign is linear, so that the mean may come first.
+    """
+    return roi_align(x.mean(2), boxes).amax((3, 4))
 
 
 def window_mean(x: Tensor, window: tuple[int, int, int]) -> Tensor:
@@ -113,16 +130,18 @@ class VideoNet(nn.Module):
         self.apply(initialise_layer)
         nn.init.normal_(self.head.classify.weight, std=0.01)
 
-    def forward(self, clips: Tensor | Sequence[Tensor]) -> Tensor:
+    def forward(self, clips: Tensor | Sequence[Tensor], boxes: Tensor | None = None) -> Tensor:
         """Computes logits (B, P, classes) of normalised clips (B, 3, T, H, W).
 
         P is 1 at the training crop. A task turns logits into scores.
 
         Args:
             clips: a tensor, or a sequence with one tensor per stream
+            boxes: (B, P, 4), x1, y1, x2, y2 as shares of the clip's width and height; the logits
+                are then those of the boxes
         """
         (features,) = map(self._features, of_streams(clips, self.streams))
-        return self.head(features)
+        return self.head(features, boxes)
 
     def extra_repr(self) -> str:
         """The name and the cost, as the first line of what `print` shows."""
