@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from support import ARCHITECTURES
+from support.streams import of_fixed_widths
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
@@ -107,7 +108,9 @@ def clips(space: Space) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("name", ["demo", pytest.param("autox3d", marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "name", ["demo", "two_streams_demo", pytest.param("autox3d", marks=pytest.mark.long)]
+)
 def test_a_step_takes_at_most_115_percent_of_the_largest_network_drawn(name):
     """Whole steps of one chunk of 8 clips: weights, momentum, gradients, activations, all counted.
 
@@ -115,7 +118,7 @@ def test_a_step_takes_at_most_115_percent_of_the_largest_network_drawn(name):
     gradients of a chunk and their sum over chunks) where a training holds three of its network's;
     with the paper's space at a smaller input they outweigh the activations.
     """
-    space = Space.load(ARCHITECTURES / f"space_{name}.yaml")
+    space = of_fixed_widths(Space.load(ARCHITECTURES / f"space_{name}.yaml"))
     weights, alpha, largest = search(space, SpaceCosts(space, 8))
     one = train(space, largest)
 

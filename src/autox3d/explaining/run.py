@@ -184,7 +184,16 @@ def centre_clip(trained: Trained, clips: Clips, tests: Evaluate, key: str) -> Te
 
 
 def evidence(trained: Trained, clip: Tensor, classes: list[int]) -> Tensor:
-    """The evidence for each class after the last group of blocks, (len(classes), T, H, W)."""
-    net = trained.net
+    """The evidence for each class after the last group of blocks, (len(classes), T, H, W).
+
+    Of two streams it is the sum; a frame of the sparse one counts for all frames that it stands
+    for, in equal parts.
+    """
+    net, found = trained.net, torch.zeros(())
     views = normalise(clip.expand(len(classes), *clip.shape))
-    return grad_cam(net.attention[-1], lambda x: net(x).mean(1), views, torch.tensor(classes))
+    ends = {step.stream: step.number for step in net.steps if not step.fuses}
+    for stream, number in ends.items():
+        here = net.attention[number], lambda x: net(x).mean(1), views, torch.tensor(classes)
+        every = net.every[stream]
+        found = found + grad_cam(*here).repeat_interleave(every, 1) / every
+    return found
