@@ -54,9 +54,18 @@ ENVIRONMENT = (
 
 STAGES = ("begin", "grow", "candidate", "choose", "contract", "reduced", "select", "report")
 READ = {"params.yaml", "results/expand"}  # by the report; the other results are not made here
+LOCAL = "workflow/profiles/local"  # takes up a job that was cut off
 COMMANDS = {
     "dvc": (BIN / "dvc", "repro"),
-    "snakemake": (BIN / "snakemake", "--cores", "2", "--quiet", "rules"),
+    "snakemake": (
+        BIN / "snakemake",
+        "--workflow-profile",
+        LOCAL,
+        "--cores",
+        "2",
+        "--quiet",
+        "rules",
+    ),
 }
 JOBS = {"dvc": 1, "snakemake": 2}  # at once
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
-from support import ARCHITECTURES
+from dataclasses import replace
 
+import pytest
+from support import ARCHITECTURES, ROOT
+
+from autox3d.core.errors import Refused
+from autox3d.core.settings import load
+from autox3d.expanding.candidate import recipe_of
+from autox3d.sizing.expansion import start
 from autox3d.sizing.regularisation import X3D, by_gap, by_step
+from autox3d.sizing.steps import Candidate, ExpansionStep
 from autox3d.training.drop_connect import by_stage, spread
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.models.blocks import DropConnect
@@ -56,3 +63,29 @@ def test_a_network_has_the_rate_of_each_stage_in_its_blocks():
 
     rates = [layer.rate for layer in net.modules() if isinstance(layer, DropConnect)]
     assert rates == pytest.approx([0.04] * 3 + [0.06] * 5 + [0.08] * 11 + [0.1] * 7)
+
+
+def test_a_candidate_is_trained_by_the_entry_and_its_level():
+    """Batch, epochs, warm-up and chunks are the level's; passes must be of whole chunks."""
+    recipe = load(ROOT / "params.yaml").train["s"]
+    entry = replace(recipe, epochs=20, warmup=4, batch=32, bn_clips=8, pass_clips=24)
+    factors = start(Genotype.load(ARCHITECTURES / "x2d.yaml"), 6)
+    shapes = Candidate(
+        factors=factors, price=1.0, gmacs=1.0, params=1, memory_mb=1.0, jitter=(40, 60)
+    )
+    step = ExpansionStep(
+        step="step1", number=1, unit="gmacs", before=1.0, level=X3D[0],
+        candidates={"fast": shapes}, absent={},
+    )  # fmt: skip
+    late = replace(step, level=X3D[1])
+
+    found = recipe_of(late, "fast", 3, entry, "s")
+    assert (found.seed, found.sampling.jitter, found.pass_clips) == (3, (40, 60), 24)
+    with pytest.raises(Refused) as refused:
+        recipe_of(step, "fast", 3, entry, "s")
+    assert str(refused.value) == (
+        "params.yaml: 'train.s.pass_clips' is 24, no multiple of the 16 clips of batch norm "
+        "in step1 of the expansion. Take one, or null."
+    )
+    found = recipe_of(step, "fast", 3, replace(entry, pass_clips=None), "s")
+    assert (found.batch, found.epochs, found.warmup, found.bn_clips) == (64, 10, 2, 16)

@@ -276,7 +276,7 @@ def test_a_training_clip_has_the_labels_that_hold_in_it(tmp_path):
 
     def watched(self, epoch, wanted):
         pixels, operations, frames = cut(self, epoch, wanted)
-        for row, (first, last) in zip(wanted[:, 0], frames, strict=True):
+        for row, (first, last, _) in zip(wanted[:, 0], frames, strict=True):
             shown = [frame / 30 for frame in range(first, last + 1)]
             assert 0 <= first <= last < clips.frames[row]
             held = {n for n, (a, b) in enumerate(times) if any(a <= t <= b for t in shown)}

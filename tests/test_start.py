@@ -13,7 +13,8 @@ from support import ROOT
 from autox3d.core import settings
 from autox3d.core.errors import Refused
 from autox3d.planning import own_videos, recipe, splitting, workspace
-from autox3d.planning.own_videos import Looks, OwnVideo
+from autox3d.planning.own_lists import OwnVideo
+from autox3d.planning.own_videos import Looks
 from autox3d.planning.plan import Rates, Videos
 from autox3d.planning.recipe import Asked, Device
 from autox3d.search.costs import SpaceCosts

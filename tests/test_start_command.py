@@ -112,14 +112,25 @@ WRONG = {
     "start ..": "..: this clone is in it. Give the folder of your class folders.",
     "start data": "data: is where stages write. Give the folder of your class folders.",
     "start results": "results: is where stages write. Give the folder of your class folders.",
-    "start {t}/text --task pose": "--task pose: only classify and multilabel are "
+    "start {t}/text --task pose": "--task pose: only classify, multilabel and detect are "
     "known here. Leave --task out.",
+    "start {t}/text --task detect": "--task detect: {t}/text has a folder for each class, so one "
+    "label a video. Give a CSV file with path and boxes.",
+    "start {t}/boxes.csv --budget 1": "--budget: a search does not ask about boxes. Leave it out.",
+    "start {t}/pixels.csv": "{t}/pixels.csv line 2: corner 320 is over 1. Divide x by the width of "
+    "the film in px, and y by its height.",
+    "start {t}/torn.csv": "{t}/torn.csv line 3: '1.mp4' has two splits. Give all its rows one "
+    "split.",
     "finetune {t}/gone {t}/text": "{t}/gone: no folder of weights: it has no weights.safetensors. "
     "Give one that a training wrote, such as data/weights/x3d, or `autox3d import-weights`.",
     "finetune x3d_s {t}/text": "x3d_s: no folder of weights: it has no weights.safetensors. Give "
     "one that a training wrote, such as data/weights/x3d, or `autox3d import-weights`.",
 }
+BOX = "path,second,x1,y1,x2,y2,label,split\n"
 LISTS = {
+    "boxes": f"{BOX}1.mp4,0.2,0,0,0.5,1,a,train\n2.mp4,0.2,0,0,0.5,1,b,val\n",
+    "pixels": f"{BOX}1.mp4,0.2,10,20,320,240,a,train\n",
+    "torn": f"{BOX}1.mp4,0.2,0,0,0.5,1,a,train\n1.mp4,0.5,0,0,0.5,1,b,val\n",
     "other": "hello\n",
     "head": "path,label\n",
     "alone": "path,label\n1.mp4,a\n",
@@ -216,6 +227,42 @@ def test_names_with_blanks_and_umlauts_are_kept(
     )
     assert {row["label"] for row in rows(place) if row["split"] == "val"} == set(CLASSES)
     assert load(place / "params.yaml").pages["x3d"].title == "x3d on my clips"
+
+
+def test_a_list_of_boxes_has_settings_of_its_own(
+    place: Path, clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Films stay whole in a split, clips are their moments, and every row is kept as it was."""
+    cells = [
+        {"path": path.relative_to(clips).as_posix(), "second": second, "label": label}
+        | {"x1": "0.1", "y1": "0.20", "x2": left, "y2": "0.9"}
+        for path in sorted(clips.rglob("*.mp4"))
+        for second, left, label in (
+            ("0.2", "0.4", "go; sit"),
+            ("0.2", "0.5", ""),
+            (".5", "1", "go"),
+        )
+    ]
+    listing = clips / "boxes.csv"
+    with listing.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(cells[0]))
+        writer.writeheader()
+        writer.writerows(cells)
+
+    typed("start", listing)
+
+    shown = capsys.readouterr().out
+    assert "8 films with boxes at 16 moments of 2 classes: go 8, sit 8" in shown
+    assert "a test asks for your own boxes; for those of a detector see docs/BOXES.md" in shown
+    assert "    dvc repro page@x3d" in shown
+    found = rows(place)
+    assert [{name: row[name] for name in cells[0]} for row in found] == cells
+    assert len({(row["path"], row["split"]) for row in found}) == 8
+    assert {row["split"] for row in found} == {"train", "val"}
+    params = load(place / "params.yaml")
+    assert params.annotate.dataset == "boxes"
+    assert (params.evaluate.clips, params.evaluate.crops) == ((1,), 1)
+    assert params.train["x3d"].sampling.rule == params.evaluate.sampling == "stride"
 
 
 def test_equal_files_under_two_labels_are_told(

@@ -132,20 +132,30 @@ def test_the_sparse_stream_sees_every_alpha_th_frame():
     for kind, passes in (("skip", False), ("conv", True), ("channels", True), ("sample", False)):
         genotype = small(all=kind)
         net, x = ready(genotype), clips(genotype)
-        seen: list[Tensor] = []
-        net.head.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(inputs[0]))
+        seen = head_inputs(net)
         other = x.clone()
         other[:, :, 1::4] += 1  # frames that the sparse stream does not take
         with torch.no_grad():
-            for dense in genotype_rows_still(net):
-                dense.weight.zero_()  # kernels that reach over no frame but their own
+            for layer in over_frames(net):
+                layer.get_parameter("weight").zero_()  # nothing but fusions then crosses frames
             assert torch.equal(net(x), net([x[:, :, ::4], x]))
             net(other)
 
         assert torch.equal(seen[0], seen[2]) is not passes, kind
 
 
-def genotype_rows_still(net: VideoNet) -> list[nn.Module]:
+def head_inputs(net: VideoNet) -> list[Tensor]:
+    """Fills up with the sparse stream's features before the head, pass by pass."""
+    seen: list[Tensor] = []
+
+    def note(_layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        seen.append(inputs[0])
+
+    net.head.register_forward_pre_hook(note)
+    return seen
+
+
+def over_frames(net: VideoNet) -> list[nn.Module]:
     """The depthwise convolutions over several frames."""
     found = [net.get_submodule(name) for name, _ in net.named_modules() if "depthwise.conv" in name]
     return [layer for layer in found if layer.get_parameter("weight").shape[2] > 1]
@@ -159,14 +169,12 @@ def test_without_fusion_the_sparse_stream_is_a_network_alone():
     alone = VideoNet(replace(genotype, dense=None, input=clip), len(CLASSES)).eval()
     own = {k: v for k, v in net.state_dict().items() if k in alone.state_dict()}
     alone.load_state_dict({k: v for k, v in own.items() if "head" not in k}, strict=False)
-    seen: list[Tensor] = []
-    for one in (net, alone):
-        one.head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    found, wanted = head_inputs(net), head_inputs(alone)
     with torch.no_grad():
         net(x)
         alone(x[:, :, ::4])
 
-    assert torch.equal(*seen)
+    assert torch.equal(found[0], wanted[0])
 
 
 def test_every_parameter_of_both_streams_gets_a_gradient():

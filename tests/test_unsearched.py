@@ -18,10 +18,13 @@ from support.studies import BIN
 
 from autox3d.core import settings
 from autox3d.core.scores import Evaluation
+from autox3d.vision.arch.genotype import Genotype
+from autox3d.vision.models import weights
+from autox3d.vision.models.network import VideoNet
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-FILES = ("x3d_kinetics400", "x3d_kinetics600", "somethingv2")
+FILES = ("x3d_kinetics400", "x3d_kinetics600", "somethingv2", "ava", "ava_slowfast", "demo_boxes")
 OF_A_SEARCH = {"subset", "warmup", "search", "control", "derive", "scale", "study", "report"}
 OF_ONE = ("baseline", "train", "evaluate", "latency", "explain", "summary", "page")
 SHARDS = (0, 1)
@@ -176,6 +179,50 @@ def something(raw: Path) -> None:
         (raw / f"somethingv2/labels/{name}.json").write_text(json.dumps(content))
 
 
+ACTIONS = """item {
+  name: "bend/bow (at the waist)"
+  id: 1
+}
+item {
+  name: "watch (a person)"
+  id: 80
+}
+"""
+DETECTED = {
+    "train": "ava_detection_train_boxes_and_labels_include_negative_v2.2.csv",
+    "val": "ava_detection_val_boxes_and_labels.csv",
+}
+
+
+def ava(raw: Path) -> None:
+    """AVA v2.2 as it comes: whole films, lists without a header, and the boxes of a detector."""
+    (raw / "ava/videos").mkdir(parents=True)
+    (raw / "ava/ava_action_list_v2.2_for_activitynet_2019.pbtxt").write_text(ACTIONS)
+    for seed, (split, film) in enumerate({"train": "-5KQ66BBWC4", "val": "1j20qq1JyX4"}.items()):
+        picture = f"life=s=96x72:r=4:seed={seed + 1}:ratio=0.4"
+        path = raw / f"ava/videos/{film}.mkv"
+        corpus.ffmpeg("-f", "lavfi", "-i", picture, *corpus.H264, seconds=912, to=path)
+        truth, found = zip(*(_at(film, second) for second in range(902, 907)), strict=True)
+        for name, rows in {
+            f"ava_{split}_v2.2.csv": truth,
+            f"ava_{split}_excluded_timestamps_v2.2.csv": [f"{film},0906\n"],
+            DETECTED[split]: found,
+        }.items():
+            (raw / "ava" / name).write_text("".join(rows))
+
+
+def _at(film: str, second: int) -> tuple[str, str]:
+    """Rows of the annotations and of the detector; one of two people does what is not evaluated."""
+    left = 0.05 * (second - 900)
+    places = [(one, 0.2, one + 0.2, 0.9) for one in (left, left + 0.4)]
+    begin, other = (
+        f"{film},{second:04d}," + ",".join(f"{share:.3f}" for share in box) for box in places
+    )
+    rows = (f"{begin},1,0", f"{other},80,1", f"{other},12,1")
+    near = (f"{begin},,0.99", f"{other},,0.95", f"{film},{second:04d},0.8,0.1,0.9,0.2,,0.5")
+    return "".join(f"{row}\n" for row in rows), "".join(f"{row}\n" for row in near)
+
+
 def _videos(raw: Path, suffix: str, codec: tuple[str, ...]) -> list[tuple[str, Path]]:
     """Each generated video with its class, not yet in its place."""
     raw.mkdir(exist_ok=True)
@@ -229,3 +276,48 @@ def test_a_small_copy_gets_its_page(name, network, lay_out, views, tmp_path):
         p.name for p in folder.glob("data/*")
     }
     assert not left & {"search", "control", "derive", "warmup.csv", "supernet", "subset.parquet"}
+
+
+def test_a_small_copy_of_ava_gets_its_page(tmp_path):
+    """From whole films, official lists and weights of another list of classes to the page."""
+    folder, network = tmp_path / "clone", "x3d_m"
+    shrunk = small("ava", network)
+    content = clone(folder, "ava", **shrunk)
+    of = folder / content["baseline"][network]["of"]
+    of.write_text(re.sub(r"(?m)^input: .*$", f"input: {CLIP}", of.read_text()))
+    ava(folder / "raw")
+    run(folder, "dvc", "repro", f"baseline@{network}")
+    genotype = Genotype.load(folder / f"results/genotypes/{network}.yaml")
+    net = VideoNet(genotype, 3)
+    weights.save(folder / f"published/{network}", net, genotype, ["a", "b", "c"], {})
+    run(folder, "dvc", "repro", f"page@{network}")
+
+    found = Evaluation.read(folder / f"results/evaluate/{network}.json")
+    counts = found.headline.metrics
+    assert (found.task, found.videos, found.headline.views) == ("detect", 4, 1)
+    assert (counts["truth"], counts["proposals"], counts["reach"]) == (8, 8, 1)
+    assert list(found.per_class) == ["bend/bow (at the waist)", "watch (a person)"]
+    page = (folder / f"results/pages/{network}.html").read_text()
+    assert (
+        "8 boxes asked about and 8 annotated ones, of 2 classes, at 4 moments of val films, a view "
+        "each."
+    ) in page
+
+
+def test_a_small_copy_of_the_demo_of_boxes_is_the_same_under_both_engines(tmp_path):
+    """Snakemake makes the page, and DVC has nothing left to do."""
+    folder, network = tmp_path / "clone", "x3d"
+    shrunk = small("demo_boxes", network)
+    shrunk["train"][network]["sampling"]["jitter"] = [96, 104]
+    content = clone(folder, "demo_boxes", **shrunk)
+    content["annotate"]["demo"] |= {"train": 3, "val": 1, "test": 2}
+    (folder / "params.yaml").write_text(yaml.safe_dump(content))
+    (folder / "raw").mkdir()
+    run(folder, "snakemake", "--cores", "1", f".pipeline/page@{network}.done")
+
+    found = Evaluation.read(folder / f"results/evaluate/{network}.json")
+    counts = found.headline.metrics
+    assert (found.videos, counts["truth"], counts["proposals"]) == (12, 36, 48)
+    assert "at 12 moments of test films" in (folder / f"results/pages/{network}.html").read_text()
+    assert "didn't change, skipping" in (told := run(folder, "dvc", "repro", f"page@{network}"))
+    assert "Running stage" not in told

@@ -22,7 +22,8 @@ from support import ROOT
 from support.mlflow_server import free_port
 
 from autox3d.runtime.tracking import KEY, SPOOL, Record
-from autox3d.runtime.view import COLUMNS, COSTS, PASSES, addresses
+from autox3d.runtime.view import COSTS, PASSES, SCORES, TAG, addresses, columns
+from autox3d.vision.tasks import task as tasks
 
 pytestmark = pytest.mark.slow
 PASS = {"key": "0f" * 16, "name": "pipeline 0123456, abcdef"}
@@ -147,11 +148,30 @@ def test_every_axis_and_column_is_logged(ui: Ui) -> None:
         f"{kind}.`{one['key']}`" for kind in ("params", "metrics") for one in run["data"][kind]
     }
 
-    assert set(COLUMNS) <= there
+    assert set(columns("lcr.top1")) == set(view["selectedColumns"]) <= there
     assert [chart["xaxis"] for chart in view["compareRunCharts"]] == list(COSTS)
     for chart in view["compareRunCharts"]:
         for axis in (chart["xaxis"], chart["yaxis"]):
             assert f"{axis['type'].lower()}s.`{axis['key']}`" in there
+
+
+def test_every_task_has_its_headline_in_the_view(empty_store: Path, tmp_path: Path) -> None:
+    """That of the network tested last, by three crops or one; before a test there is one, too."""
+    headlines = [tasks.named(name).headline.name for name in sorted(tasks.names())]
+    assert set(SCORES) == {f"{crops}.{name}" for name in headlines for crops in ("lcr", "center")}
+    shutil.copy(empty_store, tmp_path)
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    experiment = client.create_experiment("autox3d")
+    assert "lcr.top1" in addresses(client, experiment, "5000")[0]
+    for number, score in enumerate(SCORES, 1):
+        run = client.create_run(experiment, number).info.run_id
+        client.log_param(run, "gmacs", "2.9")
+        client.log_metric(run, f"{score.partition('.')[0]}.loss", 1.0)
+        client.log_metric(run, score, 0.5)
+        client.create_run(experiment, 100 + number)  # of another stage
+        assert f"%60{score}%60" in addresses(client, experiment, "5000")[0]
+        view = json.loads(client.get_experiment(experiment).tags[TAG])
+        assert {chart["yaxis"]["key"] for chart in view["compareRunCharts"]} == {score}
 
 
 def test_many_passes_fit_into_the_view(empty_store: Path, tmp_path: Path) -> None:

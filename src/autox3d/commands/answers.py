@@ -45,21 +45,21 @@ def _row(prediction: Prediction, rows: Any, every: bool) -> None:
     sys.stdout.flush()
 
 
-def _over(top: Answers, threshold: float | None) -> Answers:
+def over(top: Answers, threshold: float | None) -> Answers:
     """Those with at least this score; None: all."""
     return [(name, score) for name, score in top if threshold is None or score >= threshold]
 
 
 def _line(prediction: Prediction, count: int, threshold: float | None, over_time: bool) -> None:
     record: dict[str, Any] = {"video": str(prediction.path), "clips": len(prediction.moments)}
-    record["top"] = named(_over(prediction.top(count), threshold))
+    record["top"] = named(over(prediction.top(count), threshold))
     record |= {"lost": prediction.lost} if prediction.lost else {}
     if over_time:
         record["over_time"] = [
             {
                 "begin": round(begin, 3),
                 "end": round(end, 3),
-                "top": named(_over(top, threshold)),
+                "top": named(over(top, threshold)),
             }
             for begin, end, top in _moments(prediction, count)
         ]
@@ -69,11 +69,11 @@ def _line(prediction: Prediction, count: int, threshold: float | None, over_time
 def _text(prediction: Prediction, count: int, threshold: float | None, over_time: bool) -> None:
     """The classes of a video; over time the best one of each clip, or all over a threshold."""
     print(prediction.path)
-    for name, score in _over(prediction.top(count), threshold):
+    for name, score in over(prediction.top(count), threshold):
         print(f"  {100 * score:5.1f} %  {name}")
     each = 1 if threshold is None else count
     for begin, end, top in _moments(prediction, each) if over_time else ():
-        for name, score in _over(top, threshold):
+        for name, score in over(top, threshold):
             print(f"  {begin:8.2f} to {end:8.2f} s  {100 * score:5.1f} %  {name}")
     sys.stdout.flush()
 

@@ -12,13 +12,14 @@ from torch import Tensor
 from autox3d.commands.answers import line_of, named
 from autox3d.core.errors import Refused
 from autox3d.inference import live
-from autox3d.inference.network import Moment, Network, best, load
+from autox3d.inference.network import Moment, Network, best, load, refuse_boxed
 from autox3d.ingest.source import BadVideo
 
 
 def answer(args: argparse.Namespace) -> None:
     """Prints a line a clip until the stream ends, breaks off or is interrupted, then why."""
     network, all_so_far = load(args.weights), _Mean()
+    refuse_boxed(network.task, network.genotype.name)
     lost, status = "", 0
     try:
         with live.opened(args.live) as stream:

@@ -25,6 +25,7 @@ APART = (  # options of which only one makes sense
     ("scores", "top"),
     *(("threshold", one) for one in ("csv", "scores", "live")),
     *(("live", one) for one in ("csv", "over_time", "render", "features", "clips", "videos")),
+    *(("boxes", one) for one in ("live", "csv", "scores", "over_time", "features", "clips")),
 )
 
 
@@ -66,6 +67,13 @@ def add_to(commands: Commands) -> None:
         help="annotated video: an .mp4 file, or a folder for several",
     )
     one.add_argument(
+        "--boxes",
+        type=Path,
+        metavar="FILE",
+        help="say what each box does: a CSV file with second,x1,y1,x2,y2, and path for several "
+        "videos (docs/BOXES.md)",
+    )
+    one.add_argument(
         "--live",
         metavar="ADDRESS",
         help="answer while it runs: a camera (/dev/video0), rtsp://..., http://...",
@@ -86,6 +94,10 @@ def predict(args: argparse.Namespace) -> None:
         from autox3d.commands import live
 
         live.answer(args)
+    elif args.boxes:
+        from autox3d.commands import predict_boxes
+
+        predict_boxes.answer(args)
     else:
         _predict_files(args)
 

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 from autox3d.commands.parser import Commands
 from autox3d.core import schema
 from autox3d.core.errors import Refused
-from autox3d.core.tables import CLASSIFY, MULTILABEL
+from autox3d.core.tables import CLASSIFY, DETECT, MULTILABEL
+from autox3d.core.values import MARGIN
 
 if TYPE_CHECKING:  # importing torch is slow
-    from autox3d.planning.own_videos import Looks, OwnVideo
+    from autox3d.planning.own_lists import OwnVideo
+    from autox3d.planning.own_videos import Looks
     from autox3d.planning.plan import Videos
     from autox3d.planning.recipe import Asked, Device
 
@@ -42,7 +44,8 @@ def _add_folder(one: argparse.ArgumentParser) -> None:
     one.add_argument("folder", type=Path, metavar="DIR", help=what)
     one.add_argument(
         "--task",
-        help=f"{CLASSIFY}: one label a video; {MULTILABEL}: several. Default: as the list has it",
+        help=f"{CLASSIFY}: one label a video; {MULTILABEL}: several; {DETECT}: a row is a box. "
+        "Default: as the list has it",
     )
     one.add_argument(
         "--groups",
@@ -92,19 +95,13 @@ def _prepare(
     from autox3d.runtime.progress import progress
 
     workspace.check()
-    if args.task not in (None, CLASSIFY, MULTILABEL):
-        raise Refused(
-            f"--task {args.task}: only {CLASSIFY} and {MULTILABEL} are known here. "
-            "Leave --task out."
-        )
-    if args.task == MULTILABEL and args.folder.is_dir():
-        raise Refused(
-            f"--task {MULTILABEL}: {args.folder} has a folder for each class, so one label a "
-            "video. Give a CSV file with path and labels."
-        )
+    _refuse_task(args)
     top = own_videos.top_of(args.folder)
     target, below = workspace.data_root(top)
     videos, remarks = own_videos.listed(args.folder, args.task)
+    boxed = any(video.boxes is not None for video in videos)
+    if boxed and budget:
+        raise Refused("--budget: a search does not ask about boxes. Leave it out.")
     grouped, how = own_videos.grouped(videos, args.groups)
     found, leaks = splitting.split(args.folder, grouped, own_videos.same_content(top, grouped))
     looks = own_videos.looks(top, found, partial(progress, what="look", unit="videos"))
@@ -120,18 +117,36 @@ def _prepare(
         minutes=args.minutes,
         given=workspace.given_weights(given) if given else None,
         network=network,
-        several=any(video.labels is not None for video in found),
+        several=not boxed and any(video.labels is not None for video in found),
+        boxed=boxed,
     )
     device = _device()
     text, why, end = _settings(asked, looks, device, size)
     lines = [*_data_lines(size, found, looks, how), *remarks, *leaks]
     lines += why
+    if boxed:
+        lines.append("a test asks for your own boxes; for those of a detector see docs/BOXES.md")
     workspace.write_list(listing, found)
     lines += [] if known else workspace.set_results_apart()
     lines += [*workspace.link(target), *workspace.write_settings(text)]
     lines.append(f"wrote params.yaml and {listing}, which has the split of each video")
     print("\n".join(lines))
     print(f"{end}\n\n    dvc repro{'' if budget else f' page@{network}'}\n")
+
+
+def _refuse_task(args: argparse.Namespace) -> None:
+    """Refuses a task that is unknown, or that folders of classes cannot have."""
+    if args.task not in (None, CLASSIFY, MULTILABEL, DETECT):
+        raise Refused(
+            f"--task {args.task}: only {CLASSIFY}, {MULTILABEL} and {DETECT} are known here. "
+            "Leave --task out."
+        )
+    if args.task in (MULTILABEL, DETECT) and args.folder.is_dir():
+        what = "labels" if args.task == MULTILABEL else "boxes"
+        raise Refused(
+            f"--task {args.task}: {args.folder} has a folder for each class, so one label a "
+            f"video. Give a CSV file with path and {what}."
+        )
 
 
 def _counted(folder: Path, videos: Sequence[OwnVideo], looks: Looks) -> Videos:
@@ -149,7 +164,22 @@ def _counted(folder: Path, videos: Sequence[OwnVideo], looks: Looks) -> Videos:
         raise Refused(f"{folder}: no training video of class '{missing[0]}'. Add one to 'train'.")
     if not counts["val"] + counts["test"]:
         raise Refused(f"{folder}: all videos are in split 'train'. Put some into 'val'.")
+    if videos[0].boxes is not None:
+        return _moments(videos, len(classes), looks)
     return Videos(counts["train"], counts["val"], counts["test"], len(classes), looks.seconds)
+
+
+def _moments(films: Sequence[OwnVideo], classes: int, looks: Looks) -> Videos:
+    """The same of films with boxes: their clips are moments, with the seconds kept for each."""
+    from autox3d.planning.own_lists import moments
+    from autox3d.planning.plan import Videos
+
+    train, val, test = (
+        moments(film for film in films if film.split == split) for split in ("train", "val", "test")
+    )
+    total = train + val + test
+    kept = min(looks.seconds * len(films) / total, 2 * MARGIN)
+    return Videos(train, val, test, classes, kept)
 
 
 def _data_lines(size: Videos, videos: Sequence[OwnVideo], looks: Looks, how: str) -> Iterator[str]:
@@ -157,7 +187,9 @@ def _data_lines(size: Videos, videos: Sequence[OwnVideo], looks: Looks, how: str
     by_class = Counter(name for video in videos for name in video.names)
     shown = ", ".join(f"{name} {count}" for name, count in by_class.most_common(8))
     more = f" and {len(by_class) - 8} more" if len(by_class) > 8 else ""
-    yield f"{size.total} videos of {size.classes} classes: {shown}{more}"
+    films = videos[0].boxes is not None
+    what = f"{len(videos)} films with boxes at {size.total} moments" if films else ""
+    yield f"{what or f'{size.total} videos'} of {size.classes} classes: {shown}{more}"
     yield (
         f"median {looks.seconds:.1f} s, longest {looks.longest:.0f} s, shorter side {looks.short} "
         f"px (of {looks.opened} that were opened)"

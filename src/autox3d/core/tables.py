@@ -20,6 +20,7 @@ TASK = b"task"  # schema metadata: the task that the labels are for; left out fo
 FORMAT = b"format"  # schema metadata: version of the table's columns; left out for version 1
 CLASSIFY = "classify"
 MULTILABEL = "multilabel"  # a video may have several labels, or none
+DETECT = "detect"  # so may each box at a moment of a video
 
 
 def write_table(

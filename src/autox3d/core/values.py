@@ -16,6 +16,7 @@ Whole = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]  # below 1: something must be left over
+MARGIN = 5  # s of a film that are kept around a moment whose boxes are known
 Axis = Literal["fast", "temporal", "spatial", "depth", "width", "bottleneck"]  # of an expansion
 CountedUnit = Literal["gmacs", "params", "memory"]  # of a cost that follows from the genotype
 Unit = Literal["gmacs", "params", "memory", "ms"]  # of the cost of an expansion's steps

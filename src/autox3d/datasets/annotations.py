@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import NamedTuple, Protocol, cast
 
 from autox3d.core.errors import Refused
-from autox3d.core.tables import CLASSIFY, MULTILABEL
+from autox3d.core.tables import CLASSIFY, DETECT, MULTILABEL
 from autox3d.datasets import adapters
 from autox3d.datasets.reading import composed, unknown_class
 
 SPLITS = ("train", "val", "test")
-# Generated data sets, which have no annotation files: `datasets.demo`, `datasets.demo_labels`
-DEMO, DEMO_LABELS = "demo", "demo_labels"
-GENERATED = DEMO, DEMO_LABELS
+# Generated data sets, which have no annotation files: files of that name in `datasets`
+DEMO, DEMO_BOXES, DEMO_LABELS = "demo", "demo_boxes", "demo_labels"
+GENERATED = DEMO, DEMO_BOXES, DEMO_LABELS
 
 
 class Label(NamedTuple):
@@ -33,6 +33,15 @@ class Label(NamedTuple):
     name: str
     start: float = 0.0  # s after the beginning of the video
     end: float = math.inf  # s
+
+
+class KeyBox(NamedTuple):
+    """A box at a moment of a film: annotated with a class, or found by a detector."""
+
+    second: float  # of the film
+    corners: tuple[float, float, float, float]  # x1, y1, x2, y2: shares of width and height
+    name: str = ""  # class; empty: none of the classes
+    proposed: bool = False  # by a detector
 
 
 class Video(NamedTuple):
@@ -45,11 +54,15 @@ class Video(NamedTuple):
     split: str
     place: str  # where it is annotated: "FILE line N"
     labels: tuple[Label, ...] = ()  # for a task in which a video may have several, or none
+    boxes: tuple[KeyBox, ...] = ()  # of a film, or of a piece of it
+    begin: float = 0.0  # s of the file, where this piece of it begins
+    end: float = math.inf  # s of the file
 
     @property
     def names(self) -> set[str]:
         """Its classes."""
-        return {one.name for one in self.labels} | ({self.label} if self.label else set())
+        names = {one.name for one in (*self.labels, *self.boxes) if one.name}
+        return names | ({self.label} if self.label else set())
 
 
 class Annotations(NamedTuple):
@@ -132,6 +145,7 @@ def with_composed_labels(annotations: Annotations) -> Annotations:
         video._replace(
             label=None if video.label is None else composed(video.label),
             labels=tuple(one._replace(name=composed(one.name)) for one in video.labels),
+            boxes=tuple(one._replace(name=composed(one.name)) for one in video.boxes),
         )
         for video in annotations.videos
     ]
@@ -155,7 +169,7 @@ def check(annotations: Annotations) -> Annotations:
             recording is in two splits, or no training video has a label.
     """
     known, ids, sources = set(annotations.classes), {}, {}
-    several = annotations.task == MULTILABEL
+    several = annotations.task in (MULTILABEL, DETECT)
     if several and not known:
         first = annotations.videos[0].place if annotations.videos else "annotate.files"
         raise Refused(f"{first}: no training video has a label. Is it the right file?")

@@ -11,7 +11,7 @@ from autox3d.core import reasons
 from autox3d.core.errors import Refused
 from autox3d.core.records import Account, Counts, RefusedVideo, SameContent
 from autox3d.core.tables import read_table
-from autox3d.datasets import labels
+from autox3d.datasets import labels, moments
 
 CLIP_COLUMNS = ["key", "video", "label", "split", "shard", "offset", "length", "frames", "rate"]
 CLIP_COLUMNS += ["width", "height", "sha256"]
@@ -92,10 +92,13 @@ def clips(rows: pd.DataFrame, classes: Sequence[str], source: Path) -> pd.DataFr
                 f"Fix its videos (first: {_first_fault(rows[lost])}), or take the class out."
             )
     number = {name: label for label, name in enumerate(classes)}
-    usable = labels.renumbered(usable, number)
+    boxed = "proposed" in usable
+    usable = (
+        moments.exploded(usable, number, source) if boxed else labels.renumbered(usable, number)
+    )
     usable = usable.astype(dict.fromkeys(INTEGER_COLUMNS, "int64"))
     kept = [name for name in CLIP_COLUMNS if name != "label" or "labels" not in usable]
-    kept += [name for name in labels.LISTS if name in usable]
+    kept += [name for name in (moments.CLIPS if boxed else labels.LISTS) if name in usable]
     return usable.sort_values(["split", "key"], ignore_index=True)[kept]
 
 

@@ -97,9 +97,9 @@ def prepare(root: Path, videos: str, settings: Demo, progress: Progress) -> Anno
     """
     counts = {"train": settings.train, "val": settings.val, "test": settings.test}
     kinds = demo.kinds_of(settings)
-    _open_folder(root / videos, settings.seed, kinds)
+    open_folder(root / videos, settings.seed, __file__, kinds)
     every = tasks(root / videos, counts, settings.seed, kinds)
-    todo = [task for task in every if not _finished(task.path)]
+    todo = [task for task in every if not finished(task.path)]
     for folder in {task.path.parent for task in todo}:
         folder.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
@@ -122,10 +122,18 @@ def describe(videos: str, counts: dict[str, int], seed: int, kinds: Kinds) -> An
     return Annotations(rows, tuple(sorted(kinds)), MULTILABEL)
 
 
-def _open_folder(folder: Path, seed: int, kinds: Kinds) -> None:
-    """Empties a folder of another seed, of other classes or by other code."""
-    code = [Path(module).read_bytes() for module in (__file__, demo.__file__, scene.__file__)]
-    digest = hashlib.sha256(b"".join([*code, repr(kinds).encode()])).hexdigest()
+def open_folder(folder: Path, seed: int, module: str, kinds: Kinds | None = None) -> None:
+    """Empties a folder of another seed, of other classes or by other code.
+
+    Args:
+        module: the file that renders
+
+    Raises:
+        Refused: the folder holds files that were not rendered.
+    """
+    code = [Path(file).read_bytes() for file in (module, demo.__file__, scene.__file__)]
+    named = repr(kinds).encode() if kinds else b""
+    digest = hashlib.sha256(b"".join([*code, named])).hexdigest()
     made_from, spec = f"seed {seed}, code {digest}\n", folder / SPEC
     if spec.exists() and spec.read_text() == made_from:
         return
@@ -189,5 +197,5 @@ def _quarter(
     return [*planes, *(one.reshape(-1, side // 2, side // 2) for one in chroma)]
 
 
-def _finished(path: Path) -> bool:
+def finished(path: Path) -> bool:
     return path.exists() and path.stat().st_mtime == FINISHED

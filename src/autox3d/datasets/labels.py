@@ -42,7 +42,7 @@ def of_class(rows: pd.DataFrame, name: str | int) -> pd.Series:
 
 def seen(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows without the labels that begin after the end of their video."""
-    if "labels" not in rows:
+    if "starts" not in rows:
         return rows
     seconds = rows["frames"] / rows["rate"]
     kept = [

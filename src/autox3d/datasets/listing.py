@@ -21,11 +21,12 @@ import pandas as pd
 from autox3d.core import reasons
 from autox3d.core.errors import Refused
 from autox3d.core.reasons import Unusable
-from autox3d.core.tables import MULTILABEL, write_table
-from autox3d.datasets import labels
+from autox3d.core.tables import DETECT, MULTILABEL, write_table
+from autox3d.datasets import labels, moments
 from autox3d.datasets.annotations import Annotations, Video, nearly_alike
 
 LIST_COLUMNS = ["key", "path", "size", "mtime_ns"]  # what `transcode` needs, and no more
+# of films with boxes it needs `moments.SPAN`, too
 VIDEO_COLUMNS = ["key", "video", "path", "label", "split", "shard", "status", "reason", "message"]
 TEXT_COLUMNS = [column for column in VIDEO_COLUMNS if column != "shard"]
 INTEGER_COLUMNS = ["shard", "size", "mtime_ns"]
@@ -116,17 +117,26 @@ def list_videos(
             "path": [video.path for video in videos],
             "label": [video.label for video in videos],
             "split": [video.split for video in videos],
-            "shard": [shard(name, shards) for name in keys],
+            "shard": [shard(name, shards) for name in _dealt(annotations, keys)],
         }
     )
     entries = [entry(video.path) for video in progress(videos, len(videos))]
     rows = rows.join(pd.DataFrame(entries, columns=list(Entry._fields)))
     if annotations.task == MULTILABEL:
         rows = rows.assign(**labels.columns(videos))
+    if annotations.task == DETECT:
+        rows = rows.assign(**moments.columns(videos))
     rows = rows.astype(dict.fromkeys(TEXT_COLUMNS, "str"))
     rows = rows.astype(dict.fromkeys(INTEGER_COLUMNS, "int64"))
     _check(rows, annotations.classes, root / folder)
     return rows.sort_values("key", ignore_index=True)
+
+
+def _dealt(annotations: Annotations, keys: Sequence[str]) -> Sequence[str]:
+    """What decides on the shard of each video; the pieces of a film lie together."""
+    if annotations.task != DETECT:
+        return keys
+    return [key(video.source) for video in annotations.videos]
 
 
 def remarks(rows: pd.DataFrame, annotated: Annotations, root: Path) -> Iterator[str]:
@@ -195,11 +205,13 @@ def write(
 
     Lists of shards that no longer exist are deleted.
     """
+    cut = moments.SPAN if annotated.task == DETECT else ()
     for number in shards:
         listed = rows[(rows["shard"] == number) & (rows["status"] == "listed")]
-        write_table(listed[LIST_COLUMNS], lists / f"{number}.parquet")
+        write_table(listed[[*LIST_COLUMNS, *cut]], lists / f"{number}.parquet")
     for old in lists.glob("*.parquet"):
         if old.stem not in map(str, shards):
             old.unlink()
-    several = labels.LISTS if annotated.task == MULTILABEL else ()
+    more = {MULTILABEL: labels.LISTS, DETECT: (*moments.LISTS, *moments.SPAN)}
+    several = more.get(annotated.task, ())
     write_table(rows[[*VIDEO_COLUMNS, *several]], table, annotated.classes, annotated.task)

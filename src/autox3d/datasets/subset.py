@@ -31,8 +31,14 @@ def choose(
     The official lists, where the settings name some, are relative to the data root.
 
     Raises:
-        Refused: there are fewer classes than asked for, or a list is not right.
+        Refused: there are fewer classes than asked for, a list is not right, or the clips have
+            boxes, which a search does not ask about.
     """
+    if "boxes" in clips:
+        raise Refused(
+            "params.yaml: a search does not ask about boxes. Train networks that are given: "
+            "`dvc repro page@NAME`, with NAME an entry of 'pages'."
+        )
     if settings.ids is None:
         counts = {"train": settings.train, "val": settings.val}
         keep = settings.classes or len(set(labels.each(clips[clips["split"] == "train"])))

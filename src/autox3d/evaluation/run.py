@@ -17,6 +17,7 @@ from dataclasses import fields
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,7 +35,7 @@ from autox3d.runtime.progress import progress
 from autox3d.vision.arch.cost import cost
 from autox3d.vision.clips.feed import Feed
 from autox3d.vision.clips.store import Clips
-from autox3d.vision.clips.videos import VideoViews, ViewLoader
+from autox3d.vision.clips.videos import VideoViews, ViewLoader, shown_in_tests
 from autox3d.vision.clips.views import Crops, crop_sides, test_places, test_size, union_places
 from autox3d.vision.learning.scoring import Scorer, at_once, fetched, ready
 from autox3d.vision.models.weights import Trained
@@ -85,7 +86,8 @@ def _scored(
 
     It ends early where any rank is told to stop, on all ranks in the same round.
     """
-    device, spec, crops = world.device, trained.genotype.input, crops_of(tests)
+    device, crops = world.device, crops_of(tests)
+    spec = shown_in_tests(clips.task, trained.genotype.input)
     scorer = Scorer(ready(trained.net.to(device), device), clips.task, device, tests.batch)
     loader = ViewLoader(
         clips=clips,
@@ -127,17 +129,30 @@ def _rows(clips: Clips, group: Sequence[VideoViews], scores: Tensor) -> list[Row
             "crops": video.crops,
             "place": str(view.place),
             "side": view.side,
-            "scores": of_view,
+            "scores": _answers(clips, video.row, of_view),
         }
         for video, part in pairs
         for view, of_view in zip(video.views, part, strict=True)
     ]
 
 
+def _answers(clips: Clips, row: int, scores: np.ndarray) -> np.ndarray:
+    """The scores of a view as a table has them: (C,), or those of its A proposals in a row."""
+    boxed = clips.task.boxed
+    return boxed.answers(scores, clips.labels[row]).ravel() if boxed else scores
+
+
 def video_scores(
     table: pd.DataFrame, clips: Clips, crops: Crops, k: int, tests: Evaluate
-) -> tuple[np.ndarray, np.ndarray]:
-    """(N, C) scores of the videos, pooled from K clips each, and (N, ...) labels; by key."""
+) -> tuple[Any, np.ndarray]:
+    """(N, C) scores of the videos, pooled from K clips each, and (N, ...) labels; by key.
+
+    A task with boxes has the scores of one view, (A, C) for each video.
+    """
+    if clips.task.boxed:
+        rows = table.sort_values("key", kind="stable")["scores"]
+        each = [np.asarray(row).reshape(-1, len(clips.classes)) for row in rows]
+        return each, clips.labels[np.argsort(clips.keys)]
     places = {str(Fraction(place)) for place in test_places(k, tests.rule)}
     views = table[(table["crops"] == crops) & table["place"].isin(places)]
     videos = views.groupby("key", sort=True)["scores"]
@@ -145,9 +160,7 @@ def video_scores(
     return merged, clips.labels[np.argsort(clips.keys)]
 
 
-def main_scores(
-    table: pd.DataFrame, clips: Clips, tests: Evaluate
-) -> tuple[np.ndarray, np.ndarray]:
+def main_scores(table: pd.DataFrame, clips: Clips, tests: Evaluate) -> tuple[Any, np.ndarray]:
     """(N, C) scores of the videos from all views, the headline's, and (N, ...) labels; by key."""
     return video_scores(table, clips, crops_of(tests)[-1], max(tests.clips), tests)
 
@@ -186,11 +199,12 @@ def summarise(
         beside: the metrics on other splits
     """
     genotype, task = trained.genotype, clips.task
-    spec, own = genotype.input, scores_of(table, clips, tests)
+    spec, own = shown_in_tests(task, genotype.input), scores_of(table, clips, tests)
     scores, labels = main_scores(table, clips, tests)
     shares = map(known, task.by_class(scores, labels).tolist())
     sides: dict[Crops, int] = {c: test_size(c, spec.short, spec.crop) for c in ("center", "lcr")}
-    costs = {c: cost(genotype, len(clips.classes), spec.frames, side) for c, side in sides.items()}
+    boxes, many = 1 if task.boxed else None, len(clips.classes)
+    costs = {c: cost(genotype, many, spec.frames, side, boxes) for c, side in sides.items()}
     return Evaluation(
         **{field.name: getattr(own, field.name) for field in fields(own)},
         per_class=dict(zip(clips.classes, shares, strict=True)),

@@ -17,7 +17,7 @@ from autox3d.core.curves import Pair
 from autox3d.core.errors import Refused
 from autox3d.core.scores import Evaluation
 from autox3d.core.settings import Evaluate
-from autox3d.evaluation.checks import refuse_constant, refuse_other_labels
+from autox3d.evaluation.checks import refuse_constant, refuse_more_views, refuse_other_labels
 from autox3d.evaluation.run import every_view, outcome, scores_of, summarise
 from autox3d.runtime.session import Session
 from autox3d.vision.clips.store import Clips
@@ -46,10 +46,12 @@ def held_out(trained: Trained, source: Path, table: Path, tests: Evaluate) -> li
         table: of the clips
 
     Raises:
-        Refused: a split has no video, or the network was trained on other classes.
+        Refused: a split has no video, the network was trained on other classes, or more views are
+            asked for than the clips have.
     """
     found = [Clips.load(table, split=one.split) for one in split_by_split(tests)]
     refuse_other_labels(trained, found[0], source, table)
+    refuse_more_views(found[0], tests)
     return found
 
 

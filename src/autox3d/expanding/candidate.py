@@ -72,7 +72,8 @@ def recipe_of(step: ExpansionStep, axis: str, seed: int, recipe: Train, entry: s
     A level multiplies batch and epochs, and the learning rate follows the batch.
 
     Raises:
-        Refused: the entry starts from weights, which another network does not fit.
+        Refused: the entry starts from weights, which another network does not fit; or its passes
+            are no multiple of the level's chunks.
     """
     if recipe.init != SCRATCH:
         raise Refused(
@@ -83,6 +84,12 @@ def recipe_of(step: ExpansionStep, axis: str, seed: int, recipe: Train, entry: s
     recipe = replace(recipe, seed=seed, sampling=sampling)
     if (level := step.level) is None:
         return recipe
+    if recipe.pass_clips and recipe.pass_clips % level.bn_clips:
+        raise Refused(
+            f"params.yaml: 'train.{entry}.pass_clips' is {recipe.pass_clips}, no multiple of the "
+            f"{level.bn_clips} clips of batch norm in {step.step} of the expansion. "
+            "Take one, or null."
+        )
     epochs = max(1, round(level.epochs * recipe.epochs))
     return replace(
         recipe,

@@ -1,5 +1,7 @@
 """Heat maps of typical correct answers and of the most confused classes, and the worst mistakes.
 
+Where boxes are asked about, the videos are the annotated boxes that a proposal meets.
+
 N videos, C classes, T frames, S x S pixels
 """
 
@@ -19,10 +21,10 @@ from autox3d.core.records import ConfusedPair, ExplainedClip, Explanation, Wrong
 from autox3d.core.settings import Evaluate, Explain
 from autox3d.evaluation.run import main_scores
 from autox3d.explaining.gradcam import grad_cam
-from autox3d.explaining.sheet import jpeg, sheet, shown
+from autox3d.explaining.sheet import framed, jpeg, sheet, shown
 from autox3d.vision.clips.normalise import normalise
 from autox3d.vision.clips.store import Clips
-from autox3d.vision.clips.videos import Decoded, frames_at
+from autox3d.vision.clips.videos import Decoded, frames_at, shown_in_tests
 from autox3d.vision.models.weights import Trained
 
 LEAST = 1e-9  # of a score, so that its logarithm is a number
@@ -38,6 +40,7 @@ class Predictions(NamedTuple):
     predicted: np.ndarray  # (N,)
     confidence: np.ndarray  # (N,), the score of the predicted class
     loss: np.ndarray  # (N,) nats, by the score of the labelled class; 0 without a label
+    boxes: np.ndarray | None = None  # (N, 4) shares of the whole frame
 
     @property
     def correct(self) -> np.ndarray:
@@ -65,9 +68,7 @@ def explanation(
     Args:
         table: the scores of every view, as stage `evaluate` writes them
     """
-    keys = sorted(set(table["key"]))
-    scores, labels = main_scores(table, clips, tests)
-    predictions = predict(scores, clips.task.nearest(scores, labels), keys)
+    predictions = of_videos(table, clips, tests)
 
     def explained(videos: Sequence[int | None]) -> tuple[ExplainedClip, ...]:
         known = [video for video in videos if video is not None]
@@ -92,6 +93,18 @@ def explanation(
             for video in worst(predictions, counts.wrong)
         ),
     )
+
+
+def of_videos(table: pd.DataFrame, clips: Clips, tests: Evaluate) -> Predictions:
+    """The predictions of a test, from the scores of every view."""
+    keys = sorted(set(table["key"]))
+    scores, labels = main_scores(table, clips, tests)
+    if clips.task.boxed is None:
+        return predict(scores, clips.task.nearest(scores, labels), keys)
+    found = clips.task.boxed.met(scores, labels)
+    nearest = clips.task.nearest(found.scores, found.labels)
+    made = predict(found.scores, nearest, [keys[clip] for clip in found.clips])
+    return made._replace(boxes=found.corners)
 
 
 def predict(scores: np.ndarray, labels: np.ndarray, keys: list[str]) -> Predictions:
@@ -141,7 +154,8 @@ def wrong_video(
     trained: Trained, clips: Clips, tests: Evaluate, predictions: Predictions, video: int
 ) -> WrongVideo:
     """What a network says of a video that it gets wrong, with a few frames of it."""
-    clip = centre_clip(trained, clips, tests, predictions.keys[video])
+    clip, box = centre_clip(trained, clips, tests, predictions, video)
+    clip = clip if box is None else framed(clip, box)
     few = np.linspace(0, len(clip) - 1, min(len(clip), WRONG_FRAMES)).round().astype(int)
     return WrongVideo(
         key=predictions.keys[video],
@@ -157,10 +171,11 @@ def explain(
     trained: Trained, clips: Clips, tests: Evaluate, predictions: Predictions, video: int
 ) -> ExplainedClip:
     """Heat maps of the centre clip of a video: for the prediction, and for the label if wrong."""
-    clip = centre_clip(trained, clips, tests, predictions.keys[video])
+    clip, box = centre_clip(trained, clips, tests, predictions, video)
     predicted, actual = int(predictions.predicted[video]), int(predictions.labels[video])
     shown_classes = [predicted] if predictions.correct[video] else [predicted, actual]
-    maps = evidence(trained, clip, shown_classes)
+    maps = evidence(trained, clip, shown_classes, box)
+    clip = clip if box is None else framed(clip, box)
     by_frame = maps[0].sum((1, 2))
     share = by_frame / by_frame.sum().clamp_min(torch.finfo(by_frame.dtype).tiny)
     return ExplainedClip(
@@ -175,15 +190,24 @@ def explain(
     )
 
 
-def centre_clip(trained: Trained, clips: Clips, tests: Evaluate, key: str) -> Tensor:
-    """The centre clip of a video, uint8 (T, S, S, 3)."""
-    row = int(np.flatnonzero(clips.keys == key.encode())[0])
-    spec = trained.genotype.input
-    times, frames = frames_at(clips.video(row), [CENTRE], spec, tests.sampling)
-    return Decoded(row, (CENTRE,), times, frames).views("center", spec).clips[0]
+def centre_clip(
+    trained: Trained, clips: Clips, tests: Evaluate, predictions: Predictions, video: int
+) -> tuple[Tensor, Tensor | None]:
+    """The centre clip of a video, uint8 (T, S, S, 3), and the box in it that is asked about, (4,).
+
+    Without boxes there is none.
+    """
+    row = int(np.flatnonzero(clips.keys == predictions.keys[video].encode())[0])
+    spec = shown_in_tests(clips.task, trained.genotype.input)
+    times, frames = frames_at(clips.video(row), [CENTRE], spec, tests.sampling, clips.moment(row))
+    own = None if predictions.boxes is None else predictions.boxes[video, None]
+    views = Decoded(row, (CENTRE,), times, frames, own).views("center", spec)
+    return views.clips[0], None if own is None else views.boxes[0, 0]
 
 
-def evidence(trained: Trained, clip: Tensor, classes: list[int]) -> Tensor:
+def evidence(
+    trained: Trained, clip: Tensor, classes: list[int], box: Tensor | None = None
+) -> Tensor:
     """The evidence for each class after the last group of blocks, (len(classes), T, H, W).
 
     Of two streams it is the sum; a frame of the sparse one counts for all frames that it stands
@@ -191,9 +215,10 @@ def evidence(trained: Trained, clip: Tensor, classes: list[int]) -> Tensor:
     """
     net, found = trained.net, torch.zeros(())
     views = normalise(clip.expand(len(classes), *clip.shape))
+    boxes = None if box is None else box.expand(len(classes), 1, 4)
     ends = {step.stream: step.number for step in net.steps if not step.fuses}
     for stream, number in ends.items():
-        here = net.attention[number], lambda x: net(x).mean(1), views, torch.tensor(classes)
-        every = net.every[stream]
-        found = found + grad_cam(*here).repeat_interleave(every, 1) / every
+        every, last = net.every[stream], net.attention[number]
+        maps = grad_cam(last, lambda x: net(x, boxes).mean(1), views, torch.tensor(classes))
+        found = found + maps.repeat_interleave(every, 1) / every
     return found

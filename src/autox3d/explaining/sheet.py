@@ -43,6 +43,16 @@ def sheet(clip: Tensor, maps: Sequence[Tensor]) -> np.ndarray:
     return grid.round().clamp(0, 255).byte().permute(1, 2, 0).contiguous().numpy()
 
 
+def framed(clip: Tensor, box: Tensor) -> Tensor:
+    """The clip, uint8 (T, S, S, 3), with a white line around a box, (4,) shares of its sides."""
+    side = clip.shape[1]
+    left, top, right, bottom = (box * (side - 1)).round().int().tolist()
+    drawn = clip.clone()
+    drawn[:, [top, bottom], left : right + 1] = 255
+    drawn[:, top : bottom + 1, [left, right]] = 255
+    return drawn
+
+
 def _resized(x: Tensor) -> Tensor:
     """(T, C, H, W) -> (T, C, TILE, TILE)."""
     return F.interpolate(x, (TILE, TILE), mode="bilinear", antialias=True, align_corners=False)

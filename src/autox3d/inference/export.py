@@ -27,7 +27,7 @@ from autox3d.core import atomic
 from autox3d.core.errors import Refused
 from autox3d.inference.agreement import LEAST, Agreement
 from autox3d.inference.fast import Scored, plain
-from autox3d.inference.network import cropped
+from autox3d.inference.network import cropped, refuse_boxed
 from autox3d.inference.stream import windows
 from autox3d.ingest.source import BadVideo
 from autox3d.vision.arch.normalisation import NORMALISATION
@@ -73,6 +73,7 @@ def export(
         raise Refused(f"{out}: cannot be written. Give a name that ends in .pt2 or .onnx.")
     if out.suffix == ".pt2" and calibration is not None:
         raise Refused(f"{out}: only ONNX computes in int8. Give a name that ends in .onnx.")
+    refuse_boxed(trained.task, trained.genotype.name)
     net = Scored(folded(trained.net), trained.task).eval().float()
     clips, about = torch.randn(3, 3, trained.genotype.input.frames, side, side), card(trained, side)
     with atomic.replacing(out) as part, tempfile.TemporaryDirectory() as scratch, _quiet():

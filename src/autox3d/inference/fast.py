@@ -17,9 +17,9 @@ class Scored(nn.Module):
         super().__init__()
         self.net, self.scores = net, task.scores
 
-    def forward(self, clips: Tensor) -> Tensor:
-        """Normalised clips (B, 3, T, H, W) -> scores (B, classes)."""
-        return self.scores(self.net(clips))
+    def forward(self, clips: Tensor, boxes: Tensor | None = None) -> Tensor:
+        """Normalised clips (B, 3, T, H, W) -> scores (B, classes), or (B, R, classes) of boxes."""
+        return self.scores(self.net(clips) if boxes is None else self.net(clips, boxes))
 
 
 def plain(trained: Trained) -> Scored:

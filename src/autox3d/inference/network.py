@@ -17,6 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from autox3d.core.errors import Refused
 from autox3d.core.values import ClipSpec
 from autox3d.inference.ahead import ahead
 from autox3d.inference.fast import default_device, fast
@@ -112,6 +113,11 @@ class Network:
         pieces = [self.net(self.transform(piece)) for piece in clips.split(size)]
         return torch.cat(pieces).float().cpu()
 
+    @torch.inference_mode()
+    def score_boxes(self, clip: Tensor, boxes: Tensor) -> Tensor:
+        """Scores of the boxes in a view: uint8 RGB (T, S, S, 3), (A, 4) -> float32 (A, C)."""
+        return self.net(self.transform(clip[None]), boxes[None].to(self.device)).float().cpu()[0]
+
     def described(self, clips: Tensor) -> tuple[Tensor, Tensor]:
         """Scores and features of views: uint8 (V, T, S, S, 3) -> (V, C), (V, F), on the CPU.
 
@@ -153,7 +159,11 @@ class Network:
 
         Args:
             features: also compute `Prediction.features`
+
+        Raises:
+            Refused: the network answers for boxes.
         """
+        refuse_boxed(self.task, self.genotype.name)
         moments: list[Moment] = []
         for path, item in ahead(self._windows(map(Path, paths), clips), AHEAD):
             if isinstance(item, Window):
@@ -210,6 +220,18 @@ def load(
         Refused: a file is missing or damaged, or the weights do not belong to the genotype.
     """
     return Network(weights.load(Path(folder)), device, dtype)
+
+
+def refuse_boxed(task: Task, name: str) -> None:
+    """Checks that a network answers for whole clips.
+
+    Raises:
+        Refused: it answers for boxes.
+    """
+    if task.boxed:
+        raise Refused(
+            f"{name}: answers for boxes of a video. Give them: `autox3d predict --boxes FILE`."
+        )
 
 
 def cropped(frames: Tensor, crops: Crops, clip: ClipSpec) -> Tensor:

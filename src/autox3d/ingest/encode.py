@@ -34,6 +34,7 @@ from autox3d.ingest.upright import Turn
 from autox3d.vision.clips.format.decode import IndexedVideo
 
 COLOURS = "smpte170m"  # BT.601, as libav calls it
+LEAD = 2  # s before a part from which its film is decoded, so that nothing refers further back
 READ_BACK = 8  # frames of each clip that our reader must be able to decode
 DECODED = re.compile(r"\(video\): .*; (\d+) frames decoded;(?: (\d+) decode errors;)?")
 MIN_FREE_DISK = 1 << 20  # bytes; with less, the full disk is why ffmpeg failed
@@ -61,6 +62,13 @@ class Encoded(NamedTuple):
         return hashlib.sha256(self.data).hexdigest()
 
 
+class Part(NamedTuple):
+    """A part of a film, by its own time stamps."""
+
+    begin: float  # s, from a whole second on its frames are those of the whole film
+    end: float  # s
+
+
 @functools.cache
 def program() -> str:
     """Returns the path of ffmpeg: imageio-ffmpeg's own, or the one in IMAGEIO_FFMPEG_EXE.
@@ -77,22 +85,26 @@ def version() -> str:
     return ended.stdout.split()[2]
 
 
-def encode(path: Path, settings: Encoding, scratch: Path) -> Encoded:
+def encode(path: Path, settings: Encoding, scratch: Path, part: Part | None = None) -> Encoded:
     """Encodes the video `path`; the file `scratch` is written meanwhile and removed afterwards.
+
+    Args:
+        part: what of it is encoded; None: all
 
     Raises:
         BadVideo: the video cannot be used, with the reason.
         OSError: the disk is full, which is not the video's fault.
     """
     try:
-        probe = source.probe(path, settings.max_pixels)
+        probe = (_probe_film if part else source.probe)(path, settings.max_pixels)
     except BadVideo as error:
         raise _explained(error, path, settings) from error
-    if (probe.seconds or 0) > settings.max_seconds:
-        raise BadVideo("too_long", f"{probe.seconds:.0f} s are over {settings.max_seconds:.0f}")
+    expected = _seconds(probe, part)
+    if (expected or 0) > settings.max_seconds:
+        raise BadVideo("too_long", f"{expected:.0f} s are over {settings.max_seconds:.0f}")
     log = scratch.with_suffix(".log")
     try:
-        failed = _ffmpeg(arguments(path, scratch, probe, settings), settings.timeout, log)
+        failed = _ffmpeg(arguments(path, scratch, probe, settings, part), settings.timeout, log)
         decoded, damaged = _counts(log)
         if damaged > (1 - settings.min_share) * decoded:
             raise BadVideo("corrupt", f"{damaged} of {decoded} frames are damaged")
@@ -106,17 +118,41 @@ def encode(path: Path, settings: Encoding, scratch: Path) -> Encoded:
     finally:
         scratch.unlink(missing_ok=True)
         log.unlink(missing_ok=True)
-    _check_length(clip.frames, decoded, probe, settings)
+    crowded = 0 if part else decoded  # of a part, the frames before it are counted too
+    _check_length(clip.frames, crowded, probe._replace(seconds=expected), settings)
     return clip
 
 
-def arguments(path: Path, target: Path, probe: Probe, settings: Encoding) -> list[str]:
+@functools.lru_cache(maxsize=1)
+def _probe_film(path: Path, max_pixels: int) -> Probe:
+    """Probes a film once for all of its parts that one process encodes in a row."""
+    return source.probe(path, max_pixels)
+
+
+def _seconds(probe: Probe, part: Part | None) -> float | None:
+    """How long the clip is to be, by the declared duration; None: nothing is declared.
+
+    Raises:
+        BadVideo: the file ends before the part begins.
+    """
+    if part is None or not probe.seconds:
+        return probe.seconds
+    if probe.seconds <= part.begin:
+        ends = f"it ends after {probe.seconds:.2f} s"
+        raise BadVideo("truncated", f"{ends}, and a part of it is to begin at {part.begin:.0f} s")
+    return min(part.end, probe.seconds) - part.begin
+
+
+def arguments(
+    path: Path, target: Path, probe: Probe, settings: Encoding, part: Part | None = None
+) -> list[str]:
     """Returns ffmpeg's command line; file names are single arguments, and no shell reads them."""
     height, width = size(probe.height, probe.width, settings.short)
     colours = f"out_color_matrix={COLOURS}:out_range=tv"
+    lead = min(part.begin, LEAD if probe.seeks else part.begin) if part else 0.0
     filters = (
         *_turned(probe.turn),
-        f"fps={settings.fps}",
+        *_paced(settings.fps, part, lead),
         f"scale={width}:{height}:flags=bicubic+accurate_rnd+bitexact:{colours}",
         "format=yuv420p",
         "setsar=1",
@@ -125,7 +161,9 @@ def arguments(path: Path, target: Path, probe: Probe, settings: Encoding) -> lis
     # Threads and instruction sets change the bytes, so both are fixed (threads alone is not enough)
     x264 = f"keyint={settings.keyint}:bframes={settings.bframes}:b-adapt=0:b-pyramid=none"
     ours = {"noautorotate": None} if probe.turn else {}
-    video = ffmpeg.input(source.address(path), **_guards(settings), **clock.FFMPEG, **ours)
+    sought = {"ss": part.begin - lead} if part and lead < part.begin else {}
+    guards = _guards(settings)
+    video = ffmpeg.input(source.address(path), **guards, **clock.FFMPEG, **ours, **sought)
     longest = settings.max_seconds + 1  # enough to see that a video is too long
     output = video.output(
         source.address(target),
@@ -139,6 +177,19 @@ def arguments(path: Path, target: Path, probe: Probe, settings: Encoding) -> lis
     flags = ("-hide_banner", "-nostdin", "-nostats", "-v", "level+verbose")
     command = ffmpeg.compile(output.global_args(*flags), cmd=program(), overwrite_output=True)
     return [str(part) for part in command]
+
+
+def _paced(fps: int, part: Part | None, lead: float) -> Iterator[str]:
+    """Yields the filters that make the rate constant, and keep a part on the film's own ticks.
+
+    The film is decoded from `lead` seconds before the part on.
+    """
+    if part is None:
+        yield f"fps={fps}"
+        return
+    yield f"fps={fps}:start_time={lead:g}"
+    yield f"trim=start={lead:g}:end={lead + part.end - part.begin:g}"
+    yield "setpts=PTS-STARTPTS"
 
 
 def _turned(turn: Turn | None) -> Iterator[str]:

@@ -35,6 +35,7 @@ from autox3d.ingest.upright import Turn, is_slanted, turn, upright
 
 CONTAINERS = "mov,mp4,matroska,webm,avi,flv,mpegts,mpeg,asf,ogg"  # as libavformat names them
 PROTOCOLS = "file"
+SEEKS = {"mov", "matroska", "avi"}  # containers with an index; in others a seek may end too late
 MAX_PIXELS = 7680 * 4320  # of a frame, where no setting says otherwise
 COMPLETE = 0.9  # of the declared duration: a file with less of it has lost its end
 TICK = 1 / 30  # s, by which the end of the last frame is uncertain
@@ -64,6 +65,7 @@ class Probe(NamedTuple):
     rate: float | None  # declared frames a second, the mean
     gaps: float = 0.0  # s, the sum of the gaps between frames
     turn: Turn | None = None  # what makes it upright, where the file asks for another angle
+    seeks: bool = False  # whether it can be decoded from a time on that is surely found
 
 
 @dataclass
@@ -190,7 +192,8 @@ def probe(path: Path, max_pixels: int = MAX_PIXELS) -> Probe:
         times = _times(container, stream)
         seconds, gaps = duration.declared(path, container, stream, times), duration.gaps(times)
         seconds = seconds - lead if seconds else seconds
-        return Probe(stream.index, height, width, seconds, rate, gaps, turned)
+        seeks = bool(SEEKS & set(container.format.name.split(",")))
+        return Probe(stream.index, height, width, seconds, rate, gaps, turned, seeks)
 
 
 def frames(

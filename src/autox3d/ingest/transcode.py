@@ -25,11 +25,12 @@ from autox3d.core.errors import Refused
 from autox3d.core.reasons import REASONS
 from autox3d.core.values import Encoding
 from autox3d.ingest import encode, source
-from autox3d.ingest.encode import Encoded
+from autox3d.ingest.encode import Encoded, Part
 from autox3d.ingest.isolate import WorkerFailure, run_isolated
 from autox3d.ingest.source import BadVideo
 
 WORKER_MARGIN = 15.0  # s that a worker has in addition to ffmpeg's own timeout
+Job = tuple[str, Part | None]  # path under the data root, and what of it is encoded
 Progress = Callable[[Iterable[Any], int], Iterable[Any]]
 
 
@@ -72,14 +73,14 @@ def transcode(
     Raises:
         Refused: a video has changed since it was listed.
     """
-    videos = tables.read_table(listing, ["key", "path", "size", "mtime_ns"]).sort_values("key")
+    videos = tables.read_table(listing).sort_values("key")
     _refuse_changed(videos, root)
     shard.parent.mkdir(parents=True, exist_ok=True)
     _sweep(shard)
     atomic.sweep(index)
     with (
         tempfile.TemporaryDirectory(dir=shard.parent, prefix=_prefix(shard)) as scratch,
-        closing(_attempts(videos["path"].tolist(), root, settings, scratch, workers)) as results,
+        closing(_attempts(_jobs(videos), root, settings, scratch, workers)) as results,
     ):
         partial = Path(scratch) / "tar"
         with partial.open("wb") as file:
@@ -94,12 +95,20 @@ def transcode(
     return [f"{paths[row.key]} ({row.reason}: {row.message})" for row in refused]
 
 
+def _jobs(videos: pd.DataFrame) -> list[Job]:
+    """The path of each video, and what of it is encoded."""
+    if "begin" not in videos:
+        return [(path, None) for path in videos["path"]]
+    spans = zip(videos["path"], videos["begin"], videos["end"], strict=True)
+    return [(path, Part(begin, end)) for path, begin, end in spans]
+
+
 def _attempts(
-    paths: list[str], root: Path, settings: Encoding, scratch: str, workers: int
+    jobs: list[Job], root: Path, settings: Encoding, scratch: str, workers: int
 ) -> Generator[Encoded | BadVideo | OSError | WorkerFailure, None, None]:
     return run_isolated(
         functools.partial(_attempt, root=root, settings=settings, scratch=Path(scratch)),
-        paths,
+        jobs,
         workers=workers,
         timeout=settings.timeout + WORKER_MARGIN,
         memory_mb=settings.memory_mb,
@@ -107,12 +116,13 @@ def _attempts(
 
 
 def _attempt(
-    path: str, root: Path, settings: Encoding, scratch: Path
+    job: Job, root: Path, settings: Encoding, scratch: Path
 ) -> Encoded | BadVideo | OSError:
     """Runs in a worker: returns the clip, why there is none, or an error that ends the stage."""
+    path, part = job
     try:
         video = source.locate(root, path)
-        return encode.encode(video, settings, scratch / f"{os.getpid()}.mp4")
+        return encode.encode(video, settings, scratch / f"{os.getpid()}.mp4", part)
     except (BadVideo, OSError) as error:
         return error
 

@@ -1,9 +1,8 @@
 """The videos of a user's folder, looked at before any setting is chosen.
 
-A folder has a folder for each class; or `train`, `val` (and `test`) with those. A CSV file has the
-columns path and label, perhaps split, and its paths begin in its folder. With a column `labels` in
-place of `label`, or ";" in a label, a video may have several. Videos of one recording are a group:
-they must not be in two splits, or what is measured is memory.
+A folder has a folder for each class; or `train`, `val` (and `test`) with those. A list is a CSV
+file (`planning.own_lists`). Videos of one recording are a group: they must not be in two splits, or
+what is measured is memory.
 """
 
 from __future__ import annotations
@@ -13,39 +12,23 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
 from autox3d.core.errors import Refused
-from autox3d.core.tables import MULTILABEL
+from autox3d.core.tables import DETECT, MULTILABEL
 from autox3d.core.video_names import ignored, is_video, kinds
-from autox3d.datasets.adapters.csv import BETWEEN, SEVERAL
-from autox3d.datasets.adapters.csv import labels as labels_of
-from autox3d.datasets.annotations import SPLITS, Label
-from autox3d.datasets.reading import composed, csv_rows, has_column, inside
+from autox3d.datasets.annotations import SPLITS
+from autox3d.datasets.box_rows import SIDES
+from autox3d.datasets.reading import composed, has_column
 from autox3d.ingest.source import BadVideo, frames, opened
+from autox3d.planning.own_lists import OwnVideo, has_several, of_boxes, of_list, of_several
 
 SAMPLED = 48  # videos that are opened, to learn their length and size
 NUMBERED = re.compile(r"(.*\D|)\d+\D*", re.DOTALL)  # what is before the last number of a name
 USUAL = "the name up to its last number"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OwnVideo:
-    """One video of the user's."""
-
-    path: str  # below the folder, "/" between folders
-    label: str  # of several, all in one text
-    split: str  # given by the user; empty: to be chosen
-    group: str = ""  # of the recording that it is cut from
-    labels: tuple[Label, ...] | None = None  # where a video may have several, or none
-
-    @property
-    def names(self) -> set[str]:
-        """Its classes."""
-        return {self.label} if self.labels is None else {one.name for one in self.labels}
 
 
 class Looks(NamedTuple):
@@ -81,14 +64,16 @@ def listed(given: Path, task: str | None = None) -> tuple[list[OwnVideo], list[s
     """The videos of a folder or list by path, and remarks about other files.
 
     Args:
-        task: what the labels are for; None: a list of several labels a row is of that task
+        task: what the labels are for; None: as the columns and labels of a list say
 
     Raises:
         Refused: it has no class folders, fewer than two classes, or no videos.
     """
     if given.is_file():
-        several = task == MULTILABEL or (task is None and has_several(given))
-        videos, left = (_of_several if several else _of_list)(given), []
+        boxed = task == DETECT or (task is None and has_column(given, SIDES[0]))
+        several = not boxed and (task == MULTILABEL or (task is None and has_several(given)))
+        read = of_boxes if boxed else of_several if several else of_list
+        videos, left = read(given), []
     else:
         videos, left = _of_folders(given)
     classes = Counter(name for video in videos for name in video.names)
@@ -151,66 +136,6 @@ def _files(top: Path) -> Iterator[Path]:
 
 def _raise(error: OSError) -> None:
     raise error
-
-
-def _of_list(path: Path) -> list[OwnVideo]:
-    """The videos of a CSV file: each once, and all with a split or none."""
-    places: dict[str, str] = {}
-    videos: list[OwnVideo] = []
-    for place, row in csv_rows(path, ("path", "label")):
-        split = row.get("split", "").strip()
-        if split and split not in SPLITS:
-            raise Refused(f"{place}: unknown split '{split}'. Known: {', '.join(SPLITS)}.")
-        label = composed(row["label"].strip())
-        if not label:
-            raise Refused(f"{place}: no label. Give each video one, or take the row out.")
-        name = inside(row["path"], place)
-        if not (path.parent / name).is_file():
-            raise Refused(f"{place}: there is no file {path.parent / name}. Fix the path.")
-        if name in places:
-            raise Refused(f"{place}: '{name}' is in {places[name]} already. Take one row out.")
-        if videos and bool(split) != bool(videos[0].split):
-            raise Refused(
-                f"{place}: some videos have a split, others have none. Give all one, or none."
-            )
-        places[name] = place.removeprefix(f"{path} ")
-        videos.append(OwnVideo(path=name, label=label, split=split))
-    return videos
-
-
-def has_several(path: Path) -> bool:
-    """Whether a list gives videos several labels: a column `labels`, or a label with ";"."""
-    if has_column(path, SEVERAL):
-        return True
-    return any(BETWEEN in row["label"] for _, row in csv_rows(path, ("path", "label")))
-
-
-def _of_several(path: Path) -> list[OwnVideo]:
-    """The videos of a CSV file with several labels a row, or several rows a video."""
-    column = SEVERAL if has_column(path, SEVERAL) else "label"
-    found: dict[str, OwnVideo] = {}
-    for place, row in csv_rows(path, ("path", column)):
-        split = row.get("split", "").strip()
-        if split and split not in SPLITS:
-            raise Refused(f"{place}: unknown split '{split}'. Known: {', '.join(SPLITS)}.")
-        name = inside(row["path"], place)
-        if not (path.parent / name).is_file():
-            raise Refused(f"{place}: there is no file {path.parent / name}. Fix the path.")
-        labels = tuple(
-            one._replace(name=composed(one.name))
-            for one in labels_of(row | {SEVERAL: row[column]}, place)
-        )
-        first = found.setdefault(name, OwnVideo(path=name, label="", split=split, labels=()))
-        if first.split != split:
-            raise Refused(f"{place}: '{name}' has two splits. Give all its rows one split.")
-        if bool(split) != bool(next(iter(found.values())).split):
-            raise Refused(
-                f"{place}: some videos have a split, others have none. Give all one, or none."
-            )
-        every = (*(first.labels or ()), *labels)
-        text = "; ".join(sorted({one.name for one in every}))
-        found[name] = replace(first, label=text, labels=every)
-    return list(found.values())
 
 
 def grouped(videos: Sequence[OwnVideo], pattern: str | None) -> tuple[list[OwnVideo], str]:

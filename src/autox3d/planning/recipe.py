@@ -68,6 +68,11 @@ class Device(NamedTuple):
         """Frames, crop and test side in px of its clips."""
         return (13, 160, 182) if self.gpu else (8, 64, 72)
 
+    @property
+    def boxed_clip(self) -> tuple[int, int, int]:
+        """The same where boxes are asked about, which must cover several cells."""
+        return (16, 224, 256) if self.gpu else (8, 84, 96)
+
 
 class Asked(NamedTuple):
     """What the user asks for."""
@@ -82,6 +87,7 @@ class Asked(NamedTuple):
     given: Path | None  # folder of weights to start from
     network: str  # name of the network that needs no search
     several: bool = False  # whether a video may have several labels, or none
+    boxed: bool = False  # whether boxes at moments of films have the labels
 
 
 def drafted(
@@ -98,7 +104,7 @@ def drafted(
     short, side = size["short"], even(JITTER * size["short"])
     shards = max(1, ceil(counts.total / SHARD))
     content["annotate"] |= {
-        "dataset": "csv",
+        "dataset": "boxes" if asked.boxed else "csv",
         "videos": asked.videos,
         "files": {"list": asked.listing},
         "shards": list(range(shards)),
@@ -123,12 +129,23 @@ def drafted(
     networks = [asked.network, "s"] if asked.budget else [asked.network]
     content["explain"] |= {"networks": networks}
     content["evaluate"] |= {"split": asked.split, "pool": "max" if asked.several else "mean"}
+    _ask_boxes(content, asked, device)
     why += ["several labels a video: each class gets a score of its own"] * asked.several
     if not device.gpu:
-        content["evaluate"] |= {"clips": [1, 3, 5]}
+        content["evaluate"] |= {} if asked.boxed else {"clips": [1, 3, 5]}
         content["latency"] |= {"batch": 6, "repeats": 10, "warmup": 2}
     _search(content, asked, device, counts, sampling)
     return content, why
+
+
+def _ask_boxes(content: Changes, asked: Asked, device: Device) -> None:
+    """What is otherwise where boxes have the labels; nothing where videos have them."""
+    if asked.boxed:
+        content["evaluate"] |= {"clips": [1], "crops": 1, "sampling": "stride", "pool": "mean"}
+        recipe = content["train"][asked.network]
+        recipe["sampling"] = recipe["sampling"] | {"rule": "stride"}
+        if not asked.given and not device.gpu:
+            recipe["lr"] = 4 * recipe["lr"]  # the loss is the mean over classes
 
 
 def _clip(asked: Asked, looks: Looks, device: Device) -> tuple[Changes, str]:
@@ -140,7 +157,7 @@ def _clip(asked: Asked, looks: Looks, device: Device) -> tuple[Changes, str]:
         spec = Space.load(space_of(asked.budget, len(asked.classes), device)).input
         size = {"frames": spec.frames, "crop": spec.crop, "short": spec.short}
     else:
-        frames, crop, short = device.clip
+        frames, crop, short = device.boxed_clip if asked.boxed else device.clip
         size = {"frames": frames, "crop": crop, "short": short}
     span = min(SPAN, COVERED * looks.seconds)
     stride = max(1, int(span * FPS / size["frames"] + 1e-6))
@@ -153,8 +170,12 @@ def _clip(asked: Asked, looks: Looks, device: Device) -> tuple[Changes, str]:
 
 
 def _network(asked: Asked, device: Device) -> Changes:
-    """The entry of `baseline`: given weights, X3D-S on a GPU, or a third of it on a CPU."""
-    of = asked.given / "genotype.yaml" if asked.given else Path("architectures/x3d_s.yaml")
+    """The entry of `baseline`: given weights, X3D-S on a GPU, or a third of it on a CPU.
+
+    Where boxes are asked about it is X3D-M, or a third of one with small cells.
+    """
+    usual = ("x3d_m" if device.gpu else "x3d_s_stride8") if asked.boxed else "x3d_s"
+    of = asked.given / "genotype.yaml" if asked.given else Path(f"architectures/{usual}.yaml")
     small = not asked.given and not device.gpu
     width, depth = (0.33, 0.34) if small else (1.0, 1.0)
     rule = {"of": str(of), "input": "s", "width": width, "depth": depth}

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from autox3d.core.errors import Refused
-from autox3d.planning.own_videos import OwnVideo
+from autox3d.planning.own_lists import OwnVideo
 
 SHARE, SHARE_OF_FEW, FEW = 0.2, 0.3, 200  # held out; of fewer than FEW videos
 NAMED = 3  # videos that a line names

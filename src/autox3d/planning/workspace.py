@@ -17,7 +17,7 @@ from pathlib import Path
 
 from autox3d.core import atomic, environment
 from autox3d.core.errors import Refused
-from autox3d.planning.own_videos import OwnVideo
+from autox3d.planning.own_lists import BOX, OwnVideo
 
 LIST = Path("params/own.csv")
 SETTINGS = Path("params.yaml")
@@ -119,6 +119,10 @@ def write_list(path: Path, videos: Sequence[OwnVideo]) -> None:
 def _rows(videos: Sequence[OwnVideo]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
+    if any(video.boxes is not None for video in videos):
+        writer.writerow(("path", *BOX, "split"))
+        writer.writerows((v.path, *row, v.split) for v in videos for row in v.boxes or ())
+        return text.getvalue()
     if any(video.labels is not None for video in videos):
         writer.writerow(("path", "labels", "split", "start", "end"))
         writer.writerows(row for video in videos for row in _times(video))

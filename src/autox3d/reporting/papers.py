@@ -5,6 +5,7 @@ Numbers of other data are never shown beside a result.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from autox3d.reporting import figures
@@ -21,7 +22,10 @@ DATA_SETS = {  # the forms of `annotate.dataset`, with the number of classes
     ("kinetics", 600): "Kinetics-600",
     ("somethingv2", 174): "Something-Something-V2",
     ("charades", 157): "Charades",
+    ("ava 2.1", 60): "AVA 2.1",
+    ("ava 2.2", 60): "AVA 2.2",
 }
+AVA = re.compile(r"_v(2\.[12])\.csv$")  # the version, in the names of its lists
 PRINTED = {  # columns of `Published` in the order that they are shown
     "network": "network",
     "pretrain": "pretraining",
@@ -72,7 +76,10 @@ def all_papers() -> Section:
 
 def dataset_of(results: Results) -> str | None:
     """The data set by the name that the papers' tables have it; None for another one."""
-    form = str((results.settings.get("annotate") or {}).get("dataset"))
+    asked = results.settings.get("annotate") or {}
+    form = str(asked.get("dataset"))
+    if form == "ava" and (version := AVA.search(str(asked["files"]["train"]))):
+        form = f"ava {version[1]}"
     return DATA_SETS.get((form, results.data.classes)) if results.data else None
 
 

@@ -78,9 +78,10 @@ def published() -> list[Published]:
     return rows
 
 
-def of_study(kind: str) -> dict[str, Published]:
-    """The printed rows that a kind of study is compared with, by the name of our own row."""
-    return {row.name: row for row in published() if row.study == kind and row.name}
+def of_study(kind: str, dataset: str | None) -> dict[str, Published]:
+    """The rows printed of a data set that a kind of study is compared with, by our own names."""
+    alike = [row for row in published() if row.study == kind and row.dataset == dataset]
+    return {row.name: row for row in alike if row.name}
 
 
 def rivals() -> list[Published]:

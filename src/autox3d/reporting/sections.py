@@ -85,6 +85,8 @@ def accuracy(results: Results) -> Section:
 
 def _protocol(first: Evaluation) -> str:
     """How the networks were tested, from the record of one of them."""
+    if moments := _moments(first):
+        return moments
     views = first.headline.views
     clips, crops = (views // 3, "three crops") if first.lcr else (views, "the centre crop")
     return (
@@ -93,13 +95,26 @@ def _protocol(first: Evaluation) -> str:
     )
 
 
+def _moments(first: Evaluation) -> str:
+    """The same for a test that asked about boxes, one view a moment; empty for another."""
+    counts = first.headline.metrics
+    if "proposals" not in counts:
+        return ""
+    asked, real = (f"{counts[name] or 0:,.0f}" for name in ("proposals", "truth"))
+    classes = sum(known is not None for known in first.per_class.values())
+    return (
+        f"{asked} boxes asked about and {real} annotated ones, of {classes} classes, at "
+        f"{first.videos:,} moments of {first.split} films, a view each."
+    )
+
+
 def _alone(tested: Tested) -> str:
     """What one network costs, in words: a plot with one point would compare nothing."""
     evaluation, latency = tested.evaluation, tested.network.latency
-    text = (
-        f"{evaluation.labelled} {evaluation.split} videos, {evaluation.headline.views} views each. "
-        f"A view costs {evaluation.gmacs(evaluation.crops):.3g} G multiply-adds."
+    tested_on = _moments(evaluation) or (
+        f"{evaluation.labelled} {evaluation.split} videos, {evaluation.headline.views} views each."
     )
+    text = f"{tested_on} A view costs {evaluation.gmacs(evaluation.crops):.3g} G multiply-adds."
     if latency is None:
         return text
     seconds = latency.batched.median

@@ -9,6 +9,7 @@ from autox3d.core.errors import Refused
 from autox3d.core.origin import run_again
 from autox3d.core.search_records import SUPERNET, StudyRecord, StudyRow
 from autox3d.reporting.layout import Element, Figure, Section, Source, Table, source_of
+from autox3d.reporting.papers import dataset_of
 from autox3d.reporting.published import Published, of_study
 from autox3d.reporting.results import Results
 from autox3d.reporting.svg import BLUE, INK, MUTED, ORANGE, axes, drawing, legend, percents
@@ -57,21 +58,21 @@ def studies(results: Results) -> Section:
     section = Section("studies", "Studies of the search")
     if results.studies:
         section.lead = (
-            "Many searches and trainings that differ in one thing, on the clips of this project; "
-            "what the papers print is of Kinetics."
+            "Many searches and trainings that differ in one thing, on the clips of this project."
         )
+    dataset = dataset_of(results)
     for name, record in results.studies.items():
         source = source_of(results.folder, f"study@{name}", f"studies/{name}.json")
         try:
-            section.elements += elements(record, source)
+            section.elements += elements(record, source, dataset)
         except KeyError as error:
             path = Path(source.files)
             raise Refused(f"{path}: missing number {error}. {run_again(path)}") from error
     return section
 
 
-def elements(record: StudyRecord, source: Source) -> list[Element]:
-    """The figure of a study if its kind has one, and its table."""
+def elements(record: StudyRecord, source: Source, dataset: str | None = None) -> list[Element]:
+    """The figure of a study if its kind has one, and its table, with the numbers of `dataset`."""
     metric = tasks.named(record.task).headline
     name = record.study.replace("_", " ")
     name = f"{name[:1].upper()}{name[1:]}"
@@ -84,7 +85,7 @@ def elements(record: StudyRecord, source: Source) -> list[Element]:
         title += f", which agree on {100 * (record.numbers['agreement'] or 0):.0f} % of the choices"
     if record.kind == "ranking":
         title += f". Kendall's tau and its 95 % interval: {taus(record)}"
-    found.append(Table(title, *numbers(record, metric), source))
+    found.append(Table(title, *numbers(record, metric, of_study(record.kind, dataset)), source))
     if record.kind == "trainings":
         found.append(Table(f"{name}: differences on the same videos", *paired(record), source))
     return found + [
@@ -111,11 +112,12 @@ def taus(record: StudyRecord) -> str:
     return ", ".join(texts)
 
 
-def numbers(record: StudyRecord, metric: Metric) -> tuple[Sequence[str], list[list[str]]]:
+def numbers(
+    record: StudyRecord, metric: Metric, papers: Mapping[str, Published]
+) -> tuple[Sequence[str], list[list[str]]]:
     """Header and rows of a study's table: all numbers of its rows, then those of the papers."""
     keys = [key for row in record.rows for key in row.numbers if key not in IN_NAMES]
     keys = list(dict.fromkeys(keys))
-    papers = of_study(record.kind)
     groups = _groups(record)
     head = ["", *(_head(key, metric) for key in keys), *(f"group {group}" for group in groups)]
     head += [f"published: {what}" for what in _printed(papers)]

@@ -39,7 +39,8 @@ def _alone(one: Tested, results: Results) -> str:
     text = f"{one.name}{what} has {metric.label} {metric.text(one.headline)}"
     chance = one.chance
     right = results_table.hits(one.network, metric)
-    videos = f"{evaluation.labelled} {evaluation.split} videos"
+    what = "moments" if results.task.boxed else "videos"
+    videos = f"{evaluation.labelled} {evaluation.split} {what}"
     if right is None:
         guess = f" (chance: {100 * chance:.1f})" if results.task.several else ""
         return f"{text} on {videos}{guess}."

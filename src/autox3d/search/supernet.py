@@ -148,7 +148,7 @@ class Supernet(nn.Module):
                 continue
             for module, named in zip(pairs[number], weights.blocks[number], strict=True):
                 x[stream] = functional_call(module, named, x[stream])
-        return functional_call(self.widest.head, weights.heads, tuple(x))
+        return functional_call(self.widest.head, weights.heads, (x[0], None, *x[1:]))
 
     def network(self, draw: Draw) -> VideoNet:
         """Extracts a network with its own copy of the weights; its batch norm needs calibration."""

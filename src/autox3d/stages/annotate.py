@@ -10,11 +10,15 @@ from __future__ import annotations
 from functools import partial
 
 from autox3d.core import environment, settings
-from autox3d.datasets import annotations, demo, demo_labels, listing, subset
+from autox3d.datasets import annotations, demo, demo_boxes, demo_labels, listing, subset
 from autox3d.runtime.program import arguments, run
 from autox3d.runtime.progress import progress
 
-GENERATED = {annotations.DEMO: demo.prepare, annotations.DEMO_LABELS: demo_labels.prepare}
+GENERATED = {
+    annotations.DEMO: demo.prepare,
+    annotations.DEMO_BOXES: demo_boxes.prepare,
+    annotations.DEMO_LABELS: demo_labels.prepare,
+}
 
 
 def main() -> None:

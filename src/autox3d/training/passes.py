@@ -130,7 +130,7 @@ class Passes:
             self._noise.given() if self._noise else nullcontext(),
             torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda"),
         ):
-            logits = self._forward(clips)
+            logits = self._forward(*inputs(self.task, clips, labels))
         parts = zip(logits.float().split(self.chunk), labels.split(self.chunk), strict=True)
         losses = torch.stack([self.task.loss(*part) for part in parts])
         found = torch.autograd.grad(losses.sum() / self.batch, self._parameters, allow_unused=True)
@@ -159,6 +159,11 @@ class Passes:
         else:
             (seed,) = one.seeds
             torch.manual_seed(seed)
+
+
+def inputs(task: Task, clips: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+    """What a network takes: clips, and for a task with boxes their corners too."""
+    return (clips, labels[..., :4]) if task.boxed else (clips,)
 
 
 def grouped(

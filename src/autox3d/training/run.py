@@ -34,13 +34,13 @@ from autox3d.vision.clips.feed import Feed
 from autox3d.vision.clips.loader import Batch, TrainLoader
 from autox3d.vision.clips.order import epoch_order, epoch_shape
 from autox3d.vision.clips.store import Clips
-from autox3d.vision.clips.videos import centre_clips
+from autox3d.vision.clips.videos import centre_clips, shown_in_tests
 from autox3d.vision.learning.schedule import scaled_rate, sgd
 from autox3d.vision.learning.scoring import Scorer, at_once, fetched, grouped, ready
 from autox3d.vision.learning.statistics import recalibrate_batch_norm
 from autox3d.vision.models import weights
 from autox3d.vision.models.network import VideoNet, open_branches, set_training
-from autox3d.vision.tasks.task import Task
+from autox3d.vision.tasks.task import Task, together
 
 VALIDATED = 2  # times `bn_clips`: without a gradient they take less memory than those in training
 MUCH_WAITING = 0.1  # share of the time that is worth a line
@@ -277,24 +277,30 @@ class Training:
         net = self.state.net
         assert isinstance(net, VideoNet)
         scorer = Scorer(ready(net, world.device), self.task, world.device, batch)
-        loader = centre_clips(clips, self.genotype.input, self.recipe.sampling.rule, world.place)
+        spec = shown_in_tests(self.task, self.genotype.input)
+        loader = centre_clips(clips, spec, self.recipe.sampling.rule, world.place)
         size = at_once(1, batch, world.device)
         moved = Feed(world.device)(loader.decoded(), ("times", "frames"))
         rounds = -(-len(clips) // (world.size * size))
         groups = until_stopped(grouped(moved, size), rounds, self, kept)
-        views = ([video.views("center", self.genotype.input) for video in some] for some in groups)
+        views = ([video.views("center", spec) for video in some] for some in groups)
         mine = {
-            video.row: self.task.merge(of_video[None])
+            video.row: self._answer(clips, video.row, of_video)
             for some, scores in fetched((some, scorer.videos(some)) for some in views)
             for video, of_video in zip(some, scores.numpy(), strict=True)
         }
         every = {row: scores for part in world.collect(mine) for row, scores in part.items()}
         found = [every[row] for row in range(len(every))]
         return world.share(
-            self.task.measure(np.stack(found), clips.labels)[self.task.headline.name]
+            self.task.measure(together(self.task, found), clips.labels)[self.task.headline.name]
             if found
             else 0.0
         )
+
+    def _answer(self, clips: Clips, row: int, scores: np.ndarray) -> np.ndarray:
+        """What the scores of its only view say of a video, (C,), or of its boxes, (A, C)."""
+        merged = self.task.merge(scores[None])
+        return self.task.boxed.answers(merged, clips.labels[row]) if self.task.boxed else merged
 
     def _done(self) -> int:
         return self.state.epoch * self.schedule.steps + self.state.step

@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from autox3d.vision.arch.account import Layer, conv
+from autox3d.vision.arch.account import Layer, conv, product
 from autox3d.vision.arch.blocks import block_type
 from autox3d.vision.arch.fusions import SKIP, fusion
 from autox3d.vision.arch.genotype import Dense, Genotype, Stem, Stream
@@ -22,6 +22,7 @@ from autox3d.vision.arch.units import unit
 
 BATCH_NORM = 5  # operations per element, in the convention that counts them
 BYTES = 4  # size of a float32
+GRID = 7  # bins of a box along an axis, as in SlowFast
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +103,11 @@ class Cost:
 
 
 def cost(
-    genotype: Genotype, classes: int, frames: int | None = None, crop: int | None = None
+    genotype: Genotype,
+    classes: int,
+    frames: int | None = None,
+    crop: int | None = None,
+    boxes: int | None = None,
 ) -> Cost:
     """Computes the cost of a network for clips of `frames` frames and `crop` px.
 
@@ -110,9 +115,13 @@ def cost(
     takes a part. The head's pooling window is that of the genotype's training crop, so a larger
     clip has several positions.
 
+    Args:
+        boxes: of a clip, which the head has in the place of these positions; None: it has none
+
     Raises:
-        ValueError: the crop leaves fewer pixels before the head than its window has, or the frames
-            are not a multiple of those of which the sparse stream takes one.
+        ValueError: there are no boxes, and the crop leaves fewer pixels before the head than its
+            window has; or the frames are not a multiple of those of which the sparse stream takes
+            one.
     """
     frames, crop = frames or genotype.input.frames, crop or genotype.input.crop
     streams = genotype.streams
@@ -125,7 +134,7 @@ def cost(
     if len(parts) == 2:
         parts = _side_by_side(genotype, *parts, clip=3 * frames * crop**2)
     ends = [of[-1] for of in parts]
-    head = _head(genotype, classes, ends)
+    head = _head(genotype, classes, ends, boxes)
     every = [part for of in parts for part in of]
     return Cost(frames=frames, crop=crop, classes=classes, parts=(*every, head))
 
@@ -230,15 +239,15 @@ def _fusion(dense: Dense, kind: str, row: int, sparse: Part, before: Part, both:
     )
 
 
-def _head(genotype: Genotype, classes: int, ends: Sequence[Part]) -> Part:
+def _head(genotype: Genotype, classes: int, ends: Sequence[Part], boxes: int | None) -> Part:
     """The head over the last part of each stream."""
     head, window, last = genotype.head, genotype.pool, ends[0]
-    if last.side < window:
+    if boxes is None and last.side < window:
         raise ValueError(
             f"the crop leaves {last.side} px before the head, less than its window of {window}: "
             f"it must be no smaller than the training crop, {genotype.input.crop}"
         )
-    positions = (last.side - window + 1) ** 2
+    positions = (last.side - window + 1) ** 2 if boxes is None else boxes
     widths = (head.channels, *([genotype.dense.head] if genotype.dense else []))
     cells = [end.frames * end.side**2 for end in ends]
     convs = [
@@ -246,12 +255,24 @@ def _head(genotype: Genotype, classes: int, ends: Sequence[Part]) -> Part:
         for end, width, here in zip(ends, widths, cells, strict=True)
     ]
     pooled = sum(widths)
+    pools = [] if boxes is None else _in_boxes(pooled, last.side, boxes)
     hidden = (conv(pooled, head.hidden, positions),) if head.hidden else ()
-    layers = (*convs, *hidden, conv(head.hidden or pooled, classes, positions, bias=True))
+    layers = (
+        *convs,
+        *pools,
+        *hidden,
+        conv(head.hidden or pooled, classes, positions, bias=True),
+    )
     inputs = sum(end.channels * here for end, here in zip(ends, cells, strict=True))
     peak = max(
         inputs + max(width * here for width, here in zip(widths, cells, strict=True)),
         ((head.hidden or pooled) + classes) * positions,
     )
-    side = last.side - window + 1
+    side = last.side - window + 1 if boxes is None else last.side
     return Part(name="head", channels=classes, frames=1, side=side, layers=layers, peak=peak)
+
+
+def _in_boxes(channels: int, side: int, boxes: int) -> list[Layer]:
+    """The two products of RoIAlign (`vision.models.roi`), on a map of one frame."""
+    rows, columns = product(GRID, side, channels * side), product(channels * GRID, side, GRID)
+    return [Layer(0, 0, 0, boxes * one.outputs, boxes * one.macs) for one in (rows, columns)]

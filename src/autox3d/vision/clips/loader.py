@@ -23,7 +23,7 @@ from autox3d.core.values import ClipSpec, Sampling
 from autox3d.vision.clips import augment_policy, views
 from autox3d.vision.clips.format.decode import Video
 from autox3d.vision.clips.order import epoch_jobs
-from autox3d.vision.clips.store import Clips
+from autox3d.vision.clips.store import Clips, Seen
 from autox3d.vision.clips.transform import cut
 from autox3d.vision.clips.views import Box
 from autox3d.vision.clips.workers import in_workers
@@ -47,13 +47,18 @@ class Cut(NamedTuple):
     box: Box
     flip: bool
 
+    def seen(self, video: Video) -> Seen:
+        """What it shows of its video."""
+        crop = views.share(self.box, video.height, video.width, flip=self.flip)
+        return Seen(int(self.times[0]), int(self.times[-1]), crop)
+
 
 class TrainClip(NamedTuple):
     """The pixels of a training clip, and the operations to apply to them on the device."""
 
     pixels: Tensor  # uint8 (T, S, S, 3)
     operations: augment_policy.Operations
-    seen: tuple[int, int]  # its first and last frame
+    seen: Seen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +106,7 @@ class TrainLoader:
 
         def make(
             wanted: np.ndarray,
-        ) -> tuple[Tensor, list[augment_policy.Operations], list[tuple[int, int]]]:
+        ) -> tuple[Tensor, list[augment_policy.Operations], list[Seen]]:
             return self._cut(number, wanted)
 
         made = in_workers(make, [job for step in jobs for job in step], self.workers)
@@ -111,48 +116,67 @@ class TrainLoader:
             rows = np.concatenate(step)[:, 0]
             out = torch.empty((len(rows), *shape), dtype=torch.uint8, pin_memory=pinned)
             operations: list[augment_policy.Operations] = []
-            seen: list[tuple[int, int]] = []
+            seen: list[Seen] = []
             sizes = [len(part) for part in step]
             for place in out.split(sizes):
                 pixels, some, frames = next(made)
                 place.copy_(pixels)
                 operations += some
                 seen += frames
-            labels = torch.from_numpy(self.clips.labels_of(rows, np.array(seen)))
+            labels = torch.from_numpy(self.clips.labels_of(rows, seen))
             yield Batch(out, labels, torch.from_numpy(rows), numbers, sizes, operations)
 
     def _cut(
         self, epoch: int, wanted: np.ndarray
-    ) -> tuple[Tensor, list[augment_policy.Operations], list[tuple[int, int]]]:
+    ) -> tuple[Tensor, list[augment_policy.Operations], list[Seen]]:
         """Makes a chunk's clips; `wanted`: (clips, 2), row of the video, index of its clip."""
         made: list[TrainClip] = []
         for row, same in groupby(wanted.tolist(), itemgetter(0)):
             rngs = [np.random.default_rng((self.seed, epoch, *clip)) for clip in same]
-            made += train_clips(self.clips.video(row), self.sampling, self.spec, rngs)
+            video, moment = self.clips.video(row), self.clips.moment(row)
+            made += train_clips(video, self.sampling, self.spec, rngs, moment)
         pixels, operations, seen = zip(*made, strict=True)
         return torch.stack(pixels), list(operations), list(seen)
 
 
 def train_clips(
-    video: Video, sampling: Sampling, spec: ClipSpec, rngs: Sequence[np.random.Generator]
+    video: Video,
+    sampling: Sampling,
+    spec: ClipSpec,
+    rngs: Sequence[np.random.Generator],
+    moment: int | None = None,
 ) -> list[TrainClip]:
     """Cuts a random clip for each generator; the video is decoded once for all of them."""
-    cuts = [train_cut(video, sampling, spec, rng) for rng in rngs]
+    cuts = [train_cut(video, sampling, spec, rng, moment) for rng in rngs]
     pieces = np.split(video.frames(np.concatenate([one.times for one in cuts])), len(cuts))
     return [
         TrainClip(
             cut(pixels, one.box, spec.crop, one.flip),
             augment_policy.draw(rng) if sampling.autoaugment else (),
-            (int(one.times[0]), int(one.times[-1])),
+            one.seen(video),
         )
         for pixels, one, rng in zip(pieces, cuts, rngs, strict=True)
     ]
 
 
-def train_cut(video: Video, sampling: Sampling, spec: ClipSpec, rng: np.random.Generator) -> Cut:
-    """Samples the frames, the crop and the flip of a training clip."""
-    c = views.span(spec.frames, spec.stride, video.rate)
-    start = views.train_start(video.count, c, rng)
-    times = views.clip_frames(start, spec.frames, spec.stride, video.rate, sampling.rule)
+def train_cut(
+    video: Video,
+    sampling: Sampling,
+    spec: ClipSpec,
+    rng: np.random.Generator,
+    moment: int | None = None,
+) -> Cut:
+    """Samples the frames, the crop and the flip of a training clip.
+
+    Args:
+        moment: the frame in the middle of the clip, which then has every tau-th frame; None: the
+            clip may begin anywhere
+    """
+    if moment is None:
+        c = views.span(spec.frames, spec.stride, video.rate)
+        start = views.train_start(video.count, c, rng)
+        times = views.clip_frames(start, spec.frames, spec.stride, video.rate, sampling.rule)
+    else:
+        times = views.frames_around(moment, spec.frames, spec.stride, video.rate)
     box = views.train_box(video.height, video.width, sampling.jitter, spec.crop, rng)
     return Cut(views.clamp(times, video.count), box, bool(rng.integers(2)) and sampling.flip)

@@ -9,18 +9,29 @@ from __future__ import annotations
 import os
 import resource
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from autox3d.core import environment, tables
 from autox3d.core.errors import Refused
 from autox3d.vision.clips.format.decode import IndexedVideo
+from autox3d.vision.tasks import boxes
+from autox3d.vision.tasks.boxes import Crop
 from autox3d.vision.tasks.task import Task, named
 
 COLUMNS = ("key", "split", "shard", "offset", "length", "frames")
 MOST_OPEN = 1024  # shards of a table that a process keeps open; at most a quarter of its limit
+
+
+class Seen(NamedTuple):
+    """What a training clip shows of its video."""
+
+    first: int  # frame
+    last: int  # frame
+    crop: Crop
 
 
 class Clips:
@@ -30,6 +41,8 @@ class Clips:
     keys     (N,) bytes, the videos' keys
     labels   (N, ...), by the task's `target`
     active   (N, M, 2), by the task's `active`: first and last frame of each label; None: all
+    moments  (N,), by the task's `key_frame`: the frame in the middle of each clip; None: any
+    most     boxes of a clip, at most; 0 for a task without
     frames   (N,) int64, frames of each video
     classes  class names, in the order of their numbers
     """
@@ -48,6 +61,7 @@ class Clips:
         frames: np.ndarray,
         classes: tuple[str, ...],
         active: np.ndarray | None = None,
+        moments: np.ndarray | None = None,
     ) -> None:
         """Takes the columns of the table; `load` reads them.
 
@@ -62,6 +76,8 @@ class Clips:
         self._shard, self._offset, self._length = shard, offset, length
         self.task, self.keys, self.labels = task, keys, labels
         self.frames, self.classes, self.active = frames, classes, active
+        self.moments = moments
+        self.most = max(map(len, labels), default=0) if task.boxed else 0
         self._open: OrderedDict[int, int] = OrderedDict()  # shard -> descriptor, latest used last
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         unlimited = limit == resource.RLIM_INFINITY
@@ -85,6 +101,9 @@ class Clips:
         if rows.empty:
             which = f"half '{half}' of split '{split}'" if half else f"split '{split}'"
             raise Refused(f"{path}: no clip of {which}. Look at results/data.json for the reason.")
+        labels = task.target(rows)
+        if task.boxed and (flaw := task.boxed.flaw(labels)):
+            raise Refused(f"{path}: in split '{split}', {flaw}")
         shard, names = rows["shard"].factorize(sort=True)
         return cls(
             shards or environment.shards(),
@@ -94,10 +113,11 @@ class Clips:
             rows["length"].to_numpy(np.int64),
             task=task,
             keys=np.array([key.encode() for key in rows["key"]]),
-            labels=task.target(rows),
+            labels=labels,
             frames=rows["frames"].to_numpy(np.int64),
             classes=tables.read_classes(path),
             active=task.active(rows) if task.active else None,
+            moments=task.boxed.key_frame(rows) if task.boxed else None,
         )
 
     @classmethod
@@ -109,24 +129,39 @@ class Clips:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def labels_of(self, rows: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    def labels_of(self, rows: np.ndarray, seen: Sequence[Seen]) -> np.ndarray:
         """The labels of clips: those of their videos, of which some hold for a time only.
 
-        A label holds for a clip if it does at any frame from the clip's first to its last.
+        A label holds for a clip if it does at any frame from the clip's first to its last. Boxes
+        are those of the part of the frame that the clip shows.
 
         Args:
             rows: (B,) the clips' videos
-            seen: (B, 2) the first and last frame of each clip
+            seen: what each clip shows of its video
 
         Returns:
             (B, ...), -1 in place of a label that does not hold
         """
         labels = self.labels[rows]
+        if self.task.boxed:
+            pairs = zip(labels, seen, strict=True)
+            return boxes.padded([boxes.shown(own, one.crop) for own, one in pairs], self.most)
         if self.active is None:
             return labels
+        begin, end = np.array([(one.first, one.last) for one in seen])[:, :, None].swapaxes(0, 1)
         first, last = np.moveaxis(self.active[rows], 2, 0)
-        holds = (first <= seen[:, 1:]) & (last >= seen[:, :1]) & (first <= last)
+        holds = (first <= end) & (last >= begin) & (first <= last)
         return np.where(holds, labels, -1)
+
+    def boxes(self, row: int) -> np.ndarray | None:
+        """The corners of a clip's boxes in the whole frame, (most, 4); None for a task without."""
+        if self.task.boxed is None:
+            return None
+        return boxes.padded([self.labels[row]], self.most)[0, :, :4]
+
+    def moment(self, row: int) -> int | None:
+        """The frame in the middle of the clips of a video; None: they may be anywhere."""
+        return None if self.moments is None else int(self.moments[row])
 
     def shuffle(self, rng: np.random.Generator) -> None:
         """Deals the labels, with their times, to other videos."""

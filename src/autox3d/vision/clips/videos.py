@@ -6,7 +6,7 @@ K clips along the time of a video, T frames, S x S pixels, V views, U distinct f
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -21,6 +21,8 @@ from autox3d.vision.clips.store import Clips
 from autox3d.vision.clips.transform import resized
 from autox3d.vision.clips.views import Crops, FramesRule, StartsRule, View
 from autox3d.vision.clips.workers import in_workers
+from autox3d.vision.tasks import boxes
+from autox3d.vision.tasks.task import Task
 
 
 class Decoded(NamedTuple):
@@ -30,6 +32,7 @@ class Decoded(NamedTuple):
     places: tuple[Fraction, ...]  # (K,), see `View.place`
     times: Tensor  # int64 (K, T), indices into `frames`
     frames: Tensor  # uint8 (U, H, W, 3)
+    boxes: np.ndarray | None = None  # (M, 4), corners in the whole frame, see `tasks.boxes`
 
     def views(self, crops: Crops, spec: ClipSpec) -> VideoViews:
         """The views of one rule of crops; the frames are shared."""
@@ -67,6 +70,18 @@ class VideoViews(NamedTuple):
         shown = frames.index_select(0, times.flatten()).unflatten(0, times.shape)
         pixels = [shown[:, :, b.top : b.top + b.side, b.left : b.left + b.side] for b in boxes]
         return torch.stack(pixels, 1).flatten(0, 1)
+
+    @property
+    def boxes(self) -> Tensor:
+        """The corners of the boxes in each view, float32 (V, M, 4)."""
+        assert self.video.boxes is not None
+        height, width = self.video.frames.shape[1:3]
+        sides = views.crop_sides(self.crops)
+        crops = [
+            views.share(views.test_box(height, width, s, self.size), height, width) for s in sides
+        ]
+        shown = np.stack([boxes.within(self.video.boxes, crop) for crop in crops])
+        return torch.from_numpy(np.tile(shown, (len(self.video.places), 1, 1))).float()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,11 +131,12 @@ class ViewLoader:
         places = views.union_places(self.counts, self.rule)
 
         def make(row: int) -> tuple[Tensor, Tensor]:
-            return frames_at(self.clips.video(row), places, self.spec, self.sampling)
+            video, moment = self.clips.video(row), self.clips.moment(row)
+            return frames_at(video, places, self.spec, self.sampling, moment)
 
         made = in_workers(make, self._rows, self.workers, ahead=1)
         for row, (times, frames) in zip(self._rows, made, strict=True):
-            yield Decoded(row, places, times, frames)
+            yield Decoded(row, places, times, frames, self.clips.boxes(row))
 
     @property
     def _rows(self) -> Sequence[int]:
@@ -143,10 +159,25 @@ def centre_clips(
     )
 
 
+def shown_in_tests(task: Task, spec: ClipSpec) -> ClipSpec:
+    """The clips of a test: boxes are asked about in the whole square of the shorter side.
+
+    X3D's detection has crops of 112 gamma_s in training, and of 128 gamma_s in tests.
+    """
+    return replace(spec, crop=spec.short) if task.boxed else spec
+
+
 def frames_at(
-    video: Video, places: Sequence[Fraction], spec: ClipSpec, sampling: FramesRule
+    video: Video,
+    places: Sequence[Fraction],
+    spec: ClipSpec,
+    sampling: FramesRule,
+    moment: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Decodes and resizes the frames of the clips at `places`, each frame once.
+
+    Args:
+        moment: the frame in the middle of every clip, wherever its place would be; None: see there
 
     Returns:
         indices, int64 (K, T), into the frames, uint8 (U, H, W, 3).
@@ -155,6 +186,8 @@ def frames_at(
     room = views.last_start(video.count, c)
     times = [
         views.clip_frames(place * room, spec.frames, spec.stride, video.rate, sampling)
+        if moment is None
+        else views.frames_around(moment, spec.frames, spec.stride, video.rate)
         for place in places
     ]
     shown, where = np.unique(views.clamp(np.stack(times), video.count), return_inverse=True)

@@ -23,6 +23,10 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from autox3d.core.errors import Refused
+from autox3d.core.values import MARGIN
+from autox3d.vision.tasks.boxes import Crop
+
 FramesRule = Literal["linspace", "stride"]
 StartsRule = Literal["ends", "starts"]
 Crops = Literal["center", "lcr"]
@@ -66,6 +70,24 @@ def clip_frames(
     if isinstance(start, Fraction):
         return np.array([math.floor(start + i * step) for i in range(frames)], np.int64)
     return np.floor(start + np.arange(frames) * float(step)).astype(np.int64)
+
+
+def frames_around(moment: int, frames: int, stride: int, rate: Fraction | int) -> np.ndarray:
+    """The source frames of a clip around a moment, (T,) int64, before `clamp`.
+
+    They are tau apart, and the moment's is number T / 2 of them, as in SlowFast's detection.
+
+    Raises:
+        Refused: the clip reaches further than the pieces that films are cut into.
+    """
+    reach = frames // 2 * stride / NOMINAL_RATE
+    if reach > MARGIN:
+        raise Refused(
+            f"a clip of {frames} frames, {stride} apart, reaches {reach:.1f} s from its moment, "
+            f"and a film is kept for {MARGIN} s around one. Use fewer frames, or a smaller stride."
+        )
+    begin = moment - frames // 2 * Fraction(stride) * rate / NOMINAL_RATE
+    return clip_frames(begin, frames, stride, rate, "stride")
 
 
 def clamp(indices: np.ndarray, count: int) -> np.ndarray:
@@ -130,6 +152,12 @@ def test_box(height: int, width: int, side: Side, size: int) -> Box:
 def test_size(crops: Crops, short: int, crop: int) -> int:
     """The size of a test view in px; the crops of LCR are as large as the shorter side."""
     return crop if crops == "center" else short
+
+
+def share(box: Box, height: int, width: int, *, flip: bool = False) -> Crop:
+    """A crop of a frame of `height` and `width` px as shares of it."""
+    sides = box.side / width, box.side / height
+    return Crop(box.left / width, box.top / height, *sides, flip)
 
 
 def train_box(

@@ -40,16 +40,21 @@ class Scorer:
         self.dtype = next(net.parameters()).dtype
 
     @torch.inference_mode()
-    def __call__(self, views: Tensor) -> Tensor:
+    def __call__(self, views: Tensor, boxes: Tensor | None = None) -> Tensor:
         """Scores views: uint8 (V, T, S, S, 3) -> float32 (V, C), on the device.
+
+        Args:
+            boxes: (V, M, 4) in the views; the scores are then (V, M, C)
 
         Raises:
             torch.OutOfMemoryError: the device cannot hold a single view.
         """
         parts: list[Tensor] = []
+        given = [] if boxes is None else [boxes]
         while (done := sum(map(len, parts))) < len(views):
             try:
-                parts.append(self._pass(views[done : done + self.batch]))
+                some = slice(done, done + self.batch)
+                parts.append(self._pass(views[some], *(one[some] for one in given)))
             except torch.OutOfMemoryError:
                 if self.batch == 1:
                     raise
@@ -60,13 +65,14 @@ class Scorer:
     def videos(self, videos: Sequence[VideoViews]) -> Tensor:
         """Scores the views of several videos in common passes: float32 (V of all, C)."""
         clips = [video.clips for video in videos]
-        return self(clips[0] if len(clips) == 1 else torch.cat(clips))
+        boxes = torch.cat([video.boxes for video in videos]) if self.task.boxed else None
+        return self(clips[0] if len(clips) == 1 else torch.cat(clips), boxes)
 
-    def _pass(self, views: Tensor) -> Tensor:
+    def _pass(self, views: Tensor, boxes: Tensor | None = None) -> Tensor:
         clips = normalise(views.to(self.device, non_blocking=True)).to(self.dtype)
         mixed = self.device.type == "cuda" and self.dtype == torch.float32
         with torch.autocast("cuda", torch.bfloat16) if mixed else nullcontext():
-            logits = self.net(clips)
+            logits = self.net(clips) if boxes is None else self.net(clips, boxes.to(self.device))
         return self.task.scores(logits.float())
 
 

@@ -101,21 +101,26 @@ def searched(result: Derived) -> dict[str, Any]:
 
 
 def _opening(model: Mapping[str, Any]) -> str:
-    count = len(model["classes"])
+    count, name = len(model["classes"]), model["name"]
     does = f"Tells {count} classes of video apart"
-    if tasks.named(model.get("task", CLASSIFY)).several:
+    use = f"""```python
+import autox3d
+
+network = autox3d.load("{name}")  # this folder
+network.predict("video.mp4").top(5)
+```"""
+    task = tasks.named(model.get("task", CLASSIFY))
+    if task.several:
         does = f"Says which of {count} classes occur in a video, each with a score of its own"
+    if task.boxed:
+        does = f"Says what somebody in a box of a video does, of {count} classes"
+        use = f"```sh\nautox3d predict video.mp4 --weights {name} --boxes boxes.csv\n```"
     return f"""# {model["name"]}
 
 {does}; made with autox3d. Licence: \
 {model["licence"]}; the data it was trained on may set terms of its own.
 
-```python
-import autox3d
-
-network = autox3d.load("{model["name"]}")  # this folder
-network.predict("video.mp4").top(5)
-```
+{use}
 
 Files: `weights.safetensors`, `genotype.yaml` (the architecture), `model.json` (this card for \
 programs)."""

@@ -19,6 +19,7 @@ from autox3d.vision.models.blocks import BLOCKS, DropConnect, block
 from autox3d.vision.models.fusion import fusing
 from autox3d.vision.models.layers import ConvNorm, Dense, Depthwise, Pointwise, TimeStrided
 from autox3d.vision.models.norm import BatchNorm
+from autox3d.vision.models.roi import roi_align
 
 
 class StemLayer(nn.Module):
@@ -55,8 +56,9 @@ class Dropout(nn.Module):
 class HeadLayer(nn.Module):
     """The head: 1x1x1 convolution, average over a window of the training clip, linear layers.
 
-    It is fully convolutional: a larger clip has logits at several positions of the window. Two
-    streams have a convolution and an average each, whose results are put side by side.
+    It is fully convolutional: a larger clip has logits at several positions of the window. With
+    boxes, the average over the window is one over time and the maximum over each box. Two streams
+    have a convolution and an average each, whose results are put side by side.
 
     Args:
         dense: of a second stream, its channels in and those of its convolution
@@ -81,33 +83,45 @@ class HeadLayer(nn.Module):
         self.dropout = Dropout()
         self.classify = nn.Linear(head.hidden or pooled, classes)
 
-    def forward(self, x: Tensor, dense: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, boxes: Tensor | None = None, dense: Tensor | None = None
+    ) -> Tensor:
         """Classifies each position of the window: (B, C, T, H, W) -> logits (B, P, classes).
 
         Args:
             x: features of the sparse or only stream
-            dense: those of the dense one, (B, C_D, T_D, H, W)
+            boxes: (B, R, 4), see `roi_align`; the P positions are these R
+            dense: features of the dense stream, (B, C_D, T_D, H, W)
 
         Raises:
-            ValueError: the clip is smaller than the training clip.
+            ValueError: the clip is smaller than the training clip, and there are no boxes.
         """
-        x = self._pooled(self.conv, x, self.window)
+        pooled = self._pooled(self.conv, x, boxes, 1)
         if self.dense is not None:
             assert dense is not None, "a head over two streams needs the features of both"
-            window = self.window[0] * self.every, *self.window[1:]
-            x = torch.cat([x, self._pooled(self.dense, dense, window)], 2)
-        return self.classify(self.dropout(F.relu(self.hidden(x))))
+            pooled = torch.cat([pooled, self._pooled(self.dense, dense, boxes, self.every)], 2)
+        return self.classify(self.dropout(F.relu(self.hidden(pooled))))
 
-    @staticmethod
-    def _pooled(conv: nn.Module, x: Tensor, window: tuple[int, int, int]) -> Tensor:
-        """Averages a stream's features over the window: (B, C, T, H, W) -> (B, P, channels)."""
+    def _pooled(self, conv: nn.Module, x: Tensor, boxes: Tensor | None, every: int) -> Tensor:
+        """A stream's features at each position or in each box: (B, C, T, H, W) -> (B, P, C')."""
         x = F.relu_(conv(x))
-        if any(size < window for size, window in zip(x.shape[2:], window, strict=True)):
+        if boxes is not None:
+            return in_boxes(x, boxes)
+        window = self.window[0] * every, *self.window[1:]
+        if any(size < least for size, least in zip(x.shape[2:], window, strict=True)):
             raise ValueError(
                 f"the clip leaves {tuple(x.shape[2:])} frames and cells, fewer than the head's "
                 f"window {window}: it must be no smaller than the training clip"
             )
         return window_mean(x, window).flatten(2).transpose(1, 2)
+
+
+def in_boxes(x: Tensor, boxes: Tensor) -> Tensor:
+    """The mean over time, and of it the maximum over each box: (B, C, T, H, W) -> (B, R, C).
+
+    A box is the same in all frames and RoIAlign is linear, so that the mean may come first.
+    """
+    return roi_align(x.mean(2), boxes).amax((3, 4))
 
 
 def window_mean(x: Tensor, window: tuple[int, int, int]) -> Tensor:
@@ -146,7 +160,7 @@ class VideoNet(nn.Module):
         self.apply(initialise_layer)
         nn.init.normal_(self.head.classify.weight, std=0.01)
 
-    def forward(self, clips: Tensor | Sequence[Tensor]) -> Tensor:
+    def forward(self, clips: Tensor | Sequence[Tensor], boxes: Tensor | None = None) -> Tensor:
         """Computes logits (B, P, classes) of normalised clips (B, 3, T, H, W).
 
         P is 1 at the training crop. A task turns logits into scores.
@@ -154,6 +168,8 @@ class VideoNet(nn.Module):
         Args:
             clips: a tensor, of which a sparse stream takes every alpha-th frame; or a sequence
                 with one tensor per stream
+            boxes: (B, P, 4), x1, y1, x2, y2 as shares of the clip's width and height; the logits
+                are then those of the boxes
         """
         stems = (self.stem, self.dense_stem) if self.dense_stem else (self.stem,)
         x = [stem(one) for stem, one in zip(stems, of_streams(clips, self.every), strict=True)]
@@ -162,7 +178,7 @@ class VideoNet(nn.Module):
                 x[0] = x[0] + self.fusions[number](x[1])
             else:
                 x[stream] = self.attention[number](self.blocks[number](x[stream]))
-        return self.head(*x)
+        return self.head(x[0], boxes, *x[1:])
 
     def extra_repr(self) -> str:
         """The name and the cost, as the first line of what `print` shows."""

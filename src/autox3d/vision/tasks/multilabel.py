@@ -70,12 +70,12 @@ def labelled(labels: np.ndarray) -> np.ndarray:
 def loss(logits: Tensor, target: Tensor) -> Tensor:
     """Binary cross-entropy of the mean logits, mean over the classes, nats, summed over clips."""
     mean = logits.mean(1)
-    return F.binary_cross_entropy_with_logits(mean, _hot(mean, target), reduction="sum") / len(
+    return F.binary_cross_entropy_with_logits(mean, hot(mean, target), reduction="sum") / len(
         mean.T
     )
 
 
-def _hot(like: Tensor, target: Tensor) -> Tensor:
+def hot(like: Tensor, target: Tensor) -> Tensor:
     """(B, C) like the logits: 1 for the classes in `target` (B, M), 0 for the others."""
     wide = like.new_zeros(len(like), like.shape[1] + 1)
     return wide.scatter_(1, target.where(target >= 0, like.shape[1]), 1.0)[:, :-1]
@@ -88,7 +88,7 @@ def correct(logits: Tensor, target: Tensor) -> Tensor:
     """
     mean = logits.mean(1).float()
     order = mean.sort(dim=1, descending=True, stable=True).indices
-    hits = _hot(mean, target).gather(1, order)
+    hits = hot(mean, target).gather(1, order)
     ranks = torch.arange(1, hits.shape[1] + 1, device=hits.device)
     precision = (hits * hits.cumsum(1) / ranks).sum(1) / hits.sum(1).clamp(min=1)
     return precision.where(hits.any(1), (mean < 0).all(1).to(precision.dtype))
@@ -177,18 +177,21 @@ def curves(
     for number in np.argsort(precisions, kind="stable")[:WORST].tolist():  # NaN comes last
         if not (count := int(hot[:, number].sum())):
             continue
-        shown = np.unique(np.linspace(0, count - 1, min(count, POINTS)).round().astype(int))
-        each = _precisions(scores[known, number], hot[:, number])[shown]
-        recalls = (shown + 1) / count
-        found.append(
-            PrecisionRecall(
-                name=str(classes[number]),
-                positives=count,
-                recall=tuple(recalls.round(6).tolist()),
-                precision=tuple(each.round(6).tolist()),
-            )
-        )
+        each = _precisions(scores[known, number], hot[:, number])
+        found.append(curve(str(classes[number]), count, each))
     return tuple(found)
+
+
+def curve(name: str, positives: int, precisions: np.ndarray) -> PrecisionRecall:
+    """The precisions at the ranks of the positives that are found, best first, thinned out."""
+    count = len(precisions)
+    shown = np.unique(np.linspace(0, count - 1, min(count, POINTS)).round().astype(int))
+    return PrecisionRecall(
+        name=name,
+        positives=positives,
+        recall=tuple(((shown + 1) / positives).round(6).tolist()),
+        precision=tuple(precisions[shown].round(6).tolist()),
+    )
 
 
 TASK = Task(

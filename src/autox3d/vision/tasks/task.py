@@ -3,8 +3,8 @@
     B clips, P positions of the head's window, C outputs of the network, N videos
 
 A network returns logits, whatever its task. The task turns them into a loss, scores and metrics.
-`classify` has one label per video, `multilabel` any number. The metadata of a data set's table of
-clips names the task.
+`classify` has one label per video, `multilabel` any number, `detect` any number for each box of a
+clip. The metadata of a data set's table of clips names the task.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -48,6 +48,34 @@ def _no_curves(
     return ()
 
 
+class Met(NamedTuple):
+    """The T annotated boxes that a proposal meets."""
+
+    clips: Any  # (T,) numbers
+    corners: Any  # (T, 4), of the proposal
+    scores: Any  # (T, C), of the proposal
+    labels: Any  # (T, L) class numbers of the annotated box, -1 behind the last one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Boxed:
+    """What a task has besides if it is asked about boxes at a moment of a video.
+
+    Its labels are arrays of the boxes of each clip (`tasks.boxes`), in a batch (B, M, K) with M the
+    most of a clip. Its logits and scores are (B, M, C), and those of a clip in a test (A, C).
+
+    key_frame rows of the table -> (N,), the frame in the middle of each clip
+    answers   scores (M, C), labels of the clip -> (A, C), those of the A boxes that a test asks for
+    met       scores of each clip (A, C), labels -> the annotated boxes that a proposal meets
+    flaw      labels -> what makes them useless, in a sentence; empty if there is nothing
+    """
+
+    key_frame: Callable[[pd.DataFrame], np.ndarray]
+    answers: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    met: Callable[[Sequence[np.ndarray], np.ndarray], Met]
+    flaw: Callable[[np.ndarray], str]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """Stateless functions of logits, scores and labels.
@@ -63,12 +91,14 @@ class Task:
              value of the headline metric in training
     scores   logits (B, P, C) -> (B, C): the network's predictions for each clip
     merge    scores of the views of a video (V, C) -> scores of the video (C,)
-    measure  scores (N, C), labels (N, ...) -> the values of `metrics`, NaN without any label
+    measure  scores (N, C), labels (N, ...) -> the values of `metrics`, NaN without any label.
+             It, and what follows, takes scores as `together` gives them.
     by_class scores (N, C), labels (N, ...) -> (C,), the headline of each class, NaN without a video
     outcome  scores, labels and class names -> true and predicted class of each labelled video
     nearest  scores, labels -> (N,), the label to which a video's best answer is compared, or -1
     curves   scores, labels and class names -> precision over recall of the worst classes
     several  whether each class is a question of its own: a video may have several, or none
+    boxed    of a task whose clips have boxes, each with labels and scores of its own
     """
 
     name: str
@@ -80,15 +110,14 @@ class Task:
     correct: Callable[[Tensor, Tensor], Tensor]
     scores: Callable[[Tensor], Tensor]
     merge: Callable[[np.ndarray], np.ndarray]
-    measure: Callable[[np.ndarray, np.ndarray], dict[str, float]]
-    by_class: Callable[[np.ndarray, np.ndarray], np.ndarray]
-    outcome: Callable[[np.ndarray, np.ndarray, Sequence[str]], list[Pair]]
+    measure: Callable[[Any, np.ndarray], dict[str, float]]
+    by_class: Callable[[Any, np.ndarray], np.ndarray]
+    outcome: Callable[[Any, np.ndarray, Sequence[str]], list[Pair]]
     active: Callable[[pd.DataFrame], np.ndarray] | None = None
     nearest: Callable[[np.ndarray, np.ndarray], np.ndarray] = _itself
-    curves: Callable[[np.ndarray, np.ndarray, Sequence[str]], tuple[PrecisionRecall, ...]] = (
-        _no_curves
-    )
+    curves: Callable[[Any, np.ndarray, Sequence[str]], tuple[PrecisionRecall, ...]] = _no_curves
     several: bool = False
+    boxed: Boxed | None = None
 
     @property
     def headline(self) -> Metric:
@@ -99,6 +128,11 @@ class Task:
     def shown(self) -> tuple[Metric, ...]:
         """The metrics that have a column in tables."""
         return tuple(metric for metric in self.metrics if metric.shown)
+
+
+def together(task: Task, scores: Sequence[np.ndarray]) -> np.ndarray | Sequence[np.ndarray]:
+    """The scores of N clips as `measure` takes them: (N, C), or of boxes (A, C) for each clip."""
+    return scores if task.boxed else np.stack(scores)
 
 
 def named(name: str) -> Task:
@@ -116,4 +150,4 @@ def named(name: str) -> Task:
 def names() -> set[str]:
     """The names of all tasks: the files of this folder that define one."""
     files = Path(__file__).parent.glob("*.py")
-    return {path.stem for path in files} - {"__init__", "metric", "task"}
+    return {path.stem for path in files} - {"__init__", "boxes", "metric", "task"}

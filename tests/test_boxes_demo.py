@@ -1,0 +1,96 @@
+"""The demo of boxes learns what each of its discs does, and its controls do not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from support import ROOT
+from torch import Tensor
+
+from autox3d.core import settings, tables
+from autox3d.core.settings import Params
+from autox3d.datasets import catalogue, demo_boxes, listing
+from autox3d.evaluation.run import every_view, summarise
+from autox3d.ingest import transcode
+from autox3d.runtime.session import session
+from autox3d.sizing.scaling import baseline
+from autox3d.training.run import TrainingClips, train
+from autox3d.vision.arch.genotype import Genotype
+from autox3d.vision.clips.store import Clips
+from autox3d.vision.models import network
+from autox3d.vision.models.weights import Trained
+from autox3d.vision.tasks.boxes import ASKED
+
+Metrics = dict[str, float | None]
+
+
+def demo(folder: Path, params: Params) -> Path:
+    """The table of clips of the generated films, as the stages make it."""
+    raw = folder / "raw"
+    raw.mkdir()
+    found = demo_boxes.prepare(raw, "films", params.annotate.demo, lambda tasks, _: tasks)
+    videos = listing.list_videos(found, raw, "films", [0])
+    listing.write(videos, found, folder / "videos.parquet", folder / "lists", [0])
+    transcode.transcode(
+        folder / "lists/0.parquet", raw, folder / "data/shards/0.tar", folder / "index/0.parquet",
+        params.transcode, workers=2, progress=lambda items, _: items,
+    )  # fmt: skip
+    joined = catalogue.join(tables.read_table(folder / "videos.parquet"), folder / "index")
+    clips = catalogue.clips(joined, found.classes, folder / "videos.parquet")
+    tables.write_table(clips, folder / "clips.parquet", found.classes, found.task)
+    return folder / "clips.parquet"
+
+
+def trained(table: Path, params: Params, name: str, *, temporal: bool = True) -> Trained:
+    """The network of the page, or one whose kernels see one frame."""
+    rule = replace(params.baseline["x3d"], temporal=temporal)
+    given = Genotype.load(ROOT / rule.of)
+    genotype = baseline(given, name, given.input, rule)
+    recipe = params.train["x3d"]
+    with session("train", name, parts={"name": name}, params={}, data=table, tracked=False) as work:
+        result = train(genotype, TrainingClips.load(table), recipe, work)
+    return Trained(result.net.eval(), genotype, result.classes, {}, {}, result.task)
+
+
+def tested(found: Trained, clips: Clips, params: Params, name: str) -> Metrics:
+    with session(
+        "evaluate", name, parts={"n": name}, params={}, data=Path(), tracked=False
+    ) as work:
+        views = every_view(found, clips, params.evaluate, work.world, work.kept.folder)
+        table = views.table()
+        assert table is not None
+        return summarise(table, found, clips, params.evaluate).center.metrics
+
+
+@pytest.mark.long
+def test_the_demo_learns_what_its_controls_cannot(tmp_path, monkeypatch):
+    """Frame mAP far above chance; at the share of three actions a frame where every box is the
+    whole frame, and where kernels see one frame; 0 where no proposal meets a disc."""
+    monkeypatch.chdir(tmp_path)
+    params = settings.load(ROOT / "params/demo_boxes.yaml")
+    table = demo(tmp_path, params)
+    held = Clips.load(table, split="test")
+    net = trained(table, params, "x3d")
+    found = {"boxes": tested(net, held, params, "boxes")}
+    still = trained(table, params, "still", temporal=False)
+    found["one frame"] = tested(still, held, params, "one_frame")
+    for own in held.labels:  # an overlap of a third
+        asked = own[:, ASKED] > 0
+        own[asked, 0:4:2] += (own[asked, 2] - own[asked, 0])[:, None] / 2
+    found["shifted"] = tested(net, held, params, "shifted")
+    pooled: Callable[[Tensor, Tensor], Tensor] = network.in_boxes
+    whole = torch.tensor([0.0, 0.0, 1.0, 1.0])
+    monkeypatch.setattr(network, "in_boxes", lambda x, b: pooled(x, whole.expand(b.shape)))
+    held = Clips.load(table, split="test")
+    found["whole frame"] = tested(trained(table, params, "frame"), held, params, "whole_frame")
+    print({name: one["map"] for name, one in found.items()}, found["boxes"]["chance"])
+    maps = {name: one["map"] or 0.0 for name, one in found.items()}
+    assert found["boxes"]["chance"] == pytest.approx(0.125, abs=0.01)
+    assert maps["boxes"] > 0.8
+    assert maps["one frame"] < 0.35
+    assert 0.125 < maps["whole frame"] < 0.35
+    assert maps["shifted"] < 0.02
