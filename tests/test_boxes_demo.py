@@ -111,6 +111,6 @@ def test_the_demo_learns_what_its_controls_cannot(tmp_path, monkeypatch, seed):
     assert found["boxes"]["chance"] == pytest.approx(0.125, abs=0.01)
     assert maps["boxes"] > 0.8
     assert maps["kernels of one frame"] < 0.5
-    assert maps["one frame"] < 0.3
+    assert maps["one frame"] < 0.35
     assert 0.125 < maps["whole frame"] < 0.35
     assert maps["shifted"] < 0.02
