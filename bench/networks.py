@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,10 +24,11 @@ import torch.nn.functional as F
 from bench import peers
 from torch import Tensor, nn
 
-from autox3d.inference.latency import interleaved
+from autox3d.runtime.timing import CLOCKS, clock_of, interleaved
 from autox3d.vision.arch.blocks import kernel_size
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.kernels import backend
+from autox3d.vision.kernels.choice import here, in_use
 from autox3d.vision.models.network import VideoNet, set_training
 
 X3D_S = Path(__file__).parents[1] / "architectures" / "x3d_s.yaml"
@@ -54,11 +55,12 @@ def main() -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     device, dtype = torch.device(args.device), getattr(torch, args.type)
-    name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
-    print(f"torch {torch.__version__}, {name}, {torch.get_num_threads()} threads, {args.type}")
+    found, taking = here(device), in_use(device).name
+    print(f"torch {found.torch}, {found.name}, {found}, {args.type}, kernels: {taking}")
     print(f"batch {args.batch}, {args.frames}x{args.crop}x{args.crop}, {args.repeats} repeats\n")
     networks(args.batch, args.frames, args.crop, args.repeats, device, dtype)
-    kernels(args.batch, args.frames, args.repeats, device, dtype)
+    if not args.no_kernels:
+        kernels(args.batch, args.frames, args.repeats, device, dtype)
 
 
 def arguments() -> argparse.Namespace:
@@ -70,6 +72,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--frames", type=int, default=13)
     parser.add_argument("--crop", type=int, default=112)
     parser.add_argument("--repeats", type=int, default=21)
+    parser.add_argument("--no-kernels", action="store_true", help="the networks alone")
     parser.add_argument("--threads", type=int, default=0, help="PyTorch's own choice by default")
     return parser.parse_args()
 
@@ -94,8 +97,15 @@ def networks(
         print(f"without the peer: {error}", file=sys.stderr)
     steps = {name: training_step(net, x, dtype) for name, (net, x) in nets.items()}
     passes = {name: inference(net, x, dtype) for name, (net, x) in nets.items()}
-    table("training step", interleaved(steps, repeats, device))
-    table("inference", interleaved(passes, repeats, device))
+    table("training step", taken(steps, repeats, device))
+    table("inference", taken(passes, repeats, device))
+
+
+def taken(
+    runs: Mapping[str, Callable[[], object]], repeats: int, device: torch.device
+) -> dict[str, list[float]]:
+    """Seconds of runs that take turns; one thread of a CPU on the processor's clock."""
+    return interleaved(runs, repeats, device, clock=CLOCKS[clock_of(device)])
 
 
 def layout(x: Tensor) -> torch.memory_format:
@@ -155,7 +165,7 @@ def kernels(
         found = {name: layers(kernel, batch, frames, form, device, dtype)
                  for name, form in FORMATS.items()}  # fmt: skip
         runs = {name: run for name, (run, _) in found.items()}
-        medians = [1e3 * statistics.median(s) for s in interleaved(runs, repeats, device).values()]
+        medians = [1e3 * statistics.median(s) for s in taken(runs, repeats, device).values()]
         moved = found["channels last"][1]
         rate = moved / medians[-1] / 1e6
         cells = " | ".join(f"{median:.2f}" for median in medians)

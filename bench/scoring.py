@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from autox3d.core.values import ClipSpec
-from autox3d.inference.latency import interleaved
+from autox3d.runtime.timing import interleaved
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.clips import views
 from autox3d.vision.clips.videos import Decoded

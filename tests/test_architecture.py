@@ -25,7 +25,7 @@ MAY_IMPORT = {
     ARCH: {"core"},
     "sizing": {"core", ARCH},
     "vision": set(),
-    "vision.kernels": set(),
+    "vision.kernels": {"core"},
     "vision.models": {"core", ARCH, "vision.kernels", "vision.tasks"},
     "vision.tasks": {"core"},
     FORMAT: {"core"},

@@ -44,7 +44,8 @@ COMMANDS = {  # each command, with words for it, and the extra without which it 
     "random": ("space_demo --most 0.006 --count 2 --out random", None),
     "compare": (". .", "report"),
     "papers": ("", "report"),
-    "plan": ("--rates rates.yaml --train 9 --val 9 --test 9 --classes 5 --seconds 3", None),
+    "plan": ("--table table.yaml --train 9 --val 9 --test 9 --classes 5 --seconds 3", None),
+    "tune": ("--out table.yaml", "table.yaml"),
     "profile": ("space_demo --device cpu --out table.json --blocks 1", "--blocks"),
     "start": (".", "dvc.yaml"),
     "finetune": ("net .", "dvc.yaml"),
@@ -54,10 +55,7 @@ COMMANDS = {  # each command, with words for it, and the extra without which it 
 OPTIONS = {  # options that need an extra which their command does not
     "predict": ("plain.mp4 --weights net --render out.mp4", "render"),
     "export": ("--weights net --out net.onnx", "export"),
-    "plan": (
-        "--rates r.yaml --measure --train 9 --val 9 --test 9 --classes 5 --seconds 3",
-        "render",
-    ),
+    "tune": ("--out here.yaml --no-kernels", "render"),
 }
 
 
@@ -76,8 +74,10 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     KINDS["plain.mp4"][1](folder / "plain.mp4")
     (folder / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     rates = {"device": "a CPU", "measured": "a test", "train": 1.0, "forward": 1.0}
-    rates |= {"transcode": 1.0, "clips": 1.0, "megabytes": 1.0}
-    (folder / "rates.yaml").write_text(yaml.safe_dump(rates))
+    rates |= {"transcode": 1.0, "clips": 1.0, "megabytes": 1.0, "cores": 1, "disk": 1.0}
+    device = {"name": "a CPU", "instructions": "AVX2", "threads": 1, "torch": "2"}
+    content = {"device": device, "rates": rates, "kernels": []}
+    (folder / "table.yaml").write_text(yaml.safe_dump(content))
     return folder
 
 

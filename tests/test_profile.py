@@ -16,10 +16,10 @@ from autox3d import cli
 from autox3d.core.errors import Refused
 from autox3d.core.latency_table import LatencyTable, TimedPart
 from autox3d.inference import parts as timing
-from autox3d.inference.latency import CLOCKS, interleaved, timed
 from autox3d.inference.parts import Asked, setup
 from autox3d.planning.timings import planned
 from autox3d.runtime.checkpoint import fingerprint
+from autox3d.runtime.timing import CLOCKS, interleaved, timed
 from autox3d.search import latency
 from autox3d.search.costs import SpaceCosts
 from autox3d.search.space import Space

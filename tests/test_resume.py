@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
+import torch
 import yaml
 from support import killing
 from support.killing import Runner
+
+from autox3d.core.device_table import Choice, DeviceTable
+from autox3d.vision.kernels.choice import here, in_use
 
 pytestmark = pytest.mark.timeout(3600)
 
@@ -89,6 +94,44 @@ def test_drop_connect_is_a_setting_of_training(wholes, clips, runner, tmp_path):
     assert found["weights/weights.safetensors"] != usual.digests["weights/weights.safetensors"]
     places = [next(path.glob("checkpoints/train-*")).name for path in (usual.folder, folder)]
     assert places[0] != places[1]
+
+
+def with_table(folder: Path) -> Path:
+    """Has the settings of a folder name a table of this device, unlike the package's."""
+    ms = {"reference": 2.0, "frames of a clip": 1.0}
+    usual: dict[str, Any] = {
+        "operation": "weight_gradient",
+        "numbers": 9,
+        "use": "frames of a clip",
+        "ms": ms,
+    }
+    kinds = itertools.product((1, 3, 5), (1, 3, 5), (1, 2))
+    rows = [Choice(kernel=f"t{t}_s{s}", stride=stride, **usual) for t, s, stride in kinds]
+    device = here(torch.device("cpu"))
+    DeviceTable(device=device, rates=None, kernels=tuple(rows)).save(
+        folder / "table.yaml", "a test"
+    )
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    params["device"]["table"] = "table.yaml"
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    return folder
+
+
+def test_the_table_of_a_device_is_an_input_of_a_training(wholes, clips, runner, tmp_path):
+    """Its kernels give other bits, which a killed run keeps; the made-file names the table."""
+    folder = with_table(killing.fresh(clips, tmp_path / "whole"))
+    found = runner.finish("train", folder)
+    other = with_table(killing.fresh(clips, tmp_path / "killed"))
+    assert runner.run("train", other, POINT="half:6") == -9
+    assert runner.finish("train", other) == found
+
+    usual, name = wholes["train", 1], "weights/weights.safetensors"
+    assert found[name] != usual.digests[name]
+    places = [next(path.glob("checkpoints/train-*")).name for path in (usual.folder, folder)]
+    assert places[0] != places[1]
+    made = [json.loads((path / "made.json").read_text()) for path in (usual.folder, folder)]
+    own = in_use(torch.device("cpu")).name
+    assert [one["kernels"] for one in made] == [own, f"table.yaml ({here(torch.device('cpu'))})"]
 
 
 @pytest.mark.long

@@ -14,12 +14,13 @@ import yaml
 from support import ROOT, killing, results_folder
 
 from autox3d.core import schema, settings, tables
+from autox3d.core.device_table import Rates
 from autox3d.core.errors import Refused
 from autox3d.core.records import Summary
 from autox3d.core.scores import Evaluation
 from autox3d.evaluation.run import logged
 from autox3d.evaluation.splits import main_views
-from autox3d.planning.plan import Rates, Videos, stage_costs
+from autox3d.planning.plan import Videos, stage_costs
 from autox3d.reporting.page import page
 from autox3d.reporting.results import read
 from autox3d.vision.arch.genotype import Genotype
@@ -194,7 +195,15 @@ def test_a_plan_counts_every_split_and_every_crop():
     params = yaml.safe_load((ROOT / "params/x3d_kinetics400.yaml").read_text())
     videos = Videos(240_000, 20_000, 40_000, 400, 10)
     rates = Rates(
-        device="d", measured="m", train=1.0, forward=1.0, transcode=1.0, clips=1.0, megabytes=1.0
+        device="d",
+        measured="m",
+        train=1.0,
+        forward=1.0,
+        transcode=1.0,
+        clips=1.0,
+        megabytes=1.0,
+        cores=2,
+        disk=1e9,
     )
 
     def forward(**change: object) -> float:

@@ -11,11 +11,12 @@ import pytest
 from support import ROOT
 
 from autox3d.core import settings
+from autox3d.core.device_table import Rates
 from autox3d.core.errors import Refused
 from autox3d.planning import own_videos, recipe, splitting, workspace
 from autox3d.planning.own_lists import OwnVideo
 from autox3d.planning.own_videos import Looks
-from autox3d.planning.plan import Rates, Videos
+from autox3d.planning.plan import Videos
 from autox3d.planning.recipe import Asked, Device
 from autox3d.search.costs import SpaceCosts
 from autox3d.search.space import Space
@@ -238,7 +239,15 @@ def test_a_class_of_one_recording_is_refused() -> None:
 # ---- the settings
 
 RATES = Rates(
-    device="x", measured="x", train=10.0, forward=30.0, transcode=3.0, clips=200.0, megabytes=0.1
+    device="x",
+    measured="x",
+    train=10.0,
+    forward=30.0,
+    transcode=3.0,
+    clips=200.0,
+    megabytes=0.1,
+    cores=2,
+    disk=1e9,
 )
 LAPTOP, GPU = Device("CPU", gpu=False, cores=2), Device("GPU", gpu=True, cores=16)
 

@@ -19,11 +19,11 @@ import torch
 from support import ROOT, corpus, results_folder
 
 from autox3d import cli
+from autox3d.core.device_table import Rates
 from autox3d.core.errors import Refused
 from autox3d.core.settings import load
 from autox3d.datasets import subset
 from autox3d.planning import rates
-from autox3d.planning.plan import Rates
 from autox3d.reporting.page import page_of
 from autox3d.reporting.results import read
 from autox3d.runtime.distributed import World
@@ -31,7 +31,15 @@ from autox3d.training import announcement
 from autox3d.vision.arch.genotype import Genotype
 
 RATES = Rates(
-    device="x", measured="x", train=10.0, forward=30.0, transcode=3.0, clips=200.0, megabytes=0.1
+    device="x",
+    measured="x",
+    train=10.0,
+    forward=30.0,
+    transcode=3.0,
+    clips=200.0,
+    megabytes=0.1,
+    cores=2,
+    disk=1e9,
 )
 CLASSES = ("Öl gießen", "b c")
 

@@ -209,8 +209,8 @@ def test_what_differs_is_left_to_run_with_a_line_each(workspace):
     setting = "params.yaml: search.beta was 0.2, is 0.3"
     anew = "this version computes it otherwise (CHANGELOG.md)"
     assert {line for line in found if not line.startswith("derive: ")} == {
-        f"search: left to run: {anew}; params/untimed is a new input; {setting}",
-        f"control: left to run: {anew}; params/untimed is a new input; {setting}",
+        f"search: left to run: {anew}; {setting}",
+        f"control: left to run: {anew}; {setting}",
         "index: left to run: its command was 'exec python -m autox3d.stages.index --videos "
         "data/videos.parquet --index data/index --clips data/clips.parquet --report "
         "results/data.json'; params.yaml: transcode.max_lost was not there, is 0.2; "

@@ -20,6 +20,7 @@ from autox3d.commands import (
     spaces,
     start,
     status,
+    tune,
     upgrade,
     use,
 )
@@ -61,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
     papers.add_to(commands)
     plan.add_to(commands)
     profile.add_to(commands)
+    tune.add_to(commands)
     status.add_to(commands)
     upgrade.add_to(commands)
     return top

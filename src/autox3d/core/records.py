@@ -97,10 +97,14 @@ class Provenance:
     python: str
     seed: int | None = None
     data_wait: float | None = None  # share of the time in which a training waited for clips
+    kernels: str | None = None  # the table whose kernels a training or a search took
 
     def content(self) -> Content:
         """The content of the JSON file."""
-        return without(without(asdict(self), "seed", None), "data_wait", None)
+        content = asdict(self)
+        for key in ("seed", "data_wait", "kernels"):
+            content = without(content, key, None)
+        return content
 
     def write(self, path: Path) -> None:
         atomic.write_json(path, self.content())

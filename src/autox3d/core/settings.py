@@ -23,6 +23,7 @@ from autox3d.core.search_settings import Control, Derive, Search, Supernet, Warm
 from autox3d.core.search_settings import Paths as Paths
 from autox3d.core.values import (
     NO_EXPANSION,
+    UNTIMED,
     ClipSpec,
     Count,
     Encoding,
@@ -210,6 +211,13 @@ class Baseline:
 
 
 @table
+class OnDevice:
+    """The device on which searches and trainings run."""
+
+    table: str  # file of `autox3d tune`: which kernels to take; `params/untimed`: the package's
+
+
+@table
 class Study:
     """A study of the search: several searches and trainings that differ in one thing.
 
@@ -250,6 +258,7 @@ class Params:
     evaluate: Evaluate
     latency: Latency
     explain: Explain
+    device: Annotated[OnDevice, Added({"table": UNTIMED})]
     expand: Annotated[Expand, Added(NO_EXPANSION)]
     studies: dict[str, Study] = optional_section()
     pages: dict[str, Page] = optional_section()

@@ -21,7 +21,7 @@ from autox3d.runtime.session import Session, session
 from autox3d.sizing.choice import CandidateRecord, Trained
 from autox3d.sizing.steps import ExpansionStep
 from autox3d.training.announcement import announce
-from autox3d.training.run import SCRATCH, TrainingClips, train
+from autox3d.training.run import SCRATCH, TrainingClips, TrainingResult, train
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.clips.store import Clips
 from autox3d.vision.models import weights
@@ -50,13 +50,15 @@ def run_candidate(
     name = f"{step.step}_{axis}_{seed}"
     shown = {"step": step.step, "axis": axis, "gmacs": step.candidates[axis].gmacs}
     shown |= asdict(recipe)  # with the seed, so that runs can be told apart by all three
-    with session(stage, name, parts=parts, params=shown, data=clips) as work:
-        trained, seconds = score(genotype, clips, recipe, params.evaluate, work)
+    about = {"params": shown, "data": clips, "table": params.device.table}
+    with session(stage, name, parts=parts, **about) as work:
+        trained, result = score(genotype, clips, recipe, params.evaluate, work)
         if not work.writes:
             return None
         work.mirror.log(recipe.epochs, {f"center.{trained.metric}": trained.value})
         device, size = work.world.device, work.world.size
-        made = provenance.measured(seconds, device, size, seed)
+        how = {"seed": seed, "kernels": result.kernels}
+        made = provenance.measured(result.seconds, device, size, **how)
         return CandidateRecord(trained=trained, why=""), made
 
 
@@ -103,11 +105,11 @@ def recipe_of(step: ExpansionStep, axis: str, seed: int, recipe: Train, entry: s
 
 def score(
     genotype: Genotype, table: Path, recipe: Train, tests: Evaluate, work: Session
-) -> tuple[Trained, float]:
+) -> tuple[Trained, TrainingResult]:
     """The result of a training, tested by centre crops of the most clips that tests have.
 
     Returns:
-        The record, and the seconds of work of the training.
+        The record, and the training.
 
     Raises:
         Refused: no validation video has a label.
@@ -139,7 +141,7 @@ def score(
         training=training,
         hits=hits,
     )
-    return record, result.seconds
+    return record, result
 
 
 def _tested(

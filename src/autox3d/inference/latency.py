@@ -1,4 +1,4 @@
-"""Latency: the seconds that a network, or a part of one, takes. All timing is done here.
+"""Latency: the seconds that a network takes for the views of a video, and its memory.
 
 A network is measured as by Auto-TSNet (supplement, Table 4): all views of one video, repeated many
 times after a warm-up. The views are synthetic input, and decoding is not included.
@@ -9,18 +9,16 @@ times after a warm-up. The views are synthetic input, and decoding is not includ
 from __future__ import annotations
 
 import resource
-import statistics
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from autox3d.core.latency_table import Clock
 from autox3d.core.records import Seconds
+from autox3d.runtime.timing import interleaved, spread
 
 CLEAR, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")  # Linux: proc(5)
 
@@ -58,59 +56,7 @@ def measure(
 
 def latency(run: Callable[[], object], repeats: int, warmup: int, device: torch.device) -> Seconds:
     """The wall time of `run`, including the work of the device."""
-    seconds = [timed(run, device) for _ in range(warmup + repeats)]
-    taken = seconds[warmup:]
-    if len(taken) == 1:
-        return Seconds(median=taken[0], low=taken[0], high=taken[0])
-    low, median, high = statistics.quantiles(taken, n=4, method="inclusive")
-    return Seconds(median=median, low=low, high=high)
-
-
-def timed(
-    run: Callable[[], object],
-    device: torch.device,
-    clock: Callable[[], float] = time.perf_counter,
-    calls: int = 1,
-) -> float:
-    """Seconds of one call of `run`, the mean of `calls` in a row, including the device's work."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    began = clock()
-    for _ in range(calls):
-        run()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return (clock() - began) / calls
-
-
-def interleaved(
-    runs: Mapping[str, Callable[[], object]],
-    rounds: int,
-    device: torch.device,
-    warmup: int = 2,
-    clock: Callable[[], float] = time.perf_counter,
-) -> dict[str, list[float]]:
-    """Seconds of each round of each run; the runs take turns, so that other load slows all."""
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for number in range(warmup + rounds):
-        for name, run in runs.items():
-            taken = timed(run, device, clock)
-            if number >= warmup:
-                seconds[name].append(taken)
-    return seconds
-
-
-def clock_of(device: torch.device) -> Clock:
-    """The clock on which parts of networks are timed: `processor` or `wall`.
-
-    One thread on a CPU is timed on the processor's clock, which stands still while other programs
-    run, so that a busy machine gives nearly the times of an idle one.
-    """
-    alone = device.type == "cpu" and torch.get_num_threads() == 1
-    return "processor" if alone else "wall"
-
-
-CLOCKS = {"processor": time.process_time, "wall": time.perf_counter}
+    return spread(interleaved({"": run}, repeats, device, warmup)[""])
 
 
 def _forget_peak(device: torch.device) -> None:

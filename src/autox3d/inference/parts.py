@@ -14,10 +14,11 @@ import torch
 from torch import nn
 
 from autox3d.core.latency_table import LatencyTable, Setup, TimedPart, Type
-from autox3d.inference.latency import CLOCKS, clock_of, timed
 from autox3d.inference.network import CPU_BATCH
+from autox3d.runtime.timing import CLOCKS, clock_of, timed
 from autox3d.vision.arch.blocks import Block
 from autox3d.vision.arch.genotype import Genotype
+from autox3d.vision.kernels.choice import here
 from autox3d.vision.models.attention import attention
 from autox3d.vision.models.blocks import block
 from autox3d.vision.models.fold import fast_dtype, folded, folded_part
@@ -51,18 +52,19 @@ def setup(genotype: Genotype, fingerprint: str, device: torch.device, asked: Ask
     if asked.threads:
         torch.set_num_threads(asked.threads)
     cpu, best = device.type == "cpu", str(fast_dtype(device)).removeprefix("torch.")
+    own = here(device)
     return Setup(
         space=genotype.name,
         fingerprint=fingerprint,
-        device=_model(device),
-        instructions=_instructions(device),
-        threads=torch.get_num_threads() if cpu else 1,
+        device=own.name,
+        instructions=own.instructions,
+        threads=own.threads,
         type=cast("Type", asked.type or best),
         batch=asked.batch or (CPU_BATCH if cpu else GPU_BATCH),
         frames=genotype.input.frames,
         side=genotype.input.short,
         classes=asked.classes,
-        torch=torch.__version__,
+        torch=own.torch,
         clock=clock_of(device),
         rounds=ROUNDS,
     )
@@ -148,15 +150,3 @@ def filled(
                 ms = milliseconds(row.untimed, parts[row.untimed], genotype, table.setup, device)
                 rows[place] = replace(row, ms=(*row.ms, round(ms, 6)))
                 yield replace(table, parts=tuple(rows))
-
-
-def _model(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return str(torch.cpu.get_capabilities().get("cpu_name", "CPU"))
-
-
-def _instructions(device: torch.device) -> str:
-    if device.type == "cuda":
-        return "sm_{}{}".format(*torch.cuda.get_device_capability(device))
-    return torch.backends.cpu.get_cpu_capability()

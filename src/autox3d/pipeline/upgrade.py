@@ -34,6 +34,7 @@ from dvc.utils.serialize import load_yaml
 from autox3d.core import atomic, schema
 from autox3d.core.errors import Refused
 from autox3d.core.settings import PARAMS, Params
+from autox3d.core.values import UNTIMED
 from autox3d.pipeline import bridge, patience
 from autox3d.pipeline.plain_params import with_keys, without_aliases
 from autox3d.runtime.lock import Lock
@@ -291,8 +292,8 @@ def _is_code(path: str) -> bool:
 
 
 def _is_empty(dep: Output) -> bool:
-    """Whether an input is an empty folder, such as that of the studies when none is set."""
-    return dep.isdir() and dep.get_meta().nfiles == 0
+    """Whether an input says nothing: an empty folder, or the file that stands for no table."""
+    return dep.def_path == UNTIMED or (dep.isdir() and dep.get_meta().nfiles == 0)
 
 
 def _words(stage: PipelineStage, command: str) -> list[str]:

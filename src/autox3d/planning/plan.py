@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from autox3d.core.schema import table
+from autox3d.core.device_table import Rates
 from autox3d.core.settings import Params
-from autox3d.core.values import Positive
+from autox3d.core.values import ClipSpec
 from autox3d.search.costs import SpaceCosts, of_budget
 from autox3d.search.derive import in_window
 from autox3d.search.ranking import CLIPS
@@ -29,24 +29,12 @@ from autox3d.vision.clips.views import Crops, crop_sides, test_size, union_place
 BACKWARD = 2  # forward passes that a backward pass costs
 DERIVED = Path("results/derive")  # genotypes of stage `derive`
 WINDOW = (0.9, 1.0)  # shares of the budget, where `derive.window` gives none
+SOURCE_RATE = 30  # frames a second, of which a clip takes every `stride`-th
 FLOAT_BYTES = 4  # of a weight, a momentum or a score
 CHECKPOINTS = 4  # kept by a run: the last three and the best
 
 
 Found = dict[Path, Genotype]  # networks in place of those that stage `derive` will write
-
-
-@table
-class Rates:
-    """The measured speed of one device and one core; `autox3d plan --measure` writes it."""
-
-    device: str  # its name
-    measured: str  # how the rates were measured
-    train: Positive  # 1e9 multiply-adds a second on a device, both passes counted
-    forward: Positive  # 1e9 multiply-adds a second on a device
-    transcode: Positive  # s of video that a core checks and encodes in a second
-    clips: Positive  # training clips that a core decodes and cuts in a second
-    megabytes: Positive  # MB of one second of a transcoded clip
 
 
 class Videos(NamedTuple):
@@ -75,6 +63,7 @@ class StageCost:
     seconds: float = 0.0  # s of video to transcode
     gigabytes: float = 0.0  # GB that stay on the disk
     files: int = 0  # files that stay on the disk
+    span: float = 0.0  # s of video that a clip is cut from
 
     def device_hours(self, rates: Rates) -> float:
         """Hours on one GPU, or on the device that the rates were measured on."""
@@ -83,6 +72,20 @@ class StageCost:
     def core_hours(self, rates: Rates) -> float:
         """Hours of one core for transcoding, or for decoding."""
         return (self.seconds / rates.transcode + self.clips / rates.clips) / 3600
+
+    def disk_hours(self, rates: Rates) -> float:
+        """Hours of the disk: what is kept, and the clips as they are read; raw videos not."""
+        read = self.clips * self.span * rates.megabytes
+        return (1e3 * self.gigabytes + read) / rates.disk / 3600
+
+    def limit(self, rates: Rates) -> str:
+        """What takes longest: one `device`, all `cores` of its machine, or the `disk`."""
+        hours = {
+            "device": self.device_hours(rates),
+            "cores": self.core_hours(rates) / rates.cores,
+            "disk": self.disk_hours(rates),
+        }
+        return max(hours, key=lambda name: hours[name])
 
 
 def stage_costs(params: Params, videos: Videos, rates: Rates) -> list[StageCost]:
@@ -165,6 +168,7 @@ def _search(params: Params, videos: Videos, space: Space, found: Found) -> Itera
             trained=(1 + BACKWARD) * clips * draws * mean,
             forward=clips * alpha_draws * mean,
             clips=clips * (2 if alpha_draws else 1),
+            span=_span(space.input),
         )
 
     yield phase("warmup", params.warmup.epochs, params.warmup.draws, 0)
@@ -173,7 +177,9 @@ def _search(params: Params, videos: Videos, space: Space, found: Found) -> Itera
     clips = params.derive.calibration + CLIPS * val
     ranked = 2 + params.derive.runners_up + len(params.derive.budgets)  # found and mode
     each = cost(found[DERIVED / "genotype.yaml"], classes).gmacs
-    yield StageCost(stage="derive", forward=ranked * clips * each, clips=clips)
+    yield StageCost(
+        stage="derive", forward=ranked * clips * each, clips=clips, span=_span(space.input)
+    )
 
 
 def _networks(params: Params, videos: Videos, found: Found) -> Iterator[StageCost]:
@@ -192,6 +198,7 @@ def _networks(params: Params, videos: Videos, found: Found) -> Iterator[StageCos
             trained=(1 + BACKWARD) * clips * account.gmacs,
             forward=checked * account.gmacs,
             clips=clips / train.sampling.repeats + checked,
+            span=_span(genotype.input),
             gigabytes=weights
             * (1 + 2 * CHECKPOINTS),  # checkpoints also have a momentum for each weight
             files=3 + CHECKPOINTS,
@@ -216,9 +223,15 @@ def _evaluation(name: str, genotype: Genotype, params: Params, videos: Videos) -
         stage=f"evaluate@{name}",
         forward=count * a_video,
         clips=2 * count * places,
+        span=_span(size),
         gigabytes=FLOAT_BYTES * count * views * videos.classes / 1e9,
         files=3,
     )
+
+
+def _span(clip: ClipSpec) -> float:
+    """Seconds of video that a clip is cut from."""
+    return clip.frames * clip.stride / SOURCE_RATE
 
 
 def genotypes(params: Params, found: Found) -> dict[str, Genotype]:

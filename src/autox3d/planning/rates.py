@@ -1,4 +1,4 @@
-"""Measures in seconds how fast this machine is, for `autox3d plan`.
+"""Measures in seconds how fast this machine is, for the table of a device.
 
 X3D-S at 13 x 160 x 160 is trained and evaluated on the device, and one generated video of 480 px
 is transcoded and cut into training clips on one core. Generated pictures are easy to decode, and
@@ -7,22 +7,23 @@ the files of a data set may be smaller or larger: edit the file where you have b
 
 from __future__ import annotations
 
-import resource
+import os
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from autox3d.core.device_table import Rates
 from autox3d.core.settings import Params
 from autox3d.core.values import Encoding, Sampling
 from autox3d.ingest import encode
-from autox3d.planning.plan import BACKWARD, Rates
+from autox3d.planning.plan import BACKWARD
 from autox3d.runtime import provenance
 from autox3d.runtime.distributed import World
+from autox3d.runtime.timing import processor_time, sustained, timed
 from autox3d.training.loop import Schedule, State, train_steps
 from autox3d.vision.arch.cost import cost
 from autox3d.vision.arch.genotype import Genotype
@@ -35,7 +36,9 @@ from autox3d.vision.tasks.classify import TASK
 
 NETWORK = Path("architectures/x3d_s.yaml")
 CLASSES, BATCH, WARMUP = 400, 64, 2
+CPU = torch.device("cpu")
 ENOUGH = 5.0  # s of measuring for each rate, about
+BLOCK = 64_000_000  # bytes, for the disk
 VIDEO = "mandelbrot=s=640x480:r=30"  # a test source of ffmpeg, used for 10 s; taller than a clip
 
 
@@ -59,6 +62,8 @@ def measure(params: Params, genotype: Genotype | None = None, enough: float = EN
         transcode=_rounded(transcoded),
         clips=_rounded(clips),
         megabytes=_rounded(megabytes),
+        cores=len(os.sched_getaffinity(0)),
+        disk=_rounded(_disk()),
     )
 
 
@@ -83,9 +88,9 @@ def _network(
 
     state, world = State(net, sgd(net, 0.9, 5e-5)), World(0, 1, device)
     steps = train_steps(state, TASK, schedule, same, world)
-    train = batch * gmacs * (1 + BACKWARD) / _seconds(lambda: next(steps), enough)
+    train = batch * gmacs * (1 + BACKWARD) / sustained(lambda: next(steps), enough, device, WARMUP)
     scorer = Scorer(net, TASK, device, batch)
-    forward = batch * gmacs / _seconds(lambda: scorer(pixels).cpu(), enough)
+    forward = batch * gmacs / sustained(lambda: scorer(pixels).cpu(), enough, device, WARMUP)
     return train, forward
 
 
@@ -97,35 +102,38 @@ def _video(
         generated, scratch = Path(folder) / "generated.mp4", Path(folder) / "scratch.mp4"
         source = [encode.program(), "-v", "error", "-f", "lavfi", "-i", VIDEO, "-t", "10"]
         subprocess.run([*source, "-pix_fmt", "yuv420p", str(generated)], check=True)
-        began = _spent()
+        began = processor_time()
         clip = encode.encode(generated, encoding, scratch)
-        transcode = _spent() - began
+        transcode = processor_time() - began
     length = clip.frames / encoding.fps
     video, rng = IndexedVideo(clip.data), np.random.default_rng(0)
 
     def cut() -> None:
         train_clips(video, sampling, genotype.input, [rng])
 
-    return length / transcode, 1 / _seconds(cut, enough, _spent), len(clip.data) / length / 1e6
+    return (
+        length / transcode,
+        1 / sustained(cut, enough, CPU, WARMUP, processor_time),
+        len(clip.data) / length / 1e6,
+    )
 
 
-def _seconds(
-    call: Callable[[], object], enough: float, clock: Callable[[], float] = time.perf_counter
-) -> float:
-    """Mean seconds of one call, measured for some seconds; a call must wait for its device."""
-    for _ in range(WARMUP):
-        call()
-    began, calls = clock(), 0
-    while not calls or clock() - began < enough:
-        call()
-        calls += 1
-    return (clock() - began) / calls
+def _disk() -> float:
+    """MB that the disk of the current folder writes, or reads back, in a second, the slower."""
+    with tempfile.NamedTemporaryFile(dir=Path()) as file:
 
+        def write() -> None:
+            file.seek(0)
+            file.write(os.urandom(BLOCK))
+            file.flush()
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
-def _spent() -> float:
-    """Processor time of this process and of those that it has waited for, s."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in used)
+        def read() -> None:
+            file.seek(0)
+            file.read()
+
+        return BLOCK / 1e6 / max(timed(write, CPU), timed(read, CPU))
 
 
 def _rounded(value: float) -> float:

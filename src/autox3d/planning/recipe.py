@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from autox3d.core import schema, settings
+from autox3d.core.device_table import Rates
 from autox3d.core.errors import Refused
 from autox3d.core.settings import Params
 from autox3d.planning.own_videos import Looks
-from autox3d.planning.plan import BACKWARD, Rates, StageCost, Videos
+from autox3d.planning.plan import BACKWARD, StageCost, Videos
 from autox3d.search.costs import SpaceCosts
 from autox3d.search.space import Space
 from autox3d.sizing.scaling import baseline, clip_of

@@ -30,11 +30,13 @@ def measured(
     processes: int,
     seed: int | None = None,
     data_wait: float | None = None,
+    kernels: str | None = None,
 ) -> Provenance:
     """The provenance of a result that `processes` processes took `seconds` to make.
 
     Args:
         data_wait: share of the time in which a training waited for clips
+        kernels: the table whose kernels a training or a search took
     """
     return Provenance(
         commit=code_version(),
@@ -45,4 +47,5 @@ def measured(
         python=platform.python_version(),
         seed=seed,
         data_wait=None if data_wait is None else round(data_wait, 3),
+        kernels=kernels,
     )

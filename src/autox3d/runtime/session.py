@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from autox3d.core.values import UNTIMED
 from autox3d.runtime import tracking
 from autox3d.runtime.checkpoint import Checkpoints, fingerprint, folder
 from autox3d.runtime.distributed import World, join
@@ -26,6 +27,7 @@ class Session(NamedTuple):
     world: World  # the processes that share it
     kept: Checkpoints  # the checkpoints of this run
     mirror: tracking.Run  # what is sent to MLflow
+    table: Path | None = None  # of the device, that the settings name; None: the package's
 
     @property
     def writes(self) -> bool:
@@ -43,6 +45,7 @@ def session(
     data: Path,
     tags: Mapping[str, str] | None = None,
     tracked: bool = True,
+    table: str = UNTIMED,
 ) -> Iterator[Session]:
     """Joins the processes of the job, locks the folder of checkpoints, opens a tracked run.
 
@@ -54,10 +57,13 @@ def session(
         data: the table of clips; its fingerprint becomes a tag of the tracked run
         tags: further tags of the tracked run
         tracked: false for a run that is not sent to MLflow
+        table: the file of the device's table, another input; `UNTIMED` where there is none
 
     Raises:
         Refused: another job is working on the same run.
     """
+    named = None if table == UNTIMED else Path(table)
+    parts = {**parts, **({"table": named} if named else {})}
     with (
         join() as world,
         Checkpoints(folder(stage, **parts), writes=world.rank == 0) as kept,
@@ -70,4 +76,4 @@ def session(
             enabled=tracked,
         ) as mirror,
     ):
-        yield Session(world, kept, mirror)
+        yield Session(world, kept, mirror, named)

@@ -17,11 +17,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from autox3d.core.device_table import REFERENCE, Kernels
+from autox3d.core.records import Provenance
 from autox3d.core.settings import Params, Search, Warmup
 from autox3d.core.settings import Supernet as Shared
 from autox3d.core.tables import HALVES
+from autox3d.runtime import provenance
+from autox3d.runtime.distributed import World
 from autox3d.runtime.resumable import newest, resumable
 from autox3d.runtime.session import Session
+from autox3d.runtime.timing import interleaved
 from autox3d.search.constraint import Constraint
 from autox3d.search.costs import SpaceCosts, of_budget
 from autox3d.search.dealing import deal
@@ -39,6 +44,8 @@ from autox3d.vision.clips.feed import MUCH, Feed, waiting
 from autox3d.vision.clips.loader import TrainLoader
 from autox3d.vision.clips.order import epoch_order, epoch_shape
 from autox3d.vision.clips.store import Clips
+from autox3d.vision.kernels.choice import decided
+from autox3d.vision.kernels.trial import Layer, layers, tried, widest
 from autox3d.vision.learning.schedule import cosine, scaled_rate, sgd
 from autox3d.vision.models.network import open_branches, set_training
 
@@ -104,6 +111,12 @@ class SearchResult(NamedTuple):
     schedule: SearchSchedule
     seconds: float  # working time, summed over interruptions
     data_wait: float  # share of it in which this process waited for clips
+    kernels: str  # the table whose kernels it took
+
+    def made(self, world: World, seed: int) -> Provenance:
+        """How the result was made, on the processes of a world."""
+        how = {"seed": seed, "data_wait": self.data_wait, "kernels": self.kernels}
+        return provenance.measured(self.seconds, world.device, world.size, **how)
 
 
 def warm_up(
@@ -120,7 +133,7 @@ def warm_up(
     paths = drawing(warmup.paths, space, recipe.supernet.selection)
     schedule = phase.schedule(until=warmup.epochs, draws=warmup.draws, paths=paths)
     phase.go("warmup", schedule, searches=False)
-    return SearchResult(space, phase.state, schedule, phase.seconds, phase.data_wait)
+    return phase.result(schedule)
 
 
 def search(
@@ -150,7 +163,7 @@ def search(
     count = recipe.search.epochs if epochs is None else epochs
     schedule = phase.schedule(until=recipe.warmup.epochs + count, draws=recipe.search.draws)
     phase.go(name, schedule, searches=True)
-    return SearchResult(space, phase.state, schedule, phase.seconds, phase.data_wait)
+    return phase.result(schedule)
 
 
 class Phase:
@@ -175,6 +188,7 @@ class Phase:
         self._before, self._began = 0.0, time.monotonic()
         self._waited_before, self._warned = 0.0, False
         self.feed = Feed(self.world.device)
+        self.kernels = Kernels(REFERENCE, ())
         torch.manual_seed(shared.seed)
         net = Supernet(space, len(self.classes), shared.selection).to(self.world.device)
         set_training(net, bn_clips=shared.bn_clips, dropout=shared.dropout)
@@ -245,7 +259,7 @@ class Phase:
         Args:
             searches: whether alpha is updated, too
         """
-        kept = self.session.kept
+        kept, table = self.session.kept, self.session.table
         if saved := newest(kept, self.world):
             self._before, self._waited_before = saved["seconds"], saved.get("waited", 0.0)
             self.state.load_state_dict(saved["state"])
@@ -259,13 +273,23 @@ class Phase:
         alpha = others[0] if others else None
         steps = search_steps(self.state, self.task, schedule, weights, alpha, self.world.sum_)
         left = (schedule.until - self.state.epoch) * self.steps - self.state.step
-        for step in resumable(self, steps, left, name, kept):
-            if self.ends_epoch():
-                self.world.agree("alpha", self.state.prior.alpha)
-                if kept.writes:
-                    save_rows(kept.folder, step.epoch, self.state.rows)
-                row = epoch_row(self.state.rows) | {"data_wait": self._data_wait(name)}
-                self.session.mirror.log(step.epoch + 1, row)
+        clock = interleaved if saved is None and table is None else None
+        with (
+            decided(self.world, table, saved),
+            tried(name, self.layers, self.world, clock) as self.kernels,
+        ):
+            for step in resumable(self, steps, left, name, kept):
+                if self.ends_epoch():
+                    self.world.agree("alpha", self.state.prior.alpha)
+                    if kept.writes:
+                        save_rows(kept.folder, step.epoch, self.state.rows)
+                    row = epoch_row(self.state.rows) | {"data_wait": self._data_wait(name)}
+                    self.session.mirror.log(step.epoch + 1, row)
+
+    def layers(self) -> list[Layer]:
+        """The depthwise convolutions of a pass."""
+        clips = min(self.batch, self.recipe.supernet.likelihood.clips)
+        return layers_of(self.net, self.space, clips)
 
     @property
     def net(self) -> torch.nn.Module:
@@ -286,11 +310,16 @@ class Phase:
         """The share of the work so far in which this process waited for clips."""
         return self.waited / self.seconds
 
+    def result(self, schedule: SearchSchedule) -> SearchResult:
+        """What the phase ended with."""
+        how = self.seconds, self.data_wait, self.kernels.name
+        return SearchResult(self.space, self.state, schedule, *how)
+
     def saved(self) -> tuple[int, dict[str, Any]]:
         """The number of finished steps, and the state for a checkpoint."""
         done = (self.state.epoch - self.first) * self.steps + self.state.step
-        times = {"seconds": self.seconds, "waited": self.waited}
-        return done, {"state": self.state.state_dict(), **times}
+        state = {"state": self.state.state_dict(), "kernels": self.kernels.plain()}
+        return done, state | {"seconds": self.seconds, "waited": self.waited}
 
     def ends_epoch(self) -> bool:
         """Whether the last step was the last of its epoch."""
@@ -322,3 +351,15 @@ class Phase:
     def _order_seed(self, half: str) -> int:
         """The seed for the order of a half, different for each half."""
         return self.recipe.supernet.seed * len(HALVES) + HALVES.index(half)
+
+
+def layers_of(net: torch.nn.Module, space: Space, clips: int) -> list[Layer]:
+    """The depthwise convolutions of the networks that take the nth candidate of each choice.
+
+    So each kernel of each group is there, at all of its sizes but not all of its widths.
+    """
+    spec = space.input
+    given = torch.empty(clips, 3, spec.frames, spec.crop, spec.crop, device="meta")
+    last = [len(choice.candidates) - 1 for choice in space.choices]
+    draws = [tuple(min(n, most) for most in last) for n in range(max(last) + 1)]
+    return widest([one for draw in draws for one in layers(net, given, draw)])

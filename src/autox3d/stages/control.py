@@ -15,7 +15,6 @@ from dataclasses import asdict
 
 from autox3d.core import settings
 from autox3d.core.errors import Refused
-from autox3d.runtime import provenance
 from autox3d.runtime.program import arguments, run
 from autox3d.runtime.session import session
 from autox3d.search.files import alpha_record, write_curve, write_nothing
@@ -28,7 +27,8 @@ def main() -> None:
     """Uses the settings `control` and those of the search."""
     files = arguments(__doc__, "space", "clips", "init", "alpha", "trace", "made")
     recipe, space = SearchRecipe.of(settings.load()), Space.load(files.space)
-    shared, params, epochs = recipe.supernet, recipe.search, settings.load().control.epochs
+    shared, params, table = recipe.supernet, recipe.search, settings.load().device.table
+    epochs = settings.load().control.epochs
     if epochs > params.epochs:
         raise Refused(
             f"params.yaml: 'control.epochs' is {epochs}, but the search has {params.epochs}. "
@@ -40,7 +40,7 @@ def main() -> None:
     parts = {"shared": shared, "search": params, "warm": recipe.warmup.epochs, "epochs": epochs}
     parts |= {"space": space, "clips": files.clips, "init": files.init} | recipe.timings
     shown = asdict(shared) | {"search": asdict(params)}
-    with session("control", parts=parts, params=shown, data=files.clips) as work:
+    with session("control", parts=parts, params=shown, data=files.clips, table=table) as work:
         clips = SearchClips.load(files.clips)
         clips.shuffle(shared.seed)
         result = search(space, clips, recipe, work, init=files.init, epochs=epochs, name="control")
@@ -48,9 +48,7 @@ def main() -> None:
             further = drawn_on(result.state, result.schedule, recipe.epochs)
             write_curve(files.trace, "control", result.state.trace(), further)
             alpha_record(space, result.state).write(files.alpha)
-            device, size = work.world.device, work.world.size
-            made = provenance.measured(result.seconds, device, size, shared.seed, result.data_wait)
-            made.write(files.made)
+            result.made(work.world, shared.seed).write(files.made)
             for path in (files.space, files.alpha, files.trace, files.made):
                 work.mirror.artifact(path)
 

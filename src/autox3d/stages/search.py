@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from autox3d.core import settings, tables
-from autox3d.runtime import provenance
 from autox3d.runtime.program import arguments, run
 from autox3d.runtime.session import session
 from autox3d.search.files import alpha_record, save_weights, steps_table, write_curve
@@ -29,16 +28,15 @@ def main() -> None:
     parts = {"shared": shared, "search": params, "warm": recipe.warmup.epochs} | recipe.timings
     parts |= {"epochs": params.epochs, "space": space, "clips": files.clips, "init": files.init}
     shown = asdict(shared) | {"search": asdict(params)}
-    with session("search", parts=parts, params=shown, data=files.clips) as work:
+    table = settings.load().device.table
+    with session("search", parts=parts, params=shown, data=files.clips, table=table) as work:
         result = search(space, SearchClips.load(files.clips), recipe, work, init=files.init)
         if work.writes:
             save_weights(files.weights, result.state)
             tables.write_table(steps_table(space, result.state), files.steps)
             write_curve(files.trace, "search", result.state.trace())
             alpha_record(space, result.state).write(files.alpha)
-            device, size = work.world.device, work.world.size
-            made = provenance.measured(result.seconds, device, size, shared.seed, result.data_wait)
-            made.write(files.made)
+            result.made(work.world, shared.seed).write(files.made)
             for path in (files.space, files.alpha, files.trace, files.made):
                 work.mirror.artifact(path)
 

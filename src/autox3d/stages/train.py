@@ -26,10 +26,10 @@ from autox3d.vision.models import weights
 def main() -> None:
     """Uses the entry of `train` with the network's name."""
     files = arguments(__doc__, "genotype", "clips", "weights", "curve", "made", words=["network"])
-    recipe = settings.named(settings.load().train, "train", files.network)
-    genotype = Genotype.load(files.genotype)
+    params, genotype = settings.load(), Genotype.load(files.genotype)
+    recipe = settings.named(params.train, "train", files.network)
     parts = {"params": recipe, "genotype": genotype, "clips": files.clips, **given(recipe)}
-    shown = {"params": asdict(recipe), "data": files.clips}
+    shown = {"params": asdict(recipe), "data": files.clips, "table": params.device.table}
     with session("train", files.network, parts=parts, **shown) as work:
         clips = TrainingClips.load(files.clips)
         work.mirror.params(compared_by(genotype, len(clips.train.classes)))
@@ -48,7 +48,7 @@ def write(files: SimpleNamespace, result: TrainingResult, recipe: Train, work: S
     weights.save(files.weights, result.net, result.genotype, *known, task=result.task)
     Curve.of(result.history).write(files.curve)
     device, size = work.world.device, work.world.size
-    times = {"seconds": result.seconds, "data_wait": result.data_wait}
+    times = {"seconds": result.seconds, "data_wait": result.data_wait, "kernels": result.kernels}
     provenance.measured(device=device, processes=size, seed=recipe.seed, **times).write(files.made)
     for path in (files.genotype, files.curve, files.made):
         work.mirror.artifact(path)

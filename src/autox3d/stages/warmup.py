@@ -11,7 +11,6 @@ from dataclasses import asdict
 
 from autox3d.core import settings, tables
 from autox3d.core.search_records import WarmupMade
-from autox3d.runtime import provenance
 from autox3d.runtime.program import arguments, run
 from autox3d.runtime.session import session
 from autox3d.search.attention_pairs import attention_pairs
@@ -31,14 +30,14 @@ def main() -> None:
     parts = {"shared": shared, "warmup": warmup, "total": recipe.epochs}
     parts |= {"space": space, "clips": files.clips, **recipe.drawn_by}
     shown = asdict(shared) | {"warmup": asdict(warmup)}
-    with session("warmup", parts=parts, params=shown, data=files.clips) as work:
+    table = params.device.table
+    with session("warmup", parts=parts, params=shown, data=files.clips, table=table) as work:
         clips = SearchClips.load(files.clips)
         result = warm_up(space, clips, recipe, work)
         if work.writes:
             save_weights(files.weights, result.state)
             write_curve(files.curve, "warmup", result.state.trace())
-            device, size = work.world.device, work.world.size
-            made = provenance.measured(result.seconds, device, size, shared.seed, result.data_wait)
+            device, made = work.world.device, result.made(work.world, shared.seed)
             pairs = attention_pairs(result.state.supernet, space, clips.alpha, shared, device)
             WarmupMade(made=made, attention=pairs).write(files.made)
             for path in (files.curve, files.made):

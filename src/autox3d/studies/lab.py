@@ -45,7 +45,7 @@ from autox3d.search.run import SearchClips, SearchRecipe, SearchResult, search, 
 from autox3d.search.space import Draw, Space
 from autox3d.search.state import SearchState
 from autox3d.search.window import within
-from autox3d.training.run import TrainingClips, train
+from autox3d.training.run import TrainingClips, TrainingResult, train
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.clips.store import Clips
 from autox3d.vision.models import weights
@@ -135,7 +135,7 @@ class Lab:
                 save_weights(folder / WARMED, result.state)
                 write_curve(folder / "warmup.csv", "warmup", result.state.trace())
                 work.mirror.artifact(folder / "warmup.csv")
-            self._note(name, result.seconds, shared.seed, work)
+            self._note(name, result, shared.seed, work)
         return folder / WARMED
 
     def search(self, name: str, recipe: SearchRecipe, init: Path) -> Searched:
@@ -203,7 +203,7 @@ class Lab:
                 weights.save(folder / "weights", result.net, genotype, *known, task=result.task)
                 Curve.of(result.history).write(folder / "train.csv")
                 work.mirror.artifact(folder / "train.csv")
-            self._note(f"train_{name}", result.seconds, recipe.seed, work)
+            self._note(f"train_{name}", result, recipe.seed, work)
         headline = result.task.headline.name
         return {headline: result.metrics[f"val_{headline}"]}
 
@@ -275,7 +275,13 @@ class Lab:
         own = {"study": self.study, "run": name}
         run = f"{self.study}/{name}"
         with session(
-            "study", run, parts=parts | own, params=shown, data=data, tracked=self.tracked
+            "study",
+            run,
+            parts=parts | own,
+            params=shown,
+            data=data,
+            tracked=self.tracked,
+            table=self.params.device.table,
         ) as work:
             yield work
             if work.world.any(stop_requested()):  # also: rank 0 has written what others read next
@@ -283,7 +289,7 @@ class Lab:
 
     def _keep(self, name: str, result: SearchResult, recipe: SearchRecipe, work: Session) -> None:
         """Writes the files that a search and a null control have in common."""
-        self._note(name, result.seconds, recipe.supernet.seed, work)
+        self._note(name, result, recipe.supernet.seed, work)
         if work.writes:
             alpha, trace = self.out / name / "alpha.json", self.out / name / "trace.csv"
             alpha_record(self.space, result.state).write(alpha)
@@ -291,9 +297,12 @@ class Lab:
             for path in (alpha, trace):
                 work.mirror.artifact(path)
 
-    def _note(self, name: str, seconds: float, seed: int, work: Session) -> None:
-        world = work.world
-        self.made[name] = provenance.measured(seconds, world.device, world.size, seed)
+    def _note(
+        self, name: str, result: SearchResult | TrainingResult, seed: int, work: Session
+    ) -> None:
+        device, size = work.world.device, work.world.size
+        how = {"seed": seed, "kernels": result.kernels}
+        self.made[name] = provenance.measured(result.seconds, device, size, **how)
 
 
 def _tested(table: DataFrame, clips: Clips, tests: Evaluate) -> dict[str, Any]:

@@ -19,11 +19,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from autox3d.core.device_table import REFERENCE, Kernels
 from autox3d.core.errors import Refused
 from autox3d.core.settings import Train
 from autox3d.runtime.checkpoint import Checkpoints
 from autox3d.runtime.resumable import newest, resumable, save, until_stopped
 from autox3d.runtime.session import Session
+from autox3d.runtime.timing import interleaved
 from autox3d.training.drop_connect import spread
 from autox3d.training.graph import CAPTURED, PLAIN, choose, cuda_graph
 from autox3d.training.loop import NotFinite, Schedule, State, train_steps
@@ -35,6 +37,8 @@ from autox3d.vision.clips.loader import Batch, TrainLoader
 from autox3d.vision.clips.order import epoch_order, epoch_shape
 from autox3d.vision.clips.store import Clips
 from autox3d.vision.clips.videos import centre_clips, shown_in_tests
+from autox3d.vision.kernels.choice import decided
+from autox3d.vision.kernels.trial import Layer, layers, tried
 from autox3d.vision.learning.schedule import scaled_rate, sgd
 from autox3d.vision.learning.scoring import Scorer, at_once, fetched, grouped, ready
 from autox3d.vision.learning.statistics import recalibrate_batch_norm
@@ -75,6 +79,7 @@ class TrainingResult(NamedTuple):
     history: list[dict[str, float]]  # one row for each epoch
     seconds: float  # of work, in all processes that continued this run one after another
     data_wait: float  # share of them in which it waited for clips
+    kernels: str  # the table whose kernels it took
 
     @property
     def metrics(self) -> dict[str, float | None]:
@@ -96,13 +101,19 @@ def train(
         SystemExit: the run received a stop signal; its state is saved.
     """
     run = Training(genotype, clips, recipe, session)
-    if saved := newest(session.kept, session.world):
+    saved = newest(session.kept, session.world)
+    if saved:
         run.resume(saved)
-    run.go()
+    clock = interleaved if saved is None and session.table is None else None
+    with (
+        decided(session.world, session.table, saved),
+        tried(f"train {genotype.name}", run.layers, session.world, clock) as run.kernels,
+    ):
+        run.go()
     net = run.state.net
     assert isinstance(net, VideoNet)
     classes = list(clips.train.classes)
-    times = run.seconds, run.data_wait
+    times = run.seconds, run.data_wait, run.kernels.name
     return TrainingResult(net, genotype, run.task, classes, run.state.history, *times)
 
 
@@ -116,6 +127,7 @@ class Training:
         self.task, self.world = clips.train.task, session.world
         self._before, self._began = 0.0, time.monotonic()
         self._waited_before, self._warned = 0.0, False
+        self.kernels = Kernels(REFERENCE, ())
         self.feed = Feed(self.world.device)
         steps, batch = epoch_shape(len(clips.train), recipe.batch)
         self.schedule = Schedule(
@@ -142,6 +154,12 @@ class Training:
         net = started(genotype, len(clips.train.classes), recipe, verbose=session.writes)
         net = net.to(self.world.device)
         self.state = State(net, sgd(net, recipe.momentum, recipe.weight_decay))
+
+    def layers(self) -> list[Layer]:
+        """The depthwise convolutions of a pass."""
+        spec, size = self.genotype.input, self.schedule.pass_clips or self.schedule.chunk
+        clips = torch.empty(size, 3, spec.frames, spec.crop, spec.crop, device="meta")
+        return layers(self.state.net, clips)
 
     def resume(self, saved: dict[str, Any]) -> None:
         """Restores the state of a checkpoint."""
@@ -185,7 +203,8 @@ class Training:
     def saved(self) -> tuple[int, dict[str, Any]]:
         """The number of steps done, and the whole state."""
         times = {"seconds": self.seconds, "waited": self.waited}
-        return self._done(), {"state": self.state.state_dict(), **times}
+        state = {"state": self.state.state_dict(), "kernels": self.kernels.plain()}
+        return self._done(), state | times
 
     def ends_epoch(self) -> bool:
         """Whether all steps of the current epoch are done."""

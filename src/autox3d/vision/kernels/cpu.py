@@ -2,7 +2,8 @@
 
 PyTorch is slower in two cases: with one thread it uses a slow kernel for 1x1x1, and it computes
 the input gradient of a depthwise convolution as if the convolution were dense. That gradient is
-itself a forward convolution of the output's gradient with the flipped kernel.
+itself a forward convolution of the output's gradient with the flipped kernel. For the gradient of
+a depthwise weight there are several kernels, of which `choice` takes one.
 
     B clips, C channels in, D channels out, T frames, H x W pixels
 """
@@ -16,7 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from autox3d.vision.kernels import reference
+from autox3d.core.device_table import REFERENCE
+from autox3d.vision.kernels import frames, reference
+from autox3d.vision.kernels.choice import chosen
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, groups: int) -> Tensor:
@@ -141,8 +144,26 @@ def _weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: int, group
         rows = grad.movedim(1, -1).flatten(0, 3)  # (B*T*H*W, D)
         seen = x[..., ::stride, ::stride].movedim(1, -1).flatten(0, 3)  # (B*T*H*W, C)
         return (rows.T @ seen).view_as(weight)
+    if groups > 1:
+        return WEIGHT_GRADIENTS[chosen("weight_gradient", x, weight, stride)](
+            grad, x, weight, stride
+        )
+    return _by_onednn(grad, x, weight, stride)
+
+
+def _by_onednn(grad: Tensor, x: Tensor, weight: Tensor, stride: int) -> Tensor:
+    """The gradient of the weight by oneDNN, dense or depthwise."""
     padding = [size // 2 for size in weight.shape[2:]]
     strides, dilation, none = (1, stride, stride), (1, 1, 1), (0, 0, 0)
+    groups, only = x.shape[1] // weight.shape[1], (False, True, False)
     return torch.ops.aten.convolution_backward(
-        grad, x, weight, None, strides, padding, dilation, False, none, groups, (False, True, False)
+        grad, x, weight, None, strides, padding, dilation, False, none, groups, only
     )[1]
+
+
+# Of a depthwise convolution; the first is preferred, the others where a table has them.
+WEIGHT_GRADIENTS = {
+    REFERENCE: _by_onednn,
+    "frames": frames.all_clips,
+    "frames of a clip": frames.each_clip,
+}
