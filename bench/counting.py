@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from autox3d.search.passes import Work, twice
 from autox3d.search.prior import Prior
 from autox3d.search.space import Draw, Space
 from autox3d.search.strategies.parsec import STRATEGY
@@ -215,11 +216,47 @@ def draw(*, draws: int = 2, space: str = "space_autox3d") -> tuple[float, int]:
     return (some.launches - none.launches) / draws, some.waited
 
 
+def shared_draw(chunks: int, *, space: str = "space_autox3d") -> tuple[float, int]:
+    """Launches of a shared draw for each of so many chunks of one pass, and waits of the group."""
+    found = Space.load(ARCHITECTURES / f"{space}.yaml")
+    found = replace(found, input=replace(found.input, frames=4, crop=32, short=32))
+    torch.manual_seed(1)
+    net, generator = Supernet(found, 5, "fair").train(), torch.Generator().manual_seed(2)
+    set_training(net, bn_clips=2, dropout=0.5)
+    prior = Prior([len(choice.candidates) for choice in found.choices])
+    clips, labels = torch.zeros(2, 3, 4, 32, 32), torch.zeros(2, dtype=torch.long)
+    batch = [(number, clips, labels) for number in range(chunks)]
+
+    def counted(count: int) -> Counts:
+        draws = prior.sample(count, generator)
+        schedule: Any = _Schedule(chunks, count)
+        work = Work(net, TASK, schedule, [draws] * chunks, (1, 0, 0))
+        with counting() as counts:
+            twice(work, batch, lambda tensors: None)
+        return counts
+
+    none, some = counted(1), counted(2)
+    return (some.launches - none.launches) / chunks, some.waited
+
+
+class _Schedule(SimpleNamespace):
+    """What `twice` reads of a schedule: one group of chunks, on one process."""
+
+    def __init__(self, chunks: int, draws: int) -> None:
+        super().__init__(chunks=chunks, per_pass=chunks, groups=1, draws=draws, chunk=2)
+        self.place, self.strategy = (0, 1), STRATEGY
+        self.members, self.scale = lambda group: range(chunks), lambda chunk: 1.0
+
+
 def main() -> None:
     """Prints a table in Markdown."""
     launches, waited = draw()
     print("| a draw of the search, both ways | launches | waits |\n|---|---|---|")
-    print(f"| as a whole network | {launches:.0f} | {waited} |\n")
+    print(f"| as a whole network | {launches:.0f} | {waited} |")
+    for chunks in (2, 4, 8):
+        launches, waited = shared_draw(chunks)
+        print(f"| {chunks} chunks a pass, a chunk | {launches:.0f} | {waited} a group |")
+    print()
     print("| X3D-S, 8 chunks a step | launches | in graphs | waits |\n|---|---|---|---|")
     for name, captured in (("plain", False), ("captured", True)):
         found = training_step(captured=captured)

@@ -93,10 +93,11 @@ def test_two_processes_train_the_same_network(boxed, runner, whole, tmp_path):
         torch.testing.assert_close(other[name], tensor, atol=1e-4, rtol=1e-3)
 
 
-def test_one_and_three_processes_evaluate_alike(runner, whole):
+def test_one_to_three_processes_evaluate_alike(runner, whole):
     """To the bit; one view of a clip, in the square of the shorter side, at its cost."""
     alone = runner.finish("evaluate", whole)
-    assert runner.finish("evaluate", whole, 3) == alone
+    for processes in (2, 3):
+        assert runner.finish("evaluate", whole, processes) == alone
 
     record = Evaluation.read(whole / "evaluate.json")
     assert (record.task, record.class_metric) == ("detect", "map")

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -39,6 +40,8 @@ def main():
             os.kill(os.getpid(), signal.SIGKILL)
         elif what == "wait":
             wait(world)
+        elif what == "work":
+            work(world)
         world.barrier()
 
 
@@ -60,6 +63,12 @@ def talk(world):
     }
     if world.rank == 0:
         print(json.dumps(report))
+
+
+def work(world):
+    os.write(1, f"pid {os.getpid()} {world.rank}\\n".encode())
+    while True:  # as the steps of a training
+        world.sum_([torch.ones(10**5)])
 
 
 def wait(world):
@@ -179,6 +188,67 @@ def test_a_rank_that_dies_takes_the_job_down(launch: Launch) -> None:
         errors.splitlines()[-1],
     )
     assert "Traceback" not in errors
+
+
+LOST = 20  # s after which docs/OPERATIONS.md says that a job of CPUs has ended
+LINE = r"rank \d of 3 \(\S+, pid \d+\): lost the others in 'sum' \(.+\)\. Run again\."
+
+
+def test_a_rank_that_is_killed_at_work_ends_the_job_in_time(launch: Launch) -> None:
+    """By `kill -9` between two sums: the others are gone, and nobody says more than a line."""
+    process = launch("work", "3")
+    assert process.stdout is not None
+    pids = {rank: int(pid) for _, pid, rank in (process.stdout.readline().split() for _ in "012")}
+    os.kill(pids["1"], signal.SIGKILL)
+    began = time.monotonic()
+    _, errors = process.communicate(timeout=100)
+
+    assert time.monotonic() - began < LOST
+    assert process.returncode == 1
+    assert not [pid for pid in pids.values() if Path(f"/proc/{pid}").exists()]
+    *others, last = errors.splitlines()
+    line = rf"launch: rank 1 \(pid {pids['1']}\) was killed by SIGKILL\. Run again: it resumes\."
+    assert re.fullmatch(line, last)
+    assert len(others) <= 2
+    assert all(re.fullmatch(rf"(rank \d: )?{LINE}", one) for one in others)
+
+
+@pytest.mark.parametrize(
+    ("number", "timeout"),
+    [(signal.SIGKILL, 600), pytest.param(signal.SIGSTOP, 20, marks=pytest.mark.long)],
+)
+@pytest.mark.usefixtures("launch")
+def test_ranks_that_nobody_watches_end_by_themselves(
+    number: signal.Signals, timeout: int, tmp_path: Path
+) -> None:
+    """Each with one line and status 1: killed, one is missed at once; stopped, in time."""
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "3"}
+    common = os.environ | meeting | {"WHAT": "work", "AUTOX3D_TIMEOUT": str(timeout)}
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, str(tmp_path / "probe.py")],
+            env=common | {"RANK": str(rank)},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for rank in range(3)
+    ]
+    try:
+        for rank in ranks:
+            assert rank.stdout is not None
+            assert rank.stdout.readline().startswith("pid ")
+        ranks[1].send_signal(number)
+        began = time.monotonic()
+        errors = [ranks[place].communicate(timeout=100)[1] for place in (0, 2)]
+
+        assert time.monotonic() - began < LOST + (timeout if number == signal.SIGSTOP else 0)
+        assert [ranks[0].returncode, ranks[2].returncode] == [1, 1]
+        assert re.fullmatch(LINE + "\n", errors[0])
+        assert re.fullmatch(f"rank 2: {LINE}\n", errors[1])
+    finally:
+        for rank in ranks:
+            rank.kill()
 
 
 def test_a_node_that_dies_takes_the_others_down(launch: Launch) -> None:

@@ -1,4 +1,4 @@
-"""docs/OWN_DATA.md works as written: each of its commands, in order, in a fresh clone."""
+"""docs/OWN_DATA.md and docs/BOXES.md work as written: each command, in order, in a fresh clone."""
 
 from __future__ import annotations
 
@@ -140,3 +140,30 @@ def test_no_folder_to_start_from_is_one_line(tmp_path):
     assert str(caught.value) == (
         f"params.yaml: no folder of weights: {tmp_path}/gone. Make it, or use params/scratch."
     )
+
+
+@pytest.mark.long
+def test_the_commands_for_boxes_work(tmp_path):
+    """A list without splits becomes a page, and its network says what boxes of a film do."""
+    root = clone(tmp_path / "clone")
+    (root / "films").mkdir()
+    rows = ["path,second,x1,y1,x2,y2,label"]
+    for seed in range(8):
+        path = root / f"films/day{seed}.mp4"
+        made = f"life=s=128x96:r=15:seed={seed + 1}"
+        corpus.ffmpeg("-f", "lavfi", "-i", made, *corpus.H264, seconds=3, to=path)
+        for second in (1, 1.5):
+            rows.append(f"day{seed}.mp4,{second},0.05,0.1,0.45,0.9,walk")
+            rows.append(f"day{seed}.mp4,{second},0.5,0.1,0.95,0.9,talk;sit")
+    (root / "films/boxes.csv").write_text("".join(f"{row}\n" for row in rows))
+    (root / "found.csv").write_text("second,x1,y1,x2,y2\n2,0.1,0.1,0.4,0.9\n")
+    (root / "film.mp4").symlink_to(root / "films/day0.mp4")
+    page = (ROOT / "docs/BOXES.md").read_text()
+    begin, _, answers = re.findall(r"^```sh\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+
+    shown = type_in(root, begin.replace("boxes.csv\n", "boxes.csv --minutes 0.2\n"))
+    assert "8 films with boxes at 16 moments of 3 classes: sit 8, talk 8, walk 8" in shown
+    found = (root / "results/pages/x3d.html").read_text()
+    assert "boxes asked about and" in found
+    assert {"walk", "talk", "sit"} <= set(type_in(root, answers).split())
+    assert (root / "out.mp4").stat().st_size > 1000

@@ -21,11 +21,11 @@ from torch import Tensor
 from autox3d.training import run
 from autox3d.training.graph import CAPTURED, PLAIN, Work, choose
 from autox3d.training.loop import Schedule, State, train_steps
-from autox3d.training.noise import Noise
 from autox3d.training.passes import Pass, Passes, grouped
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.clips.loader import Batch
 from autox3d.vision.kernels import cpu, reference, using
+from autox3d.vision.learning.noise import Noise
 from autox3d.vision.learning.schedule import sgd
 from autox3d.vision.models.blocks import DropConnect
 from autox3d.vision.models.network import VideoNet, open_branches, set_training
@@ -237,7 +237,7 @@ def test_a_device_that_does_not_repeat_is_measured_by_itself(factor, taken, geno
         passes._of_pass.mul_(1 + size * torch.rand(1, generator=noise).item())
         passes._running.flat.add_(torch.randn(passes._running.flat.shape, generator=noise) * size)
 
-    def plain(clips: Tensor, labels: Tensor) -> None:
+    def plain(clips: Tensor, labels: Tensor, reduction: object = None) -> None:
         run_it(clips, labels)
         noisy(1e-6)
 

@@ -94,6 +94,18 @@ def test_likelihoods_are_means_over_the_clips_of_a_video(supernet, clips):
     assert not np.allclose(found[0].likelihoods, found[1].likelihoods)
 
 
+def test_several_videos_a_pass_are_ranked_as_they_are_alone(supernet, clips, monkeypatch):
+    """As on a GPU: to rounding, the last pass with fewer videos."""
+    table = RankingClips.load(clips / "clips.parquet", clips / "shards")
+    (alone,) = ranked([DRAW], supernet, table, SHARED, 8, ALONE)
+    monkeypatch.setattr(ranking, "at_once", lambda *_: 3)
+    (found,) = ranked([DRAW], supernet, table, SHARED, 8, ALONE)
+
+    assert len(table.val) % 3
+    np.testing.assert_allclose(found.likelihoods, alone.likelihoods, rtol=1e-5)
+    assert found.metrics == pytest.approx(alone.metrics, rel=1e-5)
+
+
 def of(likelihoods: np.ndarray) -> Ranked:
     """A network that finds the videos so likely."""
     return Ranked(likelihoods, {})

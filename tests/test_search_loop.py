@@ -89,8 +89,9 @@ def fresh():
     return SearchState(net, prior, sgd, torch.optim.Adam(prior.parameters(), lr=0.05))
 
 
-def batches(half, shuffled=False, rank=0, size=1, draws=2):
+def batches(half, shuffled=False, rank=0, size=1, draws=2, per_pass=1):
     """Clips of a step follow from (half, epoch, step); ranks take the chunks they are dealt."""
+    how = schedule(1, per_pass=per_pass)
 
     def epoch(number, start):
         for step in range(start, STEPS):
@@ -100,8 +101,9 @@ def batches(half, shuffled=False, rank=0, size=1, draws=2):
             if shuffled:
                 labels = labels[torch.randperm(BATCH, generator=generator)]
             chunks = list(enumerate(zip(clips.split(CHUNK), labels.split(CHUNK), strict=True)))
-            pieces = deal(len(chunks), draws, rank, size)
-            yield [(piece.chunk, *chunks[piece.chunk][1]) for piece in pieces]
+            pieces = deal(how.groups, draws, rank, size)
+            numbers = [number for piece in pieces for number in how.members(piece.group)]
+            yield [(number, *chunks[number][1]) for number in numbers]
 
     return epoch
 
@@ -355,21 +357,22 @@ def process(rank, size, port, folder, changes):
     torch.set_num_threads(1)
     with join() as world:
         state = fresh()
-        for until, alpha in [(1, None), (3, batches(1, False, rank, size, draws=4))]:
+        per_pass = changes.get("per_pass", 1)
+        for until, alpha in [(1, None), (3, batches(1, False, rank, size, 4, per_pass))]:
             own = schedule(until, place=(rank, size), **changes)
-            weights = batches(0, False, rank, size, own.draws)
+            weights = batches(0, False, rank, size, own.draws, per_pass)
             list(search_steps(state, TASK, own, weights, alpha, world.sum_))
         world.agree("alpha", state.prior.alpha)
         torch.save(state.state_dict() | {"last": state.past[-1]}, folder / f"{rank}.pt")
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("size", [2, 3, 5])
-def test_processes_are_one_search(runner, tmp_path, size):
+@pytest.mark.parametrize(("size", "per_pass"), [(2, 1), (3, 1), (5, 1), (3, 2), (3, 3)])
+def test_processes_are_one_search(runner, tmp_path, size, per_pass):
     """All end with the same bits, and with what one process finds, up to the order of sums.
 
     Of 4 chunks of 3 draws, 2 processes split none, 3 split two and 5 split three; by 5, one chunk
-    is shared by three.
+    is shared by three. Of passes of 2 chunks or 3, 3 processes share one or two.
     """
     import socket
 
@@ -377,6 +380,7 @@ def test_processes_are_one_search(runner, tmp_path, size):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     changes = {"draws": 3, "constraint": Constraint("dual", None, None, 1.4)}
+    changes |= {"per_pass": per_pass, "shared": True} if per_pass > 1 else {}
     # `runner` has started the fork server, with torch in it
     start_processes(process, (size, port, tmp_path, changes), size, start_method="forkserver")
     first, *others = (torch.load(tmp_path / f"{rank}.pt") for rank in range(size))
@@ -398,7 +402,7 @@ def test_every_pass_is_dealt_once(chunks, draws):
     for size in (1, 2, 3, 7, 64):
         dealt = [deal(chunks, draws, rank, size) for rank in range(size)]
         pairs = [
-            [(piece.chunk, draw) for piece in pieces for draw in piece.draws] for pieces in dealt
+            [(piece.group, draw) for piece in pieces for draw in piece.draws] for pieces in dealt
         ]
 
         assert sorted(itertools.chain(*pairs)) == list(

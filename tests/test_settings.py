@@ -396,6 +396,39 @@ def test_settings_of_the_budget_that_do_not_fit_are_refused(tmp_path, name):
     assert str(refused.value).startswith(f"{path}: {line}")
 
 
+SHARED, PASS = (
+    {"shared_draws: false": "shared_draws: true"},
+    "pass_clips: null  # clips of a forward",
+)
+UNFIT_PASSES = {
+    "draws of each chunk": (
+        {PASS: "pass_clips: 16  #"},
+        "several chunks have one network only with shared_draws: write null.",
+    ),
+    "a part of a chunk": (
+        SHARED | {PASS: "pass_clips: 12  #"},
+        "12 is no multiple of likelihood.clips, 8. Take one, or null.",
+    ),
+    "norms over chunks": (
+        SHARED | {PASS: "pass_clips: 16  #", "bn_clips: 8": "bn_clips: 16"},
+        "likelihood.clips, 8, is no multiple of bn_clips, 16: write null.",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNFIT_PASSES)
+def test_a_pass_of_the_search_takes_whole_chunks_of_shared_draws(tmp_path, name):
+    """Statistics and importances belong to a chunk, a network to a pass."""
+    changes, line = UNFIT_PASSES[name]
+    path = demo_with(tmp_path / "params.yaml", changes)
+    with pytest.raises(Refused) as refused:
+        settings.load(path)
+
+    assert str(refused.value) == f"{path}: 'supernet.pass_clips': {line}"
+    fits = demo_with(tmp_path / "params.yaml", SHARED | {PASS: "pass_clips: 16  #"})
+    assert settings.load(fits).supernet.pass_clips == 16
+
+
 def test_a_range_may_be_one_cost(tmp_path):
     """Floor and target are equal: there is one cost to hit."""
     path = demo_with(tmp_path / "params.yaml", LOG | {"floor: null": "floor: 0.0062"})

@@ -359,7 +359,7 @@ def test_one_label_a_row_may_have_a_semicolon(tmp_path):
 # ---- the demo of several labels
 
 
-def test_a_generated_video_has_its_labels_in_their_quarters_and_times(tmp_path):
+def test_a_generated_video_has_its_labels_in_their_halves_and_times(tmp_path):
     """The same bytes again; a second call renders nothing; each motion's frames lie in its span."""
     settings = Demo(seed=1, train=1, val=1, test=1, paces=1, speed=1.0, classes="motions")
     found = demo_labels.prepare(tmp_path, "v", settings, lambda tasks, _: tasks)
@@ -373,8 +373,8 @@ def test_a_generated_video_has_its_labels_in_their_quarters_and_times(tmp_path):
     assert again == found
     assert [path.stat().st_ino for path in files[3:]] == before
     assert [hashlib.sha256(path.read_bytes()).hexdigest() for path in files] == digests
-    assert len(found.videos) == len(files) == 12
-    assert {len(video.labels) for video in found.videos} == {1, 2, 3}
+    assert len(found.videos) == len(files) == 18
+    assert {len(video.labels) for video in found.videos} == {1, 2}
     shares = {round((one.end - one.start) / 6, 1) for v in found.videos for one in v.labels}
     assert shares == {0.1, 0.3, 1.0}
     assert all(0 <= one.start <= one.end < 6 for v in found.videos for one in v.labels)

@@ -44,7 +44,27 @@ class Supernet:
     branch_gamma: Share  # initial gamma of each branch's last batch norm; 0 in X3D's code
     likelihood: Likelihood
     shared_draws: bool  # true: all chunks of a step use the same sampled networks
+    pass_clips: Annotated[Count | None, Added(None)]  # clips of a pass; null: likelihood.clips
     sampling: Sampling
+
+    @field_validator("pass_clips")
+    @classmethod
+    def _is_of_whole_chunks(cls, clips: int | None, others: ValidationInfo) -> int | None:
+        """Chunks of a pass have one network, and each its own batch-norm statistics."""
+        chunk, norm = others.data.get("likelihood"), others.data.get("bn_clips")
+        if clips is None or chunk is None or norm is None:
+            return clips
+        if clips % chunk.clips:
+            raise ValueError(
+                f"{clips} is no multiple of likelihood.clips, {chunk.clips}. Take one, or null."
+            )
+        if others.data.get("shared_draws") is False:
+            raise ValueError("several chunks have one network only with shared_draws: write null.")
+        if chunk.clips % norm:
+            raise ValueError(
+                f"likelihood.clips, {chunk.clips}, is no multiple of bn_clips, {norm}: write null."
+            )
+        return clips
 
 
 @table

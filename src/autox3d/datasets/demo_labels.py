@@ -1,9 +1,9 @@
-"""Generated videos of several motions at once, each in a quarter and for a time of its own.
+"""Generated videos of two motions at once, each in a half and for a time of its own.
 
-A video has one to three of the demo's motions (`scene`). Each moves the picture of one quarter for
-a tenth, a third or all of the video, and the quarter stands still before and after; a quarter
-without a motion has a still picture. So a clip shows some of a video's labels only. A video is a
-function of (seed, split, number).
+A video has one or two of the demo's motions (`scene`). Each moves the picture of the left or the
+right half for a tenth, a third or all of the video, and the half stands still before and after; a
+half without a motion has a still picture. So a clip shows some of a video's labels only. A video
+is a function of (seed, split, number).
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ if TYPE_CHECKING:
 SIDE, RATE, SECONDS = 96, 15, 6  # px, frames a second, length of a video
 SPANS = (1 / 10, 1 / 3, 1.0)  # shares of a video that a motion may fill
 Progress = Callable[[Iterable[Any], int], Iterable[Any]]
-MOST = 3  # motions of a video, in its four quarters
+MOST = 2  # motions of a video, one in each half
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """What happens in a quarter of a video."""
+    """What happens in a half of a video."""
 
     kind: str | None  # class of its motion; None: a still picture
     first: int  # frames, of the motion
@@ -66,23 +66,24 @@ class Task:
         return np.random.default_rng([self.seed, *hashlib.sha256(name).digest()])
 
     def parts(self, rng: np.random.Generator) -> list[Part]:
-        """The four quarters, from left to right and from top to bottom."""
+        """The left half and the right one."""
         frames = RATE * SECONDS
         kinds = rng.permutation(sorted(self.kinds))[: rng.integers(1, MOST, endpoint=True)]
         parts = []
-        for kind in (*kinds.tolist(), *[None] * (4 - len(kinds))):
+        for kind in (*kinds.tolist(), *[None] * (MOST - len(kinds))):
             count = frames if kind is None else max(2, round(frames * rng.choice(SPANS)))
             first = int(rng.integers(0, frames - count, endpoint=True))
             parts.append(Part(kind=kind, first=first, count=count))
-        return [parts[place] for place in rng.permutation(4)]
+        return [parts[place] for place in rng.permutation(MOST)]
 
 
 def tasks(folder: Path, counts: dict[str, int], seed: int, kinds: Kinds) -> list[Task]:
-    """All videos: as many that about `counts[split]` have each class, two classes a video."""
+    """All videos: as many that about `counts[split]` have each class."""
+    classes = (1 + MOST) / 2  # of a video, on average
     return [
         Task(split=split, number=number, path=path, seed=seed, kinds=kinds)
         for split, count in counts.items()
-        for number in range(math.ceil(count * len(kinds) / 2))
+        for number in range(math.ceil(count * len(kinds) / classes))
         for path in [folder / split / f"{number:04d}.mp4"]
     ]
 
@@ -160,11 +161,8 @@ def _render(task: Task) -> Task:
 def _encode(task: Task, target: Path) -> None:
     rng = task.rng()
     tiles = _tiles(task.seed)
-    quarters = [_quarter(part, task.kinds, tiles, rng) for part in task.parts(rng)]
-    planes = [
-        np.block([[left[n], right[n]] for left, right in (quarters[:2], quarters[2:])])
-        for n in range(3)
-    ]
+    halves = [_half(part, task.kinds, tiles, rng) for part in task.parts(rng)]
+    planes = [np.concatenate(both, 2) for both in zip(*halves, strict=True)]
     pictures = zip(*planes, strict=True)
     data = b"".join(plane.tobytes() for picture in pictures for plane in picture)
     source = ffmpeg.input(
@@ -182,19 +180,19 @@ def _tiles(seed: int) -> NDArray[np.float32]:
     return scene.noise_tiles(seed)
 
 
-def _quarter(
+def _half(
     part: Part, kinds: Kinds, tiles: NDArray[np.float32], rng: np.random.Generator
 ) -> list[NDArray[np.uint8]]:
-    """The planes Y, U, V of a quarter, each (frames, height, width)."""
-    side = SIDE // 2
+    """The planes Y, U, V of a half, each (frames, height, width)."""
+    width, height = SIDE // 2, SIDE
     motion = scene.STILL if part.kind is None else kinds[part.kind]
-    moving = list(scene.frames(motion, (side, side), RATE, part.count, tiles, rng))
+    moving = list(scene.frames(motion, (width, height), RATE, part.count, tiles, rng))
     after = RATE * SECONDS - part.first - part.count
     frames = [moving[0]] * part.first + moving + [moving[-1]] * after
     whole = np.frombuffer(b"".join(frames), np.uint8).reshape(len(frames), -1)
-    luma, *chroma = np.split(whole, [side**2, side**2 * 5 // 4], 1)
-    planes = [luma.reshape(-1, side, side)]
-    return [*planes, *(one.reshape(-1, side // 2, side // 2) for one in chroma)]
+    luma, *chroma = np.split(whole, [width * height, width * height * 5 // 4], 1)
+    planes = [luma.reshape(-1, height, width)]
+    return [*planes, *(one.reshape(-1, height // 2, width // 2) for one in chroma)]
 
 
 def finished(path: Path) -> bool:

@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -58,6 +58,28 @@ class World:
             with torch.no_grad():
                 for tensor, piece in zip(bucket, pieces, strict=True):
                     tensor.copy_(piece.view(tensor.shape))
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether the device computes while a sum is under way; a CPU's cores are busy with it."""
+        return self.device.type == "cuda"
+
+    def begin_sum(self, tensor: Tensor) -> Callable[[], None]:
+        """Begins to sum a contiguous tensor over the ranks, in place; the result waits for the end.
+
+        All ranks begin their sums in the same order. On a GPU it is the device that waits.
+        """
+        if self.size == 1:
+            return lambda: None
+        with self._naming("sum"):
+            work = dist.all_reduce(tensor, async_op=True)
+        assert work is not None
+
+        def wait() -> None:
+            with self._naming("sum"):
+                work.wait()
+
+        return wait
 
     def gather(self, value: T) -> list[T]:
         """Returns the values of all ranks, in rank order, on every rank."""

@@ -3,10 +3,10 @@
     C  chunks of clips in a step
     K  networks sampled for a chunk
 
-The clips of a step come in chunks of fixed size. Each chunk has its own sampled networks and
-importances, and each pass its own batch-norm statistics, so the result does not depend on which
-process handles it. The networks of a chunk follow from (seed, half, step, chunk), the random
-numbers of a pass from these and the number of the draw.
+The clips of a step come in chunks of fixed size. Each chunk has its own sampled networks (unless
+all share them), its own importances and batch-norm statistics, so the result does not depend on
+which process handles it. The networks of a chunk follow from (seed, half, step, chunk), the random
+numbers of a pass from these and the number of the draw (see `passes`).
 
 The passes are dealt over the processes (see `dealing`). The log-likelihoods, C times K numbers, are
 summed over the processes, and each of them computes alpha's step from all of them. The weights'
@@ -15,26 +15,28 @@ half needs a second message, with the gradients.
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from autox3d.search.dealing import Piece, deal, is_split
+from autox3d.search.passes import (
+    Batch,
+    Draws,
+    Reduce,
+    Work,
+    alpha_likelihoods,
+    seed_of,
+    streamed,
+    twice,
+)
 from autox3d.search.prior import Prior
-from autox3d.search.space import Draw
 from autox3d.search.state import SearchSchedule, SearchState
 from autox3d.search.trace import Half, Step, half_of, pack
 from autox3d.vision.tasks.task import Task
 
-Chunk = tuple[int, Tensor, Tensor]  # index in step, clips (B, 3, T, H, W), labels (B, ...)
-Batch = Iterable[Chunk]  # this process's chunks of one step, in the order of `deal`
 Batches = Callable[[int, int], Iterable[Batch]]  # (epoch, first step) -> the rest of its batches
-Reduce = Callable[[list[Tensor]], None]  # sums tensors over all processes, in place
-Draws = list[list[Draw]]  # the networks of each chunk of a step
 WEIGHTS, ALPHA = 0, 1  # the halves of the training clips
 
 
@@ -93,39 +95,14 @@ def weight_step(
     done: int,
     rate: float,
 ) -> Half:
-    """Updates the weights once, by the mean gradient over the clips of all processes.
-
-    A process that has only some draws of a chunk works on these first. Once all log-likelihoods of
-    such chunks are known, each gradient counts by its share; so a process holds two at most.
-    """
+    """Updates the weights once, by the mean gradient over the clips of all processes."""
     state.supernet.train()
-    parameters = list(state.supernet.parameters())
     draws = step_draws(state.prior, schedule, WEIGHTS, done, schedule.draws)
-    pieces = deal(schedule.chunks, schedule.draws, *schedule.place)
-    tables = torch.zeros(2, schedule.chunks, schedule.draws, dtype=torch.float64)
-
-    def gradient(piece: Piece, chunk: Chunk) -> list[Tensor]:
-        """The gradient of one piece; its log-likelihoods go to one of the tables."""
-        key = schedule.seed, WEIGHTS, done
-        forwards = _forwards(state.supernet, task, chunk, draws, piece, key)
-        scale = schedule.scale(piece.chunk)
-        found, values = schedule.strategy.weight_gradient(forwards, parameters, scale)
-        tables[int(piece.whole), piece.chunk, piece.draws.start : piece.draws.stop] = values
-        return found
-
-    passes = zip(pieces, batch, strict=True)
-    shared = [one for one in pieces if not one.whole]
-    found = [gradient(piece, chunk) for piece, chunk in islice(passes, len(shared))]
-    if is_split(schedule.chunks, schedule.draws, schedule.place[1]):
-        reduce([tables[0]])
-    shares = [_share(schedule, tables[0], piece) for piece in shared]
-    total = _mean(found, shares) or [torch.zeros_like(one) for one in parameters]
-    for piece, chunk in passes:
-        torch._foreach_add_(total, gradient(piece, chunk))  # pyright: ignore[reportPrivateImportUsage]
-    reduce([*total, tables[1]])
-    likelihoods = tables.sum(0)
+    summed = streamed if schedule.per_pass == 1 else twice
+    work = Work(state.supernet, task, schedule, draws, (schedule.seed, WEIGHTS, done))
+    total, likelihoods = summed(work, batch, reduce)
     _check(likelihoods, done)
-    _move_weights(state, parameters, total, schedule.batch, rate)
+    _move_weights(state, total, schedule.batch, rate)
     return half_of(likelihoods, schedule.weigh(likelihoods), _drawn(schedule, draws))
 
 
@@ -140,14 +117,8 @@ def alpha_step(
     """Updates alpha once, by the mean over all chunks; each chunk takes K forward passes."""
     state.supernet.eval()  # no dropout
     draws = step_draws(state.prior, schedule, ALPHA, done, schedule.alpha_draws)
-    pieces = deal(schedule.chunks, schedule.alpha_draws, *schedule.place)
-    likelihoods = torch.zeros(schedule.chunks, schedule.alpha_draws, dtype=torch.float64)
-    for piece, chunk in zip(pieces, batch, strict=True):
-        key = schedule.seed, ALPHA, done
-        with torch.inference_mode():
-            forwards = _forwards(state.supernet, task, chunk, draws, piece, key)
-            values = torch.stack([forward() for forward in forwards])
-        likelihoods[piece.chunk, piece.draws.start : piece.draws.stop] = values
+    work = Work(state.supernet, task, schedule, draws, (schedule.seed, ALPHA, done))
+    likelihoods = alpha_likelihoods(work, batch)
     reduce([likelihoods])
     _check(likelihoods, done)
     noise = move_alpha(state, schedule, draws, likelihoods)
@@ -193,57 +164,9 @@ def step_draws(prior: Prior, schedule: SearchSchedule, half: int, done: int, cou
     return draws
 
 
-def seed_of(*numbers: int) -> int:
-    """Hashes a tuple of numbers to a seed."""
-    text = " ".join(map(str, numbers)).encode()
-    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) >> 1
-
-
-def _forwards(
-    net: nn.Module, task: Task, chunk: Chunk, draws: Draws, piece: Piece, key: tuple[int, int, int]
-) -> Iterator[Callable[[], Tensor]]:
-    """Yields for each draw of a piece a function that computes l_k with its autograd graph.
-
-    Args:
-        key: seed, half and step, which with chunk and draw seed the random numbers of dropout
-    """
-    number, clips, labels = chunk
-    assert number == piece.chunk
-    for index in piece.draws:
-
-        def forward(index: int = index) -> Tensor:
-            torch.manual_seed(seed_of(*key, number, index))
-            with torch.autocast(clips.device.type, torch.bfloat16, enabled=clips.is_cuda):
-                logits = net(clips, draws[number][index])
-            return -task.loss(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels)
-
-        yield forward
-
-
-def _share(schedule: SearchSchedule, table: Tensor, piece: Piece) -> float:
-    """The weight that the draws of a piece have among all draws of its chunk."""
-    weights = schedule.strategy.weigh(table[piece.chunk], schedule.scale(piece.chunk))
-    return weights[piece.draws.start : piece.draws.stop].sum().item()
-
-
-def _mean(gradients: Sequence[list[Tensor]], shares: Sequence[float]) -> list[Tensor]:
-    """Sums gradients times their shares into the first one; empty if there are none."""
-    for gradient, share in zip(gradients, shares, strict=True):
-        torch._foreach_mul_(gradient, share)  # pyright: ignore[reportPrivateImportUsage]
-    for gradient in gradients[1:]:
-        torch._foreach_add_(gradients[0], gradient)  # pyright: ignore[reportPrivateImportUsage]
-    return gradients[0] if gradients else []
-
-
-def _move_weights(
-    state: SearchState,
-    parameters: Sequence[nn.Parameter],
-    total: list[Tensor],
-    clips: int,
-    rate: float,
-) -> None:
+def _move_weights(state: SearchState, total: list[Tensor], clips: int, rate: float) -> None:
     """One step of SGD by the gradient `total`, summed over so many clips."""
-    for parameter, gradient in zip(parameters, total, strict=True):
+    for parameter, gradient in zip(state.supernet.parameters(), total, strict=True):
         parameter.grad = gradient.div_(-clips)  # ascent on the likelihood
     for group in state.sgd.param_groups:
         group["lr"] = rate

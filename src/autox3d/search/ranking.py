@@ -28,11 +28,13 @@ from autox3d.vision.clips.loader import TrainLoader
 from autox3d.vision.clips.normalise import normalise
 from autox3d.vision.clips.store import Clips
 from autox3d.vision.clips.videos import VideoViews, ViewLoader
+from autox3d.vision.learning.scoring import at_once, grouped
 from autox3d.vision.learning.statistics import recalibrate_batch_norm
 from autox3d.vision.models.network import VideoNet
 from autox3d.vision.tasks.task import Task
 
 CLIPS = 3  # K, of each validation video: its beginning, middle and end
+BATCH = 96  # clips of a pass on a GPU, at most
 LIKELIHOOD = "log_likelihood"  # the name in records: nats, mean over the labelled videos
 
 
@@ -114,9 +116,10 @@ def ranked(
         world=world.place,
     )
     mine = []
-    for video in loader.videos():
-        label = labels[video.row] if known[video.row] else None
-        mine.append((video.row, [_measured(net, task, video, label, world) for net in nets]))
+    for some in grouped(loader.videos(), at_once(CLIPS, BATCH, world.device)):
+        truth = [labels[video.row] if known[video.row] else None for video in some]
+        found = zip(*(_measured(net, task, some, truth, world) for net in nets), strict=True)
+        mine += [(video.row, list(each)) for video, each in zip(some, found, strict=True)]
     every = dict(pair for part in world.gather(mine) for pair in part)
     by_network = zip(*(every[row] for row in range(len(clips.val))), strict=True)
     return [_ranked(list(videos), task, labels) for videos in by_network]
@@ -148,17 +151,28 @@ def calibrated(
 
 @torch.inference_mode()
 def _measured(
-    net: VideoNet, task: Task, video: VideoViews, label: np.ndarray | None, world: World
-) -> tuple[np.ndarray, float]:
-    """The scores of a video (C,), and the mean log-likelihood of its label over the clips."""
+    net: VideoNet,
+    task: Task,
+    videos: Sequence[VideoViews],
+    labels: Sequence[np.ndarray | None],
+    world: World,
+) -> list[tuple[np.ndarray, float]]:
+    """Of each video the scores (C,), and the mean log-likelihood of its label over the clips."""
     net.eval()
     device = world.device
+    clips = [video.clips for video in videos]
     with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-        logits = net(normalise(video.clips.to(device))).float()
-    scores = task.merge(task.scores(logits).cpu().numpy())
+        logits = net(normalise((clips[0] if len(clips) == 1 else torch.cat(clips)).to(device)))
+    parts = logits.float().cpu().split(list(map(len, clips)))  # the one wait of a pass
+    return [_of_video(task, *one) for one in zip(parts, labels, strict=True)]
+
+
+def _of_video(task: Task, logits: Tensor, label: np.ndarray | None) -> tuple[np.ndarray, float]:
+    """The scores of a video and the log-likelihood of its label, from the logits of its clips."""
+    scores = task.merge(task.scores(logits).numpy())
     if label is None:
         return scores, math.nan
-    target: Tensor = torch.as_tensor(np.stack([label] * len(logits)), device=device)
+    target: Tensor = torch.as_tensor(np.stack([label] * len(logits)))
     return scores, -task.loss(logits, target).item() / len(logits)
 
 

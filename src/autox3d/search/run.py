@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,15 +30,16 @@ from autox3d.search.constraint import Constraint
 from autox3d.search.costs import SpaceCosts, of_budget
 from autox3d.search.dealing import deal
 from autox3d.search.files import earlier_rows, epoch_row, save_rows, take_over
+from autox3d.search.halves import Halves
 from autox3d.search.latency import told
 from autox3d.search.likelihood import Likelihood
-from autox3d.search.loop import Batch, Batches, search_steps
+from autox3d.search.loop import search_steps
 from autox3d.search.paths import Drawing, drawing
 from autox3d.search.space import Space
 from autox3d.search.state import Costs, SearchSchedule, SearchState
 from autox3d.search.strategy import named
 from autox3d.search.supernet import Supernet
-from autox3d.vision.clips.augment import chunks
+from autox3d.vision.clips.feed import MUCH, Feed, waiting
 from autox3d.vision.clips.loader import TrainLoader
 from autox3d.vision.clips.order import epoch_order, epoch_shape
 from autox3d.vision.clips.store import Clips
@@ -109,11 +108,12 @@ class SearchResult(NamedTuple):
     state: SearchState
     schedule: SearchSchedule
     seconds: float  # working time, summed over interruptions
+    data_wait: float  # share of it in which this process waited for clips
     kernels: str  # the table whose kernels it took
 
     def made(self, world: World, seed: int) -> Provenance:
         """How the result was made, on the processes of a world."""
-        how = {"seed": seed, "kernels": self.kernels}
+        how = {"seed": seed, "data_wait": self.data_wait, "kernels": self.kernels}
         return provenance.measured(self.seconds, world.device, world.size, **how)
 
 
@@ -131,7 +131,7 @@ def warm_up(
     paths = drawing(warmup.paths, space, recipe.supernet.selection)
     schedule = phase.schedule(until=warmup.epochs, draws=warmup.draws, paths=paths)
     phase.go("warmup", schedule, searches=False)
-    return SearchResult(space, phase.state, schedule, phase.seconds, phase.kernels.name)
+    return phase.result(schedule)
 
 
 def search(
@@ -161,7 +161,7 @@ def search(
     count = recipe.search.epochs if epochs is None else epochs
     schedule = phase.schedule(until=recipe.warmup.epochs + count, draws=recipe.search.draws)
     phase.go(name, schedule, searches=True)
-    return SearchResult(space, phase.state, schedule, phase.seconds, phase.kernels.name)
+    return phase.result(schedule)
 
 
 class Phase:
@@ -185,6 +185,8 @@ class Phase:
         self.classes = clips.weights.classes
         self._before, self._began = 0.0, time.monotonic()
         self.kernels = Kernels(REFERENCE, ())
+        self._waited_before, self._warned = 0.0, False
+        self.feed = Feed(self.world.device)
         torch.manual_seed(shared.seed)
         net = Supernet(space, len(self.classes), shared.selection).to(self.world.device)
         set_training(net, bn_clips=shared.bn_clips, dropout=shared.dropout)
@@ -215,6 +217,7 @@ class Phase:
             alpha_draws=search.alpha_draws,
             shared=shared.shared_draws,
             paths=paths,
+            per_pass=(shared.pass_clips or shared.likelihood.clips) // shared.likelihood.clips,
             strategy=named(search.strategy),
             likelihood=Likelihood(
                 shared.likelihood.reduction,
@@ -227,16 +230,18 @@ class Phase:
             place=self.world.place,
         )
 
-    def batches(self, half: str, draws: int) -> Batches:
-        """The clips of a half in chunks, normalised on the device: those that this process needs.
+    def loader(self, half: str, draws: int) -> TrainLoader | None:
+        """Loads the clips of a half that this process needs; None where it has no pass of it.
 
         Args:
             draws: networks sampled per chunk
         """
-        shared = self.recipe.supernet
-        count = -(-self.batch // shared.likelihood.clips)
-        numbers = [piece.chunk for piece in deal(count, draws, *self.world.place)]
-        loader = TrainLoader(
+        shared, schedule = self.recipe.supernet, self.schedule(until=0, draws=draws)
+        pieces = deal(schedule.groups, draws, *self.world.place)
+        numbers = [chunk for piece in pieces for chunk in schedule.members(piece.group)]
+        if not numbers:
+            return None
+        return TrainLoader(
             clips=self.halves[half],
             spec=self.space.input,
             sampling=shared.sampling,
@@ -246,16 +251,6 @@ class Phase:
             numbers=numbers,
         )
 
-        def epoch(number: int, start: int) -> Iterator[Batch]:
-            if not numbers:  # more processes than passes
-                yield from [[]] * (self.steps - start)
-                return
-            steps = loader.epoch(number, start)
-            for batch in islice(steps, self.steps - start):  # the halves may differ in size
-                yield chunks(batch, self.world.device)
-
-        return epoch
-
     def go(self, name: str, schedule: SearchSchedule, *, searches: bool) -> None:
         """Runs all steps from the newest checkpoint, and saves new ones regularly.
 
@@ -264,12 +259,16 @@ class Phase:
         """
         kept, table = self.session.kept, self.session.table
         if saved := newest(kept, self.world):
-            self._before = saved["seconds"]
+            self._before, self._waited_before = saved["seconds"], saved.get("waited", 0.0)
             self.state.load_state_dict(saved["state"])
             self.state.past = earlier_rows(kept, self.first, self.state.epoch, saved["state"])
         self._began = time.monotonic()
-        weights = self.batches("weights", schedule.draws)
-        alpha = self.batches("alpha", schedule.alpha_draws) if searches else None
+        draws = (schedule.draws, schedule.alpha_draws) if searches else (schedule.draws,)
+        loaders = [self.loader(*half) for half in zip(HALVES, draws, strict=False)]
+        clips = Halves(loaders, self.steps, self.world.device)
+        self.feed = clips.feed
+        weights, *others = clips.batches()
+        alpha = others[0] if others else None
         steps = search_steps(self.state, self.task, schedule, weights, alpha, self.world.sum_)
         left = (schedule.until - self.state.epoch) * self.steps - self.state.step
         with decided(self.world, table, saved) as self.kernels:
@@ -278,7 +277,13 @@ class Phase:
                     self.world.agree("alpha", self.state.prior.alpha)
                     if kept.writes:
                         save_rows(kept.folder, step.epoch, self.state.rows)
-                    self.session.mirror.log(step.epoch + 1, epoch_row(self.state.rows))
+                    row = epoch_row(self.state.rows) | {"data_wait": self._data_wait(name)}
+                    self.session.mirror.log(step.epoch + 1, row)
+
+    def result(self, schedule: SearchSchedule) -> SearchResult:
+        """What the run has come to."""
+        times = self.seconds, self.data_wait
+        return SearchResult(self.space, self.state, schedule, *times, self.kernels.name)
 
     @property
     def net(self) -> torch.nn.Module:
@@ -289,11 +294,21 @@ class Phase:
         """Working time so far, summed over interruptions."""
         return self._before + time.monotonic() - self._began
 
+    @property
+    def waited(self) -> float:
+        """Seconds of it in which this process waited for clips."""
+        return self._waited_before + self.feed.waited
+
+    @property
+    def data_wait(self) -> float:
+        """The share of the work so far in which this process waited for clips."""
+        return self.waited / self.seconds
+
     def saved(self) -> tuple[int, dict[str, Any]]:
         """The number of finished steps, and the state for a checkpoint."""
         done = (self.state.epoch - self.first) * self.steps + self.state.step
         state = {"state": self.state.state_dict(), "kernels": self.kernels.plain()}
-        return done, state | {"seconds": self.seconds}
+        return done, state | {"seconds": self.seconds, "waited": self.waited}
 
     def ends_epoch(self) -> bool:
         """Whether the last step was the last of its epoch."""
@@ -311,6 +326,16 @@ class Phase:
             order = epoch_order(len(clips), self.batch, seed, self.state.epoch, repeats)
             keys += [key.decode() for key in clips.keys[order[step]].tolist()]
         return keys
+
+    def _data_wait(self, name: str) -> float:
+        """`data_wait` of the slowest process; rank 0 says once what to change where it is much."""
+        share = max(self.world.gather(self.data_wait))
+        if share > MUCH and self.session.writes and not self._warned:
+            self._warned = True
+            repeats = self.recipe.supernet.sampling.repeats
+            line = waiting(name, share, "supernet.sampling", repeats)
+            print(line, file=sys.stderr, flush=True)
+        return share
 
     def _order_seed(self, half: str) -> int:
         """The seed for the order of a half, different for each half."""

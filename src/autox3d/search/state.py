@@ -47,11 +47,22 @@ class SearchSchedule(NamedTuple):
     rate: Callable[[int], float]  # learning rate by step, counted over warm-up and search
     place: tuple[int, int] = (0, 1)  # rank and number of processes
     paths: Drawing | None = None  # how the weights' networks are drawn; None: by the strategy
+    per_pass: int = 1  # chunks of a pass; more than one only where they share their networks
 
     @property
     def chunks(self) -> int:
         """C, the number of chunks in a step; the last one may be smaller."""
         return -(-self.batch // self.chunk)
+
+    @property
+    def groups(self) -> int:
+        """G, the groups of chunks that are passed together; the last one may be smaller."""
+        return -(-self.chunks // self.per_pass)
+
+    def members(self, group: int) -> range:
+        """The numbers of the chunks of a group."""
+        first = group * self.per_pass
+        return range(first, min(first + self.per_pass, self.chunks))
 
     def scale(self, chunk: int) -> float:
         """The divisor of a chunk's log-likelihoods before they are compared."""

@@ -33,7 +33,8 @@ class Strategy:
     weigh            (l_k (K,), scale) -> weights of the networks (K,), which sum to 1
     weight_gradient  (forwards, parameters, scale) -> ascent direction, a tensor for each
                      parameter, and l_k (K,); a chunk may be dealt over processes, so the
-                     direction of some of its draws is the mean with their share of the weight
+                     direction of some of its draws is the mean with their share of the weight.
+                     A pass of several chunks uses `weigh` in its place: sum_k W_k grad l_k
     alpha_gradient   (prior, draws of each chunk, weights (C, K)) -> the clips' part of the ascent
                      direction, of the shape of alpha, summed over the chunks
     choose           (prior) -> the network that is derived after the search

@@ -43,8 +43,7 @@ def main() -> None:
     with session("control", parts=parts, params=shown, data=files.clips, table=table) as work:
         clips = SearchClips.load(files.clips)
         clips.shuffle(shared.seed)
-        control = {"init": files.init, "epochs": epochs, "name": "control"}
-        result = search(space, clips, recipe, work, **control)
+        result = search(space, clips, recipe, work, init=files.init, epochs=epochs, name="control")
         if work.writes:
             further = drawn_on(result.state, result.schedule, recipe.epochs)
             write_curve(files.trace, "control", result.state.trace(), further)

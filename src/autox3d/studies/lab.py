@@ -199,9 +199,8 @@ class Lab:
             if work.writes:
                 folder = self.out / f"train_{name}"
                 how = {"data": fingerprint(clips=self.clips), "params": asdict(recipe)}
-                weights.save(
-                    folder / "weights", result.net, genotype, result.classes, how, result.metrics
-                )
+                known = (result.classes, how, result.metrics)
+                weights.save(folder / "weights", result.net, genotype, *known, task=result.task)
                 Curve.of(result.history).write(folder / "train.csv")
                 work.mirror.artifact(folder / "train.csv")
             self._note(f"train_{name}", result, recipe.seed, work)

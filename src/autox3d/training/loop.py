@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from autox3d.training.passes import Pass, Passes, grouped
+from autox3d.training.reduction import Reduction
 from autox3d.vision.clips.augment import chunks
 from autox3d.vision.clips.loader import Batch
 from autox3d.vision.learning.schedule import cosine, stepped
@@ -36,8 +37,17 @@ class Processes(Protocol):
         """The device of this process."""
         ...
 
+    @property
+    def overlaps(self) -> bool:
+        """Whether a device computes while its sums are under way."""
+        ...
+
     def sum_(self, tensors: list[Tensor]) -> None:
         """Sums each tensor over the processes, in place."""
+        ...
+
+    def begin_sum(self, tensor: Tensor) -> Callable[[], None]:
+        """Begins to sum a contiguous tensor over the processes; the result waits for the end."""
         ...
 
 
@@ -141,11 +151,14 @@ def train_steps(
         size=schedule.pass_clips or schedule.chunk,
         compiled=schedule.compiled,
     )
+    several = world.size > 1 and world.overlaps
+    reduction = Reduction(passes.parameters, passes.flat, world.begin_sum) if several else None
     while state.epoch < schedule.epochs:
         for batch in batches(state.epoch, state.step):
             done = state.epoch * schedule.steps + state.step
             lr = schedule.rate(done)
-            loss, correct = _step(state, passes, schedule, batch, world, done, lr, choose)
+            parts = passes, reduction, schedule, world
+            loss, correct = _step(state, *parts, batch, done, lr, choose)
             choose = None
             state.sums = [state.sums[0] + loss, state.sums[1] + correct]
             step = Step(state.epoch, state.step, lr, loss, correct)
@@ -157,9 +170,10 @@ def train_steps(
 def _step(
     state: State,
     passes: Passes,
+    reduction: Reduction | None,
     schedule: Schedule,
-    batch: Batch,
     world: Processes,
+    batch: Batch,
     done: int,
     lr: float,
     choose: Callable[[Passes, Pass], None] | None,
@@ -174,8 +188,10 @@ def _step(
             choose(passes, one)
             choose = None
             passes.begin_step()
-        passes.take(one)
-    world.sum_([passes.flat, passes.counts])
+        passes.take(one, reduction if one.chunks[-1][0] == batch.chunks[-1] else None)
+    if reduction:
+        reduction.finish()
+    world.sum_([passes.counts] if reduction else [passes.flat, passes.counts])
     losses, loss, correct, norm = passes.results()
     _check(losses, norm, done)
     passes.end_step()

@@ -20,8 +20,9 @@ from torch import (
     nn,
 )
 
-from autox3d.training.noise import Noise
+from autox3d.training.reduction import Reduction
 from autox3d.vision.clips.augment import chunk_count
+from autox3d.vision.learning.noise import Noise
 from autox3d.vision.learning.statistics import Running, statistics
 from autox3d.vision.tasks.task import Task
 
@@ -73,14 +74,14 @@ class Passes:
         self.net, self.task, self.device = net, task, device
         self.batch, self.chunk = batch, chunk
         self._forward = torch.compile(net, fullgraph=True) if compiled else net
-        self._parameters = list(net.parameters())
-        sizes = [parameter.numel() for parameter in self._parameters]
+        self.parameters = list(net.parameters())
+        sizes = [parameter.numel() for parameter in self.parameters]
         own = sum(sizes)
         total = own + sum(buffer.numel() for buffer in statistics(net))
         self.flat = torch.zeros(total, device=device)  # gradients, then sums of statistics
         self.gradient = self.flat[:own]
         self._places = self.gradient.split(sizes)
-        for parameter, place in zip(self._parameters, self._places, strict=True):
+        for parameter, place in zip(self.parameters, self._places, strict=True):
             parameter.grad = place.view(parameter.shape)
         self._running = Running(net, self.flat[own:])
         count = chunk_count(batch, chunk)
@@ -106,8 +107,12 @@ class Passes:
         self.counts.zero_()
         self._running.begin_step()
 
-    def take(self, one: Pass) -> None:
-        """Runs a pass: its gradient, statistics, losses and correct clips are added."""
+    def take(self, one: Pass, reduction: Reduction | None = None) -> None:
+        """Runs a pass: its gradient, statistics, losses and correct clips are added.
+
+        Args:
+            reduction: for the last pass of a step, if the sums over all processes begin with it
+        """
         self._seed(one)
         clips = [clips for _, clips, _ in one.chunks]
         labels = [labels for _, _, labels in one.chunks]
@@ -118,11 +123,11 @@ class Passes:
                 place.copy_(some)
             self.replay.run()
         else:
-            self.run(_joined(clips), _joined(labels))
+            self.run(_joined(clips), _joined(labels), reduction)
         for (number, _, _), loss in zip(one.chunks, self._of_pass, strict=False):
             self.losses[number].copy_(loss)
 
-    def run(self, clips: Tensor, labels: Tensor) -> None:
+    def run(self, clips: Tensor, labels: Tensor, reduction: Reduction | None = None) -> None:
         """Runs a pass without seed, and leaves its losses where `take` looks for them."""
         self._running.rewind()
         kind = self.device.type
@@ -133,13 +138,18 @@ class Passes:
             logits = self._forward(*inputs(self.task, clips, labels))
         parts = zip(logits.float().split(self.chunk), labels.split(self.chunk), strict=True)
         losses = torch.stack([self.task.loss(*part) for part in parts])
-        found = torch.autograd.grad(losses.sum() / self.batch, self._parameters, allow_unused=True)
-        pairs = zip(self._places, found, strict=True)
-        used = [(place, grad.reshape(-1)) for place, grad in pairs if grad is not None]
-        _foreach_add_([place for place, _ in used], [grad for _, grad in used])
+        self._running.end_pass(len(losses))
+        loss = losses.sum() / self.batch
+        if reduction:
+            with reduction.watching():
+                torch.autograd.grad(loss, self.parameters, allow_unused=True)
+        else:
+            found = torch.autograd.grad(loss, self.parameters, allow_unused=True)
+            pairs = zip(self._places, found, strict=True)
+            used = [(place, grad.reshape(-1)) for place, grad in pairs if grad is not None]
+            _foreach_add_([place for place, _ in used], [grad for _, grad in used])
         self._of_pass[: len(losses)].copy_(losses.detach())
         self._correct += self.task.correct(logits, labels).sum()
-        self._running.end_pass(len(losses))
 
     def end_step(self) -> None:
         """Moves the running statistics, once the sums include all processes."""

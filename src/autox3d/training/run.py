@@ -31,7 +31,7 @@ from autox3d.training.loop import NotFinite, Schedule, State, train_steps
 from autox3d.training.passes import Pass, Passes
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.clips.augment import chunk_count, chunks
-from autox3d.vision.clips.feed import Feed
+from autox3d.vision.clips.feed import MUCH, Feed, waiting
 from autox3d.vision.clips.loader import Batch, TrainLoader
 from autox3d.vision.clips.order import epoch_order, epoch_shape
 from autox3d.vision.clips.store import Clips
@@ -45,7 +45,6 @@ from autox3d.vision.models.network import VideoNet, open_branches, set_training
 from autox3d.vision.tasks.task import Task, together
 
 VALIDATED = 2  # times `bn_clips`: without a gradient they take less memory than those in training
-MUCH_WAITING = 0.1  # share of the time that is worth a line
 SCRATCH = "params/scratch"  # as `init`: start from random weights
 
 
@@ -256,9 +255,11 @@ class Training:
     def _data_wait(self) -> float:
         """`data_wait` of the slowest process; rank 0 says once what to change where it is much."""
         share = max(self.world.gather(self.data_wait))
-        if share > MUCH_WAITING and self.session.writes and not self._warned:
+        if share > MUCH and self.session.writes and not self._warned:
             self._warned = True
-            print(waiting(self.genotype.name, share, self.recipe), file=sys.stderr, flush=True)
+            name, repeats = self.genotype.name, self.recipe.sampling.repeats
+            line = waiting(f"train {name}", share, f"train.{name}.sampling", repeats)
+            print(line, file=sys.stderr, flush=True)
         return share
 
     def _lr(self) -> float:
@@ -311,15 +312,6 @@ class Training:
 
     def _done(self) -> int:
         return self.state.epoch * self.schedule.steps + self.state.step
-
-
-def waiting(name: str, share: float, recipe: Train) -> str:
-    """The line about a training that waits for clips, with what to change."""
-    more = f", or raise 'train.{name}.sampling.repeats' to {2 * recipe.sampling.repeats}"
-    return (
-        f"train {name}: {share:.0%} of the time is waiting for clips. Give the job more cores for "
-        f"each process (or AUTOX3D_WORKERS where it leaves some idle){more}."
-    )
 
 
 def started(genotype: Genotype, classes: int, recipe: Train, *, verbose: bool) -> VideoNet:

@@ -16,12 +16,15 @@ import queue
 import threading
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from itertools import islice
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 Item = TypeVar("Item", bound=NamedTuple)
+MUCH = 0.1  # share of the time in waiting that is worth a line
 AHEAD = 1  # items on the device that the loop has not asked for yet
 PATIENCE = 0.1  # s after which the thread looks whether it is still wanted
 
@@ -80,6 +83,18 @@ class Feed:
         self.lane = SideStream(device) if lane is None and device.type == "cuda" else lane
         self.waited = 0.0  # s that callers have waited for items
 
+    def begun(
+        self, loaders: Sequence[Generator[Item, None, None]]
+    ) -> list[Generator[Item, None, None]]:
+        """Takes the first item of each loader, and returns generators of all their items.
+
+        So all have their workers before a thread takes the second item of one of them.
+        """
+        began = time.perf_counter()
+        firsts = [list(islice(loader, 1)) for loader in loaders]
+        self.waited += time.perf_counter() - began
+        return [_again(first, loader) for first, loader in zip(firsts, loaders, strict=True)]
+
     def __call__(self, items: Iterable[Item], fields: Sequence[str]) -> Generator[Item, None, None]:
         """Yields the items in order, with their tensors `fields` on the device.
 
@@ -103,6 +118,27 @@ class Feed:
             for one in (moved, source):  # the thread first, then the loader's workers
                 if isinstance(one, Generator):
                     one.close()
+
+
+def waiting(what: str, share: float, setting: str, repeats: int) -> str:
+    """The line about a run that waits for clips much of its time, with what to change.
+
+    Args:
+        what: the run
+        setting: of the sampling, with its present `repeats`
+    """
+    return (
+        f"{what}: {share:.0%} of the time is waiting for clips. Give the job more cores for "
+        "each process (or AUTOX3D_WORKERS where it leaves some idle), or raise "
+        f"'{setting}.repeats' to {2 * repeats}."
+    )
+
+
+def _again(first: list[Item], others: Generator[Item, None, None]) -> Generator[Item, None, None]:
+    """Yields items that were taken already, then the others."""
+    with closing(others):
+        yield from first
+        yield from others
 
 
 def _moved(

@@ -1,0 +1,78 @@
+"""The demo of several labels learns, and each of its parts is there for a reason."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from bench import labels as bench
+from support import ROOT
+
+from autox3d.core import settings, tables
+from autox3d.core.settings import Params
+from autox3d.datasets import catalogue, demo_labels, listing
+from autox3d.ingest import transcode
+from autox3d.sizing.scaling import baseline, clip_of
+from autox3d.vision.arch.genotype import Genotype
+from autox3d.vision.clips.store import Clips
+from autox3d.vision.tasks import multilabel
+
+
+def made(folder: Path, params: Params) -> Path:
+    """The table of clips of the generated videos, as the stages make it."""
+    raw, data = folder / "raw", folder / "data"
+    raw.mkdir()
+    data.mkdir()
+    found = demo_labels.prepare(raw, "videos", params.annotate.demo, lambda tasks, _: tasks)
+    videos = listing.list_videos(found, raw, "videos", [0])
+    listing.write(videos, found, folder / "videos.parquet", folder / "lists", [0])
+    transcode.transcode(
+        folder / "lists/0.parquet", raw, data / "shards/0.tar", folder / "index/0.parquet",
+        params.transcode, workers=2, progress=lambda items, _: items,
+    )  # fmt: skip
+    joined = catalogue.join(tables.read_table(folder / "videos.parquet"), folder / "index")
+    clips = catalogue.clips(joined, found.classes, folder / "videos.parquet")
+    tables.write_table(clips, data / "clips.parquet", found.classes, found.task)
+    return data / "clips.parquet"
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_the_demo_learns_what_a_softmax_cannot_say(tmp_path, monkeypatch):
+    """mAP far above chance; the views' maximum finds actions of a tenth that their mean loses; a
+    training by softmax, which has no answer for "nothing" and none for "both", is worse."""
+    monkeypatch.chdir(tmp_path)
+    params = settings.load(ROOT / "params/demo_labels.yaml")
+    clips = Clips.load(made(tmp_path, params), split="test")
+    rule = replace(params.baseline["x3d_s"], of=str(ROOT / "architectures/x3d_s.yaml"))
+    given = Genotype.load(Path(rule.of))
+    genotype = baseline(given, "x3d_s", clip_of(given, rule, params.scale), rule)
+    tests = replace(params.evaluate, crops=1)
+    recipe = params.train["x3d_s"]
+    sigmoid, softmax = (
+        bench.measured(genotype, recipe, tests, loss)[max(tests.clips)]
+        for loss in ("sigmoid", "softmax")
+    )
+    none = np.zeros((len(clips), len(clips.classes)))
+    chance = multilabel.measure(none, clips.labels)["chance"]
+    print(sigmoid, softmax, chance)
+
+    assert chance == pytest.approx(0.19, abs=0.02)
+    assert sigmoid["mAP, max"] > 3 * chance
+    assert sigmoid["mAP, max"] > sigmoid["mAP, mean"]
+    assert sigmoid["a tenth, max"] > sigmoid["a tenth, mean"] + 0.1
+    assert softmax["mAP, max"] < sigmoid["mAP, max"] - 0.1
+
+
+def test_the_softmax_of_the_control_shares_its_labels_out():
+    """Two labels have a half each; a clip without one teaches nothing."""
+    logits = torch.randn(3, 1, 4, generator=torch.manual_seed(1), dtype=torch.float64)
+    target = torch.tensor([[0, 2], [1, -1], [-1, -1]])
+    logs = logits[:, 0].log_softmax(1)
+    by_hand = -((logs[0, 0] + logs[0, 2]) / 2 + logs[1, 1]) / 4
+
+    found = bench.LOSSES["softmax"].loss(logits, target)
+    assert found.item() == pytest.approx(by_hand.item(), abs=1e-12)
