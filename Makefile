@@ -45,6 +45,12 @@ $(READY): requirements.lock pyproject.toml
 		--target .peers --requirement requirements-peers.lock
 	@touch $@
 
+# Triton for its interpreter and its compiler, where no GPU is; beside .venv, never into it.
+.triton/.ready: requirements-triton.lock $(READY)
+	python -m pip install --quiet --upgrade --no-deps --require-hashes \
+		--target .triton --requirement requirements-triton.lock
+	@touch $@
+
 demo: $(READY)
 	dvc --wait-for-lock repro
 	@echo "The report: $(CURDIR)/results/report.html"
@@ -52,7 +58,7 @@ demo: $(READY)
 test: .peers/.ready
 	pytest $(if $(ARGS),,-n auto) -m "not system and not long$(if $(ARGS),, and not slow)" $(ARGS)
 
-test-slow: $(READY)
+test-slow: .triton/.ready
 	pytest -n auto -m "slow and not system and not long" $(ARGS)
 
 test-quick: $(READY)
@@ -66,7 +72,7 @@ test-slurm: $(READY)
 	tests/install-system
 	pytest -m "system and not long" --timeout 900 tests/test_slurm*.py
 
-test-long: .peers/.ready
+test-long: .peers/.ready .triton/.ready
 	tests/install-system
 	pytest -m long --timeout 7200 $(ARGS)
 

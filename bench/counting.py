@@ -10,6 +10,7 @@ torch puts into one. Only the counts of one program can be compared: a real one 
 
 from __future__ import annotations
 
+import argparse
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -250,6 +251,8 @@ class _Schedule(SimpleNamespace):
 
 def main() -> None:
     """Prints a table in Markdown."""
+    how = argparse.RawDescriptionHelpFormatter
+    argparse.ArgumentParser(description=__doc__, formatter_class=how).parse_args()
     launches, waited = draw()
     print("| a draw of the search, both ways | launches | waits |\n|---|---|---|")
     print(f"| as a whole network | {launches:.0f} | {waited} |")

@@ -3,8 +3,9 @@
     python -m bench.training --device cuda            # X3D-S, 64 clips a step, in bfloat16
     python -m bench.training --frames 4 --crop 64 --batch 16 --repeats 3    # a CPU, small
 
-The forms: chunk by chunk; the same from a captured CUDA graph; all chunks in one pass; and these as
-torch.compile makes them. Steps of the forms alternate. A form that fails says why in its line.
+The forms: chunk by chunk; the same from a captured CUDA graph; all chunks in one pass; these as
+torch.compile makes them; and each with the depthwise kernels that a run would try and take. Steps
+of the forms alternate. A form that fails says why in its line.
 """
 
 from __future__ import annotations
@@ -13,24 +14,28 @@ import argparse
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import torch
 
+from autox3d.core.device_table import REFERENCE, Kernels
 from autox3d.runtime.timing import interleaved
 from autox3d.training.graph import choose, cuda_graph
 from autox3d.training.loop import Schedule, State, train_steps
 from autox3d.training.passes import Pass, Passes
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.clips.loader import Batch
+from autox3d.vision.kernels import Backend, choice, gpu, on_gpu, trial
 from autox3d.vision.learning.schedule import sgd
 from autox3d.vision.models.network import VideoNet, open_branches, set_training
 from autox3d.vision.tasks.classify import TASK
 
 ARCHITECTURES = Path(__file__).parents[1] / "architectures"
 CLASSES = 400
+KERNELS = ", kernels tried"  # at the end of a form: as `train` takes them
 FORMS = {
     "by chunks": (False, False, False),  # captured, all chunks in one pass, compiled
     "captured": (True, False, False),
@@ -40,6 +45,7 @@ FORMS = {
     "one pass, compiled": (False, True, True),
     "one pass, compiled, captured": (True, True, True),
 }
+FORMS |= {name + KERNELS: form for name, form in FORMS.items()}
 
 
 def main() -> None:
@@ -107,8 +113,36 @@ def step_of(args: argparse.Namespace, device: torch.device, form: str) -> Callab
             raise RuntimeError(f"no CUDA graph: {reason}.")
 
     steps = train_steps(state, TASK, schedule, endless, world, capture if captured else None)
-    next(steps)
-    return lambda: next(steps)
+    taken = kernels_of(net, args, device, size or args.chunk) if form.endswith(KERNELS) else None
+
+    def step() -> object:
+        if taken is None:
+            return next(steps)
+        with choice.using_kernels(taken), on_gpu(cast("Backend", gpu)):
+            return next(steps)
+
+    step()
+    return step
+
+
+def kernels_of(
+    net: VideoNet, args: argparse.Namespace, device: torch.device, clips: int
+) -> Kernels:
+    """The kernels that a run would take; prints what each took.
+
+    Raises:
+        RuntimeError: a run would take none but PyTorch's.
+    """
+    world: Any = SimpleNamespace(device=device, gather=lambda own: [own], share=lambda own: own)
+    shape = clips, 3, args.frames, args.crop, args.crop
+    some = partial(trial.layers, net, torch.empty(shape, device="meta"))
+    found, reason = trial.settled(Kernels(REFERENCE, ()), some, torch.bfloat16, world, interleaved)
+    if reason:
+        raise RuntimeError(f"no kernels of Triton: {reason}.")
+    for row in found.rows:
+        times = ", ".join(f"{name} {ms:.3f}" for name, ms in row.ms.items())
+        print(f"{row.operation} of {row.kernel}, stride {row.stride}: {times} ms")
+    return found
 
 
 def batch_of(args: argparse.Namespace, device: torch.device) -> Batch:

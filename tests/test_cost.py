@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from support import ARCHITECTURES
+from support.streams import anyone, fused
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
@@ -17,6 +18,7 @@ from torch.utils.flop_counter import flop_registry
 from autox3d.search.space import Space
 from autox3d.vision.arch.blocks import round_to_8
 from autox3d.vision.arch.cost import Cost, cost
+from autox3d.vision.arch.fusions import FUSIONS
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.models import network
 from autox3d.vision.models.network import VideoNet
@@ -277,6 +279,23 @@ def test_random_draws_of_the_space_count_the_same_by_hooks():
         assert min(map(columns[-1].count, range(count))) >= 7
     for number, draw in enumerate(zip(*columns, strict=True)):
         assert_equal_counts(space.genotype(draw, f"draw_{number}"), 13, 160)
+
+
+@pytest.mark.parametrize("kind", list(FUSIONS))
+def test_each_fusion_counts_the_same_by_hooks(kind):
+    """At the training crop and at a larger one."""
+    genotype = fused(read("two_streams_demo"), kind)
+    for crop in (48, 56):
+        assert_equal_counts(genotype, 8, crop)
+
+
+def test_random_networks_of_two_streams_count_the_same_by_hooks():
+    """50 of them, with every fusion more than a dozen times."""
+    genotypes = [anyone(seed) for seed in range(50)]
+    kinds = [kind for genotype in genotypes for kind, *_ in genotype.fusions]
+    assert min(map(kinds.count, FUSIONS)) >= 12
+    for genotype in genotypes:
+        assert_equal_counts(genotype, genotype.input.frames, 32)
 
 
 @pytest.mark.parametrize("placement", ["after_group", "after_block"])

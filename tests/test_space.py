@@ -16,8 +16,8 @@ from autox3d.core.errors import Refused
 from autox3d.core.values import ClipSpec
 from autox3d.search.channel_sets import indices
 from autox3d.search.costs import SpaceCosts
+from autox3d.search.path_sets import block_sets
 from autox3d.search.space import Space
-from autox3d.search.supernet import block_sets
 from autox3d.search.window import within
 from autox3d.sizing.scaling import thinned
 from autox3d.vision.arch.cost import cost

@@ -9,8 +9,9 @@ import torch
 from support import ARCHITECTURES
 
 from autox3d.search.channel_sets import Selection, indices
+from autox3d.search.path_sets import block_sets, sets_of
 from autox3d.search.space import Space
-from autox3d.search.supernet import Supernet, block_sets
+from autox3d.search.supernet import Supernet
 from autox3d.vision.models.network import VideoNet, set_training
 
 
@@ -69,16 +70,50 @@ def one_thread():
         ("demo", "naive", 10),
         ("autox3d", "fair", 10),
         ("autox3d", "naive", 5),
+        ("two_streams_demo", "fair", 50),
+        ("two_streams_demo", "naive", 10),
     ],
 )
 def test_a_path_equals_its_network_to_the_last_bit(name, selection, count):
-    """85 random draws, batch norm in two chunks."""
+    """145 random draws, batch norm in two chunks."""
     space = small_input(name)
     supernet, x = random_supernet(space, selection), clips(space)
 
     with torch.no_grad():
         for draw in draws(space, count):
             assert torch.equal(supernet(x, draw), own_network(supernet, draw)(x))
+
+
+def test_a_fusion_is_cut_by_the_arcs_of_both_streams():
+    """Fair channels: the widths of both streams choose the rows and columns of each fusion.
+
+    And the gradients of the shared weights are the network's, where they were gathered from.
+    """
+    space = small_input("two_streams_demo", frames=8)
+    assert space.dense
+    supernet, x = random_supernet(space), clips(space)
+    kinds = dict.fromkeys(("conv", "sample", "channels"))
+    for kind in kinds:
+        places = [choice.candidates.index(kind) if choice.column == "fuse" else 0
+                  for choice in space.choices]  # fmt: skip
+        draw = tuple(places)  # the narrowest networks: 8 of 16 sparse channels, 4 of 8 dense ones
+        net = own_network(supernet, draw)
+        supernet.zero_grad()
+        supernet(x, draw).square().sum().backward()
+        net(x).square().sum().backward()
+
+        of = sets_of(space.genotype(draw, "own"), supernet.axes).fusions[1]
+        rows, columns = indices(*of["O"]), indices(*of["A" if kind == "channels" else "D"])
+        shared = gradient(supernet.widest, f"fusions.1.{kind}.point.conv.weight")
+        own = gradient(net, "fusions.1.point.conv.weight")
+        assert shared is not None
+        assert own is not None
+        assert len(rows) == own.shape[0] < shared.shape[0]
+        assert len(columns) == own.shape[1] < shared.shape[1]
+        assert torch.equal(shared[rows][:, columns], own)
+        for other in kinds.keys() - {kind}:
+            name = f"fusions.1.{other}.point.conv.weight"
+            assert gradient(supernet.widest, name) is None
 
 
 def test_gradients_reach_the_parts_that_a_path_uses():

@@ -14,8 +14,9 @@ import torch
 from support.spaces import THREE_WIDTHS as SMALL
 from test_supernet import draws, small_input
 
+from autox3d.search.path_sets import block_sets
 from autox3d.search.space import Space
-from autox3d.search.supernet import Supernet, block_sets
+from autox3d.search.supernet import Supernet
 
 BASE = 2048  # more than a space has columns; rows times this are exact in float32
 ROWS_AND_COLUMNS = {

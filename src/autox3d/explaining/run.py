@@ -208,10 +208,17 @@ def centre_clip(
 def evidence(
     trained: Trained, clip: Tensor, classes: list[int], box: Tensor | None = None
 ) -> Tensor:
-    """The evidence for each class after the last group of blocks, (len(classes), T, H, W)."""
-    net = trained.net
+    """The evidence for each class after the last group of blocks, (len(classes), T, H, W).
+
+    Of two streams it is the sum; a frame of the sparse one counts for all frames that it stands
+    for, in equal parts.
+    """
+    net, found = trained.net, torch.zeros(())
     views = normalise(clip.expand(len(classes), *clip.shape))
     boxes = None if box is None else box.expand(len(classes), 1, 4)
-    return grad_cam(
-        net.attention[-1], lambda x: net(x, boxes).mean(1), views, torch.tensor(classes)
-    )
+    ends = {step.stream: step.number for step in net.steps if not step.fuses}
+    for stream, number in ends.items():
+        every, last = net.every[stream], net.attention[number]
+        maps = grad_cam(last, lambda x: net(x, boxes).mean(1), views, torch.tensor(classes))
+        found = found + maps.repeat_interleave(every, 1) / every
+    return found

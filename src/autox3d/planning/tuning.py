@@ -10,6 +10,7 @@ nothing. The contenders take turns.
 from __future__ import annotations
 
 import statistics
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -19,14 +20,12 @@ from torch import Tensor
 from autox3d.core.device_table import Choice, Operation
 from autox3d.runtime.timing import CLOCKS, clock_of, interleaved
 from autox3d.vision.arch.blocks import kernel_size
+from autox3d.vision.kernels import depthwise, trial
 from autox3d.vision.kernels.choice import best
 from autox3d.vision.kernels.cpu import WEIGHT_GRADIENTS
 
 Kernel = Callable[[Tensor, Tensor, Tensor, int], Tensor]  # of grad, x, weight and stride
-CANDIDATES: dict[str, dict[Operation, Mapping[str, Kernel]]] = {  # by the type of device
-    "cpu": {"weight_gradient": WEIGHT_GRADIENTS},
-    "cuda": {},
-}
+CANDIDATES: dict[Operation, Mapping[str, Kernel]] = {"weight_gradient": WEIGHT_GRADIENTS}  # of CPUs
 CLIPS = 8  # that share batch-norm statistics, as in X3D
 KINDS = [
     *((f"t{time}_s1", 1) for time in (3, 5)),  # of stems
@@ -57,19 +56,45 @@ class Case(NamedTuple):
 
 
 def count(device: torch.device) -> int:
-    """The number of cases of a device."""
-    return len(CANDIDATES[device.type]) * len(KINDS) * len(SIZES)
+    """The number of rows of a device, if all kernels agree."""
+    parts = len(depthwise.PARTS if device.type == "cuda" else CANDIDATES)
+    return parts * len(KINDS) * len(SIZES)
+
+
+def rows(device: torch.device) -> Iterator[Choice]:
+    """The rows of a device's table."""
+    if device.type == "cuda":
+        return of_gpu(device)
+    return (measured(case, device) for case in cases(device))
+
+
+def of_gpu(device: torch.device) -> Iterator[Choice]:
+    """The rows of a GPU, in bfloat16; a kernel that is wrong there costs its rows and a line."""
+    try:
+        depthwise.load_triton()
+    except ImportError as error:
+        print(f"no kernels of Triton: {error}", file=sys.stderr, flush=True)
+        return
+    for kernel, stride in KINDS:
+        time, space = kernel_size(kernel)
+        for channels, frames, side in SIZES:
+            size = CLIPS, channels, frames, side, side
+            layer = trial.Layer(size, (time, space, space), stride)
+            if why := trial.disagreement(layer, torch.bfloat16, device):
+                print(f"left out: {why}", file=sys.stderr, flush=True)
+                continue
+            yield from trial.timed([layer], torch.bfloat16, device, interleaved).rows
 
 
 def cases(device: torch.device) -> Iterator[Case]:
-    """Every operation that has several kernels on a device, in each kind and size."""
+    """Every operation that has several kernels on a CPU, in each kind and size."""
     generator = torch.Generator().manual_seed(0)
 
     def random(*shape: int) -> Tensor:
         numbers = torch.randn(shape, generator=generator).to(device)
         return numbers.contiguous(memory_format=torch.channels_last_3d)
 
-    for operation in CANDIDATES[device.type]:
+    for operation in CANDIDATES:
         for kernel, stride in KINDS:
             time, space = kernel_size(kernel)
             for channels, frames, side in SIZES:
@@ -90,7 +115,7 @@ def agreeing(case: Case, kernels: Mapping[str, Kernel]) -> dict[str, Callable[[]
 
 def measured(case: Case, device: torch.device, rounds: int = ROUNDS) -> Choice:
     """The row of a case."""
-    runs = agreeing(case, CANDIDATES[device.type][case.operation])
+    runs = agreeing(case, CANDIDATES[case.operation])
     clock = CLOCKS[clock_of(device)]
     taken = interleaved(runs, rounds, device, warmup=1, clock=clock)
     ms = {name: 1e3 * statistics.median(seconds) for name, seconds in taken.items()}

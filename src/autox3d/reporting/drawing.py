@@ -20,8 +20,8 @@ from autox3d.core import atomic
 from autox3d.core.errors import Refused
 from autox3d.reporting.svg import BLUE, GREEN, INK, MUTED, ORANGE, RULE, STYLE
 from autox3d.vision.arch.blocks import kernel_size
-from autox3d.vision.arch.cost import Cost
-from autox3d.vision.arch.genotype import Genotype
+from autox3d.vision.arch.cost import Cost, Part
+from autox3d.vision.arch.genotype import Genotype, Stream
 
 FRAMES = {1: BLUE, 3: GREEN, 5: ORANGE}  # colours by the frames that a kernel spans
 FORMATS = ("svg", "png")
@@ -44,18 +44,24 @@ def draw(genotype: Genotype, cost: Cost, path: Path) -> None:
 
 
 def paint(figure: Figure, genotype: Genotype, cost: Cost) -> None:
-    """Draws the picture on an empty figure."""
-    blocks, costs = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    edges = _paint_blocks(blocks, genotype)
-    _paint_stages(blocks, genotype, cost, edges)
-    for number, (left, right) in enumerate(edges):
-        part = cost.parts[number + 1]
-        costs.bar((left + right) / 2, part.macs / 1e6, right - left - 0.4, color=MUTED)
-    costs.set_ylabel("M multiply-adds")
-    costs.set_xticks([(left + right) / 2 for left, right in edges])
-    costs.set_xticklabels([f"{group.kernel}\n{group.expansion:g}" for group in genotype.groups])
-    costs.grid(axis="x", visible=False)
-    costs.set_xlabel("group: depthwise kernel, expansion")
+    """Draws the picture on an empty figure: a column for each stream."""
+    streams, parts = genotype.streams, {part.name: part for part in cost.parts}
+    panels = figure.subplots(
+        2, len(streams), squeeze=False, sharex="col", sharey="row", height_ratios=(3, 1)
+    )
+    columns = zip(streams, panels[0], panels[1], strict=True)
+    for number, (stream, blocks, costs) in enumerate(columns):
+        edges = _paint_blocks(blocks, genotype, stream)
+        _paint_costs(costs, stream, parts, edges)
+        if number == 0:
+            blocks.set_ylabel("channels: out, inner")
+            costs.set_ylabel("M multiply-adds")
+            _legend(blocks, genotype)
+        if len(streams) > 1:
+            every = f", every {stream.every}th frame" if stream.every > 1 else ""
+            blocks.set_title(f"{stream.name} stream{every}", color=INK, fontsize=9, pad=16)
+    for stream, blocks, edges in zip(streams, panels[0], map(_edges, streams), strict=True):
+        _paint_stages(blocks, stream, parts, edges)  # when the height of the axis is known
     figure.suptitle(
         f"{genotype.name}: {cost.gmacs:.3g} G multiply-adds at {cost.frames}x{cost.crop}²,"
         f" {cost.params / 1e6:.2f} M parameters",
@@ -64,14 +70,49 @@ def paint(figure: Figure, genotype: Genotype, cost: Cost) -> None:
     )
 
 
-def _paint_blocks(axes: Axes, genotype: Genotype) -> list[tuple[float, float]]:
-    """Draws the bars; returns the start and end of each group on the x axis."""
+def _paint_costs(
+    costs: Axes, stream: Stream, parts: dict[str, Part], edges: list[tuple[float, float]]
+) -> None:
+    """Draws the multiply-adds of each group, and on them those of the fusion before it."""
+    for number, (left, right) in enumerate(edges, 1):
+        middle, width = (left + right) / 2, right - left - 0.4
+        own = parts[_named(stream, number)].macs / 1e6
+        costs.bar(middle, own, width, color=MUTED)
+        if stream.name == "dense" and (fusion := parts.get(f"fusion {number}")):
+            costs.bar(middle, fusion.macs / 1e6, width, bottom=own, color=INK)
+    costs.set_xticks([(left + right) / 2 for left, right in edges])
+    names = [f"{group.kernel}\n{group.expansion:g}" for group in stream.groups]
+    if stream.name == "dense":
+        names = [f"{n}\n{group.fuse}" for n, group in zip(names, stream.groups, strict=True)]
+    costs.set_xticklabels(names)
+    costs.grid(axis="x", visible=False)
+    fused = ", fusion before it" if stream.name == "dense" else ""
+    costs.set_xlabel(f"group: depthwise kernel, expansion{fused}")
+
+
+def _named(stream: Stream, number: int) -> str:
+    """The name of a group's part in the account of costs."""
+    return f"dense group {number}" if stream.name == "dense" else f"group {number}"
+
+
+def _edges(stream: Stream) -> list[tuple[float, float]]:
+    """The start and end of each group on the x axis, with a gap before each."""
     edges: list[tuple[float, float]] = []
+    x = 0.0
+    for group in stream.groups:
+        x += 0.6
+        edges.append((x - 0.5, x + group.blocks - 0.5))
+        x += group.blocks
+    return edges
+
+
+def _paint_blocks(axes: Axes, genotype: Genotype, stream: Stream) -> list[tuple[float, float]]:
+    """Draws the bars; returns the start and end of each group on the x axis."""
+    edges = _edges(stream)
     x, row = 0.0, -1
-    for block in genotype.blocks():
+    for block in genotype.blocks_of(stream):
         if block.group != row:
             row, x = block.group, x + 0.6
-            edges.append((x - 0.5, x))
         time, space = block.kernel
         colour, hatch = FRAMES[time], ".." if space == 5 else None
         axes.bar(x, block.inner, 0.8, color=colour, alpha=0.3)
@@ -83,18 +124,15 @@ def _paint_blocks(axes: Axes, genotype: Genotype) -> list[tuple[float, float]]:
             axes.annotate(
                 block.attention, (x + 0.5, block.inner), (4, 4), textcoords="offset points"
             )
-        edges[-1] = edges[-1][0], x + 0.5
         x += 1
-    axes.set_ylabel("channels: out, inner")
     axes.set_xlim(-0.4, x)
     axes.grid(axis="x", visible=False)
     axes.tick_params(labelbottom=False)
-    _legend(axes, genotype)
     return edges
 
 
 def _legend(axes: Axes, genotype: Genotype) -> None:
-    kernels = {kernel_size(group.kernel) for group in genotype.groups}
+    kernels = {kernel_size(group.kernel) for group in genotype.rows}
     keys: list[Artist] = [
         Patch(facecolor=FRAMES[time], label=f"{time} frame{'s' * (time > 1)}")
         for time in sorted({time for time, _ in kernels})
@@ -106,16 +144,16 @@ def _legend(axes: Axes, genotype: Genotype) -> None:
 
 
 def _paint_stages(
-    axes: Axes, genotype: Genotype, cost: Cost, edges: list[tuple[float, float]]
+    axes: Axes, stream: Stream, parts: dict[str, Part], edges: list[tuple[float, float]]
 ) -> None:
     """Draws a line at the beginning of each stage, with the size of its output."""
     top = axes.get_ylim()[1]
     for number, (left, _) in enumerate(edges):
-        if genotype.groups[number].stride == 2 or number == 0:
+        if stream.groups[number].stride == 2 or number == 0:
             axes.axvline(left - 0.05, color=RULE, linewidth=1)
-            side = cost.parts[number + 1].side
+            part = parts[_named(stream, number + 1)]
             axes.annotate(
-                f"{cost.frames}x{side}²",
+                f"{part.frames}x{part.side}²",
                 (left, top),
                 (2, 2),
                 color=MUTED,

@@ -119,9 +119,7 @@ def _family(network: str) -> str:
 
 def architecture(genotype: Genotype, cost: Cost) -> str:
     """The network block by block (Auto-X3D, Figure 5); twice as wide as the other figures."""
-    rows = ", ".join(
-        f"{g.blocks} of {g.kernel} with {g.channels} channels" for g in genotype.groups
-    )
+    rows = ", ".join(f"{g.blocks} of {g.kernel} with {g.channels} channels" for g in genotype.rows)
     alt = f"{genotype.name}, groups of blocks from first to last: {rows}."
     with drawing(alt, height=4.4, width=9.6) as drawn:
         paint(drawn.figure, genotype, cost)

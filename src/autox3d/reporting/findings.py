@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from autox3d.vision.arch.genotype import Genotype
+from autox3d.vision.arch.genotype import Genotype, stages_of
 
 NOWHERE = "none"
 
@@ -59,8 +59,9 @@ WIDER_PRINTED = Count(3, 3)
 
 
 def rows_of(genotype: Genotype) -> list[Row]:
-    """The groups of a network."""
-    stages = enumerate(genotype.stages(), 1)
+    """The groups of a network, stream by stream."""
+    every = (stage for stream in genotype.streams for stage in stages_of(stream.groups))
+    stages = enumerate(every, 1)
     return [
         Row(group.kernel, group.expansion, group.attention, stage)
         for stage, groups in stages
@@ -77,7 +78,7 @@ def rows_of_record(groups: Sequence[str], like: Sequence[Row]) -> list[Row]:
     parts = [group.split() for group in groups]
     return [
         Row(kernel, float(expansion), attention, row.stage)
-        for (kernel, expansion, _, attention), row in zip(parts, like, strict=True)
+        for (kernel, expansion, _, attention, *_), row in zip(parts, like, strict=True)
     ]
 
 

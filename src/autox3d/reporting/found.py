@@ -26,7 +26,7 @@ def architecture(results: Results) -> Section:
     classes = results.data.classes if results.data else 1
     account = cost(genotype, classes)
     section.lead = (
-        f"{genotype.name}: {sum(group.blocks for group in genotype.groups)} blocks, "
+        f"{genotype.name}: {len(genotype.blocks())} blocks, "
         f"{account.params:,} parameters, {account.gmacs:.3g} G multiply-adds for a clip of "
         f"{account.frames} frames of {account.crop}{TIMES}{account.crop} px, {classes} classes."
     )

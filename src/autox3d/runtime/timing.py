@@ -51,12 +51,17 @@ def interleaved(
     device: torch.device,
     warmup: int = 2,
     clock: Now = time.perf_counter,
+    calls: int = 1,
 ) -> dict[str, list[float]]:
-    """Seconds of each round of each run; the runs take turns, so that other load slows all."""
+    """Seconds of each round of each run; the runs take turns, so that other load slows all.
+
+    Args:
+        calls: in a round, whose mean counts
+    """
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for number in range(warmup + rounds):
         for name, run in runs.items():
-            taken = timed(run, device, clock)
+            taken = timed(run, device, clock, calls)
             if number >= warmup:
                 seconds[name].append(taken)
     return seconds

@@ -2,7 +2,8 @@
 
 The cost of a group depends on its own choices and on the channels of the group before. So the cost
 of a draw is a sum of table entries, and its expectation is a sum of small products. A group's
-table has the axes (channels before, kernel, expansion, channels, unit).
+table has the axes (channels before, kernel, expansion, channels, unit), and in a dense stream one
+for the fusion before it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from autox3d.core.errors import Refused
 from autox3d.core.search_records import GMACS
 from autox3d.core.settings import PARAMS, Budget, Search
 from autox3d.search.counts import Tables, counted
-from autox3d.search.space import CHOICES, Draw, Space, by_group
+from autox3d.search.space import CHOICES, Draw, Space
 from autox3d.vision.arch.cost import BYTES
 
 if TYPE_CHECKING:  # importing torch is slow
@@ -48,8 +49,11 @@ class SpaceCosts:
             memory_mb: the most that `Cost.peak_bytes` may be, in 1e6 bytes
 
         Raises:
-            ValueError: no network of the space fits into the memory.
+            ValueError: no network of the space fits into the memory, or that of its networks is
+                not known.
         """
+        if space.dense and memory_mb is not None:
+            raise ValueError("the memory of networks of two streams is not counted part by part")
         counts = counted(space, classes)
         if budget == "ms":
             assert latency is not None, "a budget in ms needs a latency table"
@@ -63,15 +67,16 @@ class SpaceCosts:
     def of(self, draw: Draw) -> float:
         """The cost of the draw's network, exactly that of its genotype where it is counted."""
         total, before = self.tables.stem, 0
-        for table, row in zip(self.tables.groups, by_group(draw), strict=True):
+        for table, row in zip(self.tables.groups, self.tables.by_group(draw), strict=True):
             total += table[before, *row].item()
             before = row[CHANNELS]
         return (total + self.tables.head[before].item()) / self.scale
 
     def has(self, draw: Draw) -> bool:
         """Whether the draw's network fits into memory."""
-        before = [0, *(row[CHANNELS] for row in by_group(draw))]
-        parts = zip(self.fits, before, by_group(draw), strict=False)
+        rows = self.tables.by_group(draw)
+        before = [0, *(row[CHANNELS] for row in rows)]
+        parts = zip(self.fits, before, rows, strict=False)
         return all(bool(fits[width, *row]) for fits, width, row in parts)
 
     def expected(self, probabilities: Sequence[Sequence[float]]) -> float:
@@ -117,8 +122,11 @@ class SpaceCosts:
     @cached_property
     def excluded(self) -> tuple[tuple[int, int], ...]:
         """Each (choice, candidate) that is in no network that fits into memory."""
-        axes = [tuple({0, 1, 2, 3, 4} - {axis}) for axis in range(1, 5)]  # all but the choice's
-        kept = [np.any(fits, axis=others) for fits in self.fits for others in axes]
+        kept = [
+            np.any(fits, axis=tuple({*range(fits.ndim)} - {axis}))  # all but the choice's
+            for fits in self.fits
+            for axis in range(1, fits.ndim)
+        ]
         return tuple((n, int(i)) for n, row in enumerate(kept) for i in np.flatnonzero(~row))
 
     def prior(self) -> Prior:
@@ -156,7 +164,8 @@ def of_budget(space: Space, classes: int, search: Search) -> SpaceCosts:
         costs = SpaceCosts(space, classes, search.budget, latency, search.memory_mb)
     except ValueError as error:
         asked = f"{PARAMS}: 'search.memory_mb' is {search.memory_mb:g}"
-        raise Refused(f"{asked}, but {error}. Raise it, or write null.") from error
+        fix = "Write null." if space.dense else "Raise it, or write null."
+        raise Refused(f"{asked}, but {error}. {fix}") from error
     asked = f"{PARAMS}: 'search.target' is {search.target:g} {costs.unit}"
     if search.target < costs.cheapest:
         least = f"the cheapest network of {space.name} costs {costs.cheapest:.4g}"
@@ -171,18 +180,20 @@ def fitting(peak: Tables, most: float) -> tuple[np.ndarray, ...]:
         ValueError: there is no such network.
     """
     small = [np.less_equal(table, most) for table in peak.groups]
-    small[-1] = small[-1] & (peak.head <= most)[:, None]  # over the axis of channels
+    last = [-1 if axis == 1 + CHANNELS else 1 for axis in range(small[-1].ndim)]
+    small[-1] = small[-1] & (peak.head <= most).reshape(last)
     ahead = [np.array([peak.stem <= most])]  # by group: which widths before it can be reached
     for table in small:
-        ahead.append(np.any(ahead[-1][:, None] & np.any(table, axis=(1, 2, 4)), axis=0))
+        ahead.append(np.any(ahead[-1][:, None] & np.any(table, axis=between(table)), axis=0))
     if not ahead[-1].any():
         needed = _chained(peak, np.min, np.maximum) * BYTES / 1e6
         raise ValueError(f"the smallest network needs {needed:.4g} MB")
     behind = np.ones(len(peak.head), dtype=bool)  # whether the head can be reached from a width
     fits: list[np.ndarray] = []
     for table, before in zip(reversed(small), reversed(ahead[:-1]), strict=True):
-        fits.insert(0, table & before[:, None, None, None, None] & behind[:, None])
-        behind = np.any(fits[0], axis=(1, 2, 3, 4))
+        here = behind.reshape([-1 if axis == 1 + CHANNELS else 1 for axis in range(table.ndim)])
+        fits.insert(0, table & before.reshape(-1, *[1] * (table.ndim - 1)) & here)
+        behind = np.any(fits[0], axis=tuple(range(1, table.ndim)))
     return tuple(fits)
 
 
@@ -193,12 +204,17 @@ def _mean(tables: Any, before: Any, rows: Sequence[Any]) -> Any:
         rows: the probabilities of each choice's candidates
     """
     total = tables.stem
-    for table, row in zip(tables.groups, by_group(rows), strict=True):
+    for table, row in zip(tables.groups, tables.by_group(rows), strict=True):
         for chance in (*reversed(row), before):  # the last axis first
             table = table @ chance
         total = total + table
         before = row[CHANNELS]
     return total + tables.head @ before
+
+
+def between(table: np.ndarray) -> tuple[int, ...]:
+    """The axes of a group's table but for the channels before it and its own."""
+    return tuple({*range(table.ndim)} - {0, 1 + CHANNELS})
 
 
 def _chained(tables: Tables, best: Callable[..., Any], join: Callable[..., Any]) -> float:
@@ -210,5 +226,5 @@ def _chained(tables: Tables, best: Callable[..., Any], join: Callable[..., Any])
     """
     so_far = np.array([tables.stem])
     for table in tables.groups:
-        so_far = best(join(so_far[:, None], best(table, axis=(1, 2, 4))), axis=0)
+        so_far = best(join(so_far[:, None], best(table, axis=between(table))), axis=0)
     return float(best(join(so_far, tables.head)))

@@ -52,7 +52,8 @@ def gathered(cuts: Sequence[Cut]) -> list[Tensor]:
     for (places, _), length, cut in zip(pieces, lengths, ordered, strict=True):
         np.add(places, base, out=every[end : end + len(places)])
         end, base = end + length, base + cut.weight.numel()
-    cast = torch.is_autocast_enabled(device.type)
+    known = torch.amp.is_autocast_available(device.type)  # `meta` is not
+    cast = known and torch.is_autocast_enabled(device.type)
     dtype = torch.get_autocast_dtype(device.type) if cast else None
     shapes = tuple(shape for _, shape in pieces)
     found = _Gather.apply(

@@ -24,7 +24,7 @@ from autox3d.core.errors import Refused
 from autox3d.core.latency_table import HeldOut, LatencyTable, TimedPart
 from autox3d.runtime.checkpoint import fingerprint
 from autox3d.search.counts import Tables
-from autox3d.search.space import CHOICES, Draw, Space, by_group
+from autox3d.search.space import CHOICES, Draw, Space
 from autox3d.vision.arch.blocks import Block, Candidates, Group, sized
 from autox3d.vision.arch.genotype import Genotype
 
@@ -81,6 +81,9 @@ def network_ms(path: Path, space: Space) -> Callable[[Genotype], float]:
     sides = [part.side for part in table.parts if part.part == "block"]
 
     def of(genotype: Genotype) -> float:
+        if genotype.dense:
+            what = f"{genotype.name} has two streams, and the table the parts of one"
+            raise Refused(f"{path}: {what}. Use another unit of cost.")
         first, *parts, last = _parts_of(genotype)
         for part in parts:
             if (part.part, part.kind) not in timed_kinds:
@@ -133,7 +136,7 @@ def _finished(path: Path, space: Space) -> LatencyTable:
 def total(tables: Tables, draw: Draw) -> float:
     """The sum over the parts of a network."""
     ms, before = tables.stem, 0
-    for table, row in zip(tables.groups, by_group(draw), strict=True):
+    for table, row in zip(tables.groups, tables.by_group(draw), strict=True):
         ms += float(table[before, *row])
         before = row[CHOICES.index("channels")]
     return ms + float(tables.head[before])
@@ -188,7 +191,15 @@ def prediction(parts: Sequence[TimedPart]) -> Prediction:
 
 
 def places(space: Space) -> Iterator[Place]:
-    """The groups of a space in order, at the size of prediction's views."""
+    """The groups of a space in order, at the size of prediction's views.
+
+    Raises:
+        Refused: the space has two streams, whose parts are not timed.
+    """
+    if space.dense:
+        raise Refused(
+            f"{space.name}: has two streams, and only parts of one are timed. Use another budget."
+        )
     first = space.genotype((0,) * len(space.choices), space.name)
     before, side = (space.stem.channels,), math.ceil(space.input.short / 2)
     for row, like in zip(space.groups, first.groups, strict=True):

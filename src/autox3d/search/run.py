@@ -26,6 +26,7 @@ from autox3d.runtime import provenance
 from autox3d.runtime.distributed import World
 from autox3d.runtime.resumable import newest, resumable
 from autox3d.runtime.session import Session
+from autox3d.runtime.timing import interleaved
 from autox3d.search.constraint import Constraint
 from autox3d.search.costs import SpaceCosts, of_budget
 from autox3d.search.dealing import deal
@@ -44,6 +45,7 @@ from autox3d.vision.clips.loader import TrainLoader
 from autox3d.vision.clips.order import epoch_order, epoch_shape
 from autox3d.vision.clips.store import Clips
 from autox3d.vision.kernels.choice import decided
+from autox3d.vision.kernels.trial import Layer, layers, tried, widest
 from autox3d.vision.learning.schedule import cosine, scaled_rate, sgd
 from autox3d.vision.models.network import open_branches, set_training
 
@@ -184,9 +186,9 @@ class Phase:
         self.steps, self.batch = epoch_shape(min(map(len, clips)), shared.batch)
         self.classes = clips.weights.classes
         self._before, self._began = 0.0, time.monotonic()
-        self.kernels = Kernels(REFERENCE, ())
         self._waited_before, self._warned = 0.0, False
         self.feed = Feed(self.world.device)
+        self.kernels = Kernels(REFERENCE, ())
         torch.manual_seed(shared.seed)
         net = Supernet(space, len(self.classes), shared.selection).to(self.world.device)
         set_training(net, bn_clips=shared.bn_clips, dropout=shared.dropout)
@@ -271,7 +273,11 @@ class Phase:
         alpha = others[0] if others else None
         steps = search_steps(self.state, self.task, schedule, weights, alpha, self.world.sum_)
         left = (schedule.until - self.state.epoch) * self.steps - self.state.step
-        with decided(self.world, table, saved) as self.kernels:
+        clock = interleaved if saved is None and table is None else None
+        with (
+            decided(self.world, table, saved),
+            tried(name, self.layers, self.world, clock) as self.kernels,
+        ):
             for step in resumable(self, steps, left, name, kept):
                 if self.ends_epoch():
                     self.world.agree("alpha", self.state.prior.alpha)
@@ -280,10 +286,10 @@ class Phase:
                     row = epoch_row(self.state.rows) | {"data_wait": self._data_wait(name)}
                     self.session.mirror.log(step.epoch + 1, row)
 
-    def result(self, schedule: SearchSchedule) -> SearchResult:
-        """What the run has come to."""
-        times = self.seconds, self.data_wait
-        return SearchResult(self.space, self.state, schedule, *times, self.kernels.name)
+    def layers(self) -> list[Layer]:
+        """The depthwise convolutions of a pass."""
+        clips = min(self.batch, self.recipe.supernet.likelihood.clips)
+        return layers_of(self.net, self.space, clips)
 
     @property
     def net(self) -> torch.nn.Module:
@@ -303,6 +309,11 @@ class Phase:
     def data_wait(self) -> float:
         """The share of the work so far in which this process waited for clips."""
         return self.waited / self.seconds
+
+    def result(self, schedule: SearchSchedule) -> SearchResult:
+        """What the phase ended with."""
+        how = self.seconds, self.data_wait, self.kernels.name
+        return SearchResult(self.space, self.state, schedule, *how)
 
     def saved(self) -> tuple[int, dict[str, Any]]:
         """The number of finished steps, and the state for a checkpoint."""
@@ -340,3 +351,15 @@ class Phase:
     def _order_seed(self, half: str) -> int:
         """The seed for the order of a half, different for each half."""
         return self.recipe.supernet.seed * len(HALVES) + HALVES.index(half)
+
+
+def layers_of(net: torch.nn.Module, space: Space, clips: int) -> list[Layer]:
+    """The depthwise convolutions of the networks that take the nth candidate of each choice.
+
+    So each kernel of each group is there, at all of its sizes but not all of its widths.
+    """
+    spec = space.input
+    given = torch.empty(clips, 3, spec.frames, spec.crop, spec.crop, device="meta")
+    last = [len(choice.candidates) - 1 for choice in space.choices]
+    draws = [tuple(min(n, most) for most in last) for n in range(max(last) + 1)]
+    return widest([one for draw in draws for one in layers(net, given, draw)])

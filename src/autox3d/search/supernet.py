@@ -6,15 +6,16 @@ from them, so it computes the same bits as that network alone. What the candidat
     1x1x1 convolutions, squeeze-excite, head   shared by all, sliced by the candidates' arcs
     depthwise kernel and the norm after it     one for each kernel type, sliced likewise
     attention unit                             one for each kind, sliced likewise
+    fusion of two streams                      one for each kind, sliced by the arcs of both
     stem, the head after its first layer       shared as a whole
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -23,14 +24,18 @@ from torch.func import functional_call
 
 from autox3d.core import names
 from autox3d.core.errors import Refused
-from autox3d.search.channel_sets import Ring, Selection, cells, exact
+from autox3d.search.channel_sets import Ring, Selection
 from autox3d.search.gathering import Cut, Set, gathered
+from autox3d.search.path_sets import Sets, chosen, letters_of, sets_of
 from autox3d.search.space import Axes, Draw, Space
-from autox3d.vision.arch.blocks import Block, BlockStyle, block_type, kernel_size
+from autox3d.search.wiring import fusion_wiring, wired, wiring
+from autox3d.vision.arch.blocks import Block, block_type, kernel_size
+from autox3d.vision.arch.fusions import SKIP, fusion
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.arch.units import UNITS
 from autox3d.vision.models.attention import attention
 from autox3d.vision.models.blocks import DropConnect, block
+from autox3d.vision.models.fusion import fusing
 from autox3d.vision.models.network import (
     VideoNet,
     initialise_layer,
@@ -40,7 +45,16 @@ from autox3d.vision.models.network import (
 from autox3d.vision.models.norm import BatchNorm
 
 KNOWN = 1024  # draws whose sets are kept
-HEAD = "conv.conv.weight"  # the only weight of the head that depends on the last group's width
+HEADS = ("conv.conv.weight", "dense.conv.weight")  # of each stream: all that depends on a width
+WHOLE = ("stem", "dense_stem", "head")  # parts that all networks share but for `HEADS`
+
+
+class Taken(NamedTuple):
+    """The weights of a path, by their names in its parts."""
+
+    blocks: list[tuple[dict[str, Tensor], dict[str, Tensor]]]  # of each block, and of its unit
+    fusions: list[dict[str, Tensor]]
+    heads: dict[str, Tensor]  # `HEADS`
 
 
 class Supernet(nn.Module):
@@ -60,15 +74,19 @@ class Supernet(nn.Module):
         self.widest = VideoNet(widest, classes)
         for number, row in enumerate(widest.blocks()):
             self._widen(number, row)
+        for row, (_, *sizes) in enumerate(widest.fusions):
+            kinds = sorted(set(space.dense.groups[row].fuse or ()) - {SKIP}) if space.dense else []
+            made = nn.ModuleDict({kind: fusing(kind, *sizes) for kind in kinds})
+            self.widest.fusions[row] = made.apply(initialise_layer)
         for layer in self.widest.modules():
             if isinstance(layer, BatchNorm):
                 layer.tracked = False
-        self._known: dict[Draw, tuple[Genotype, list[dict[str, Set]]]] = {}
+        self._known: dict[Draw, tuple[Genotype, Sets]] = {}
 
     def _widen(self, number: int, row: Block) -> None:
         """Adds to a block a kernel of each type, a shortcut, and an attention unit of each kind."""
         group, own, kind = (
-            self.space.groups[row.group],
+            self.space.rows[row.group],
             self.widest.blocks[number],
             block_type(row.type),
         )
@@ -117,14 +135,20 @@ class Supernet(nn.Module):
         """(B, 3, T, H, W) -> logits (B, P, classes), with batch statistics in batch norm."""
         genotype, sets = self._described(draw)
         drop_connect = self.drop_connect if self.training else 0.0
-        rows = genotype.blocks()
+        rows, alpha = genotype.blocks(), self.widest.every[0]
         pairs = [wiring(wired(row), genotype.block, self.bn_clips, drop_connect) for row in rows]
-        weights, head = self._weights(genotype, sets, pairs)
-        (x,) = map(self.widest.stem, of_streams(clips, self.widest.streams))
-        for modules, own in zip(pairs, weights, strict=True):
-            for module, named in zip(modules, own, strict=True):
-                x = functional_call(module, named, x)
-        return functional_call(self.widest.head, {HEAD: head}, x)
+        fusions = [fusion_wiring(kind, alpha, self.bn_clips) for kind, *_ in genotype.fusions]
+        weights = self._weights(genotype, sets, pairs, fusions)
+        stems = (self.widest.stem, self.widest.dense_stem)
+        streams = of_streams(clips, self.widest.every)
+        x = [stem(one) for stem, one in zip(stems, streams, strict=False) if stem is not None]
+        for stream, number, fuses in genotype.steps():
+            if fuses:
+                x[0] = x[0] + functional_call(fusions[number], weights.fusions[number], x[1])
+                continue
+            for module, named in zip(pairs[number], weights.blocks[number], strict=True):
+                x[stream] = functional_call(module, named, x[stream])
+        return functional_call(self.widest.head, weights.heads, (x[0], None, *x[1:]))
 
     def network(self, draw: Draw) -> VideoNet:
         """Extracts a network with its own copy of the weights; its batch norm needs calibration."""
@@ -133,49 +157,68 @@ class Supernet(nn.Module):
         set_training(
             net, bn_clips=self.bn_clips, dropout=self.dropout, drop_connect=self.drop_connect
         )
-        net.to(self.widest.head.get_parameter(HEAD).device)
+        net.to(self.widest.head.get_parameter(HEADS[0]).device)
         pairs = list(zip(net.blocks, net.attention, strict=True))
         with torch.no_grad():
             weights: dict[str, Tensor] = {
                 name: weight
                 for name, weight in self.widest.named_parameters()
-                if name.startswith(("stem", "head"))
+                if name.startswith(WHOLE)
             }
-            of_blocks, weights[f"head.{HEAD}"] = self._weights(genotype, sets, pairs)
-            for number, parts in enumerate(of_blocks):
+            taken = self._weights(genotype, sets, pairs, list(net.fusions))
+            weights |= {f"head.{name}": weight for name, weight in taken.heads.items()}
+            for number, parts in enumerate(taken.blocks):
                 for prefix, part in zip(("blocks", "attention"), parts, strict=True):
                     for name, weight in part.items():
                         weights[f"{prefix}.{number}.{name}"] = weight
+            for number, part in enumerate(taken.fusions):
+                for name, weight in part.items():
+                    weights[f"fusions.{number}.{name}"] = weight
             net.load_state_dict(net.state_dict() | weights)
         return net
 
-    def _described(self, draw: Draw) -> tuple[Genotype, list[dict[str, Set]]]:
-        """The network of a draw and the sets of its blocks; the latest draws are kept."""
+    def _described(self, draw: Draw) -> tuple[Genotype, Sets]:
+        """The network of a draw and its sets; the latest draws are kept."""
         if draw not in self._known:
             genotype = self.space.genotype(draw, self.space.name)
             if len(self._known) == KNOWN:
                 self._known.clear()
-            self._known[draw] = genotype, block_sets(genotype, self.axes)
+            self._known[draw] = genotype, sets_of(genotype, self.axes)
         return self._known[draw]
 
     def _weights(
         self,
         genotype: Genotype,
-        sets: list[dict[str, Set]],
+        sets: Sets,
         pairs: Sequence[tuple[nn.Module, nn.Module]],
-    ) -> tuple[list[tuple[dict[str, Tensor], ...]], Tensor]:
-        """Gathers the weights of a path: those of each block and unit by name, and the head's."""
-        cuts: list[tuple[dict[str, Cut], dict[str, Cut]]] = []
+        fusions: Sequence[nn.Module],
+    ) -> Taken:
+        """Gathers the weights of a path."""
+        cuts: list[dict[str, Cut]] = []
         for number, (row, (own, unit)) in enumerate(zip(genotype.blocks(), pairs, strict=True)):
-            kernel = genotype.groups[row.group].kernel
-            of_block = self._block(number, row, own, kernel, sets[number])
-            cuts.append((of_block, self._unit(number, row, unit, sets[number])))
-        head = Cut(self.widest.head.get_parameter(HEAD), _sets("-O", sets[-1]))
-        every = [cut for pair in cuts for part in pair for cut in part.values()]
-        *found, last = gathered([*every, head])
-        weights = iter(found)
-        taken = [tuple({name: next(weights) for name in part} for part in pair) for pair in cuts]
-        return taken, last
+            kernel = genotype.rows[row.group].kernel
+            cuts.append(self._block(number, row, own, kernel, sets.blocks[number]))
+            cuts.append(self._unit(number, row, unit, sets.blocks[number]))
+        for number, (fused, module) in enumerate(zip(genotype.fusions, fusions, strict=True)):
+            cuts.append(self._fusion(number, fused[0], module, sets.fusions[number]))
+        head = self.widest.head
+        ends = zip(HEADS, sets.ends, strict=False)
+        cuts.append({name: Cut(head.get_parameter(name), (None, end)) for name, end in ends})
+        found = iter(gathered([cut for part in cuts for cut in part.values()]))
+        *parts, heads = [{name: next(found) for name in part} for part in cuts]
+        of_blocks, of_fusions = parts[: 2 * len(pairs)], parts[2 * len(pairs) :]
+        couples = list(zip(of_blocks[::2], of_blocks[1::2], strict=True))
+        return Taken(couples, of_fusions, heads)
+
+    def _fusion(
+        self, number: int, kind: str, own: nn.Module, sets: dict[str, Set]
+    ) -> dict[str, Cut]:
+        """The cuts of a fusion's weights; none for `skip`."""
+        shared, cuts = self.widest.fusions[number], fusion(kind).cuts
+        return {
+            name: Cut(shared.get_parameter(f"{kind}.{name}"), chosen(letters_of(cuts, name), sets))
+            for name, _ in own.named_parameters()
+        }
 
     def _block(
         self, number: int, row: Block, own: nn.Module, kernel: str, sets: dict[str, Set]
@@ -187,7 +230,7 @@ class Supernet(nn.Module):
             first, _, rest = name.partition(".")
             typed = f"{first}.{kernel}.{rest}" if first in kind.typed else name
             letters = letters_of(kind.cuts, name)
-            cuts[name] = Cut(shared.get_parameter(typed), _sets(letters, sets))
+            cuts[name] = Cut(shared.get_parameter(typed), chosen(letters, sets))
         return cuts
 
     def _unit(
@@ -198,91 +241,27 @@ class Supernet(nn.Module):
         return {
             name: Cut(
                 shared.get_parameter(f"{row.attention}.{name}"),
-                _sets(letters_of(cuts, name), sets),
+                chosen(letters_of(cuts, name), sets),
             )
             for name, _ in unit.named_parameters()
         }
 
 
-def _sets(letters: str, sets: dict[str, Set]) -> tuple[Set | None, ...]:
-    """The set of each dimension; "-" keeps the whole dimension."""
-    return tuple(None if letter == "-" else sets[letter] for letter in letters)
-
-
-def wired(row: Block) -> Block:
-    """Normalises the sizes in a block's row, so that only its wiring distinguishes it."""
-    return replace(
-        row,
-        group=0,
-        kernel=(1, 1),
-        channels_in=8,
-        inner=8 if row.inner == row.channels_in else 16,
-        channels=8 if row.channels_in == row.channels else 16,
-        gate=8 if row.gate else 0,
-    )
-
-
-@cache
-def wiring(
-    row: Block, style: BlockStyle, bn_clips: int, drop_connect: float
-) -> tuple[nn.Module, nn.Module]:
-    """Makes a block and its attention unit on the meta device, to be called with any weights.
-
-    Args:
-        row: a result of `wired`, so that the cache stays small
-    """
-    with torch.inference_mode(False), torch.device("meta"):  # they are kept for training, too
-        pair = block(row, style), attention(row.attention, row.channels, 1.0)
-    for module in pair:
-        set_training(module, bn_clips=bn_clips, drop_connect=drop_connect)
-        for layer in module.modules():
-            if isinstance(layer, BatchNorm):
-                layer.tracked = False
-    return pair
-
-
-def letters_of(cuts: Mapping[str, str], name: str) -> str:
-    """The letters of the sets that slice a parameter; a bias uses the first of its weight."""
-    layer, _, kind = name.rpartition(".")
-    return cuts[layer] if kind == "weight" else cuts[layer][0]
-
-
-def block_sets(genotype: Genotype, axes: list[Axes]) -> list[dict[str, Set]]:
-    """For every block of a network, the positions of its channels in the widest network."""
-    every: list[dict[str, Set]] = []
-    ring, inputs = axes[0].inputs, tuple(range(axes[0].inputs.count))
-    for row in genotype.blocks():
-        group, here = genotype.groups[row.group], axes[row.group]
-        outputs = here.outputs.arc(group.channels)
-        spanned, side = (inputs, ring) if genotype.expansion_of == "in" else (outputs, here.outputs)
-        inner = cells(spanned, here.expansions.arc(group.expansion), here.expansions.count)
-        sets = {
-            "I": Set(inputs, int(ring.step)),
-            "O": Set(outputs, int(here.outputs.step)),
-            "N": Set(tuple(inner), int(side.step * here.expansions.step)),
-            "E": Set(tuple(range(row.gate // 8)), 8),
-        }
-        for unit in UNITS.values():
-            sizes = unit.sizes(here.outputs.step, exact(genotype.attention.nodes))
-            sets |= {letter: Set(outputs, size) for letter, size in sizes.items()}
-        every.append(sets)
-        ring, inputs = here.outputs, outputs
-    return every
-
-
 def widest_genotype(space: Space, axes: list[Axes]) -> Genotype:
     """The widest network: all parts of every ring, and attention wherever it is a candidate."""
     first = space.genotype((0,) * len(space.choices), space.name)
-    groups = [
+    rows = tuple(
         replace(
             group,
             channels=_full(ring.outputs),
             expansion=float(ring.expansions.count * ring.expansions.step),
             attention=max(candidates.attention, key=lambda kind: kind != "none"),
         )
-        for group, candidates, ring in zip(first.groups, space.groups, axes, strict=True)
-    ]
-    return replace(first, groups=tuple(groups))
+        for group, candidates, ring in zip(first.rows, space.rows, axes, strict=True)
+    )
+    count = len(space.groups)
+    dense = first.dense and replace(first.dense, groups=rows[count:])
+    return replace(first, groups=rows[:count], dense=dense)
 
 
 def _full(ring: Ring) -> int:

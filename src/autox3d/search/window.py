@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from autox3d.search.costs import SpaceCosts
-from autox3d.search.space import Draw, Space, by_group
+from autox3d.search.costs import CHANNELS, SpaceCosts
+from autox3d.search.space import Draw, Space
 
 GRID = 2000  # steps of cost from the cheapest imaginable network to the window's upper end
 ROUNDING = 1e-6  # of a step: more than the arithmetic of a sum of costs loses
@@ -52,6 +52,7 @@ class Begun(NamedTuple):
     log: float  # nats
     left: float  # what the other groups may cost over their cheapest entries
     before: int  # index of the last group's channels
+    groups: int
 
 
 def most_probable(
@@ -93,18 +94,19 @@ def descending(
             place = (-bound, -len(begun.draw), next(order))
             heapq.heappush(heap, (*place, begun, entry, options))
 
-    first = Begun((), 0.0, left, 0)
+    first = Begun((), 0.0, left, 0, 0)
     add(first, _options(first, rows[0], bounds[1], step))
     while heap:
         *_, begun, entry, options = heapq.heappop(heap)
         add(begun, options)
-        group = len(begun.draw) // 4
+        group = begun.groups
         row = rows[group]
         longer = Begun(
             (*begun.draw, *row.draws[entry]),
             begun.log + row.logs[begun.before, entry],
             begun.left - row.extra[begun.before, entry],
             int(row.width[entry]),
+            group + 1,
         )
         if group + 1 < len(rows):
             add(longer, _options(longer, rows[group + 1], bounds[group + 2], step))
@@ -127,13 +129,14 @@ def _rows(
     """The entries of each group, the head's costs over its cheapest, and all cheapest together."""
     rows, cheapest = [], costs.tables.stem + costs.tables.head.min()
     rng = np.random.default_rng(0)  # for the order of what is equally probable
-    for table, fits, row in zip(costs.tables.groups, costs.fits, by_group(logs), strict=True):
+    split = costs.tables.by_group(logs)
+    for table, fits, row in zip(costs.tables.groups, costs.fits, split, strict=True):
         chances = np.array(0.0)
         for choice in row:
             chances = chances[..., None] + choice + EQUAL * rng.random(len(choice))
         allowed = np.where(fits, chances, -np.inf).reshape(len(table), -1)
         draws = list(itertools.product(*(range(count) for count in table.shape[1:])))
-        widths = np.array([draw[2] for draw in draws])
+        widths = np.array([draw[CHANNELS] for draw in draws])
         rows.append(Row(table.reshape(len(table), -1) - table.min(), allowed, widths, draws))
         cheapest += table.min()
     return rows, costs.tables.head - costs.tables.head.min(), float(cheapest)

@@ -81,7 +81,15 @@ class ExpansionStep:
 def begin(
     base: Genotype, name: str, stride: int, unit: Unit, price: Price, classes: int
 ) -> StepChoice:
-    """The record of the base, as if a step 0 had taken it."""
+    """The record of the base, as if a step 0 had taken it.
+
+    Raises:
+        Refused: the base has two streams, whose axes the method does not know.
+    """
+    if base.dense:
+        raise Refused(
+            f"{base.name}: has two streams, and an expansion grows one. Take another base."
+        )
     return StepChoice(
         step=name,
         number=0,

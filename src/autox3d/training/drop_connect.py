@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from autox3d.vision.arch.genotype import stages_of
 from autox3d.vision.models.blocks import DropConnect
 from autox3d.vision.models.network import VideoNet
 
@@ -17,9 +18,11 @@ def spread(net: VideoNet, rate: float) -> None:
     Args:
         net: modified in place
     """
-    stages = net.genotype.stages()
-    rates = by_stage(rate, len(stages))
-    by_group = [of for of, groups in zip(rates, stages, strict=True) for _ in groups]
+    by_group: list[float] = []
+    for stream in net.genotype.streams:
+        stages = stages_of(stream.groups)
+        rates = by_stage(rate, len(stages))
+        by_group += [of for of, groups in zip(rates, stages, strict=True) for _ in groups]
     for row, block in zip(net.genotype.blocks(), net.blocks, strict=True):
         for layer in block.modules():
             if isinstance(layer, DropConnect):

@@ -25,6 +25,7 @@ from autox3d.core.settings import Train
 from autox3d.runtime.checkpoint import Checkpoints
 from autox3d.runtime.resumable import newest, resumable, save, until_stopped
 from autox3d.runtime.session import Session
+from autox3d.runtime.timing import interleaved
 from autox3d.training.drop_connect import spread
 from autox3d.training.graph import CAPTURED, PLAIN, choose, cuda_graph
 from autox3d.training.loop import NotFinite, Schedule, State, train_steps
@@ -37,6 +38,7 @@ from autox3d.vision.clips.order import epoch_order, epoch_shape
 from autox3d.vision.clips.store import Clips
 from autox3d.vision.clips.videos import centre_clips, shown_in_tests
 from autox3d.vision.kernels.choice import decided
+from autox3d.vision.kernels.trial import Layer, layers, tried
 from autox3d.vision.learning.schedule import scaled_rate, sgd
 from autox3d.vision.learning.scoring import Scorer, at_once, fetched, grouped, ready
 from autox3d.vision.learning.statistics import recalibrate_batch_norm
@@ -102,7 +104,11 @@ def train(
     saved = newest(session.kept, session.world)
     if saved:
         run.resume(saved)
-    with decided(session.world, session.table, saved) as run.kernels:
+    clock = interleaved if saved is None and session.table is None else None
+    with (
+        decided(session.world, session.table, saved),
+        tried(f"train {genotype.name}", run.layers, session.world, clock) as run.kernels,
+    ):
         run.go()
     net = run.state.net
     assert isinstance(net, VideoNet)
@@ -148,6 +154,12 @@ class Training:
         net = started(genotype, len(clips.train.classes), recipe, verbose=session.writes)
         net = net.to(self.world.device)
         self.state = State(net, sgd(net, recipe.momentum, recipe.weight_decay))
+
+    def layers(self) -> list[Layer]:
+        """The depthwise convolutions of a pass."""
+        spec, size = self.genotype.input, self.schedule.pass_clips or self.schedule.chunk
+        clips = torch.empty(size, 3, spec.frames, spec.crop, spec.crop, device="meta")
+        return layers(self.state.net, clips)
 
     def resume(self, saved: dict[str, Any]) -> None:
         """Restores the state of a checkpoint."""

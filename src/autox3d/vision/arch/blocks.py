@@ -16,10 +16,11 @@ from pydantic import Field
 
 from autox3d.core.schema import Added, added, table
 from autox3d.core.values import Count, Positive
-from autox3d.vision.arch import units
+from autox3d.vision.arch import fusions, units
 from autox3d.vision.arch.account import Layer, conv
 
 INVERTED = "inverted"
+FUSE = "fuse"  # a column of the dense stream's rows, whatever their block type
 SOME = Field(min_length=1)
 Kernel = Literal["t1_s3", "t1_s5", "t3_s3", "t3_s5", "t5_s3", "t5_s5"]
 Activation = Literal["relu", "swish"]
@@ -31,7 +32,7 @@ SqueezeExcite = Literal["even", "all", "none"]  # even: blocks 0, 2, 4, ... of t
 class Block:
     """One residual block with all of its sizes resolved."""
 
-    group: int  # index of the group's row, from 0
+    group: int  # index of the group in `Genotype.rows`, from 0
     kernel: tuple[int, int]  # time, space
     channels_in: int
     inner: int
@@ -235,6 +236,7 @@ class Group:
     stride: Stride  # spatial stride of the first block; time is never strided
     squeeze_excite: SqueezeExcite
     attention: units.Kind
+    fuse: Annotated[fusions.Kind | None, Added(None)] = None  # of a dense row, see `Dense`
 
 
 @table
@@ -248,6 +250,7 @@ class Candidates:
     stride: Stride
     squeeze_excite: SqueezeExcite
     attention: Annotated[tuple[units.Kind, ...], SOME]
+    fuse: Annotated[Annotated[tuple[fusions.Kind, ...], SOME] | None, Added(None)] = None
 
 
 def check_columns(style: BlockStyle, groups: Sequence[Group] | Sequence[Candidates]) -> None:
@@ -258,11 +261,22 @@ def check_columns(style: BlockStyle, groups: Sequence[Group] | Sequence[Candidat
     """
     wanted = block_type(style.type).columns
     for row, group in enumerate(groups, 1):
-        for column in added(type(group)):
+        for column in added(type(group)).keys() - {FUSE}:
             given = getattr(group, column) is not None
             if given != (column in wanted):
                 needs = "have no" if given else "need a"
                 raise ValueError(f"row {row}: blocks of type '{style.type}' {needs} '{column}'.")
+
+
+def check_fuse(groups: Sequence[Group] | Sequence[Candidates]) -> None:
+    """Checks that no row of a sparse or only stream has a fusion.
+
+    Raises:
+        ValueError: a row has one.
+    """
+    for row, group in enumerate(groups, 1):
+        if group.fuse is not None:
+            raise ValueError(f"row {row}: 'fuse' belongs to the rows of 'dense'. Delete it.")
 
 
 def sized(

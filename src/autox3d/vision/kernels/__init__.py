@@ -1,7 +1,8 @@
 """Fast operations for each device: the only module that chooses code by the type of device.
 
 A backend is a module with the functions of `Backend`. `reference` uses PyTorch's operators: it
-works on every device, and with exporters and compilers. `cpu` calls oneDNN.
+works on every device, and with exporters and compilers. `cpu` calls oneDNN. `gpu` has kernels of
+Triton; a GPU takes it once they have been tried there (`trial`).
 """
 
 from __future__ import annotations
@@ -68,18 +69,31 @@ class Backend(Protocol):
 
 
 _forced: list[Backend] = []  # the backends of nested `using` blocks, innermost last
+_on_gpu: list[Backend] = [reference]  # the same of nested `on_gpu` blocks
 
 
 def backend(x: Tensor) -> Backend:
     """Chooses the backend for a tensor by its device.
 
-    Under autocast, compilers and exporters it is `reference`, because they choose kernels for
-    PyTorch's own operators.
+    On a CPU under autocast, compilers and exporters it is `reference`, because they choose kernels
+    for PyTorch's own operators; so it is for exporters everywhere.
     """
     if _forced:
         return _forced[-1]
+    if x.device.type == "cuda":
+        return reference if torch.compiler.is_exporting() else _on_gpu[-1]
     watched = torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu")
     return cpu if x.device.type == "cpu" and not watched else reference
+
+
+@contextmanager
+def on_gpu(taken: Backend) -> Iterator[None]:
+    """Computes every convolution on a GPU in the block with this backend."""
+    _on_gpu.append(taken)
+    try:
+        yield
+    finally:
+        _on_gpu.pop()
 
 
 @contextmanager

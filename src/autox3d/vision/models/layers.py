@@ -6,6 +6,7 @@ B clips, C channels, T frames, H x W pixels
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from autox3d.vision.kernels import backend, reference
@@ -68,6 +69,20 @@ class Dense(nn.Module):
     def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Convolves with the given weight and bias in place of the layer's own."""
         return reference.convolve(x, weight, bias, self.stride, groups=1)
+
+
+class TimeStrided(nn.Module):
+    """A dense t x 1 x 1 convolution without bias, whose stride is over time."""
+
+    def __init__(self, channels: int, time: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.weight = nn.Parameter(torch.empty(channels, channels, time, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolves (B, C, T, H, W) -> (B, C, T/stride, H, W), with padding of half the kernel."""
+        padding = self.weight.shape[2] // 2
+        return F.conv3d(x, self.weight, None, (self.stride, 1, 1), (padding, 0, 0))
 
 
 class ConvNorm(nn.Module):

@@ -16,7 +16,8 @@ from autox3d.vision.arch.cost import in_words
 from autox3d.vision.arch.genotype import Genotype, Head, Stem
 from autox3d.vision.models.attention import attention
 from autox3d.vision.models.blocks import BLOCKS, DropConnect, block
-from autox3d.vision.models.layers import ConvNorm, Dense, Depthwise, Pointwise
+from autox3d.vision.models.fusion import fusing
+from autox3d.vision.models.layers import ConvNorm, Dense, Depthwise, Pointwise, TimeStrided
 from autox3d.vision.models.norm import BatchNorm
 from autox3d.vision.models.roi import roi_align
 
@@ -56,42 +57,63 @@ class HeadLayer(nn.Module):
     """The head: 1x1x1 convolution, average over a window of the training clip, linear layers.
 
     It is fully convolutional: a larger clip has logits at several positions of the window. With
-    boxes, the average over the window is one over time and the maximum over each box.
+    boxes, the average over the window is one over time and the maximum over each box. Two streams
+    have a convolution and an average each, whose results are put side by side.
+
+    Args:
+        dense: of a second stream, its channels in and those of its convolution
+        every: frames of the second stream for one of the first
     """
 
     def __init__(
-        self, channels_in: int, head: Head, window: tuple[int, int, int], classes: int
+        self,
+        channels_in: int,
+        head: Head,
+        window: tuple[int, int, int],
+        classes: int,
+        dense: tuple[int, int] | None = None,
+        every: int = 1,
     ) -> None:
         super().__init__()
-        self.window = window
+        self.window, self.every = window, every
         self.conv = ConvNorm(Pointwise(channels_in, head.channels), BatchNorm(head.channels))
-        self.hidden = (
-            nn.Linear(head.channels, head.hidden, bias=False) if head.hidden else nn.Identity()
-        )
+        self.dense = dense and ConvNorm(Pointwise(*dense), BatchNorm(dense[1]))
+        pooled = head.channels + (dense[1] if dense else 0)
+        self.hidden = nn.Linear(pooled, head.hidden, bias=False) if head.hidden else nn.Identity()
         self.dropout = Dropout()
-        self.classify = nn.Linear(head.hidden or head.channels, classes)
+        self.classify = nn.Linear(head.hidden or pooled, classes)
 
-    def forward(self, x: Tensor, boxes: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, boxes: Tensor | None = None, dense: Tensor | None = None
+    ) -> Tensor:
         """Classifies each position of the window: (B, C, T, H, W) -> logits (B, P, classes).
 
         Args:
+            x: features of the sparse or only stream
             boxes: (B, R, 4), see `roi_align`; the P positions are these R
+            dense: features of the dense stream, (B, C_D, T_D, H, W)
 
         Raises:
             ValueError: the clip is smaller than the training clip, and there are no boxes.
         """
-        x = F.relu_(self.conv(x))
-        pooled = self._windows(x) if boxes is None else in_boxes(x, boxes)
+        pooled = self._pooled(self.conv, x, boxes, 1)
+        if self.dense is not None:
+            assert dense is not None, "a head over two streams needs the features of both"
+            pooled = torch.cat([pooled, self._pooled(self.dense, dense, boxes, self.every)], 2)
         return self.classify(self.dropout(F.relu(self.hidden(pooled))))
 
-    def _windows(self, x: Tensor) -> Tensor:
-        """The mean at each position of the window: (B, C, T, H, W) -> (B, P, C)."""
-        if any(size < window for size, window in zip(x.shape[2:], self.window, strict=True)):
+    def _pooled(self, conv: nn.Module, x: Tensor, boxes: Tensor | None, every: int) -> Tensor:
+        """A stream's features at each position or in each box: (B, C, T, H, W) -> (B, P, C')."""
+        x = F.relu_(conv(x))
+        if boxes is not None:
+            return in_boxes(x, boxes)
+        window = self.window[0] * every, *self.window[1:]
+        if any(size < least for size, least in zip(x.shape[2:], window, strict=True)):
             raise ValueError(
                 f"the clip leaves {tuple(x.shape[2:])} frames and cells, fewer than the head's "
-                f"window {self.window}: it must be no smaller than the training clip"
+                f"window {window}: it must be no smaller than the training clip"
             )
-        return window_mean(x, self.window).flatten(2).transpose(1, 2)
+        return window_mean(x, window).flatten(2).transpose(1, 2)
 
 
 def in_boxes(x: Tensor, boxes: Tensor) -> Tensor:
@@ -112,6 +134,8 @@ def window_mean(x: Tensor, window: tuple[int, int, int]) -> Tensor:
 class VideoNet(nn.Module):
     """A video network: stem, residual blocks with the genotype's attention units, head.
 
+    A network of two streams has two stems, and fusions of its dense stream into its sparse one.
+
     Args:
         genotype: the architecture; its input sizes fix the window of the head's average pool
         classes: number of classes
@@ -120,13 +144,19 @@ class VideoNet(nn.Module):
     def __init__(self, genotype: Genotype, classes: int) -> None:
         super().__init__()
         self.genotype = genotype
-        rows, self.streams = genotype.blocks(), len(genotype.streams)
-        window = (genotype.input.frames, genotype.pool, genotype.pool)
+        rows, dense = genotype.blocks(), genotype.dense
+        self.every = tuple(stream.every for stream in genotype.streams)
+        self.steps = genotype.steps()
         self.stem = StemLayer(genotype.stem)
         self.blocks = nn.ModuleList(block(row, genotype.block) for row in rows)
         nodes = genotype.attention.nodes
         self.attention = nn.ModuleList(attention(r.attention, r.channels, nodes) for r in rows)
-        self.head = HeadLayer(rows[-1].channels, genotype.head, window, classes)
+        self.dense_stem = StemLayer(dense.stem) if dense else None
+        self.fusions = nn.ModuleList(fusing(*fused) for fused in genotype.fusions)
+        window = genotype.streams[0].input.frames, genotype.pool, genotype.pool
+        second = (rows[-1].channels, dense.head) if dense else None
+        width, every = genotype.groups[-1].channels, self.every[0]
+        self.head = HeadLayer(width, genotype.head, window, classes, second, every)
         self.apply(initialise_layer)
         nn.init.normal_(self.head.classify.weight, std=0.01)
 
@@ -136,23 +166,23 @@ class VideoNet(nn.Module):
         P is 1 at the training crop. A task turns logits into scores.
 
         Args:
-            clips: a tensor, or a sequence with one tensor per stream
+            clips: a tensor, of which a sparse stream takes every alpha-th frame; or a sequence
+                with one tensor per stream
             boxes: (B, P, 4), x1, y1, x2, y2 as shares of the clip's width and height; the logits
                 are then those of the boxes
         """
-        (features,) = map(self._features, of_streams(clips, self.streams))
-        return self.head(features, boxes)
+        stems = (self.stem, self.dense_stem) if self.dense_stem else (self.stem,)
+        x = [stem(one) for stem, one in zip(stems, of_streams(clips, self.every), strict=True)]
+        for stream, number, fuses in self.steps:
+            if fuses:
+                x[0] = x[0] + self.fusions[number](x[1])
+            else:
+                x[stream] = self.attention[number](self.blocks[number](x[stream]))
+        return self.head(x[0], boxes, *x[1:])
 
     def extra_repr(self) -> str:
         """The name and the cost, as the first line of what `print` shows."""
         return in_words(self.genotype, self.head.classify.out_features)
-
-    def _features(self, x: Tensor) -> Tensor:
-        """Computes a stream's features, (B, C, T, H, W), the head's input."""
-        x = self.stem(x)
-        for part, attend in zip(self.blocks, self.attention, strict=True):
-            x = attend(part(x))
-        return x
 
 
 def create(genotype: Path | str, classes: int = 400) -> VideoNet:
@@ -170,15 +200,22 @@ def create(genotype: Path | str, classes: int = 400) -> VideoNet:
     return VideoNet(Genotype.load(Path(genotype)), classes)
 
 
-def of_streams(clips: Tensor | Sequence[Tensor], count: int) -> list[Tensor]:
-    """Lists the clips of each stream, in channels_last_3d; a single tensor is one stream.
+def of_streams(clips: Tensor | Sequence[Tensor], every: Sequence[int]) -> list[Tensor]:
+    """Lists the clips of each stream, in channels_last_3d.
+
+    Args:
+        clips: a tensor with all frames, or one for each stream
+        every: of a tensor, each stream takes every so many-th frame
 
     Raises:
-        ValueError: the number of streams is not `count`.
+        ValueError: the number of streams is another one.
     """
-    streams = [clips] if isinstance(clips, Tensor) else list(clips)
-    if len(streams) != count:
-        raise ValueError(f"clips of {len(streams)} streams for a network that has {count}")
+    if isinstance(clips, Tensor):
+        streams = [clips if step == 1 else clips[:, :, ::step] for step in every]
+    else:
+        streams = list(clips)
+    if len(streams) != len(every):
+        raise ValueError(f"clips of {len(streams)} streams for a network that has {len(every)}")
     return [one.contiguous(memory_format=torch.channels_last_3d) for one in streams]
 
 
@@ -188,7 +225,7 @@ def initialise_layer(layer: nn.Module) -> None:
     This includes linear layers, which are 1x1x1 convolutions after a pool or between nodes. The
     last one is initialised by `VideoNet`.
     """
-    if isinstance(layer, (Pointwise, Depthwise, Dense, nn.Linear)):
+    if isinstance(layer, (Pointwise, Depthwise, Dense, TimeStrided, nn.Linear)):
         nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
     if isinstance(layer, (Pointwise, nn.Linear)) and layer.bias is not None:
         nn.init.zeros_(layer.bias)
