@@ -24,11 +24,12 @@ import torch.nn.functional as F
 from bench import peers
 from torch import Tensor, nn
 
+from autox3d.core.device_table import REFERENCE, DeviceTable, Kernels
 from autox3d.runtime.timing import CLOCKS, clock_of, interleaved
 from autox3d.vision.arch.blocks import kernel_size
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.kernels import backend
-from autox3d.vision.kernels.choice import here, in_use
+from autox3d.vision.kernels.choice import here, in_use, using_kernels
 from autox3d.vision.models.network import VideoNet, set_training
 
 X3D_S = Path(__file__).parents[1] / "architectures" / "x3d_s.yaml"
@@ -55,10 +56,13 @@ def main() -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     device, dtype = torch.device(args.device), getattr(torch, args.type)
-    found, taking = here(device), in_use(device).name
-    print(f"torch {found.torch}, {found.name}, {found}, {args.type}, kernels: {taking}")
+    found, taken = here(device), in_use(device)
+    if args.table:
+        taken = Kernels(str(args.table), DeviceTable.load(args.table).kernels)
+    print(f"torch {found.torch}, {found.name}, {found}, {args.type}, kernels: {taken.name}")
     print(f"batch {args.batch}, {args.frames}x{args.crop}x{args.crop}, {args.repeats} repeats\n")
-    networks(args.batch, args.frames, args.crop, args.repeats, device, dtype)
+    with using_kernels(taken):
+        networks(args.batch, args.frames, args.crop, args.repeats, device, dtype)
     if not args.no_kernels:
         kernels(args.batch, args.frames, args.repeats, device, dtype)
 
@@ -72,6 +76,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--frames", type=int, default=13)
     parser.add_argument("--crop", type=int, default=112)
     parser.add_argument("--repeats", type=int, default=21)
+    parser.add_argument("--table", type=Path, help="of a device; the package's by default")
     parser.add_argument("--no-kernels", action="store_true", help="the networks alone")
     parser.add_argument("--threads", type=int, default=0, help="PyTorch's own choice by default")
     return parser.parse_args()
@@ -96,6 +101,7 @@ def networks(
     except peers.Missing as error:
         print(f"without the peer: {error}", file=sys.stderr)
     steps = {name: training_step(net, x, dtype) for name, (net, x) in nets.items()}
+    steps["autox3d by the reference"] = by_reference(steps["autox3d"])
     passes = {name: inference(net, x, dtype) for name, (net, x) in nets.items()}
     table("training step", taken(steps, repeats, device))
     table("inference", taken(passes, repeats, device))
@@ -106,6 +112,16 @@ def taken(
 ) -> dict[str, list[float]]:
     """Seconds of runs that take turns; one thread of a CPU on the processor's clock."""
     return interleaved(runs, repeats, device, clock=CLOCKS[clock_of(device)])
+
+
+def by_reference(step: Callable[[], None]) -> Callable[[], None]:
+    """The step with the kernels that are taken where no table says otherwise."""
+
+    def run() -> None:
+        with using_kernels(Kernels(REFERENCE, ())):
+            step()
+
+    return run
 
 
 def layout(x: Tensor) -> torch.memory_format:
