@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 import torch
 from support import ARCHITECTURES
+from support.streams import of_open_widths
 
 from autox3d.search.channel_sets import Selection, indices
 from autox3d.search.path_sets import block_sets, sets_of
@@ -17,7 +18,7 @@ from autox3d.vision.models.network import VideoNet, set_training
 
 def small_input(name, frames=4, crop=32):
     """The space with clips that a test has time for."""
-    space = Space.load(ARCHITECTURES / f"space_{name}.yaml")
+    space = of_open_widths(Space.load(ARCHITECTURES / f"space_{name}.yaml"))
     size = dataclasses.replace(space.input, frames=frames, crop=crop, short=crop)
     return dataclasses.replace(space, input=size)
 
