@@ -117,6 +117,19 @@ def test_a_fusion_is_cut_by_the_arcs_of_both_streams():
             assert gradient(supernet.widest, name) is None
 
 
+@pytest.mark.parametrize("selection", ["fair", "naive"])
+def test_frames_side_by_side_follow_the_channels_that_they_are_of(selection):
+    """Each channel of the dense stream has its alpha frames together in the shared kernel."""
+    space = small_input("two_streams_demo", frames=8)
+    moved = 0
+    for draw in draws(space, 20):
+        for of in sets_of(space.genotype(draw, "own"), space.axes(selection)).fusions:
+            channels = indices(*of["D"])
+            assert indices(*of["A"]) == [4 * c + a for c in channels for a in range(4)]
+            moved += channels != list(range(len(channels)))
+    assert (moved > 0) is (selection == "fair")
+
+
 def test_gradients_reach_the_parts_that_a_path_uses():
     """The shared weights' gradients are the network's, at the places they were gathered from."""
     space = small_input("demo")
