@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 import torch
 from support import ARCHITECTURES
+from support.streams import of_open_widths
 
 from autox3d.search.channel_sets import Selection, indices
 from autox3d.search.path_sets import block_sets, sets_of
@@ -17,7 +18,7 @@ from autox3d.vision.models.network import VideoNet, set_training
 
 def small_input(name, frames=4, crop=32):
     """The space with clips that a test has time for."""
-    space = Space.load(ARCHITECTURES / f"space_{name}.yaml")
+    space = of_open_widths(Space.load(ARCHITECTURES / f"space_{name}.yaml"))
     size = dataclasses.replace(space.input, frames=frames, crop=crop, short=crop)
     return dataclasses.replace(space, input=size)
 
@@ -114,6 +115,19 @@ def test_a_fusion_is_cut_by_the_arcs_of_both_streams():
         for other in kinds.keys() - {kind}:
             name = f"fusions.1.{other}.point.conv.weight"
             assert gradient(supernet.widest, name) is None
+
+
+@pytest.mark.parametrize("selection", ["fair", "naive"])
+def test_frames_side_by_side_follow_the_channels_that_they_are_of(selection):
+    """Each channel of the dense stream has its alpha frames together in the shared kernel."""
+    space = small_input("two_streams_demo", frames=8)
+    moved = 0
+    for draw in draws(space, 20):
+        for of in sets_of(space.genotype(draw, "own"), space.axes(selection)).fusions:
+            channels = indices(*of["D"])
+            assert indices(*of["A"]) == [4 * c + a for c in channels for a in range(4)]
+            moved += channels != list(range(len(channels)))
+    assert (moved > 0) is (selection == "fair")
 
 
 def test_gradients_reach_the_parts_that_a_path_uses():

@@ -77,9 +77,10 @@ def _kind(rng: random.Random, may: bool) -> str:
     return rng.choice(tuple(FUSIONS)) if may else SKIP
 
 
-def of_fixed_widths(space: Space) -> Space:
-    """A space of two streams whose sparse one has its last width in every row."""
+def of_open_widths(space: Space) -> Space:
+    """A space of two streams whose sparse one may be half as wide, and end with a unit."""
     if space.dense is None:
         return space
-    groups = tuple(replace(group, channels=group.channels[-1:]) for group in space.groups)
-    return replace(space, groups=groups)
+    groups = [replace(g, channels=(g.channels[0] // 2, g.channels[0])) for g in space.groups]
+    groups[-1] = replace(groups[-1], attention=("none", "glore"))
+    return replace(space, groups=tuple(groups))

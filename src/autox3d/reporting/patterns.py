@@ -44,8 +44,8 @@ def rings_of(space: Space, selection: Selection) -> Iterator[Pattern]:
     """The rings of channels, one a stage, then those of expansions; fixed ones are left out."""
     axes, stage = space.axes(selection), 0
     seen: list[Ring] = []
-    for group, here in zip(space.groups, axes, strict=True):
-        begins = group.stride == 2 or not stage
+    for row, (group, here) in enumerate(zip(space.rows, axes, strict=True)):
+        begins = group.stride == 2 or row in (0, len(space.groups))
         stage += begins
         if begins and len(here.outputs.arcs) > 1:
             yield _pattern(f"channels, stage {stage}", here.outputs)
