@@ -9,14 +9,17 @@ usual one of several labels: each of a clip's n labels is to have the share 1/n,
 a label teaches nothing. Its loss is divided by the classes, as that of the sigmoid is, so that one
 rate fits both. A training that was stopped goes on from its checkpoint.
 
-"Labels of a tenth": the average precision of a class among the videos that do not have it, and
-those in which it fills a tenth of the time; the mean over the classes.
+"a tenth": the average precision of a class among the videos that do not have it, and those in
+which it fills a tenth of the time; the mean over the classes. "both": of the views that show two
+classes in all their frames, the share in which both have one half or more. "nothing": the largest
+score of a view in which no class is active, on average.
 """
 
 from __future__ import annotations
 
 import argparse
 from dataclasses import asdict, replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -26,16 +29,20 @@ from torch import Tensor
 
 from autox3d.core import settings
 from autox3d.core.settings import Evaluate, Train
+from autox3d.core.values import ClipSpec
+from autox3d.datasets.demo_labels import RATE
 from autox3d.evaluation.run import every_view, video_scores
 from autox3d.runtime.session import Session, session
 from autox3d.training.run import TrainingClips, train
 from autox3d.vision.arch.genotype import Genotype
+from autox3d.vision.clips import views
 from autox3d.vision.clips.store import Clips
 from autox3d.vision.models.weights import Trained
 from autox3d.vision.tasks import multilabel
 from autox3d.vision.tasks.task import POOLS, Task
 
 TABLE = Path("data/clips.parquet")
+HALF = 0.5  # score from which on a class is said to be there
 SPANS = {"a tenth": (0.0, 0.2), "a third": (0.2, 0.6), "all": (0.6, 1.1)}  # shares of a video
 
 
@@ -67,6 +74,7 @@ def main() -> None:
     tests = replace(params.evaluate, crops=1)
     genotype = Genotype.load(Path("results/genotypes") / f"{args.network}.yaml")
     columns = [f"{what}, {pool}" for what in ("mAP", *SPANS) for pool in POOLS]
+    columns += ["both", "nothing"]
     print(f"| loss | seed | clips | {' | '.join(columns)} |")
     print("|---|---:|---:|" + "---:|" * len(columns))
     for seed in args.seeds:
@@ -95,6 +103,7 @@ def measured(
             for name, span in SPANS.items():
                 precisions, _ = of_span(scores, clips, span)
                 found[k][f"{name}, {pool}"] = float(np.nanmean(precisions))
+        found[k] |= of_views(table, clips, views.test_places(k, tests.rule), genotype.input)
     return found
 
 
@@ -111,6 +120,32 @@ def views_of(
     table = every_view(trained, tested, tests, work.world, work.kept.folder).table()
     assert table is not None  # one process
     return table, tested
+
+
+def of_views(
+    table: pd.DataFrame, clips: Clips, places: tuple[Fraction, ...], spec: ClipSpec
+) -> dict[str, float]:
+    """What views that show two classes, and none, are given; NaN without such views.
+
+    Args:
+        places: of the views that count
+    """
+    rows = {key.decode(): row for row, key in enumerate(clips.keys)}
+    span = views.span(spec.frames, spec.stride, RATE)
+    both, nothing = [], []
+    assert clips.active is not None
+    for view in table[table["place"].isin({*map(str, places)})].to_dict("records"):
+        row = rows[view["key"]]
+        start = float(Fraction(view["place"]) * views.last_start(int(clips.frames[row]), span))
+        (first, last), known = clips.active[row].T, clips.labels[row] >= 0
+        shown = known & (first <= start + span - 1) & (last >= start)
+        whole = shown & (first <= start) & (last >= start + span - 1)
+        if whole.sum() == 2:  # of the two halves of a picture
+            both.append((view["scores"][clips.labels[row][whole]] >= HALF).all())
+        if not shown.any():
+            nothing.append(view["scores"].max())
+    mean = {"both": both, "nothing": nothing}
+    return {name: float(np.mean(some)) if some else np.nan for name, some in mean.items()}
 
 
 def of_span(

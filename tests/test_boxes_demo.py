@@ -45,11 +45,14 @@ def demo(folder: Path, params: Params) -> Path:
     return folder / "clips.parquet"
 
 
-def trained(table: Path, params: Params, name: str, *, temporal: bool = True) -> Trained:
-    """The network of the page, or one whose kernels see one frame."""
+def trained(
+    table: Path, params: Params, name: str, *, temporal: bool = True, frames: int | None = None
+) -> Trained:
+    """The network of the page, or one whose kernels see one frame, or which is shown few."""
     rule = replace(params.baseline["x3d"], temporal=temporal)
     given = Genotype.load(ROOT / rule.of)
-    genotype = baseline(given, name, given.input, rule)
+    clip = replace(given.input, frames=frames or given.input.frames)
+    genotype = baseline(given, name, clip, rule)
     recipe = params.train["x3d"]
     with session("train", name, parts={"name": name}, params={}, data=table, tracked=False) as work:
         result = train(genotype, TrainingClips.load(table), recipe, work)
@@ -78,8 +81,12 @@ def seeded(seed: int) -> Params:
 @pytest.mark.long
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_the_demo_learns_what_its_controls_cannot(tmp_path, monkeypatch, seed):
-    """Frame mAP far above chance; at the share of three actions a frame where every box is the
-    whole frame, and where kernels see one frame; 0 where no proposal meets a disc."""
+    """Frame mAP is far above chance. It is at the share of three actions a frame where every box is
+    the whole frame, near chance where a clip is one frame, and 0 where no proposal meets a disc.
+
+    Kernels of one frame, and the mean over time behind them, show along which axis a disc moves
+    and not which way: left is right as often as not, and so is still for spin.
+    """
     monkeypatch.chdir(tmp_path)
     params = seeded(seed)
     table = demo(tmp_path, params)
@@ -87,7 +94,9 @@ def test_the_demo_learns_what_its_controls_cannot(tmp_path, monkeypatch, seed):
     net = trained(table, params, "x3d")
     found = {"boxes": tested(net, held, params, "boxes")}
     still = trained(table, params, "still", temporal=False)
-    found["one frame"] = tested(still, held, params, "one_frame")
+    found["kernels of one frame"] = tested(still, held, params, "still")
+    single = trained(table, params, "single", temporal=False, frames=1)
+    found["one frame"] = tested(single, held, params, "single")
     for own in held.labels:  # an overlap of a third
         asked = own[:, ASKED] > 0
         own[asked, 0:4:2] += (own[asked, 2] - own[asked, 0])[:, None] / 2
@@ -101,6 +110,7 @@ def test_the_demo_learns_what_its_controls_cannot(tmp_path, monkeypatch, seed):
     print(seed, maps)  # for docs/LOG.md, by -s
     assert found["boxes"]["chance"] == pytest.approx(0.125, abs=0.01)
     assert maps["boxes"] > 0.8
-    assert maps["one frame"] < 0.35
+    assert maps["kernels of one frame"] < 0.5
+    assert maps["one frame"] < 0.3
     assert 0.125 < maps["whole frame"] < 0.35
     assert maps["shifted"] < 0.02

@@ -45,7 +45,7 @@ def test_each_half_gets_its_steps_in_order(lane):
         halves.feed = Feed(CPU, lane())
     weights, alpha = halves.batches()
     for epoch, start in ((0, 1), (1, 0)):
-        others = iter(alpha(epoch, start))
+        others, step = iter(alpha(epoch, start)), -1
         for step, mine in enumerate(weights(epoch, start), start):
             for half, chunks in enumerate((mine, next(others))):
                 value = 100 * half + 10 * epoch + step

@@ -42,8 +42,10 @@ def made(folder: Path, params: Params) -> Path:
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_the_demo_learns_what_a_softmax_cannot_say(tmp_path, monkeypatch):
-    """mAP far above chance; the views' maximum finds actions of a tenth that their mean loses; a
-    training by softmax, which has no answer for "nothing" and none for "both", is worse."""
+    """mAP far above chance; the views' maximum finds actions of a tenth that their mean loses.
+
+    A training by softmax ranks the videos as well, but never says "both", nor "nothing".
+    """
     monkeypatch.chdir(tmp_path)
     params = settings.load(ROOT / "params/demo_labels.yaml")
     clips = Clips.load(made(tmp_path, params), split="test")
@@ -64,7 +66,8 @@ def test_the_demo_learns_what_a_softmax_cannot_say(tmp_path, monkeypatch):
     assert sigmoid["mAP, max"] > 3 * chance
     assert sigmoid["mAP, max"] > sigmoid["mAP, mean"]
     assert sigmoid["a tenth, max"] > sigmoid["a tenth, mean"] + 0.1
-    assert softmax["mAP, max"] < sigmoid["mAP, max"] - 0.1
+    assert softmax["both"] < 0.05 < 0.4 < sigmoid["both"]
+    assert sigmoid["nothing"] < 0.05 < 0.2 < softmax["nothing"]
 
 
 def test_the_softmax_of_the_control_shares_its_labels_out():

@@ -64,7 +64,8 @@ def listed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     (folder / "params").mkdir()
-    (folder / "params/scratch").touch()
+    for name in ("scratch", "untimed"):
+        (folder / "params" / name).touch()
     params = yaml.safe_load((ROOT / "params/demo_labels.yaml").read_text())
     params["annotate"] |= {"shards": [0]}
     params["annotate"]["demo"] |= {"seed": 4, "train": 2, "val": 1, "test": 1}

@@ -162,9 +162,9 @@ def _add(
     rows = [schedule.strategy.weigh(table[c], schedule.scale(c)) for c in group.numbers]
     weights = torch.stack(rows)  # (chunks of the group, K)
     there = weights.to(parameters[0], non_blocking=True)
-    weighed = weights.numpy().any(0)
+    every = weights.numpy()  # on the host: no wait
     for index in piece.draws:
-        if not weighed[index]:
+        if not every[:, index].any():
             continue
         weighted = (_noisy(work, noise, group, index) * there[:, index]).sum()
         found = torch.autograd.grad(weighted, parameters, allow_unused=True)

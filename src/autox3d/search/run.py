@@ -288,7 +288,8 @@ class Phase:
 
     def layers(self) -> list[Layer]:
         """The depthwise convolutions of a pass."""
-        clips = min(self.batch, self.recipe.supernet.likelihood.clips)
+        shared = self.recipe.supernet
+        clips = min(self.batch, shared.pass_clips or shared.likelihood.clips)
         return layers_of(self.net, self.space, clips)
 
     @property
