@@ -123,7 +123,10 @@ def by_hand(folder: Path, path: Path) -> tuple[np.ndarray, np.ndarray]:
     with torch.no_grad():
         for window in windows(path, 2, clip.frames, clip.stride, clip.short, "linspace"):
             views = normalise(cropped(window.frames, "lcr", clip))
-            x = torch.relu(head.conv(found.net._features(views)))
+            x = found.net.stem(views)
+            for block, unit in zip(found.net.blocks, found.net.attention, strict=True):
+                x = unit(block(x))
+            x = torch.relu(head.conv(x))
             places = torch.nn.functional.avg_pool3d(x, head.window, stride=1).flatten(2)
             rows.append(torch.relu(head.hidden(places.transpose(1, 2))).mean((0, 1)))
     network = autox3d.load(folder, dtype=torch.float32)

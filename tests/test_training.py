@@ -132,8 +132,13 @@ class World:
     def __init__(self, size: int, take: Callable[[list[Tensor]], None]) -> None:
         self.size, self.take, self.device = size, take, torch.device("cpu")
 
+    overlaps = False
+
     def sum_(self, tensors: list[Tensor]) -> None:
         self.take(tensors)
+
+    def begin_sum(self, tensor: Tensor) -> Callable[[], None]:
+        raise NotImplementedError  # of a device that overlaps
 
 
 ALONE = World(1, lambda tensors: None)
