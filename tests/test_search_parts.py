@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from support import ROOT
-from support.spaces import SHAPE
+from support.search_parts import PARTS, WHOLE
 
 from autox3d.core import schema, settings
 from autox3d.core.errors import Refused
@@ -18,46 +18,6 @@ from autox3d.core.search_settings import Part, Parts
 from autox3d.search.parts import opened, save
 from autox3d.search.space import Space
 from autox3d.vision.arch.genotype import Genotype
-
-# All candidates of three parts; only the first of them searches widths of the sparse stream.
-WHOLE = f"""\
-name: whole
-{SHAPE}\
-  - {{kernel: [t1_s3, t1_s5], expansion: [1.5], channels: [8, 16], blocks: 1, stride: 2,
-     squeeze_excite: even, attention: [none, glore]}}
-  - {{kernel: [t1_s3], expansion: [1.5, 3.0], channels: [8, 16], blocks: 1, stride: 1,
-     squeeze_excite: even, attention: [none, glore]}}
-dense:
-  alpha: 2
-  stem: {{channels: 4, temporal_kernel: 1}}
-  head: 8
-  groups:
-    - {{kernel: [t1_s3, t3_s3], expansion: [1.5], channels: [4, 8], blocks: 1, stride: 2,
-       squeeze_excite: none, attention: [none], fuse: [skip, sample]}}
-    - {{kernel: [t3_s3], expansion: [1.5], channels: [4, 8], blocks: 1, stride: 1,
-       squeeze_excite: none, attention: [none], fuse: [skip, conv, channels]}}
-"""
-PARTS: dict[str, Any] = {
-    "space": "whole.yaml",
-    "open": {
-        "sparse": {
-            "found": "params/scratch",
-            "sparse": ["kernel", "expansion", "channels"],
-            "dense": [],
-        },
-        "dense": {
-            "found": "results/parts/sparse/derive/genotype.yaml",
-            "sparse": [],
-            "dense": ["kernel", "expansion", "channels", "fuse"],
-        },
-        "attention": {
-            "found": "results/parts/dense/derive/genotype.yaml",
-            "sparse": ["attention"],
-            "dense": ["attention"],
-        },
-    },
-    "before": {"sparse": {}, "dense": {}},
-}
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ FLAGS = {
     "--front front --report derive.json",
 }
 FLAGS |= {  # the same of a part of a search, beside the last one in the folder
-    f"part_{stage}": f"--part sparse {FLAGS[stage]}" for stage in ("warmup", "search", "derive")
+    f"part_{stage}": f"--part sparse {FLAGS[stage]}" for stage in ("warmup", "search")
 }
 MADE = {
     "train": ["weights/weights.safetensors", "weights/model.json", "curve.csv"],
@@ -63,7 +63,7 @@ MADE = {
     "control": ["control/alpha.json", "control/trace.csv"],
     "derive": ["found.yaml", "derive.json", "front/0.001.yaml"],
 }
-MADE |= {f"part_{stage}": MADE[stage] for stage in ("warmup", "search", "derive")}
+MADE |= {f"part_{stage}": MADE[stage] for stage in ("warmup", "search")}
 ENVIRONMENT = {
     "AUTOX3D_TRACKING": "off",
     "AUTOX3D_WORKERS": "1",
