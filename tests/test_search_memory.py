@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from support import ARCHITECTURES
+from support.streams import of_found_widths
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
@@ -127,7 +128,7 @@ def test_a_step_takes_at_most_115_percent_of_the_largest_network_drawn(name, chu
     momentum, the gradients of a chunk and their sum over chunks) where a training holds three of
     its network's; with the paper's space at a smaller input they outweigh the activations.
     """
-    space = Space.load(ARCHITECTURES / f"space_{name}.yaml")
+    space = of_found_widths(Space.load(ARCHITECTURES / f"space_{name}.yaml"))
     weights, alpha, largest = search(space, SpaceCosts(space, 8), chunk)
     one = train(space, largest, chunk)
 
