@@ -21,7 +21,7 @@ from autox3d.datasets.scene import Motion
 if TYPE_CHECKING:
     from autox3d.core.settings import Demo
 
-APART = math.pi / 8  # rad from the texture of one class to that of the next
+APART = math.pi / 16  # rad from the texture of one class to that of the next
 STILL = 4  # classes by texture, as many as there are pans
 
 
