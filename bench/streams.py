@@ -1,7 +1,7 @@
 """Two streams beside each of them alone, on still textures and on fast motions, by seed.
 
     cp params/demo_streams.yaml params.yaml
-    dvc repro index
+    dvc repro scale@s
     python -m bench.streams [--genotype results/genotypes/s.yaml] [--seeds 1 2 3]
 
 Every network is trained by the entry `s` of `train` and tested as params.yaml says, with the centre
@@ -29,12 +29,13 @@ from autox3d.vision.clips.store import Clips
 from autox3d.vision.models.weights import Trained
 
 TABLE = Path("data/clips.parquet")
+FOUND = Path("results/genotypes/s.yaml")  # by the search in parts
 STILL = "still_"  # how the names of the classes by texture begin
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Each stream alone, and both.")
-    parser.add_argument("--genotype", type=Path, default=Path("two_streams_demo"))
+    parser.add_argument("--genotype", type=Path, default=FOUND)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--only", nargs="+", choices=("sparse", "dense", "both"))
     args = parser.parse_args()
