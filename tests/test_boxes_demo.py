@@ -59,7 +59,7 @@ def trained(
     return Trained(result.net.eval(), genotype, result.classes, {}, {}, result.task)
 
 
-def tested(found: Trained, clips: Clips, params: Params, name: str) -> Metrics:
+def measured(found: Trained, clips: Clips, params: Params, name: str) -> Metrics:
     with session(
         "evaluate", name, parts={"n": name}, params={}, data=Path(), tracked=False
     ) as work:
@@ -92,20 +92,20 @@ def test_the_demo_learns_what_its_controls_cannot(tmp_path, monkeypatch, seed):
     table = demo(tmp_path, params)
     held = Clips.load(table, split="test")
     net = trained(table, params, "x3d")
-    found = {"boxes": tested(net, held, params, "boxes")}
+    found = {"boxes": measured(net, held, params, "boxes")}
     still = trained(table, params, "still", temporal=False)
-    found["kernels of one frame"] = tested(still, held, params, "still")
+    found["kernels of one frame"] = measured(still, held, params, "still")
     single = trained(table, params, "single", temporal=False, frames=1)
-    found["one frame"] = tested(single, held, params, "single")
+    found["one frame"] = measured(single, held, params, "single")
     for own in held.labels:  # an overlap of a third
         asked = own[:, ASKED] > 0
         own[asked, 0:4:2] += (own[asked, 2] - own[asked, 0])[:, None] / 2
-    found["shifted"] = tested(net, held, params, "shifted")
+    found["shifted"] = measured(net, held, params, "shifted")
     pooled: Callable[[Tensor, Tensor], Tensor] = network.in_boxes
     whole = torch.tensor([0.0, 0.0, 1.0, 1.0])
     monkeypatch.setattr(network, "in_boxes", lambda x, b: pooled(x, whole.expand(b.shape)))
     held = Clips.load(table, split="test")
-    found["whole frame"] = tested(trained(table, params, "frame"), held, params, "whole_frame")
+    found["whole frame"] = measured(trained(table, params, "frame"), held, params, "whole_frame")
     maps = {name: one["map"] or 0.0 for name, one in found.items()}
     print(seed, maps)  # for docs/LOG.md, by -s
     assert found["boxes"]["chance"] == pytest.approx(0.125, abs=0.01)

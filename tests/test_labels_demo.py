@@ -44,7 +44,7 @@ def made(folder: Path, params: Params) -> Path:
 def test_the_demo_learns_what_a_softmax_cannot_say(tmp_path, monkeypatch):
     """mAP far above chance; the views' maximum finds actions of a tenth that their mean loses.
 
-    A training by softmax ranks the videos as well, but never says "both", nor "nothing".
+    A training by softmax may rank the videos as well, but never says "both", nor "nothing".
     """
     monkeypatch.chdir(tmp_path)
     params = settings.load(ROOT / "params/demo_labels.yaml")

@@ -45,7 +45,7 @@ COMMANDS = {  # each command, with words for it, and the extra without which it 
     "compare": (". .", "report"),
     "papers": ("", "report"),
     "plan": ("--table table.yaml --train 9 --val 9 --test 9 --classes 5 --seconds 3", None),
-    "tune": ("--out table.yaml", "table.yaml"),
+    "tune": ("--out here.yaml", "render"),
     "profile": ("space_demo --device cpu --out table.json --blocks 1", "--blocks"),
     "start": (".", "dvc.yaml"),
     "finetune": ("net .", "dvc.yaml"),
@@ -55,7 +55,6 @@ COMMANDS = {  # each command, with words for it, and the extra without which it 
 OPTIONS = {  # options that need an extra which their command does not
     "predict": ("plain.mp4 --weights net --render out.mp4", "render"),
     "export": ("--weights net --out net.onnx", "export"),
-    "tune": ("--out here.yaml --no-kernels", "render"),
 }
 
 
@@ -230,6 +229,7 @@ def test_the_table_of_extras_is_that_of_the_project():
             assert any(line.startswith(found) for line in asked), module
     known = {module for modules in extras.EXTRAS.values() for module in modules}
     core = {"autox3d", "av", "numpy", "pydantic", "safetensors", "torch", "tqdm", "yaml"}
+    core |= {"triton"}  # comes with each torch for CUDA
     for path in (ROOT / "src").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []

@@ -313,6 +313,17 @@ def test_minutes_are_epochs() -> None:
     assert written(LAPTOP, 30, 3.0, minutes=10_000).train["x3d"].epochs == LAPTOP.steps // 3
 
 
+def test_several_labels_have_a_larger_rate_from_scratch(tmp_path: Path) -> None:
+    """Their loss is the mean over the classes; given weights and a GPU keep the usual rate."""
+    shutil.copy(ROOT / "architectures/x3d_s.yaml", tmp_path / "genotype.yaml")
+    for asked in ({"several": True}, {"boxed": True}):
+        assert written(LAPTOP, 30, 3.0, **asked).train["x3d"].lr == 6.4
+        given = written(LAPTOP, 30, 3.0, given=tmp_path, **asked).train["x3d"].lr
+        assert given == written(LAPTOP, 30, 3.0, given=tmp_path).train["x3d"].lr
+        assert written(GPU, 3_000, 3.0, **asked).train["x3d"].lr == 0.4
+    assert written(LAPTOP, 30, 3.0).train["x3d"].lr == 1.6
+
+
 def test_left_and_right_are_not_flipped() -> None:
     """A mirrored clip of one would be a clip of the other."""
     assert written(LAPTOP, 30, 3.0).train["x3d"].sampling.flip

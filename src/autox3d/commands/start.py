@@ -185,7 +185,8 @@ def _moments(films: Sequence[OwnVideo], classes: int, looks: Looks) -> Videos:
 def _data_lines(size: Videos, videos: Sequence[OwnVideo], looks: Looks, how: str) -> Iterator[str]:
     """What the videos are, and how they are split."""
     by_class = Counter(name for video in videos for name in video.names)
-    shown = ", ".join(f"{name} {count}" for name, count in by_class.most_common(8))
+    most = sorted(by_class, key=lambda name: (-by_class[name], name))
+    shown = ", ".join(f"{name} {by_class[name]}" for name in most[:8])
     more = f" and {len(by_class) - 8} more" if len(by_class) > 8 else ""
     films = videos[0].boxes is not None
     what = f"{len(videos)} films with boxes at {size.total} moments" if films else ""
@@ -205,8 +206,7 @@ def _data_lines(size: Videos, videos: Sequence[OwnVideo], looks: Looks, how: str
         named = ", ".join(few[:5]) + (f" and {len(few) - 5} more" if len(few) > 5 else "")
         yield f"few held-out videos (fewer than {FEW}) of: {named}; expect wide intervals"
     if max(by_class.values()) > UNEVEN * min(by_class.values()):
-        rarest = min(by_class, key=lambda name: by_class[name])
-        yield f"uneven classes: a network may leave '{rarest}' out; look at the confusion"
+        yield f"uneven classes: a network may leave '{most[-1]}' out; look at the confusion"
     for line in looks.unreadable:
         yield f"cannot be read, and will be left out: {line}"
 

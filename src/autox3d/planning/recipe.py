@@ -121,7 +121,7 @@ def drafted(
     sampling = {"jitter": [short, side], "flip": flip, "autoaugment": device.gpu}
     content["scale"] = {"s": {**size, "depth": 1.0}}
     content["baseline"] = {asked.network: _network(asked, device)}
-    recipe = _recipe(content["train"]["s"], device, counts, asked.given)
+    recipe = _recipe(content["train"]["s"], device, counts, asked)
     recipe["sampling"] = recipe["sampling"] | sampling
     found = {"s": recipe | {"init": SCRATCH}} if asked.budget else {}
     content["train"] = found | {asked.network: recipe}
@@ -145,8 +145,6 @@ def _ask_boxes(content: Changes, asked: Asked, device: Device) -> None:
         content["evaluate"] |= {"clips": [1], "crops": 1, "sampling": "stride", "pool": "mean"}
         recipe = content["train"][asked.network]
         recipe["sampling"] = recipe["sampling"] | {"rule": "stride"}
-        if not asked.given and not device.gpu:
-            recipe["lr"] = 4 * recipe["lr"]  # the loss is the mean over classes
 
 
 def _clip(asked: Asked, looks: Looks, device: Device) -> tuple[Changes, str]:
@@ -183,7 +181,7 @@ def _network(asked: Asked, device: Device) -> Changes:
     return rule | {"temporal": True, "attention": True}
 
 
-def _recipe(usual: Changes, device: Device, counts: Videos, given: Path | None) -> Changes:
+def _recipe(usual: Changes, device: Device, counts: Videos, asked: Asked) -> Changes:
     """An entry of `train` without its epochs."""
     batch = 64 if device.gpu else CHUNK
     while batch > CHUNK and counts.train // batch < 10:  # steps of an epoch
@@ -191,11 +189,13 @@ def _recipe(usual: Changes, device: Device, counts: Videos, given: Path | None) 
     rate = 0.4 if batch > 16 else 1.6  # for 256 clips; as in params/folder.yaml and the demo
     dropout = 0.5 if device.gpu else 0.0
     recipe = deepcopy(usual) | {"batch": batch, "lr": rate, "dropout": dropout}
-    if given:
+    if asked.given:
         recipe |= {"lr": rate / 4, "branch_gamma": 1.0}
     elif not device.gpu:
         recipe |= {"branch_gamma": 1.0}
-    return recipe | {"init": str(given) if given else SCRATCH}
+        if asked.several or asked.boxed:
+            recipe["lr"] = 4 * rate  # the loss is the mean over classes
+    return recipe | {"init": str(asked.given or SCRATCH)}
 
 
 def space_of(budget: float, classes: int, device: Device) -> Path:
