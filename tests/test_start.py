@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from support import ROOT
+from support.rates import RATES
 
 from autox3d.core import settings
-from autox3d.core.device_table import Rates
 from autox3d.core.errors import Refused
 from autox3d.planning import own_videos, recipe, splitting, workspace
 from autox3d.planning.own_lists import OwnVideo
@@ -238,17 +238,7 @@ def test_a_class_of_one_recording_is_refused() -> None:
 
 # ---- the settings
 
-RATES = Rates(
-    device="x",
-    measured="x",
-    train=10.0,
-    forward=30.0,
-    transcode=3.0,
-    clips=200.0,
-    megabytes=0.1,
-    cores=2,
-    disk=1e9,
-)
+AB = ("a", "b")  # classes
 LAPTOP, GPU = Device("CPU", gpu=False, cores=2), Device("GPU", gpu=True, cores=16)
 
 
@@ -256,7 +246,7 @@ def written(
     device: Device,
     train: int,
     seconds: float,
-    classes: tuple[str, ...] = ("a", "b"),
+    classes: tuple[str, ...] = AB,
     **asked: object,
 ) -> settings.Params:
     """The settings for a number of videos, read as a stage reads them."""
@@ -316,11 +306,12 @@ def test_minutes_are_epochs() -> None:
 def test_several_labels_have_a_larger_rate_from_scratch(tmp_path: Path) -> None:
     """Their loss is the mean over the classes; given weights and a GPU keep the usual rate."""
     shutil.copy(ROOT / "architectures/x3d_s.yaml", tmp_path / "genotype.yaml")
-    for asked in ({"several": True}, {"boxed": True}):
-        assert written(LAPTOP, 30, 3.0, **asked).train["x3d"].lr == 6.4
-        given = written(LAPTOP, 30, 3.0, given=tmp_path, **asked).train["x3d"].lr
+    for boxed in (False, True):
+        asked = {"several": not boxed, "boxed": boxed}
+        assert written(LAPTOP, 30, 3.0, AB, **asked).train["x3d"].lr == 6.4
+        given = written(LAPTOP, 30, 3.0, AB, given=tmp_path, **asked).train["x3d"].lr
         assert given == written(LAPTOP, 30, 3.0, given=tmp_path).train["x3d"].lr
-        assert written(GPU, 3_000, 3.0, **asked).train["x3d"].lr == 0.4
+        assert written(GPU, 3_000, 3.0, AB, **asked).train["x3d"].lr == 0.4
     assert written(LAPTOP, 30, 3.0).train["x3d"].lr == 1.6
 
 

@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 import torch
 from support import ROOT, corpus, results_folder
+from support.rates import RATES
 
 from autox3d import cli
-from autox3d.core.device_table import Rates
 from autox3d.core.errors import Refused
 from autox3d.core.settings import load
 from autox3d.datasets import subset
@@ -30,17 +30,6 @@ from autox3d.runtime.distributed import World
 from autox3d.training import announcement
 from autox3d.vision.arch.genotype import Genotype
 
-RATES = Rates(
-    device="x",
-    measured="x",
-    train=10.0,
-    forward=30.0,
-    transcode=3.0,
-    clips=200.0,
-    megabytes=0.1,
-    cores=2,
-    disk=1e9,
-)
 CLASSES = ("Öl gießen", "b c")
 
 
