@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -163,6 +165,29 @@ def test_snakemake_makes_the_same(clips, whole, tmp_path):
 
     assert digests(folder) == digests(whole)
     assert "up to date" in run(folder, BIN / "dvc", "repro")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("engine", "stage"), [("dvc", "part_search"), ("snakemake", "part_warmup")]
+)
+def test_an_engine_killed_in_a_part_goes_on_to_the_same_bits(clips, whole, tmp_path, engine, stage):
+    """kill -9 of the engine and of the stage; then the same command again."""
+    killed = ready(clips, tmp_path / "killed")
+    process = subprocess.Popen(
+        COMMANDS[engine], cwd=killed, env=ENVIRONMENT, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while not list(killed.glob(f"checkpoints/{stage}-*/step-*.ckpt")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not list(killed.glob(f"data/parts/sparse/{stage.removeprefix('part_')}.safetensors"))
+    run(killed, *COMMANDS[engine])
+
+    assert digests(killed) == digests(whole)
+    assert "up to date" in run(killed, BIN / "dvc", "repro")
 
 
 @pytest.mark.parametrize(
