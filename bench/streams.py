@@ -71,7 +71,7 @@ def main() -> None:
         for seed in args.seeds:
             right = answers(genotype, replace(recipe, seed=seed), table, params.evaluate)
             hits.setdefault(name, []).append(right)
-            cells = " | ".join(f"{100 * right[of].mean():.1f}" for of in kinds(still).values())
+            cells = " | ".join(_share(right[of]) for of in kinds(still).values())
             size = f"{account.gmacs:.5f} | {account.params / 1e6:.3f}"
             print(f"| {name} | {size} | {seed} | {cells} |", flush=True)
     summary(hits, still)
@@ -135,6 +135,10 @@ def summary(hits: dict[str, list[np.ndarray]], still: np.ndarray) -> None:
         print(f"| {name} | {_row(shares, still)} |")
     for name in [name for name in found if BOTH in found and name != BOTH]:
         print(f"| {BOTH} less {name} | {_row(found[BOTH] - found[name], still)} |")
+
+
+def _share(right: np.ndarray) -> str:
+    return f"{100 * right.mean():.1f}" if len(right) else "-"
 
 
 def _row(values: np.ndarray, still: np.ndarray) -> str:
