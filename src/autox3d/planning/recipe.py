@@ -163,7 +163,7 @@ def _clip(asked: Asked, looks: Looks, device: Device) -> tuple[Changes, str]:
     span = min(SPAN, COVERED * looks.seconds)
     stride = max(1, int(span * FPS / size["frames"] + 1e-6))
     why = ""
-    if asked.action and stride > (most := ceil(asked.action * FPS / size["frames"] - 1e-6)):
+    if asked.action and stride > (most := max(1, round(asked.action * FPS / size["frames"]))):
         stride, why = most, f" (a quarter of the labels hold for {asked.action:.1f} s or less)"
     length = size["frames"] * stride / FPS
     line = (
