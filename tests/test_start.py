@@ -310,7 +310,7 @@ def test_minutes_are_epochs() -> None:
 def test_a_clip_is_no_longer_than_most_actions(
     device: Device, action: float | None, stride: int
 ) -> None:
-    """Worked by hand: 8 or 13 frames over the seconds, to the nearest step; at most 2.6 s as ever."""
+    """By hand: 8 or 13 frames over the seconds, to the nearest step; at most 2.6 s as ever."""
     params = written(device, 500, 6.0, several=True, action=action)
 
     assert params.scale["s"].stride == stride
