@@ -117,8 +117,8 @@ def clocked(kernel: str, stride: int, args: argparse.Namespace, device: torch.de
         x, weight, grad = trial.random(layer, args.batch, torch.bfloat16, device)
         moved = 2 * (prod(x.shape) + prod(grad.shape))  # bytes; weights are small
         runs = {by: trial.runs(of, x, weight, grad, stride) for by, of in KERNELS.items()}
-        for place, part in enumerate(PARTS):
-            each = {by: of[place] for by, of in runs.items()}
+        for part in PARTS:
+            each = {by: of[part] for by, of in runs.items()}
             seconds = interleaved(each, args.repeats, device)
             medians = [statistics.median(taken) for taken in seconds.values()]
             cells = " | ".join(f"{1e3 * taken:.3f}" for taken in medians)

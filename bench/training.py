@@ -4,8 +4,9 @@
     python -m bench.training --frames 4 --crop 64 --batch 16 --repeats 3    # a CPU, small
 
 The forms: chunk by chunk; the same from a captured CUDA graph; all chunks in one pass; these as
-torch.compile makes them; and each with the depthwise kernels that a run would try and take. Steps
-of the forms alternate. A form that fails says why in its line.
+torch.compile makes them; each by the package's table of kernels, by PyTorch's, or tried. Steps
+of the forms alternate. A form that fails says why in its line. Beside them, PyTorchVideo's X3D-S, a
+step of one pass, in both memory formats (`make .peers/.ready`).
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import torch
+from bench import peers
+from bench.networks import training_step
 
 from autox3d.core.device_table import REFERENCE, Kernels
 from autox3d.runtime.timing import interleaved
@@ -28,14 +31,15 @@ from autox3d.training.loop import Schedule, State, train_steps
 from autox3d.training.passes import Pass, Passes
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.clips.loader import Batch
-from autox3d.vision.kernels import Backend, choice, gpu, on_gpu, trial
+from autox3d.vision.kernels import choice, trial
 from autox3d.vision.learning.schedule import sgd
 from autox3d.vision.models.network import VideoNet, open_branches, set_training
 from autox3d.vision.tasks.classify import TASK
 
 ARCHITECTURES = Path(__file__).parents[1] / "architectures"
 CLASSES = 400
-KERNELS = ", kernels tried"  # at the end of a form: as `train` takes them
+TRIED = ", kernels tried"  # at the end of a form: as `train` does where there is no table
+PYTORCH = ", PyTorch's kernels"  # likewise; without, those of the package's table for the device
 FORMS = {
     "by chunks": (False, False, False),  # captured, all chunks in one pass, compiled
     "captured": (True, False, False),
@@ -45,7 +49,11 @@ FORMS = {
     "one pass, compiled": (False, True, True),
     "one pass, compiled, captured": (True, True, True),
 }
-FORMS |= {name + KERNELS: form for name, form in FORMS.items()}
+FORMS |= {name + end: form for name, form in FORMS.items() for end in (TRIED, PYTORCH)}
+PEERS = {
+    "PyTorchVideo": torch.contiguous_format,
+    "PyTorchVideo, channels last": torch.channels_last_3d,
+}
 
 
 def main() -> None:
@@ -57,8 +65,8 @@ def main() -> None:
     steps: dict[str, Callable[[], object]] = {}
     for form in args.forms:
         try:
-            steps[form] = step_of(args, device, form)
-        except RuntimeError as error:  # of the compiler, or of the device
+            steps[form] = (peer if form in PEERS else step_of)(args, device, form)
+        except (RuntimeError, peers.Missing) as error:  # of the compiler, or of the device
             print(f"{form}: {str(error).splitlines()[0]}", flush=True)
     print("| form | median, ms | quartiles, ms | clips/s |\n|---|---|---|---|")
     for form, seconds in interleaved(steps, args.repeats, device).items():
@@ -77,7 +85,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--frames", type=int, default=13)
     parser.add_argument("--crop", type=int, default=160)
     parser.add_argument("--repeats", type=int, default=21)
-    parser.add_argument("--forms", nargs="+", default=["by chunks", "captured"], choices=FORMS)
+    parser.add_argument(
+        "--forms", nargs="+", default=["by chunks", *PEERS], choices=[*FORMS, *PEERS]
+    )
     return parser.parse_args()
 
 
@@ -113,12 +123,14 @@ def step_of(args: argparse.Namespace, device: torch.device, form: str) -> Callab
             raise RuntimeError(f"no CUDA graph: {reason}.")
 
     steps = train_steps(state, TASK, schedule, endless, world, capture if captured else None)
-    taken = kernels_of(net, args, device, size or args.chunk) if form.endswith(KERNELS) else None
+    taken = choice.in_use(device)
+    if form.endswith(TRIED):
+        taken = kernels_of(net, args, device, size or args.chunk)
+    elif form.endswith(PYTORCH):
+        taken = Kernels(REFERENCE, ())
 
     def step() -> object:
-        if taken is None:
-            return next(steps)
-        with choice.using_kernels(taken), on_gpu(cast("Backend", gpu)):
+        with choice.using_kernels(taken):
             return next(steps)
 
     step()
@@ -143,6 +155,22 @@ def kernels_of(
         times = ", ".join(f"{name} {ms:.3f}" for name, ms in row.ms.items())
         print(f"{row.operation} of {row.kernel}, stride {row.stride}: {times} ms")
     return found
+
+
+def peer(args: argparse.Namespace, device: torch.device, form: str) -> Callable[[], object]:
+    """The same for PyTorchVideo's X3D-S, whose batch norm is over all clips.
+
+    Raises:
+        peers.Missing: it is not installed.
+    """
+    shape = {"input_clip_length": args.frames, "input_crop_size": args.crop}
+    net = peers.create_x3d(model_num_class=CLASSES, depth_factor=2.2, **shape).to(device)
+    net = net.to(memory_format=PEERS[form])  # pyright: ignore[reportCallIssue]
+    clips = torch.randn(args.batch, 3, args.frames, args.crop, args.crop, device=device)
+    clips = clips.contiguous(memory_format=PEERS[form])
+    step = training_step(net, clips, torch.bfloat16 if device.type == "cuda" else torch.float32)
+    step()
+    return step
 
 
 def batch_of(args: argparse.Namespace, device: torch.device) -> Batch:

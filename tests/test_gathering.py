@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import torch
 from bench.counting import draw
@@ -92,6 +94,23 @@ def test_the_largest_may_come_first_or_later(values):
     torch.testing.assert_close(found.double(), shares @ slopes.double(), rtol=1e-6, atol=1e-9)
     assert unused.tolist() == [0, 0, 0]
     assert likelihoods.tolist() == list(values)
+
+
+def test_the_gradient_of_a_network_is_gone_before_the_next_one():
+    """It is as large as the network's shared weights, and would lie beside its activations."""
+    weight = torch.nn.Parameter(torch.ones(4))
+    seen: list[weakref.ref[Tensor]] = []
+    weight.register_hook(lambda gradient: seen.append(weakref.ref(gradient)))
+    alive: list[int] = []
+
+    def forward() -> Tensor:
+        alive.append(sum(one() is not None for one in seen))
+        return weight.square().sum()
+
+    weight_gradient([forward] * 3, [weight], 1.0)
+
+    assert len(seen) == 3
+    assert alive == [0, 0, 0]
 
 
 def test_a_draw_launches_little_and_waits_for_nothing():

@@ -10,7 +10,6 @@ that is on no disc. A film is a function of (seed, split, number).
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -101,8 +100,7 @@ class Task:
 
     def rng(self) -> np.random.Generator:
         """The generator of the film's random choices."""
-        name = f"{self.split}/{self.number}".encode()
-        return np.random.default_rng([self.seed, *hashlib.sha256(name).digest()])
+        return demo_labels.generator(self.seed, self.split, self.number)
 
     def discs(self, rng: np.random.Generator) -> list[Disc]:
         """Three discs of three classes, which are nowhere over each other at a moment."""

@@ -62,8 +62,7 @@ class Task:
 
     def rng(self) -> np.random.Generator:
         """The generator of the video's random choices."""
-        name = f"{self.split}/{self.number}".encode()
-        return np.random.default_rng([self.seed, *hashlib.sha256(name).digest()])
+        return generator(self.seed, self.split, self.number)
 
     def parts(self, rng: np.random.Generator) -> list[Part]:
         """The left half and the right one."""
@@ -123,6 +122,12 @@ def describe(videos: str, counts: dict[str, int], seed: int, kinds: Kinds) -> An
     return Annotations(rows, tuple(sorted(kinds)), MULTILABEL)
 
 
+def generator(seed: int, split: str, number: int) -> np.random.Generator:
+    """The generator of the random choices of a video, which follow from these alone."""
+    name = f"{split}/{number}".encode()
+    return np.random.default_rng([seed, *hashlib.sha256(name).digest()])
+
+
 def open_folder(folder: Path, seed: int, module: str, kinds: Kinds | None = None) -> None:
     """Empties a folder of another seed, of other classes or by other code.
 
@@ -132,7 +137,8 @@ def open_folder(folder: Path, seed: int, module: str, kinds: Kinds | None = None
     Raises:
         Refused: the folder holds files that were not rendered.
     """
-    code = [Path(file).read_bytes() for file in (module, demo.__file__, scene.__file__)]
+    files = dict.fromkeys((module, __file__, demo.__file__, scene.__file__))
+    code = [Path(file).read_bytes() for file in files]
     named = repr(kinds).encode() if kinds else b""
     digest = hashlib.sha256(b"".join([*code, named])).hexdigest()
     made_from, spec = f"seed {seed}, code {digest}\n", folder / SPEC

@@ -28,15 +28,18 @@ from autox3d.core import environment
 from autox3d.core.curves import Pair
 from autox3d.core.scores import ClipsScore, Evaluation, Score, SplitScores
 from autox3d.core.settings import Evaluate
+from autox3d.core.values import ClipSpec
 from autox3d.evaluation.parts import Parts, Row
 from autox3d.runtime.checkpoint import RESUME, fingerprint, stop_requested
 from autox3d.runtime.distributed import World
 from autox3d.runtime.progress import progress
+from autox3d.runtime.timing import interleaved
 from autox3d.vision.arch.cost import cost
 from autox3d.vision.clips.feed import Feed
 from autox3d.vision.clips.store import Clips
 from autox3d.vision.clips.videos import VideoViews, ViewLoader, shown_in_tests
 from autox3d.vision.clips.views import Crops, crop_sides, test_places, test_size, union_places
+from autox3d.vision.kernels.trial import FORWARD, Layer, layers, tried
 from autox3d.vision.learning.scoring import Scorer, at_once, fetched, ready
 from autox3d.vision.models.weights import Trained
 from autox3d.vision.tasks.task import POOLS
@@ -86,9 +89,10 @@ def _scored(
 
     It ends early where any rank is told to stop, on all ranks in the same round.
     """
-    device, crops = world.device, crops_of(tests)
+    device, crops, name = world.device, crops_of(tests), f"evaluate {trained.genotype.name}"
     spec = shown_in_tests(clips.task, trained.genotype.input)
-    scorer = Scorer(ready(trained.net.to(device), device), clips.task, device, tests.batch)
+    net = ready(trained.net.to(device), device)
+    scorer = Scorer(net, clips.task, device, tests.batch)
     loader = ViewLoader(
         clips=clips,
         spec=spec,
@@ -102,15 +106,23 @@ def _scored(
     most = len(union_places(tests.clips, tests.rule)) * max(len(crop_sides(c)) for c in crops)
     size = at_once(most, tests.batch, device)
     moved = Feed(device)(loader.decoded(), ("times", "frames"))
-    videos = progress(moved, len(loader), f"evaluate {trained.genotype.name}", "videos")
-    for _ in range(-(-len(left) // (world.size * size))):
-        if _told_to_stop(world):
-            return
-        if some := list(islice(videos, size)):  # a rank may have a video less
-            groups = [[video.views(kind, spec) for video in some] for kind in crops]
-            scores = torch.cat([scorer.videos(group) for group in groups])
-            yield [views for group in groups for views in group], scores
+    videos = progress(moved, len(loader), name, "videos")
+    with tried(name, lambda: _layers(net, tests, spec), world, interleaved, scorer.dtype, FORWARD):
+        for _ in range(-(-len(left) // (world.size * size))):
+            if _told_to_stop(world):
+                return
+            if some := list(islice(videos, size)):  # a rank may have a video less
+                groups = [[video.views(kind, spec) for video in some] for kind in crops]
+                scores = torch.cat([scorer.videos(group) for group in groups])
+                yield [views for group in groups for views in group], scores
     assert next(videos, None) is None  # and the last line of progress is printed
+
+
+def _layers(net: torch.nn.Module, tests: Evaluate, spec: ClipSpec) -> list[Layer]:
+    """The depthwise convolutions of a pass with the headline's views."""
+    side = test_size(crops_of(tests)[-1], spec.short, spec.crop)
+    shape, dtype = (tests.batch, 3, spec.frames, side, side), next(net.parameters()).dtype
+    return layers(net, torch.empty(shape, dtype=dtype, device="meta"))
 
 
 def _told_to_stop(world: World) -> bool:

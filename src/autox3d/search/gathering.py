@@ -46,7 +46,7 @@ def gathered(cuts: Sequence[Cut]) -> list[Tensor]:
     lengths = [_line(len(places)) for places, _ in pieces]
     device = cuts[0].weight.device
     pinned = device.type == "cuda"
-    index = torch.zeros(sum(lengths), dtype=torch.int64, pin_memory=pinned)
+    index = torch.zeros(sum(lengths), dtype=torch.int32, pin_memory=pinned)  # lives until backward
     every = index.numpy()  # what fills up a weight's last line stays 0, and gathers anything
     end = base = 0
     for (places, _), length, cut in zip(pieces, lengths, ordered, strict=True):

@@ -1,11 +1,8 @@
 """The time that each part of a space's networks takes, from a table of measured parts.
 
 A table has the times of some blocks, attention units and widths of the head; the others are
-interpolated. For each kind of part, the logarithm of the time is a linear function of the
-logarithms of its widths, size and stride, plus a smooth function through what is left (a Gaussian
-process). Widths are rounded up to the number of channels that the device computes at once, which
-is chosen by the error on blocks that are left out. All of it is scaled, so that whole networks
-that were timed have the sums of their parts, in the median.
+interpolated (see `interpolation`). All of it is scaled, so that whole networks that were timed have
+the sums of their parts, in the median.
 """
 
 from __future__ import annotations
@@ -13,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,14 +21,10 @@ from autox3d.core.errors import Refused
 from autox3d.core.latency_table import HeldOut, LatencyTable, TimedPart
 from autox3d.runtime.checkpoint import fingerprint
 from autox3d.search.counts import Tables
+from autox3d.search.interpolation import Prediction, left_out, medians, prediction
 from autox3d.search.space import CHOICES, Draw, Space
 from autox3d.vision.arch.blocks import Block, Candidates, Group, sized
 from autox3d.vision.arch.genotype import Genotype
-
-LANES = (1, 8, 16)  # channels that a device may compute at once
-FOLDS = 5  # each is predicted from the others
-SMOOTH, NOISE = 0.2, 0.05  # of the Gaussian process: its size, and the noise of a time
-Prediction = Callable[[Sequence[TimedPart]], np.ndarray]
 
 
 class Place(NamedTuple):
@@ -162,7 +155,7 @@ def held_out(space: Space, table: LatencyTable) -> HeldOut:
         for part in blocks
         if len(part.ms) > 1
     ]
-    errors = np.abs(_left_out(blocks, _lanes(blocks))) if len(blocks) > FOLDS else np.zeros(1)
+    errors = np.abs(left_out(blocks))
     scales = _scales(space, table, _tables(space, table))
     others = [statistics.median(scales[:i] + scales[i + 1 :]) for i in range(len(scales))]
     networks = [abs(other / own - 1) for other, own in zip(others, scales, strict=True)]
@@ -176,18 +169,6 @@ def held_out(space: Space, table: LatencyTable) -> HeldOut:
         network_worst=round(max(networks), 4),
         scale=round(statistics.median(scales), 4),
     )
-
-
-def prediction(parts: Sequence[TimedPart]) -> Prediction:
-    """A function that gives the milliseconds of parts, interpolated from timed ones."""
-    lanes = _lanes([part for part in parts if part.part == "block"])
-    names = {part.part for part in parts} - {"network"}
-    fits = {name: _fit([p for p in parts if p.part == name], lanes) for name in sorted(names)}
-
-    def ms(rows: Sequence[TimedPart]) -> np.ndarray:
-        return fits[rows[0].part](rows)
-
-    return ms
 
 
 def places(space: Space) -> Iterator[Place]:
@@ -277,7 +258,7 @@ def _scales(space: Space, table: LatencyTable, tables: Tables) -> list[float]:
     """
     networks = [part for part in table.parts if part.part == "network"]
     sums = [total(tables, tuple(map(int, part.kind.split()))) for part in networks]
-    return [float(ms) / alone for ms, alone in zip(_ms(networks), sums, strict=True)]
+    return [float(ms) / alone for ms, alone in zip(medians(networks), sums, strict=True)]
 
 
 def _group(space: Space, place: Place, ms: Prediction) -> np.ndarray:
@@ -292,62 +273,3 @@ def _group(space: Space, place: Place, ms: Prediction) -> np.ndarray:
     nothing = np.zeros(len(row.channels))
     units = [nothing if kind == "none" else ms(units_of(place, kind)) for kind in row.attention]
     return total + attended * np.stack(units, axis=1)
-
-
-def _lanes(blocks: Sequence[TimedPart]) -> int:
-    """The width of `LANES` with the smallest median error on blocks that are left out."""
-    if len(blocks) <= FOLDS:
-        return 1
-    errors = {lanes: float(np.median(np.abs(_left_out(blocks, lanes)))) for lanes in LANES}
-    return min(errors, key=lambda lanes: errors[lanes])
-
-
-def _left_out(parts: Sequence[TimedPart], lanes: int) -> np.ndarray:
-    """The relative error of each part, predicted from the other folds."""
-    folds = np.random.default_rng(0).permutation(len(parts)) % FOLDS
-    errors = np.zeros(len(parts))
-    for fold in range(FOLDS):
-        out = [part for part, its in zip(parts, folds, strict=True) if its == fold]
-        kept = [part for part, its in zip(parts, folds, strict=True) if its != fold]
-        errors[folds == fold] = _fit(kept, lanes)(out) / _ms(out) - 1
-    return errors
-
-
-def _fit(timed: Sequence[TimedPart], lanes: int) -> Prediction:
-    """Interpolates the logarithms of the times of one kind of part."""
-    kinds = sorted({part.kind for part in timed})
-    x = _coordinates(timed, kinds, lanes)
-    y = np.log(_ms(timed))
-    slopes = np.linalg.lstsq(x, y, rcond=None)[0]
-    near = _near(x, x) + NOISE**2 * np.eye(len(x))
-    weights = np.linalg.solve(near, y - x @ slopes)
-
-    def ms(rows: Sequence[TimedPart]) -> np.ndarray:
-        at = _coordinates(rows, kinds, lanes)
-        return np.exp(at @ slopes + _near(at, x) @ weights)
-
-    return ms
-
-
-def _near(one: np.ndarray, two: np.ndarray) -> np.ndarray:
-    """The covariance of (n, c) and (m, c) coordinates, (n, m)."""
-    squares = (one**2).sum(1)[:, None] + (two**2).sum(1) - 2 * one @ two.T
-    return SMOOTH**2 * np.exp(-np.maximum(squares, 0.0) / 2)
-
-
-def _coordinates(rows: Iterable[TimedPart], kinds: Sequence[str], lanes: int) -> np.ndarray:
-    """(parts, coordinates): logarithms, and a half where something is so."""
-    table = []
-    for row in rows:
-        widths = (row.channels_in, row.inner or 1, row.channels)
-        same = row.channels_in == row.channels and row.stride == 1
-        flags = (row.gate, same, *(row.kind == kind for kind in kinds), True)
-        logs = [math.log(math.ceil(width / lanes) * lanes) for width in widths]
-        sizes = [math.log(row.side), math.log(row.stride)]
-        table.append([*logs, *sizes, *(0.5 * flag for flag in flags)])
-    return np.array(table)
-
-
-def _ms(parts: Sequence[TimedPart]) -> np.ndarray:
-    """The median over the rounds of each part."""
-    return np.array([statistics.median(part.ms) for part in parts])

@@ -24,6 +24,7 @@ from torch import (
 )
 
 from autox3d.search.dealing import Piece, deal, is_split
+from autox3d.search.gradient_sum import GradientSum
 from autox3d.search.space import Draw
 from autox3d.search.state import SearchSchedule
 from autox3d.vision.learning.noise import Noise
@@ -104,9 +105,10 @@ def streamed(work: Work, batch: Batch, reduce: Reduce) -> Found:
     if is_split(schedule.groups, schedule.draws, schedule.place[1]):
         reduce([tables[0]])
     shares = [_share(schedule, tables[0], piece) for piece in shared]
-    total = _mean(found, shares) or [torch.zeros_like(one) for one in parameters]
+    total = _mean(found, shares)
     for one in passes:
-        _foreach_add_(total, gradient(*one))
+        total = _added(total, gradient(*one))
+    total = total or [torch.zeros_like(one) for one in parameters]  # there was no pass
     reduce([*total, tables[1]])
     return total, tables.sum(0)
 
@@ -119,11 +121,8 @@ def twice(work: Work, batch: Batch, reduce: Reduce) -> Found:
     of sum_c W_ck l_ck, unless nothing weighs it. That is 4/3 of the multiply-adds, in fewer and
     larger passes; the memory is that of one network with the clips of a pass.
     """
-    schedule, parameters = work.schedule, list(work.net.parameters())
-    sizes = [parameter.numel() for parameter in parameters]
-    flat = parameters[0].new_zeros(sum(sizes))
-    places = flat.split(sizes)
-    noise = Noise(work.net, schedule.per_pass * schedule.chunk, flat.device)
+    schedule, sums = work.schedule, GradientSum(list(work.net.parameters()))
+    noise = Noise(work.net, schedule.per_pass * schedule.chunk, sums.flat.device)
     pieces = deal(schedule.groups, schedule.draws, *schedule.place)
     tables = torch.zeros(2, schedule.chunks, schedule.draws, dtype=torch.float64)
     passes = work.groups(pieces, batch)
@@ -133,13 +132,12 @@ def twice(work: Work, batch: Batch, reduce: Reduce) -> Found:
     if is_split(schedule.groups, schedule.draws, schedule.place[1]):
         reduce([tables[0]])
     for piece, group in shared:
-        _add(work, noise, piece, group, tables[0], places)
+        _add(work, noise, piece, group, tables[0], sums)
     for piece, group in passes:
         _look(work, noise, piece, group, tables[1])
-        _add(work, noise, piece, group, tables[1], places)
-    reduce([flat, tables[1]])
-    pairs = zip(places, parameters, strict=True)
-    return [place.view(parameter.shape) for place, parameter in pairs], tables.sum(0)
+        _add(work, noise, piece, group, tables[1], sums)
+    reduce([sums.flat, tables[1]])
+    return sums.parts(), tables.sum(0)
 
 
 def _look(work: Work, noise: Noise, piece: Piece, group: Group, table: Tensor) -> None:
@@ -155,22 +153,18 @@ def _add(
     piece: Piece,
     group: Group,
     table: Tensor,
-    places: Sequence[Tensor],
+    sums: GradientSum,
 ) -> None:
     """Adds the gradient of a piece; the table (C, K) has all log-likelihoods of its chunks."""
-    schedule, parameters = work.schedule, list(work.net.parameters())
+    schedule = work.schedule
     rows = [schedule.strategy.weigh(table[c], schedule.scale(c)) for c in group.numbers]
     weights = torch.stack(rows)  # (chunks of the group, K)
-    there = weights.to(parameters[0], non_blocking=True)
+    there = weights.to(sums.flat, non_blocking=True)
     every = weights.numpy()  # on the host: no wait
     for index in piece.draws:
         if not every[:, index].any():
             continue
-        weighted = (_noisy(work, noise, group, index) * there[:, index]).sum()
-        found = torch.autograd.grad(weighted, parameters, allow_unused=True)
-        pairs = zip(places, found, strict=True)
-        used = [(place, one.reshape(-1)) for place, one in pairs if one is not None]
-        _foreach_add_([place for place, _ in used], [one for _, one in used])
+        sums.add((_noisy(work, noise, group, index) * there[:, index]).sum())
 
 
 def _noisy(work: Work, noise: Noise, group: Group, index: int) -> Tensor:
@@ -227,3 +221,10 @@ def _mean(gradients: Sequence[list[Tensor]], shares: Sequence[float]) -> list[Te
     for gradient in gradients[1:]:
         _foreach_add_(gradients[0], gradient)
     return gradients[0] if gradients else []
+
+
+def _added(total: list[Tensor], gradient: list[Tensor]) -> list[Tensor]:
+    """Adds a gradient to the total; an empty one is made here, where no activations are alive."""
+    total = total or [torch.zeros_like(one) for one in gradient]
+    _foreach_add_(total, gradient)
+    return total

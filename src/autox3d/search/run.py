@@ -10,7 +10,6 @@ checkpoint of the session and ends with the same bits.
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +26,7 @@ from autox3d.runtime.distributed import World
 from autox3d.runtime.resumable import newest, resumable
 from autox3d.runtime.session import Session
 from autox3d.runtime.timing import interleaved
+from autox3d.runtime.work_time import WorkTime
 from autox3d.search.constraint import Constraint
 from autox3d.search.costs import SpaceCosts, of_budget
 from autox3d.search.dealing import deal
@@ -185,9 +185,8 @@ class Phase:
         shared = recipe.supernet
         self.steps, self.batch = epoch_shape(min(map(len, clips)), shared.batch)
         self.classes = clips.weights.classes
-        self._before, self._began = 0.0, time.monotonic()
-        self._waited_before, self._warned = 0.0, False
         self.feed = Feed(self.world.device)
+        self.time = WorkTime(lambda: self.feed.waited)
         self.kernels = Kernels(REFERENCE, ())
         torch.manual_seed(shared.seed)
         net = Supernet(space, len(self.classes), shared.selection).to(self.world.device)
@@ -263,10 +262,10 @@ class Phase:
         """
         kept, table = self.session.kept, self.session.table
         if saved := newest(kept, self.world):
-            self._before, self._waited_before = saved["seconds"], saved.get("waited", 0.0)
+            self.time.resume(saved)
             self.state.load_state_dict(saved["state"])
             self.state.past = earlier_rows(kept, self.first, self.state.epoch, saved["state"])
-        self._began = time.monotonic()
+        self.time.begin()
         draws = (schedule.draws, schedule.alpha_draws) if searches else (schedule.draws,)
         loaders = [self.loader(*half) for half in zip(HALVES, draws, strict=False)]
         clips = Halves(loaders, self.steps, self.world.device)
@@ -298,31 +297,16 @@ class Phase:
     def net(self) -> torch.nn.Module:
         return self.state.supernet
 
-    @property
-    def seconds(self) -> float:
-        """Working time so far, summed over interruptions."""
-        return self._before + time.monotonic() - self._began
-
-    @property
-    def waited(self) -> float:
-        """Seconds of it in which this process waited for clips."""
-        return self._waited_before + self.feed.waited
-
-    @property
-    def data_wait(self) -> float:
-        """The share of the work so far in which this process waited for clips."""
-        return self.waited / self.seconds
-
     def result(self, schedule: SearchSchedule) -> SearchResult:
         """What the phase ended with."""
-        how = self.seconds, self.data_wait, self.kernels.name
+        how = self.time.seconds, self.time.data_wait, self.kernels.name
         return SearchResult(self.space, self.state, schedule, *how)
 
     def saved(self) -> tuple[int, dict[str, Any]]:
         """The number of finished steps, and the state for a checkpoint."""
         done = (self.state.epoch - self.first) * self.steps + self.state.step
         state = {"state": self.state.state_dict(), "kernels": self.kernels.plain()}
-        return done, state | {"seconds": self.seconds, "waited": self.waited}
+        return done, state | self.time.saved()
 
     def ends_epoch(self) -> bool:
         """Whether the last step was the last of its epoch."""
@@ -343,13 +327,10 @@ class Phase:
 
     def _data_wait(self, name: str) -> float:
         """`data_wait` of the slowest process; rank 0 says once what to change where it is much."""
-        share = max(self.world.gather(self.data_wait))
-        if share > MUCH and self.session.writes and not self._warned:
-            self._warned = True
-            repeats = self.recipe.supernet.sampling.repeats
-            line = waiting(name, share, "supernet.sampling", repeats)
-            print(line, file=sys.stderr, flush=True)
-        return share
+        repeats = self.recipe.supernet.sampling.repeats
+        return self.time.slowest(
+            self.world, MUCH, lambda share: waiting(name, share, "supernet.sampling", repeats)
+        )
 
     def _order_seed(self, half: str) -> int:
         """The seed for the order of a half, different for each half."""

@@ -10,7 +10,6 @@ the session and ends with the same bits.
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterator
 from math import isnan, nan
 from pathlib import Path
@@ -26,6 +25,7 @@ from autox3d.runtime.checkpoint import Checkpoints
 from autox3d.runtime.resumable import newest, resumable, save, until_stopped
 from autox3d.runtime.session import Session
 from autox3d.runtime.timing import interleaved
+from autox3d.runtime.work_time import WorkTime
 from autox3d.training.drop_connect import spread
 from autox3d.training.graph import CAPTURED, PLAIN, choose, cuda_graph
 from autox3d.training.loop import NotFinite, Schedule, State, train_steps
@@ -113,7 +113,7 @@ def train(
     net = run.state.net
     assert isinstance(net, VideoNet)
     classes = list(clips.train.classes)
-    times = run.seconds, run.data_wait, run.kernels.name
+    times = run.time.seconds, run.time.data_wait, run.kernels.name
     return TrainingResult(net, genotype, run.task, classes, run.state.history, *times)
 
 
@@ -125,10 +125,9 @@ class Training:
     ) -> None:
         self.genotype, self.clips, self.recipe, self.session = genotype, clips, recipe, session
         self.task, self.world = clips.train.task, session.world
-        self._before, self._began = 0.0, time.monotonic()
-        self._waited_before, self._warned = 0.0, False
         self.kernels = Kernels(REFERENCE, ())
         self.feed = Feed(self.world.device)
+        self.time = WorkTime(lambda: self.feed.waited)
         steps, batch = epoch_shape(len(clips.train), recipe.batch)
         self.schedule = Schedule(
             seed=recipe.seed,
@@ -165,7 +164,7 @@ class Training:
 
     def resume(self, saved: dict[str, Any]) -> None:
         """Restores the state of a checkpoint."""
-        self._before, self._waited_before = saved["seconds"], saved.get("waited", 0.0)
+        self.time.resume(saved)
         self.state.load_state_dict(saved["state"])
 
     def go(self) -> None:
@@ -187,26 +186,10 @@ class Training:
     def net(self) -> torch.nn.Module:
         return self.state.net
 
-    @property
-    def seconds(self) -> float:
-        """Seconds of work so far, in all processes that continued this run."""
-        return self._before + time.monotonic() - self._began
-
-    @property
-    def waited(self) -> float:
-        """Seconds of them in which this process waited for clips of a step."""
-        return self._waited_before + self.feed.waited
-
-    @property
-    def data_wait(self) -> float:
-        """The share of the work so far in which this process waited for clips."""
-        return self.waited / self.seconds
-
     def saved(self) -> tuple[int, dict[str, Any]]:
         """The number of steps done, and the whole state."""
-        times = {"seconds": self.seconds, "waited": self.waited}
         state = {"state": self.state.state_dict(), "kernels": self.kernels.plain()}
-        return self._done(), state | times
+        return self._done(), state | self.time.saved()
 
     def ends_epoch(self) -> bool:
         """Whether all steps of the current epoch are done."""
@@ -268,13 +251,12 @@ class Training:
 
     def _data_wait(self) -> float:
         """`data_wait` of the slowest process; rank 0 says once what to change where it is much."""
-        share = max(self.world.gather(self.data_wait))
-        if share > MUCH and self.session.writes and not self._warned:
-            self._warned = True
-            name, repeats = self.genotype.name, self.recipe.sampling.repeats
-            line = waiting(f"train {name}", share, f"train.{name}.sampling", repeats)
-            print(line, file=sys.stderr, flush=True)
-        return share
+        name, repeats = self.genotype.name, self.recipe.sampling.repeats
+        return self.time.slowest(
+            self.world,
+            MUCH,
+            lambda share: waiting(f"train {name}", share, f"train.{name}.sampling", repeats),
+        )
 
     def _lr(self) -> float:
         """The learning rate of the last step."""

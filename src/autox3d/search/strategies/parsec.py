@@ -16,12 +16,9 @@ import math
 from collections.abc import Iterable, Sequence
 
 import torch
-from torch import (
-    Tensor,
-    _foreach_add_,  # pyright: ignore[reportPrivateImportUsage]
-    nn,
-)
+from torch import Tensor, nn
 
+from autox3d.search.gradient_sum import GradientSum
 from autox3d.search.prior import Prior
 from autox3d.search.space import Draw
 from autox3d.search.strategy import Forward, Strategy
@@ -41,9 +38,7 @@ def weight_gradient(
     largest l so far (both divided by `scale`). When m grows, the sum is scaled down accordingly.
     m stays on the device, so that the host waits for no network.
     """
-    sizes = [parameter.numel() for parameter in parameters]
-    flat = parameters[0].new_zeros(sum(sizes))
-    sums = flat.split(sizes)
+    sums = GradientSum(parameters)
     largest, total, values = None, None, []
     for forward in draws:
         value = forward()
@@ -52,18 +47,14 @@ def weight_gradient(
             largest, total = level, torch.zeros_like(level)
         before, largest = largest, torch.maximum(largest, level)
         shrink, weight = _exp(before - largest), _exp(level - largest)
-        found = torch.autograd.grad(value * weight, parameters, allow_unused=True)
         if level.is_cuda or shrink != 1:  # a GPU would have to be waited for
-            flat.mul_(shrink)
-        pairs = zip(sums, found, strict=True)
-        used = [(place, one.reshape(-1)) for place, one in pairs if one is not None]
-        _foreach_add_([place for place, _ in used], [one for _, one in used])
+            sums.flat.mul_(shrink)
+        sums.add(value * weight)
         total = total * shrink + weight
         values.append(value.detach())
     assert total is not None
-    flat.div_(total)
-    pairs = zip(sums, parameters, strict=True)
-    return [place.view(parameter.shape) for place, parameter in pairs], torch.stack(values)
+    sums.flat.div_(total)
+    return sums.parts(), torch.stack(values)
 
 
 def _exp(number: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """Fast operations for each device: the only module that chooses code by the type of device.
 
 A backend is a module with the functions of `Backend`. `reference` uses PyTorch's operators: it
-works on every device, and with exporters and compilers. `cpu` calls oneDNN. `gpu` has kernels of
-Triton; a GPU takes it once they have been tried there (`trial`).
+works on every device, and with exporters and compilers. `cpu` calls oneDNN. `gpu` takes kernels of
+Triton where a table says so (`choice`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from autox3d.vision.kernels import cpu, reference
+from autox3d.vision.kernels import cpu, gpu, reference
 
 
 class Backend(Protocol):
@@ -48,6 +48,29 @@ class Backend(Protocol):
         """
         ...
 
+    def batch_norm(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        mean: Tensor | None,
+        variance: Tensor | None,
+        batch: bool,
+        momentum: float,
+        eps: float,
+    ) -> Tensor:
+        """`torch.nn.functional.batch_norm` of (B, C, T, H, W), differentiable.
+
+        Args:
+            mean, variance: the running ones (C,), which move if `batch`; or None
+            batch: whether the batch's own statistics normalise it
+        """
+        ...
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """The mean over all positions, differentiable: (B, C, T, H, W) -> (B, C)."""
+        ...
+
     def chunk_norm(
         self,
         x: Tensor,
@@ -69,7 +92,6 @@ class Backend(Protocol):
 
 
 _forced: list[Backend] = []  # the backends of nested `using` blocks, innermost last
-_on_gpu: list[Backend] = [reference]  # the same of nested `on_gpu` blocks
 
 
 def backend(x: Tensor) -> Backend:
@@ -81,19 +103,9 @@ def backend(x: Tensor) -> Backend:
     if _forced:
         return _forced[-1]
     if x.device.type == "cuda":
-        return reference if torch.compiler.is_exporting() else _on_gpu[-1]
+        return reference if torch.compiler.is_exporting() else gpu
     watched = torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu")
     return cpu if x.device.type == "cpu" and not watched else reference
-
-
-@contextmanager
-def on_gpu(taken: Backend) -> Iterator[None]:
-    """Computes every convolution on a GPU in the block with this backend."""
-    _on_gpu.append(taken)
-    try:
-        yield
-    finally:
-        _on_gpu.pop()
 
 
 @contextmanager

@@ -37,6 +37,11 @@ def chosen(operation: Operation, x: Tensor, weight: Tensor, stride: int) -> str:
     return in_use(x.device).chosen(operation, f"t{time}_s{space}", stride, x.numel())
 
 
+def takes(name: str, device: torch.device) -> bool:
+    """Whether any operation in this block takes the kernel of that name."""
+    return any(row.use == name for row in in_use(device).rows)
+
+
 def in_use(device: torch.device) -> Kernels:
     """What this block's run has decided on, or else the package's choices for the device."""
     if _decided:

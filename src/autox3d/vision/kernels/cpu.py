@@ -21,6 +21,8 @@ from autox3d.core.device_table import REFERENCE
 from autox3d.vision.kernels import frames, reference
 from autox3d.vision.kernels.choice import chosen
 
+batch_norm, pooled = reference.batch_norm, reference.pooled
+
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, groups: int) -> Tensor:
     """Convolves (B, C, T, H, W) with (D, C/groups, t, s, s) -> (B, D, T, H/stride, W/stride).

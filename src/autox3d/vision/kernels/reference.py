@@ -35,6 +35,25 @@ def fused(
     return ACTIVATIONS[then](y if plus is None else y + plus)
 
 
+def batch_norm(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    mean: Tensor | None,
+    variance: Tensor | None,
+    batch: bool,
+    momentum: float,
+    eps: float,
+) -> Tensor:
+    """Batch norm by statistics of the batch, towards which running ones move, or by these."""
+    return F.batch_norm(x, mean, variance, weight, bias, batch, momentum, eps)
+
+
+def pooled(x: Tensor) -> Tensor:
+    """The mean over all positions: (B, C, T, H, W) -> (B, C)."""
+    return x.mean((2, 3, 4))
+
+
 def chunk_norm(
     x: Tensor,
     weight: Tensor,

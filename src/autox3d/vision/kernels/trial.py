@@ -22,8 +22,8 @@ from typing import Any, NamedTuple, Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from autox3d.core.device_table import REFERENCE, Choice, Kernels
-from autox3d.vision.kernels import Backend, choice, gpu, on_gpu, reference, using
+from autox3d.core.device_table import REFERENCE, Choice, Kernels, Operation
+from autox3d.vision.kernels import Backend, choice, gpu, reference, using
 from autox3d.vision.kernels.depthwise import KERNELS, PARTS, TRITON, Kernel, fits, load_triton
 
 Runs = Mapping[str, Callable[[], object]]
@@ -31,7 +31,14 @@ CHECKED = 2  # clips of a check: float64 takes memory
 SLACK = 1e-4  # of the root mean square; what an element may be off besides a rounding of its own
 MADE = "tried at the start"
 ROUNDS, CALLS = 7, 20  # of a timing; the median counts of rounds, of calls in a row the mean
-NAMES = ("the result", "the input's gradient", "the weight's gradient")  # of `PARTS`
+ENOUGH = 0.01  # s that the calls in a row may take, as far as one call lets them
+HOPELESS = 3  # times as slow as another in a first round: not timed any further
+NAMES: dict[Operation, str] = {
+    "forward": "the result",
+    "input_gradient": "the input's gradient",
+    "weight_gradient": "the weight's gradient",
+}
+FORWARD: tuple[Operation, ...] = ("forward",)
 
 
 class Layer(NamedTuple):
@@ -95,7 +102,11 @@ def layers(net: nn.Module, *inputs: Any) -> list[Layer]:
             seen.append(Layer(tuple(x.shape), tuple(weight.shape[2:]), stride))
         return reference.convolve(x, weight, bias, stride, groups)
 
-    recorder = SimpleNamespace(convolve=convolve, chunk_norm=reference.chunk_norm)
+    def fused(x: Tensor, weight: Tensor, bias: Any, stride: int, groups: int, *rest: Any) -> Tensor:
+        y = convolve(x, weight, bias, stride, groups)
+        return y if rest[-1] is None else y + rest[-1]
+
+    recorder = SimpleNamespace(**vars(reference) | {"convolve": convolve, "fused": fused})
     there = copy.deepcopy(net).to("meta")
     with using(cast("Backend", recorder)), torch.no_grad():
         there(*inputs)
@@ -117,6 +128,7 @@ def tried(
     ranks: Ranks,
     clock: Clock | None,
     dtype: torch.dtype = torch.bfloat16,
+    parts: Sequence[Operation] = PARTS,
 ) -> Iterator[Kernels]:
     """Has the convolutions of a GPU take other kernels in the block where they are worth it.
 
@@ -127,16 +139,16 @@ def tried(
         some: returns the convolutions of the run
         clock: times several runs; None where a checkpoint or the settings decide
         dtype: of the input of the convolutions
+        parts: of a convolution that the run has; without a backward pass, `FORWARD`
     """
     found = choice.in_use(ranks.device)
     clock = None if found.rows else clock
     if ranks.device.type == "cuda" and (clock or _others(found)):
-        found, reason = settled(found, some, dtype, ranks, clock)
+        found, reason = settled(found, some, dtype, ranks, clock, parts)
         if reason and ranks.rank == 0:
             line = f"{name}: no kernels of Triton: {reason}."
             print(line, file=sys.stderr, flush=True)
-    backend = gpu if _others(found) else reference
-    with choice.using_kernels(found), on_gpu(cast("Backend", backend)):
+    with choice.using_kernels(found):
         yield found
 
 
@@ -146,6 +158,7 @@ def settled(
     dtype: torch.dtype,
     ranks: Ranks,
     clock: Clock | None,
+    parts: Sequence[Operation] = PARTS,
 ) -> tuple[Kernels, str]:
     """The kernels to take, and why none of the others; the same on all processes.
 
@@ -156,9 +169,11 @@ def settled(
     try:
         load_triton()
         every, device = some(), ranks.device
-        reason = next(filter(None, (disagreement(one, dtype, device) for one in every)), "")
+        reason = next(filter(None, (disagreement(one, dtype, device, parts) for one in every)), "")
+        if not reason and parts == PARTS:
+            reason = norm_disagreement(every[0], dtype, device)
         if clock and not reason:
-            found = timed(every, dtype, device, clock)
+            found = timed(every, dtype, device, clock, parts)
     except torch.OutOfMemoryError:
         reason = "there is not enough memory to try them"
     except Exception as error:  # noqa: BLE001  # of a compiler and a device that nobody here knows
@@ -172,16 +187,19 @@ def settled(
     return Kernels.of(ranks.share(found.plain())), ""
 
 
-def disagreement(layer: Layer, dtype: torch.dtype, device: torch.device) -> str:
+def disagreement(
+    layer: Layer, dtype: torch.dtype, device: torch.device, parts: Sequence[Operation] = PARTS
+) -> str:
     """What Triton's kernel gets wrong, "" if nothing.
 
     An element may be off by one rounding of its type, and by `SLACK` of all of them.
     """
     given = random(layer, CHECKED, dtype, device)
-    exact = results(KERNELS[REFERENCE], *(one.double() for one in given), stride=layer.stride)
-    found = results(KERNELS[TRITON], *given, stride=layer.stride)
-    again = results(KERNELS[TRITON], *given, stride=layer.stride)
-    for name, want, got, other in zip(NAMES, exact, found, again, strict=True):
+    exact = runs(KERNELS[REFERENCE], *(one.double() for one in given), stride=layer.stride)
+    found = runs(KERNELS[TRITON], *given, stride=layer.stride)
+    for part in parts:
+        name, want = NAMES[part], exact[part]()
+        got, other = found[part](), found[part]()
         size = want.square().mean().sqrt()
         off = (got.double() - want).abs()
         if not (off <= torch.finfo(got.dtype).eps * want.abs() + SLACK * size).all():
@@ -191,16 +209,44 @@ def disagreement(layer: Layer, dtype: torch.dtype, device: torch.device) -> str:
     return ""
 
 
-def timed(some: Sequence[Layer], dtype: torch.dtype, device: torch.device, clock: Clock) -> Kernels:
+def norm_disagreement(layer: Layer, dtype: torch.dtype, device: torch.device) -> str:
+    """What Triton's batch norm of several chunks gets wrong at a layer's input, "" if nothing."""
+    x = random(layer, CHECKED, dtype, device)[0]
+    grad, channels = random(layer, CHECKED, dtype, device)[0].flip(0), x.shape[1]
+    scale, shift = torch.linspace(0.5, 1.5, 2 * channels, device=device).split(channels)
+
+    def results_of(norm: Callable[..., Tensor], kind: torch.dtype) -> list[Tensor]:
+        parts = [x.to(kind), scale.to(torch.promote_types(kind, torch.float32)), shift]
+        given = [part.detach().clone().requires_grad_() for part in parts]
+        y = norm(*given, 1, 1e-5)
+        return [y.detach(), *torch.autograd.grad(y, given, grad.to(kind))]
+
+    def right(x: Tensor, scale: Tensor, shift: Tensor, clips: int, eps: float) -> Tensor:
+        return reference.chunk_norm(x, scale, shift, None, 0.0, clips, eps)
+
+    exact = results_of(right, torch.float64)
+    found = results_of(lambda *given: gpu.ChunkNorm.apply(*given)[0], dtype)
+    for name, want, got in zip(("result", "x", "scale", "shift"), exact, found, strict=True):
+        size, off = want.square().mean().sqrt(), (got.double() - want).abs()
+        if not (off <= torch.finfo(got.dtype).eps * want.abs() + SLACK * size).all():
+            return f"batch norm ({name}) of {channels} channels is off by {off.max() / size:.1e}"
+    return ""
+
+
+def timed(
+    some: Sequence[Layer],
+    dtype: torch.dtype,
+    device: torch.device,
+    clock: Clock,
+    parts: Sequence[Operation] = PARTS,
+) -> Kernels:
     """The faster kernel of each part of each layer, with the milliseconds of each."""
     rows = []
     for layer in some:
         given = random(layer, layer.size[0], dtype, device)
         each = {name: runs(kernel, *given, layer.stride) for name, kernel in KERNELS.items()}
-        for place, part in enumerate(PARTS):
-            contenders = {name: of[place] for name, of in each.items()}
-            taken = clock(contenders, ROUNDS, device, calls=CALLS)
-            ms = {name: 1e3 * statistics.median(taken[name]) for name in KERNELS}
+        for part in parts:
+            ms = _milliseconds({name: of[part] for name, of in each.items()}, device, clock)
             rows.append(
                 Choice(
                     operation=part,
@@ -212,6 +258,22 @@ def timed(some: Sequence[Layer], dtype: torch.dtype, device: torch.device, clock
                 )
             )
     return Kernels(MADE, rows)
+
+
+def _milliseconds(contenders: Runs, device: torch.device, clock: Clock) -> dict[str, float]:
+    """The milliseconds of each; one that is hopeless, such as cuDNN's here and there, counts once.
+
+    So a trial takes seconds also where one of them is a hundred times as slow as another.
+    """
+    once = {name: taken[0] for name, taken in clock(contenders, 1, device, calls=1).items()}
+    least = min(once.values())
+    left = {name: run for name, run in contenders.items() if once[name] <= HOPELESS * least}
+    if len(left) > 1:
+        longest = max(once[name] for name in left)
+        calls = min(CALLS, 1 + int(ENOUGH / longest)) if longest else CALLS
+        taken = clock(left, ROUNDS, device, calls=calls)
+        once |= {name: statistics.median(taken[name]) for name in left}
+    return {name: 1e3 * seconds for name, seconds in once.items()}
 
 
 def _others(found: Kernels) -> bool:
@@ -238,15 +300,15 @@ def random(
 
 def runs(
     kernel: Kernel, x: Tensor, weight: Tensor, grad: Tensor, stride: int
-) -> list[Callable[[], Tensor]]:
-    """The parts of a kernel, in the order of `PARTS`."""
-    return [
-        lambda: kernel.forward(x, weight, stride),
-        lambda: kernel.input_gradient(grad, x, weight, stride),
-        lambda: kernel.weight_gradient(grad, x, weight, stride),
-    ]
+) -> dict[Operation, Callable[[], Tensor]]:
+    """The parts of a kernel."""
+    return {
+        "forward": lambda: kernel.forward(x, weight, stride),
+        "input_gradient": lambda: kernel.input_gradient(grad, x, weight, stride),
+        "weight_gradient": lambda: kernel.weight_gradient(grad, x, weight, stride),
+    }
 
 
 def results(kernel: Kernel, x: Tensor, weight: Tensor, grad: Tensor, stride: int) -> list[Tensor]:
-    """What the parts of a kernel give."""
-    return [run() for run in runs(kernel, x, weight, grad, stride)]
+    """What the parts of a kernel give, in the order of `PARTS`."""
+    return [run() for run in runs(kernel, x, weight, grad, stride).values()]

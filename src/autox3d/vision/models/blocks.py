@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from autox3d.vision.arch.blocks import INVERTED, Block, BlockStyle, block_type, expands
+from autox3d.vision.kernels import backend
 from autox3d.vision.models.layers import ConvNorm, Dense, Depthwise, Pointwise
 from autox3d.vision.models.norm import BatchNorm
 
@@ -27,7 +28,7 @@ class SqueezeExcite(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Multiplies each channel by its gate: (B, C, T, H, W) -> the same shape."""
         squeeze, excite = self.squeeze, self.excite  # 1x1x1 after a mean: matrices
-        hidden = F.linear(x.mean((2, 3, 4)), squeeze.weight.flatten(1), squeeze.bias).relu()
+        hidden = F.linear(backend(x).pooled(x), squeeze.weight.flatten(1), squeeze.bias).relu()
         gate = F.linear(hidden, excite.weight.flatten(1), excite.bias).sigmoid()
         return x * gate[:, :, None, None, None]
 

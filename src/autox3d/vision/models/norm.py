@@ -9,7 +9,6 @@ batch ("ghost batch norm", arXiv:1705.08741), so that one process and eight give
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from autox3d.vision.kernels import backend
@@ -61,4 +60,5 @@ class BatchNorm(nn.Module):
     def _normalise(self, x: Tensor, mean: Tensor | None, var: Tensor | None) -> Tensor:
         """Normalises x; in training by its own statistics, towards which `mean` and `var` move."""
         batch = self.training or not self.tracked
-        return F.batch_norm(x, mean, var, self.weight, self.bias, batch, self.momentum, self.eps)
+        how = self.weight, self.bias, mean, var, batch, self.momentum, self.eps
+        return backend(x).batch_norm(x, *how)
