@@ -63,11 +63,11 @@ def test_the_demo_learns_what_a_softmax_cannot_say(tmp_path, monkeypatch):
     print(sigmoid, softmax, chance)
 
     assert chance == pytest.approx(0.19, abs=0.02)
-    assert sigmoid["mAP, max"] > 3 * chance
+    assert sigmoid["mAP, max"] > 4 * chance
     assert sigmoid["mAP, max"] > sigmoid["mAP, mean"]
-    assert sigmoid["a tenth, max"] > sigmoid["a tenth, mean"] + 0.1
+    assert sigmoid["a tenth, max"] > sigmoid["a tenth, mean"] + 0.02
     assert softmax["both"] < 0.05 < 0.4 < sigmoid["both"]
-    assert sigmoid["nothing"] < 0.05 < 0.2 < softmax["nothing"]
+    assert sigmoid["nothing"] < 0.05 < 0.15 < softmax["nothing"]
 
 
 def test_the_softmax_of_the_control_shares_its_labels_out():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import pkgutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +20,15 @@ from autox3d import cli
 from autox3d.commands.plan import rows
 from autox3d.core import settings, tables
 from autox3d.core.device_table import DeviceTable, Rates
-from autox3d.planning.plan import Videos, genotypes, networks_of, searches, stage_costs
+from autox3d.datasets import adapters, demo, demo_boxes, demo_labels
+from autox3d.planning.plan import (
+    BOXED,
+    Videos,
+    genotypes,
+    networks_of,
+    searches,
+    stage_costs,
+)
 from autox3d.search.costs import SpaceCosts
 from autox3d.search.space import Space
 from autox3d.vision.arch.cost import cost
@@ -141,6 +151,34 @@ def test_x3d_s_costs_what_its_published_figures_say(kinetics):
     assert train["petamacs"] == pytest.approx((3 * clips + checked) * 1.963 / 1e6, rel=1e-3)
     assert train["core_hours"] == pytest.approx((clips + checked) / 50 / 3600)
     assert evaluate["device_hours"] == pytest.approx(20_000 * a_video / 7200 / 3600, rel=1e-3)
+
+
+def test_a_test_of_boxes_sees_all_of_the_shorter_side():
+    """Training crops of 84 px, and tests of 96, of which a box is asked about at one place."""
+    params = settings.load(ROOT / "params/demo_boxes.yaml")
+    rates = Rates(**RATES)
+    videos = Videos(600, 100, 300, 8, 2)
+    found = {row["stage"]: row for row in rows(stage_costs(params, videos, rates), rates)}
+    recipe = params.train["x3d"]
+    genotype = genotypes(params, {})["x3d"]
+    whole, crop = (cost(genotype, 8, crop=side, boxes=1).gmacs for side in (96, 84))
+    steps = 600 // recipe.batch
+    seen = (3 * recipe.epochs * steps + min(recipe.bn_steps, steps)) * recipe.batch
+    validated = -(-recipe.epochs // recipe.validate_every) * 100
+
+    assert whole > 1.15 * crop
+    assert found["evaluate@x3d"]["petamacs"] == pytest.approx(300 * whole / 1e6)
+    assert found["train@x3d"]["petamacs"] == pytest.approx((seen * crop + validated * whole) / 1e6)
+
+
+def test_the_data_sets_of_boxes_are_those_whose_labels_are_boxes():
+    """The names by which a plan knows them, beside what each adapter imports."""
+    every = [
+        importlib.import_module(f"{adapters.__name__}.{m.name}")
+        for m in pkgutil.iter_modules(adapters.__path__)
+    ]
+    every += [demo, demo_boxes, demo_labels]
+    assert {m.__name__.rpartition(".")[2] for m in every if hasattr(m, "DETECT")} == set(BOXED)
 
 
 def test_the_search_costs_the_mean_network_for_each_draw(kinetics):

@@ -18,7 +18,7 @@ from autox3d.core.tables import read_table, read_task, write_table
 from autox3d.core.values import ClipSpec, Sampling
 from autox3d.datasets import annotations, catalogue, demo_labels, listing, subset
 from autox3d.datasets.annotations import Annotations, Label
-from autox3d.planning import own_videos, splitting, workspace
+from autox3d.planning import own_lists, own_videos, splitting, workspace
 from autox3d.vision.clips.loader import TrainLoader
 from autox3d.vision.clips.store import Clips
 
@@ -346,6 +346,24 @@ def test_times_of_a_list_are_kept(tmp_path):
         "b.mp4,,train,,\n"
         "c.mp4,jump;run,train,3,\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("times", "seconds"),
+    [
+        ("1,2.5 3,3.5 0,9 4,4.25", 0.5),  # one of four is shorter
+        (",2 ,8 1,2 0,0.5 5,5", 1.0),  # without a beginning; a moment has no length
+        ("1,2 , 0,1 , ,", 1.0),  # without times a label holds all along
+        ("1,2 , , ,", None),
+        (",", None),
+    ],
+)
+def test_three_of_four_actions_last_as_long(tmp_path, times, seconds):
+    """By the times of the list; where most have none, no length is known."""
+    rows = "".join(f"{n}.mp4,run;jump,{one}\n" for n, one in enumerate(times.split()))
+    videos, _ = own_videos.listed(own_list(tmp_path, f"path,labels,start,end\n{rows}"))
+
+    assert own_lists.action(videos) == seconds
 
 
 def test_one_label_a_row_may_have_a_semicolon(tmp_path):

@@ -303,6 +303,21 @@ def test_minutes_are_epochs() -> None:
     assert written(LAPTOP, 30, 3.0, minutes=10_000).train["x3d"].epochs == LAPTOP.steps // 3
 
 
+@pytest.mark.parametrize(
+    ("device", "action", "stride"),
+    [(LAPTOP, None, 9), (LAPTOP, 12.0, 9), (LAPTOP, 0.54, 2), (LAPTOP, 0.1, 1), (GPU, 0.9, 2)],
+)
+def test_a_clip_is_no_longer_than_most_actions(
+    device: Device, action: float | None, stride: int
+) -> None:
+    """By hand: 8 or 13 frames over the seconds, to the nearest step; at most 2.6 s as ever."""
+    params = written(device, 500, 6.0, several=True, action=action)
+
+    assert params.scale["s"].stride == stride
+    if not device.gpu:
+        assert (10 in params.evaluate.clips) == (action is not None)
+
+
 def test_several_labels_have_a_larger_rate_from_scratch(tmp_path: Path) -> None:
     """Their loss is the mean over the classes; given weights and a GPU keep the usual rate."""
     shutil.copy(ROOT / "architectures/x3d_s.yaml", tmp_path / "genotype.yaml")

@@ -6,6 +6,7 @@ Nothing is written before everything is known to be good.
 from __future__ import annotations
 
 import csv
+import json
 import os
 import shutil
 import subprocess
@@ -357,6 +358,17 @@ def test_too_many_classes_are_refused_early() -> None:
     )
 
 
+def test_what_takes_seconds_is_told_without_a_power_of_ten(tmp_path: Path) -> None:
+    """Three digits of milliseconds, as a person writes them."""
+    results_folder.make(tmp_path)
+    file = tmp_path / "results/latency/s.json"
+    known = json.loads(file.read_text())
+    file.write_text(json.dumps(known | {"batched": known["batched"] | {"median": 1.3334}}))
+    page = page_of(read(tmp_path / "results", {}), "s", "s on clips")
+
+    assert "The 30 views of a video take 1,330 ms without decoding" in page
+
+
 def test_a_page_of_one_network_has_its_mistakes_and_no_other(tmp_path: Path) -> None:
     """No search, no plot with one point; what it costs is a sentence."""
     results_folder.make(tmp_path)
@@ -368,7 +380,7 @@ def test_a_page_of_one_network_has_its_mistakes_and_no_other(tmp_path: Path) -> 
     assert "How it was found" not in page
     assert "This project" not in page
     assert "A view costs" in page
-    assert "ms without decoding" in page
+    assert "The 30 views of a video take 50 ms without decoding" in page
     with pytest.raises(Refused) as caught:
         page_of(read(tmp_path / "results", {}), "gone", "x")
     assert str(caught.value) == (

@@ -91,7 +91,7 @@ def _prepare(
     args: argparse.Namespace, budget: float | None, given: Path | None, network: str
 ) -> None:
     """Looks at everything first, and only then writes."""
-    from autox3d.planning import own_videos, recipe, splitting, workspace
+    from autox3d.planning import own_lists, own_videos, recipe, splitting, workspace
     from autox3d.runtime.progress import progress
 
     workspace.check()
@@ -119,6 +119,7 @@ def _prepare(
         network=network,
         several=not boxed and any(video.labels is not None for video in found),
         boxed=boxed,
+        action=own_lists.action(found),
     )
     device = _device()
     text, why, end = _settings(asked, looks, device, size)

@@ -7,6 +7,7 @@ films (`datasets.adapters.boxes`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -98,6 +99,15 @@ def of_boxes(path: Path) -> list[OwnVideo]:
             boxes=(*(first.boxes or ()), tuple(row[cell] for cell in BOX)),
         )
     return list(found.values())
+
+
+def action(videos: Iterable[OwnVideo]) -> float | None:
+    """Seconds that three of four labels hold, or longer; None where that is all of a video."""
+    held = sorted(
+        one.end - one.start for video in videos for one in video.labels or () if one.end > one.start
+    )
+    quarter = held[len(held) // 4] if held else math.inf
+    return quarter if math.isfinite(quarter) else None
 
 
 def moments(films: Iterable[OwnVideo]) -> int:

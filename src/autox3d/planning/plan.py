@@ -16,6 +16,7 @@ from typing import NamedTuple
 from autox3d.core.device_table import Rates
 from autox3d.core.settings import Params, for_part
 from autox3d.core.values import ClipSpec
+from autox3d.datasets.annotations import DEMO_BOXES
 from autox3d.search.costs import SpaceCosts, of_budget
 from autox3d.search.derive import in_window
 from autox3d.search.parts import opened
@@ -32,6 +33,7 @@ DERIVED = Path("results/derive")  # genotypes of stage `derive`
 WINDOW = (0.9, 1.0)  # shares of the budget, where `derive.window` gives none
 SOURCE_RATE = 30  # frames a second, of which a clip takes every `stride`-th
 FLOAT_BYTES = 4  # of a weight, a momentum or a score
+BOXED = "ava", "boxes", DEMO_BOXES  # data sets whose labels are those of boxes in films
 CHECKPOINTS = 4  # kept by a run: the last three and the best
 
 
@@ -216,20 +218,23 @@ def _search(
 
 def _networks(params: Params, videos: Videos, found: Found) -> Iterator[StageCost]:
     """The costs of train and evaluate for each network."""
-    networks = genotypes(params, found)
+    networks, boxes = genotypes(params, found), _boxes(params)
     for name, genotype in networks.items():
         train = params.train[name]
         steps, batch = epoch_shape(videos.train, train.batch)
         clips = train.epochs * steps * batch
         validations = -(-train.epochs // train.validate_every)  # the last epoch has one
-        checked = validations * videos.val + min(train.bn_steps, steps) * batch
-        account = cost(genotype, videos.classes)
+        validated = validations * videos.val
+        account = cost(genotype, videos.classes, boxes=boxes)
+        side = _test_side("center", genotype.input, boxes)
+        tested = cost(genotype, videos.classes, crop=side, boxes=boxes).gmacs
+        recalibrated = min(train.bn_steps, steps) * batch
         weights = FLOAT_BYTES * account.params / 1e9
         yield StageCost(
             stage=f"train@{name}",
             trained=(1 + BACKWARD) * clips * account.gmacs,
-            forward=checked * account.gmacs,
-            clips=clips / train.sampling.repeats + checked,
+            forward=recalibrated * account.gmacs + validated * tested,
+            clips=clips / train.sampling.repeats + recalibrated + validated,
             span=_span(genotype.input),
             gigabytes=weights
             * (1 + 2 * CHECKPOINTS),  # checkpoints also have a momentum for each weight
@@ -244,13 +249,13 @@ def _evaluation(name: str, genotype: Genotype, params: Params, videos: Videos) -
     tests = params.evaluate
     count = sum(getattr(videos, split) for split in tests.splits or (tests.split,))
     places = len(union_places(tests.clips, tests.rule))
-    size, views, a_video = genotype.input, 0, 0.0
+    size, boxes, views, a_video = genotype.input, _boxes(params), 0, 0.0
     rules: tuple[Crops, ...] = ("center", "lcr") if tests.crops == 3 else ("center",)
     for crops in rules:
-        side = test_size(crops, size.short, size.crop)
+        side = _test_side(crops, size, boxes)
         each = places * len(crop_sides(crops))
         views += each
-        a_video += each * cost(genotype, videos.classes, size.frames, side).gmacs
+        a_video += each * cost(genotype, videos.classes, size.frames, side, boxes).gmacs
     return StageCost(
         stage=f"evaluate@{name}",
         forward=count * a_video,
@@ -259,6 +264,16 @@ def _evaluation(name: str, genotype: Genotype, params: Params, videos: Videos) -
         gigabytes=FLOAT_BYTES * count * views * videos.classes / 1e9,
         files=3,
     )
+
+
+def _boxes(params: Params) -> int | None:
+    """Those of a clip for which its cost is counted, as in its test; None without boxes."""
+    return 1 if params.annotate.dataset in BOXED else None
+
+
+def _test_side(crops: Crops, clip: ClipSpec, boxes: int | None) -> int:
+    """The size of a test view in px: boxes are asked about in all of the shorter side."""
+    return clip.short if boxes else test_size(crops, clip.short, clip.crop)
 
 
 def _span(clip: ClipSpec) -> float:

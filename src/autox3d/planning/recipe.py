@@ -89,6 +89,7 @@ class Asked(NamedTuple):
     network: str  # name of the network that needs no search
     several: bool = False  # whether a video may have several labels, or none
     boxed: bool = False  # whether boxes at moments of films have the labels
+    action: float | None = None  # s that three of four labels hold, or longer; None: all along
 
 
 def drafted(
@@ -133,7 +134,8 @@ def drafted(
     _ask_boxes(content, asked, device)
     why += ["several labels a video: each class gets a score of its own"] * asked.several
     if not device.gpu:
-        content["evaluate"] |= {} if asked.boxed else {"clips": [1, 3, 5]}
+        views = [1, 3, 5, 10] if asked.action else [1, 3, 5]  # an action may be in one of ten
+        content["evaluate"] |= {} if asked.boxed else {"clips": views}
         content["latency"] |= {"batch": 6, "repeats": 10, "warmup": 2}
     _search(content, asked, device, counts, sampling)
     return content, why
@@ -160,10 +162,13 @@ def _clip(asked: Asked, looks: Looks, device: Device) -> tuple[Changes, str]:
         size = {"frames": frames, "crop": crop, "short": short}
     span = min(SPAN, COVERED * looks.seconds)
     stride = max(1, int(span * FPS / size["frames"] + 1e-6))
+    why = ""
+    if asked.action and stride > (most := max(1, round(asked.action * FPS / size["frames"]))):
+        stride, why = most, f" (a quarter of the labels hold for {asked.action:.1f} s or less)"
     length = size["frames"] * stride / FPS
     line = (
         f"clips of {size['frames']} frames, {stride / FPS:.2f} s apart, so {length:.1f} s of "
-        f"videos of {looks.seconds:.1f} s; {size['crop']} px"
+        f"videos of {looks.seconds:.1f} s{why}; {size['crop']} px"
     )
     return {"frames": size["frames"], "stride": stride, **size}, line
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from autox3d.core.values import Regularisation
 from autox3d.reporting import expanded, expansion_figure, ways
 from autox3d.reporting.expanded import Expansion, Tried
-from autox3d.reporting.layout import Element, Figure, Section, Source, Table
+from autox3d.reporting.layout import Element, Figure, Section, Source, Table, digits
 from autox3d.reporting.results import Results
 from autox3d.sizing.choice import BEYOND, Contest, StepChoice, Trained
 from autox3d.sizing.steps import UNITS, Candidate, ExpansionStep
@@ -58,7 +58,7 @@ def lead(found: Expansion) -> str:
     axes = ", ".join(str(one.axis) for one in taken)
     return (
         f"From {found.base}, {len(taken)} of {len(found.path)} steps: {axes}. The clips decided "
-        f"{by_clips} of them. {len(found.made)} trainings took {found.hours:.3g} device-hours."
+        f"{by_clips} of them. {len(found.made)} trainings took {digits(found.hours)} device-hours."
     )
 
 
@@ -230,5 +230,5 @@ def _candidate(one: Candidate, unit: str) -> list[str]:
         f"{one.price:.4g} {unit}",
         f"{one.gmacs:.4g}",
         f"{one.params:,}",
-        f"{one.memory_mb:.3g}",
+        digits(one.memory_mb),
     ]

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from autox3d.core.curves import Curve
 from autox3d.core.scores import Crops
 from autox3d.reporting.drawing import paint
+from autox3d.reporting.layout import digits
 from autox3d.reporting.published import Published
 from autox3d.reporting.results import Tested
 from autox3d.reporting.svg import (
@@ -45,7 +46,7 @@ class Point(NamedTuple):
 
 def accuracy_over(points: Sequence[Point], metric: Metric, chance: float, label: str) -> str:
     """The headline over a cost; networks that the search found against the baselines."""
-    values = ", ".join(f"{p.name} {share(p.accuracy, metric)} at {p.cost:.3g}" for p in points)
+    values = ", ".join(f"{p.name} {share(p.accuracy, metric)} at {digits(p.cost)}" for p in points)
     with drawing(f"{metric.title} accuracy over {label}: {values}.") as drawn:
         plot = axes(drawn, label, metric.label)
         for searched, colour, what in ((True, BLUE, "found"), (False, ORANGE, "baseline")):

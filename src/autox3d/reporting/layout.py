@@ -10,6 +10,11 @@ from typing import NamedTuple
 from autox3d.core.origin import PARTS
 
 
+def digits(value: float) -> str:
+    """Three significant digits, without a power of ten: 1,330, 57.2 or 0.857."""
+    return f"{float(f'{value:.3g}'):,.10g}"
+
+
 class Source(NamedTuple):
     """The files that hold an element's data, and the command that makes them."""
 

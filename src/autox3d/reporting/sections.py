@@ -18,6 +18,7 @@ from autox3d.reporting.layout import (
     Section,
     Source,
     Table,
+    digits,
     source_of,
     sources_of,
 )
@@ -116,13 +117,13 @@ def _alone(tested: Tested) -> str:
     tested_on = _moments(evaluation) or (
         f"{evaluation.labelled} {evaluation.split} videos, {evaluation.headline.views} views each."
     )
-    text = f"{tested_on} A view costs {evaluation.gmacs(evaluation.crops):.3g} G multiply-adds."
+    text = f"{tested_on} A view costs {digits(evaluation.gmacs(evaluation.crops))} G multiply-adds."
     if latency is None:
         return text
     seconds = latency.batched.median
     return (
-        f"{text} The {latency.views} views of a video take {1e3 * seconds:.3g} ms without decoding "
-        f"({latency.made.device}, {latency.dtype})."
+        f"{text} The {latency.views} views of a video take {digits(1e3 * seconds)} ms without "
+        f"decoding ({latency.made.device}, {latency.dtype})."
     )
 
 

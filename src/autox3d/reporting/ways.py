@@ -11,7 +11,7 @@ from autox3d.core.intervals import wilson
 from autox3d.core.search_records import StudyRecord
 from autox3d.reporting import results_table, worth
 from autox3d.reporting.expanded import Expansion
-from autox3d.reporting.layout import Source, Table
+from autox3d.reporting.layout import Source, Table, digits
 from autox3d.reporting.results import Network, Results
 from autox3d.vision.tasks.metric import Metric
 
@@ -38,7 +38,7 @@ def table(results: Results, found: Expansion, metric: Metric) -> Table:
     head += (f"{metric.head}, validation (95 %)", "test (95 %)")
     trained = f"{len(found.made)} trainings"
     rows = [
-        ["expansion", f"{found.hours:.3g}", trained, *_network(name, results, metric)]
+        ["expansion", digits(found.hours), trained, *_network(name, results, metric)]
         for name in [tried.name for tried in found.targets] or [NONE]
     ]
     if phases := results.phases:
@@ -46,7 +46,7 @@ def table(results: Results, found: Expansion, metric: Metric) -> Table:
         names = " and ".join(phases)
         first = results_table.found(results)
         network = _network(first.name if first else NONE, results, metric)
-        rows.append(["search", f"{hours:.3g}", names, *network])
+        rows.append(["search", digits(hours), names, *network])
     if record := _study(results):
         rows += _random(results, found, record, metric)
     folder = results.folder
@@ -108,5 +108,5 @@ def _random(
             best, (low, high) = worth.best_of(measured.random, count)
             cell = f"{metric.cell(best)} ({metric.cell(low)} to {metric.cell(high)})"
         what = f"best of {count:.1f}, from {len(measured.random)}"
-        rows.append([f"random, {way}'s hours", f"{hours:.3g}", what, NONE, range_, cell, NONE])
+        rows.append([f"random, {way}'s hours", digits(hours), what, NONE, range_, cell, NONE])
     return rows

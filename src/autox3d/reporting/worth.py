@@ -10,6 +10,7 @@ import numpy as np
 from autox3d.core.intervals import LEVEL, Interval
 from autox3d.core.records import Provenance
 from autox3d.core.search_records import StudyRecord
+from autox3d.reporting.layout import digits
 from autox3d.reporting.results import Results
 from autox3d.vision.tasks import task as tasks
 
@@ -41,7 +42,7 @@ def sentences(results: Results) -> list[str]:
     total = sum(map(device_hours, phases.values()))
     apart = results.searches.get(APART)
     control = f"; the null control apart, {_hours(apart)}" if apart and apart.hours else ""
-    lines = [f"The search took {total:.3g} device-hours ({', '.join(parts)}{control})."]
+    lines = [f"The search took {digits(total)} device-hours ({', '.join(parts)}{control})."]
     record = next((r for r in results.studies.values() if r.kind == KIND), None)
     measured = record and worth(results, record)
     if not (record and measured):
@@ -114,7 +115,7 @@ def device_hours(made: Provenance) -> float:
 
 
 def _hours(made: Provenance) -> str:
-    return f"{device_hours(made):.3g}"
+    return digits(device_hours(made))
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -192,6 +192,8 @@ class Phase:
         net = Supernet(space, len(self.classes), shared.selection).to(self.world.device)
         set_training(net, bn_clips=shared.bn_clips, dropout=shared.dropout)
         open_branches(net, shared.branch_gamma)
+        if (shares := clips.weights.shares()) is not None:
+            net.widest.head.expect(torch.from_numpy(shares), len(clips.weights))
         self.budget = of_budget(space, len(self.classes), recipe.search)
         if session.writes:
             for path in recipe.timings.values():

@@ -151,6 +151,8 @@ class Training:
             world=self.world.place,
         )
         net = started(genotype, len(clips.train.classes), recipe, verbose=session.writes)
+        if (shares := clips.train.shares()) is not None and recipe.init == SCRATCH:
+            net.head.expect(torch.from_numpy(shares), len(clips.train))
         net = net.to(self.world.device)
         self.state = State(net, sgd(net, recipe.momentum, recipe.weight_decay))
 

@@ -153,6 +153,19 @@ class Clips:
         holds = (first <= end) & (last >= begin) & (first <= last)
         return np.where(holds, labels, -1)
 
+    def shares(self) -> np.ndarray | None:
+        """The share of the time at which each class holds, mean over the videos: (C,) float64.
+
+        None for a task whose labels have no times.
+        """
+        if self.active is None:
+            return None
+        (first, last), frames = np.moveaxis(self.active, 2, 0), self.frames[:, None]
+        held = np.clip(np.minimum(last + 1, frames) - np.maximum(first, 0), 0, None) / frames
+        found = np.zeros((len(self), len(self.classes) + 1))
+        np.add.at(found, (np.arange(len(self))[:, None], self.labels), held)
+        return found[:, :-1].clip(max=1.0).mean(0)  # -1, no label: the column behind the classes
+
     def boxes(self, row: int) -> np.ndarray | None:
         """The corners of a clip's boxes in the whole frame, (most, 4); None for a task without."""
         if self.task.boxed is None:

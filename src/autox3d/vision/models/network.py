@@ -102,6 +102,19 @@ class HeadLayer(nn.Module):
             pooled = torch.cat([pooled, self._pooled(self.dense, dense, boxes, self.every)], 2)
         return self.classify(self.dropout(F.relu(self.hidden(pooled))))
 
+    def expect(self, shares: Tensor, clips: int) -> None:
+        """Lets each class start from its share among the training clips (arXiv:1708.02002, 4.1).
+
+        From zero, the first steps push all logits down through every weight of the head.
+
+        Args:
+            shares: (classes,)
+            clips: their number; a class that none of them, or each, has is half a clip from that
+        """
+        least = 0.5 / clips
+        with torch.no_grad():
+            self.classify.bias.copy_(shares.clamp(least, 1 - least).logit())
+
     def _pooled(self, conv: nn.Module, x: Tensor, boxes: Tensor | None, every: int) -> Tensor:
         """A stream's features at each position or in each box: (B, C, T, H, W) -> (B, P, C')."""
         x = F.relu_(conv(x))
