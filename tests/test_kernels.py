@@ -30,6 +30,7 @@ from autox3d.planning import tuning
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.kernels import choice, frames
 from autox3d.vision.kernels.cpu import WEIGHT_GRADIENTS
+from autox3d.vision.kernels.depthwise import TRITON
 from autox3d.vision.models.network import VideoNet, open_branches, set_training
 
 CPU, LAST = torch.device("cpu"), torch.channels_last_3d
@@ -175,16 +176,19 @@ def test_a_table_is_read_as_it_was_written(tmp_path):
 
 def test_the_packages_tables_are_of_kernels_that_exist():
     """Each chooses by its own times; no CPU with AVX-512 has one, so that no bit moves there."""
-    tables = list(choice.TABLES.glob("*.yaml"))
+    tables, cpus = list(choice.TABLES.glob("*.yaml")), set(WEIGHT_GRADIENTS)
     for path in tables:
         found = DeviceTable.load(path)
         assert path.stem == f"{found.device.instructions}_{found.device.threads}"
         for one in found.kernels:
             assert next(iter(one.ms)) == REFERENCE
-            assert set(one.ms) <= set(WEIGHT_GRADIENTS)
+            rivals = {REFERENCE, TRITON} if found.device.instructions.startswith("sm_") else cpus
+            assert set(one.ms) <= rivals
             assert one.use == choice.best(one.ms)
 
-    assert [path.stem for path in tables] == ["AVX2_1"]
+    assert sorted(path.stem for path in tables) == ["AVX2_1", "sm_90_1"]
+    assert choice.packaged("sm_80", 1).name == REFERENCE
+    assert choice.packaged("sm_90", 1).chosen("weight_gradient", "t3_s3", 1, 10**6) == TRITON
     assert choice.packaged("AVX512", 2).name == REFERENCE
     assert choice.packaged("AVX2", 8).chosen("weight_gradient", "t3_s3", 1, 10**6) == "frames"
 
@@ -255,7 +259,10 @@ def test_the_stages_that_train_depend_on_the_table():
     inputs = {name: one.get("do", one)["deps"] for name, one in stages.items()}
     asking = {name for name, deps in inputs.items() if "${device.table}" in deps}
 
-    assert asking == {"warmup", "search", "control", "candidate", "reduced", "train", "study"}
+    searches = {
+        f"{part}{name}" for part in ("", "part_") for name in ("warmup", "search", "control")
+    }
+    assert asking == searches | {"candidate", "reduced", "train", "study"}
 
 
 # ---- the command
