@@ -208,7 +208,8 @@ def test_mistakes_in_settings_end_in_one_line(tmp_path):
     write_settings(tmp_path, dataset="ufc101")
     assert refused(stage("annotate", tmp_path)) == (
         "params.yaml: 'annotate.dataset' must be one of 'ava', 'boxes', 'charades', 'csv', 'demo', "
-        "'demo_boxes', 'demo_labels', 'diving48', 'folder', 'hmdb51', 'jester', 'kinetics', "
+        "'demo_boxes', 'demo_labels', 'demo_streams', 'diving48', 'folder', 'hmdb51', 'jester', "
+        "'kinetics', "
         "'mmaction2', 'slowfast', 'somethingv2' or 'ucf101', not 'ufc101'. Did you mean 'ucf101'?"
     )
     assert list(tmp_path.iterdir()) == [tmp_path / "params.yaml"]

@@ -290,15 +290,36 @@ def test_the_compiler_takes_the_operation_whole(monkeypatch):
     assert all((a - b).norm() < 1e-5 * whole for a, b in zip(found, wanted, strict=True))
 
 
-def test_a_gpu_takes_the_kernels_in_a_block_alone():
-    """Outside of it, and for exporters, PyTorch's; a CPU never does."""
+def test_a_gpu_has_its_backend_and_exporters_pytorchs_operators(monkeypatch):
+    """A CPU never takes it."""
     there: Any = SimpleNamespace(device=torch.device("cuda"))
 
+    assert backend(there) is gpu
+    assert backend(torch.empty(1)) is not gpu
+    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
     assert backend(there) is reference
-    with trial.on_gpu(GPU):
-        assert backend(there) is gpu
-        assert backend(torch.empty(1)) is not gpu
-    assert backend(there) is reference
+
+
+def test_without_a_compiler_a_gpu_says_so_once_and_takes_pytorchs(monkeypatch, capsys):
+    """A prediction by the package's table must not end where Triton finds no C compiler."""
+    x, weight = torch.randn(2, 6, 3, 5, 5), torch.randn(6, 1, 3, 3, 3)
+    wanted = F.conv3d(x, weight, None, 1, 1, 1, 6)
+    broken = SLOW._replace(forward=raises(RuntimeError("Failed to find C compiler.\nSee")))
+    load = lambda: KERNELS.update({TRITON: broken})  # noqa: E731
+    monkeypatch.setattr(depthwise, "load_triton", load)
+    monkeypatch.delitem(KERNELS, TRITON, raising=False)
+    monkeypatch.setattr(Tensor, "is_cuda", True)
+    depthwise.triton_works.cache_clear()
+    try:
+        with using(GPU), choice.using_kernels(use_all(TRITON)):
+            found = [gpu.convolve(x, weight, None, 1, 6) for _ in range(2)]
+    finally:
+        depthwise.triton_works.cache_clear()
+
+    assert all((one - wanted).norm() < 1e-6 * wanted.norm() for one in found)
+    line = "cpu: no kernels of Triton, PyTorch's instead: Failed to find C compiler.\n"
+    assert capsys.readouterr().err == line
+    assert TRITON not in KERNELS
 
 
 LAYERS = [Layer((3, 6, 4, 8, 8), (3, 3, 3), 2), Layer((3, 10, 4, 5, 5), (1, 5, 5), 1)]
@@ -319,6 +340,8 @@ def clock(**milliseconds: float) -> trial.Clock:
     ) -> dict[str, list[float]]:
         for run in runs.values():
             run()
+        if rounds == 1:
+            return {name: [0.010] for name in runs}  # alike at first sight
         taken = milliseconds.get(next(order), 10.0)
         return {REFERENCE: [9.0, 0.010, 0.0], TRITON: [9.0, taken / 1e3, 0.0]}
 
@@ -329,6 +352,7 @@ def settle(monkeypatch: pytest.MonkeyPatch, kernel: Kernel, **given: Any) -> tup
     """Tries a kernel on a CPU, as if it were Triton's on a GPU."""
     monkeypatch.setitem(KERNELS, TRITON, kernel)
     monkeypatch.setattr(trial, "load_triton", lambda: None)
+    monkeypatch.setattr(trial, "norm_disagreement", lambda *_: "")  # it needs Triton itself
     known = {"found": Kernels(REFERENCE, ()), "some": lambda: LAYERS, "dtype": torch.float32}
     known |= {"ranks": ranks(), "clock": clock()}
     return trial.settled(**(known | given))
@@ -350,6 +374,27 @@ def test_each_part_takes_the_faster_kernel_if_it_is_clearly_faster(monkeypatch):
     x = torch.empty(2, 6, 4, 8, 8)
     with choice.using_kernels(found):
         assert choice.chosen("input_gradient", x, torch.empty(6, 1, 3, 3, 3), 2) == TRITON
+
+
+def test_a_hopeless_kernel_is_timed_once(monkeypatch):
+    """cuDNN's weight gradient took 150 times as long: a trial of it must not take minutes."""
+    asked: list[tuple[int, int, list[str]]] = []
+
+    def timed(
+        runs: trial.Runs, rounds: int, device: torch.device, *, calls: int
+    ) -> dict[str, list[float]]:
+        asked.append((rounds, calls, list(runs)))
+        seconds = {REFERENCE: 0.029, TRITON: 0.002 if len(asked) == 1 else 0.014}
+        return {name: [seconds[name]] * rounds for name in runs}
+
+    found, _ = settle(monkeypatch, SLOW, clock=timed)
+    assert asked[:3] == [
+        (1, 1, [REFERENCE, TRITON]),  # 14 times as slow
+        (1, 1, [REFERENCE, TRITON]),  # twice as slow
+        (7, 1, [REFERENCE, TRITON]),  # so in turns, of which one call is long enough
+    ]
+    assert found.rows[0].ms == {REFERENCE: 29.0, TRITON: 2.0}
+    assert found.rows[0].use == TRITON
 
 
 def one_pixel(run: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -440,7 +485,6 @@ def test_a_run_tries_on_a_gpu_alone(monkeypatch, capsys):
     tries: list[object] = []
     nothing = lambda: pytest.fail("it needs no layers")  # noqa: E731
     there: Any = SimpleNamespace(rank=0, device=torch.device("cuda"))
-    x: Any = SimpleNamespace(device=there.device)
 
     def settled(found: Kernels, *rest: Any) -> tuple[Kernels, str]:
         tries.append(rest)
@@ -453,13 +497,13 @@ def test_a_run_tries_on_a_gpu_alone(monkeypatch, capsys):
         choice.using_kernels(Kernels("a table", ())),
         trial.tried("train s", nothing, there, None) as found,
     ):
-        assert (found.name, tries, backend(x)) == ("a table", [], reference)
+        assert (found.name, tries, choice.takes(TRITON, CPU)) == ("a table", [], False)
         with trial.tried("train s", nothing, there, clock()) as found:
-            assert (len(found.rows), len(tries), backend(x)) == (42, 1, gpu)
+            assert (len(found.rows), len(tries), choice.takes(TRITON, CPU)) == (42, 1, True)
             assert choice.in_use(CPU) is found
         assert capsys.readouterr().err == ""
         with trial.tried("train s", nothing, there, clock()) as found:
-            assert (found.rows, backend(x)) == ((), reference)
+            assert (found.rows, choice.takes(TRITON, CPU)) == ((), False)
     assert capsys.readouterr().err == "train s: no kernels of Triton: why.\n"
 
 

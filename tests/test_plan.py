@@ -21,7 +21,15 @@ from autox3d.commands.plan import rows
 from autox3d.core import settings, tables
 from autox3d.core.device_table import DeviceTable, Rates
 from autox3d.datasets import adapters, demo, demo_boxes, demo_labels
-from autox3d.planning.plan import BOXED, Videos, genotypes, networks_of, stage_costs
+from autox3d.planning.plan import (
+    BOXED,
+    Videos,
+    genotypes,
+    networks_of,
+    searches,
+    stage_costs,
+)
+from autox3d.search.costs import SpaceCosts
 from autox3d.search.space import Space
 from autox3d.vision.arch.cost import cost
 
@@ -96,6 +104,29 @@ def test_every_stage_that_takes_long_is_there(kinetics):
     for key in kinetics["total"].keys() - {"limit"}:
         total = kinetics["total"][key]
         assert total == pytest.approx(sum(kinetics[stage][key] for stage in stages))
+
+
+def test_every_part_of_a_search_is_there(monkeypatch):
+    """Each by its own stages and schedule; the last one by those of the search."""
+    monkeypatch.chdir(ROOT)
+    params = settings.load(Path("params/kinetics400_two_streams.yaml"))
+    parts = list(searches(params, 200))
+    names, schedules, spaces = zip(*((n, own.warmup.epochs, s) for n, own, s in parts), strict=True)
+
+    assert names == ("sparse", "dense", "")
+    assert schedules == (200, 100, 50)
+    assert [space.input.frames for space in spaces] == [4, 16, 16]
+    assert [bool(space.dense) for space in spaces] == [False, True, True]
+    assert spaces[2].size == 2**11
+    stages = stage_costs(params, Videos(240_000, 20_000, 0, 400, 10), Rates(**RATES))
+    found = {cost.stage: cost for cost in stages}
+    pairs = [found[f"part_{stage}@{name}"] for name in names[:2] for stage in ("warmup", "search")]
+    pairs += [found["warmup"], found["search"]]
+    for (_, own, space), warm, search in zip(parts, pairs[::2], pairs[1::2], strict=True):
+        assert warm.clips * 6 == search.clips  # a quarter of the epochs, and two halves of clips
+        costs = SpaceCosts(space, 200)
+        mean = costs.expected([[1 / len(c.candidates)] * len(c.candidates) for c in space.choices])
+        assert warm.trained == pytest.approx(3 * warm.clips * own.warmup.draws * mean)
 
 
 def test_videos_are_transcoded_once(kinetics):

@@ -307,6 +307,8 @@ def test_shipped_settings_are_complete(path):
     """Every file that is meant to be copied over params.yaml is right in each section."""
     params = settings.load(path)
 
+    for part in params.parts.before:
+        settings.for_part(params, part, path)
     made = set(params.baseline) | set(params.scale) | set(params.expand.targets)
     assert made == set(params.train)
     assert set(params.pages) <= set(params.explain.networks), "a page shows its network's clips"

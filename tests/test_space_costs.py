@@ -14,7 +14,7 @@ import pytest
 import torch
 from support import ARCHITECTURES, ROOT
 from support.spaces import SPACE
-from support.streams import of_open_widths
+from support.streams import of_found_widths, of_open_widths
 
 from autox3d.core import settings
 from autox3d.core.errors import Refused
@@ -34,6 +34,11 @@ def tiny(tmp_path: Path) -> Space:
     """64 networks of two groups."""
     (tmp_path / "space.yaml").write_text(SPACE)
     return Space.load(tmp_path / "space.yaml")
+
+
+def shipped(name: str) -> Space:
+    """A shipped space; one for a search in parts with the widths of its sparse stream found."""
+    return of_found_widths(Space.load(ARCHITECTURES / f"{name}.yaml"))
 
 
 def every(space: Space) -> list[Draw]:
@@ -62,7 +67,7 @@ def padded(rows: list[list[float]], filler: float) -> torch.Tensor:
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_cost_of_a_draw_is_that_of_its_genotype(name):
     """Multiply-adds and parameters of 100 random networks, to the last one."""
-    space, rng = Space.load(ARCHITECTURES / f"{name}.yaml"), random.Random(0)
+    space, rng = shipped(name), random.Random(0)
     macs, params = SpaceCosts(space, CLASSES), SpaceCosts(space, CLASSES, "params")
     for _ in range(100):
         draw = tuple(rng.randrange(len(choice.candidates)) for choice in space.choices)
@@ -119,7 +124,7 @@ def test_the_expected_cost_is_the_mean_over_the_space(tiny, budget):
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_expectation_is_the_expected_cost(name):
     """What fills up a row is not used."""
-    space = Space.load(ARCHITECTURES / f"{name}.yaml")
+    space = shipped(name)
     costs, rows = SpaceCosts(space, CLASSES), chances(space, 3)
 
     for filler in (0.0, 9.0):
@@ -227,7 +232,8 @@ def test_costs_of_two_streams_need_fixed_widths_and_no_memory():
     with pytest.raises(Refused) as refused:
         SpaceCosts(of_open_widths(space), CLASSES)
     assert str(refused.value) == (
-        "two_streams: 'channels' are open in the sparse stream of two. Search it alone first."
+        "two_streams: 'channels' are open in the sparse stream of two. Search it first, in a part"
+        " of its own ('parts')."
     )
     asked = replace(settings.load(ROOT / "params.yaml").search, memory_mb=10.0)
     with pytest.raises(Refused) as refused:
@@ -240,11 +246,15 @@ def test_costs_of_two_streams_need_fixed_widths_and_no_memory():
 
 def test_windows_hold_for_two_streams():
     """The most probable network of a window is the best of all that lie in it, by enumeration."""
-    whole = Space.load(ARCHITECTURES / "space_two_streams_demo.yaml")
+    whole = shipped("space_two_streams_demo")
     assert whole.dense
+    fixed = [
+        replace(g, kernel=g.kernel[:1], expansion=g.expansion[:1], attention=g.attention[:1])
+        for g in whole.groups
+    ]
     few = tuple(replace(g, kernel=g.kernel[:1]) for g in whole.dense.groups)
     few = (*few[:2], *(replace(g, channels=g.channels[:1]) for g in few[2:]))
-    space = replace(whole, dense=replace(whole.dense, groups=few))
+    space = replace(whole, groups=tuple(fixed), dense=replace(whole.dense, groups=few))
     costs, logs = (
         SpaceCosts(space, CLASSES),
         [list(map(math.log, row)) for row in chances(space, 5)],

@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,7 @@ import autox3d
 from autox3d import cli
 from autox3d.core.errors import Refused
 from autox3d.core.values import ClipSpec
+from autox3d.datasets import demo_streams, scene
 from autox3d.explaining.run import evidence
 from autox3d.inference import export
 from autox3d.sizing.scaling import scaled, thinned, without_time
@@ -32,6 +34,7 @@ from autox3d.vision.models.fold import folded
 from autox3d.vision.models.fusion import fusing
 from autox3d.vision.models.network import VideoNet
 from autox3d.vision.models.norm import BatchNorm
+from autox3d.vision.models.roi import roi_align
 from autox3d.vision.models.weights import Trained
 
 
@@ -199,6 +202,52 @@ def test_a_folded_network_computes_the_same():
             torch.testing.assert_close(quick(x), net(x), rtol=0, atol=1e-10)
 
 
+def test_a_head_over_boxes_pools_each_stream_in_them():
+    """Each stream's mean over its own frames, the largest bin of a box, side by side; folded."""
+    genotype = small(96)
+    net, x = ready(genotype).double(), clips(genotype).double()
+    boxes = torch.tensor([[0.1, 0.2, 0.6, 0.9], [0.4, 0.0, 1.0, 0.5], [0.0, 0.0, 1.0, 1.0]])
+    boxes = boxes.expand(2, 3, 4).double()
+    seen: list[tuple[Tensor, ...]] = []
+    net.head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs))
+    net.head.hidden.register_forward_pre_hook(lambda _, inputs: seen.append(inputs))
+    with torch.no_grad():
+        found = net(x, boxes)
+        (sparse, _, dense), (pooled,) = seen
+        wanted = [
+            roi_align(F.relu(conv(features)).mean(2), boxes).amax((3, 4))
+            for conv, features in ((net.head.conv, sparse), (net.head.dense, dense))
+            if conv is not None
+        ]
+        torch.testing.assert_close(pooled, torch.cat(wanted, 2))
+        torch.testing.assert_close(net(x, boxes.flip(1)), found.flip(1))
+        torch.testing.assert_close(folded(net)(x, boxes), found, atol=1e-9, rtol=0)
+
+    assert (sparse.shape[2], dense.shape[2]) == (2, 8)
+    assert [one.shape[2] for one in wanted] == [96, 24]
+    assert (found.std(1) > 0).all()
+    other = x.clone()
+    other[:, :, 1::4] += 1  # frames that only the dense stream sees
+    assert not torch.allclose(net(other, boxes), found)
+
+
+def test_a_head_over_boxes_costs_what_it_multiplies():
+    """What four boxes more cost: bins of both maps, hidden and last layer, by torch's counter."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    genotype = small(96)
+    net, counted, ran = ready(genotype), [], []
+    for count in (1, 5):
+        boxes = torch.tensor([0.1, 0.2, 0.6, 0.9]).expand(1, count, 4)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            net(clips(genotype, 1), boxes)
+        ran.append(counter.get_total_flops() / 2)
+        parts = cost(genotype, len(CLASSES), crop=96, boxes=count).parts
+        counted.append(sum(part.macs for part in parts))
+
+    assert counted[1] - counted[0] == ran[1] - ran[0] > 0
+
+
 @pytest.mark.parametrize("ending", ["pt2", "onnx"])
 def test_it_is_exported(ending, tmp_path):
     """One clip in, the scores of the network out."""
@@ -364,3 +413,21 @@ def test_random_networks_run(one_thread):
         with torch.no_grad():
             assert net(clips(genotype)).shape == (2, 1, 5)
     assert set(FUSIONS) == {"skip", "conv", "sample", "channels"}
+
+
+def test_each_kind_of_the_demo_needs_another_stream():
+    """A still video shows its class in each frame; the frames of all pans are drawn alike."""
+    kinds = demo_streams.kinds_of(2.0)
+    still = {name: kind for name, kind in kinds.items() if name.startswith("still_")}
+    assert len(kinds) == 2 * len(still) == 8
+    assert {kind.speed for kind in still.values()} == {(0.0, 0.0)}
+    assert len({kind.grain for kind in still.values()}) == 4
+    assert {kind.grain for name, kind in kinds.items() if name not in still} == {None}
+    tiles = scene.noise_tiles(1)
+    for number, (name, kind) in enumerate(kinds.items()):
+        shown = scene.frames(
+            scene.panned(kind, number), (32, 32), 10, 4, tiles, np.random.default_rng(number)
+        )
+        first, *_, last = [np.frombuffer(frame, np.uint8).astype(float) for frame in shown]
+        moved = np.abs(first - last)[: 32 * 32].reshape(32, 32)[8:24, 8:24].mean()
+        assert bool(moved < 6) is (name in still), name  # noise alone, or the picture

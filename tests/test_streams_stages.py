@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
-from support import killing
+from support import killing, programs
 from support.killing import Runner
 from support.spaces import SHAPE
 
+from autox3d.core.records import Explanation, Latency
 from autox3d.core.search_records import Alpha, Derived
 from autox3d.search.space import Space
+from autox3d.vision.arch.cost import cost
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.models import weights
 
@@ -80,3 +85,46 @@ def test_a_search_of_the_dense_stream_and_its_fusions_resumes(clips, runner: Run
     assert Space.load(whole / "space.yaml").draw(found)
     assert derived.found.groups == found.choices
     assert [len(row.split()) for row in found.choices] == [4, 4, 5, 5]
+
+
+@pytest.mark.slow
+def test_a_network_of_two_streams_is_timed_explained_and_reported(clips, runner, tmp_path):
+    """Latency of all views, a heat map of each frame of the dense stream, and both in the page."""
+    folder = laid_out(clips, tmp_path / "made")
+    for stage in ("train", "evaluate"):
+        runner.finish(stage, folder)
+    results = folder / "results"
+    for place, file in {
+        "genotypes/s.yaml": "s.yaml",
+        "train/s.csv": "curve.csv",
+        "train/s_made.json": "made.json",
+        "evaluate/s.json": "evaluate.json",
+        "evaluate/s_confusion.csv": "confusion.csv",
+    }.items():
+        (results / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / file, results / place)
+    program(folder, "latency", "--weights weights --latency results/latency/s.json")
+    flags = "--weights weights --clips clips.parquet --scores scores.parquet"
+    program(folder, "explain", f"{flags} --out results/explain/s.json")
+    program(folder, "report", "--results results --page page.html --table table.md")
+
+    genotype = Genotype.load(folder / "s.yaml")
+    shown = Explanation.read(results / "explain/s.json")
+    clip = next(iter([*shown.right, *(pair.clips[0] for pair in shown.confused)]))
+    assert len(clip.by_frame) == genotype.input.frames == 4
+    timed = Latency.read(results / "latency/s.json")
+    assert 0 < timed.batched.low <= timed.batched.median
+    page, table = (folder / "page.html").read_text(), (folder / "table.md").read_text()
+    assert "The 30 views of a video take" in page
+    assert "explain/s.json" in page
+    side = cost(genotype, len(weights.load(folder / "weights").classes), 4, 32).gmacs
+    assert f"A view costs {side:.3g} G multiply-adds" in page
+    assert [line for line in table.splitlines() if line.startswith("| s ")]
+
+
+def program(folder: Path, stage: str, flags: str) -> None:
+    """Runs a stage in the folder."""
+    command = [sys.executable, "-m", f"autox3d.stages.{stage}", *flags.split()]
+    own = killing.ENVIRONMENT | {"AUTOX3D_SHARDS": str(folder / "data/shards")}
+    done = programs.run("report", command, folder, os.environ | own)
+    assert done.returncode == 0, done.stderr

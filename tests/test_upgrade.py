@@ -34,7 +34,8 @@ FILTERED: Any = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  #
 ARCHIVE = ROOT / "tests/fixtures/workspace_486c83c/workspace.tar.xz"
 NEW = ("dvc.yaml", "Snakefile", ".dvcignore", "workflow/Snakefile", "workflow/rules/stages.smk",
        "workflow/profiles/local/config.yaml",
-       "results/studies/.gitignore", "results/expand/.gitignore", "params/untimed")  # fmt: skip
+       "results/studies/.gitignore", "results/expand/.gitignore", "results/parts/.gitignore",
+       "params/untimed")  # fmt: skip
 STAGES = 19
 ANEW = {"search", "control", "derive"}
 LISTED = {"index"}  # has a new output, a list; its other outputs are the same

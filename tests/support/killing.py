@@ -52,6 +52,9 @@ FLAGS = {
     "--weights search.safetensors --genotype found.yaml "
     "--front front --report derive.json",
 }
+FLAGS |= {  # the same of a part of a search, beside the last one in the folder
+    f"part_{stage}": f"--part sparse {FLAGS[stage]}" for stage in ("warmup", "search")
+}
 MADE = {
     "train": ["weights/weights.safetensors", "weights/model.json", "curve.csv"],
     "warmup": ["warmup.safetensors", "warmup.csv"],
@@ -60,6 +63,7 @@ MADE = {
     "control": ["control/alpha.json", "control/trace.csv"],
     "derive": ["found.yaml", "derive.json", "front/0.001.yaml"],
 }
+MADE |= {f"part_{stage}": MADE[stage] for stage in ("warmup", "search")}
 ENVIRONMENT = {
     "AUTOX3D_TRACKING": "off",
     "AUTOX3D_WORKERS": "1",

@@ -77,6 +77,14 @@ def _kind(rng: random.Random, may: bool) -> str:
     return rng.choice(tuple(FUSIONS)) if may else SKIP
 
 
+def of_found_widths(space: Space) -> Space:
+    """A space in which the sparse stream of two has its largest widths, as if found before."""
+    if space.dense is None:
+        return space
+    groups = [replace(group, channels=group.channels[-1:]) for group in space.groups]
+    return replace(space, groups=tuple(groups))
+
+
 def of_open_widths(space: Space) -> Space:
     """A space of two streams whose sparse one may be half as wide, and end with a unit."""
     if space.dense is None:

@@ -16,6 +16,7 @@ PER_NETWORK = (
 STUDIES = "studies"  # the folder with two files per study
 EXPANDED = {"choices": "choose", "selected": "select", "steps": "grow", "targets": "contract"}
 ONE_STAGE = ("search", "control", "derive")  # folders that one stage fills
+PARTS = "parts"  # the folder with a folder like `results` for each part of a search
 OTHERS = {"data": "index", "alpha": "search", "genotype": "derive"}
 
 
@@ -26,6 +27,8 @@ def stage_of(path: Path) -> str:
         return f"study@{name}"
     if (RESULTS, "expand") in itertools.pairwise(path.parts):
         return _of_expansion(path, name)
+    if (RESULTS, PARTS) in itertools.pairwise(path.parts):
+        return _of_part(path, name)
     if folder in ONE_STAGE:
         return folder
     if folder == "pages":
@@ -48,6 +51,14 @@ def _of_expansion(path: Path, name: str) -> str:
     if kind == "choices" and not of.startswith("step"):
         return f"begin@{of}"
     return f"{EXPANDED[kind]}@{of}" if kind in EXPANDED else "begin"
+
+
+def _of_part(path: Path, name: str) -> str:
+    """Example: results/parts/sparse/search/trace.csv -> `part_search@sparse`."""
+    part, *inner = path.parts[path.parts.index(PARTS) + 1 : -1]
+    if name == "space":
+        return f"part@{part}"
+    return f"part_{inner[0] if inner else name}@{part}"
 
 
 def run_again(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""The sections of params.yaml that a search reads: its supernet, its two parts, what it derives.
+"""The sections of params.yaml that a search reads: its supernet, its phases, what it derives.
 
 `autox3d.core.settings` has the others, and reads them all.
 """
@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -16,6 +16,11 @@ from autox3d.core.values import UNTIMED, Count, Positive, Sampling, Share, Whole
 NARROW = 0.01  # least width of derive.window
 Paths = Literal["random", "strict", "sandwich"]
 Budget = Literal["gmacs", "params", "ms"]  # G multiply-adds, M parameters, ms by a latency table
+Column = Literal["kernel", "expansion", "channels", "attention"]  # of a group of blocks
+DenseColumn = Literal["kernel", "expansion", "channels", "attention", "fuse"]
+SCRATCH = "params/scratch"  # in place of a genotype or of weights, where there is none yet
+PART = "results/parts/{part}/space.yaml"  # the space of a part
+PART_FOUND = "results/parts/{part}/derive/genotype.yaml"  # what its search has found
 STRATEGIES = Path(__file__).parents[1] / "search/strategies"  # a file each; nothing is imported
 
 
@@ -168,3 +173,54 @@ class Derive:
         if twice := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"{twice[0]} is there twice. Delete one.")
         return budgets
+
+
+@table
+class Part:
+    """One part of a search in parts: what it takes over, and which columns are open in it."""
+
+    found: str  # genotype of the part before it; `params/scratch`: this is the first
+    sparse: tuple[Column, ...]  # open columns of the sparse stream, or of the only one
+    dense: tuple[DenseColumn, ...]  # of the dense stream, which comes in with its first open one
+
+
+@table
+class Parts:
+    """A search in parts, one after the other; the last one has the settings of the search."""
+
+    space: str | None  # YAML file with all candidates of all parts; null: the search has no parts
+    open: dict[str, Part]  # the parts by name, in their order; none: the search has no parts
+    before: dict[str, dict[str, dict[str, Any]]]  # of each but the last: its settings that differ
+
+    @field_validator("open")
+    @classmethod
+    def _follow_each_other(cls, parts: dict[str, Part], others: ValidationInfo) -> dict[str, Part]:
+        if parts and others.data.get("space", "") is None:
+            raise ValueError("the parts need a space. Name its file in 'parts.space'.")
+        wanted = SCRATCH
+        for name, part in parts.items():
+            if not part.sparse and not part.dense:
+                raise ValueError(f"{name} opens no column. Name some, or delete it.")
+            for columns in (part.sparse, part.dense):
+                if twice := [one for one in columns if columns.count(one) > 1]:
+                    raise ValueError(f"{name} opens {twice[0]} twice. Delete one.")
+            if part.found != wanted:
+                raise ValueError(f"{name} takes over {part.found}. Write {wanted}.")
+            wanted = PART_FOUND.format(part=name)
+        return parts
+
+    @field_validator("before")
+    @classmethod
+    def _are_those_before_the_last(
+        cls, settings: dict[str, Any], others: ValidationInfo
+    ) -> dict[str, Any]:
+        parts = others.data.get("open")
+        if parts is not None and list(settings) != (wanted := list(parts)[:-1]):
+            raise ValueError(
+                f"has {', '.join(settings) or 'nothing'}, but the parts before the last are "
+                f"{', '.join(wanted) or 'none'}. Give each of them a table, in this order."
+            )
+        return settings
+
+
+NO_PARTS = {"space": None, "open": {}, "before": {}}  # as settings have it

@@ -8,7 +8,7 @@ with the batch.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -18,8 +18,17 @@ from pydantic import Field, ValidationInfo, field_validator
 from autox3d.core import schema
 from autox3d.core.errors import Refused
 from autox3d.core.schema import Added, optional_section, table
+from autox3d.core.search_settings import (
+    NO_PARTS,
+    PART,
+    Control,
+    Derive,
+    Parts,
+    Search,
+    Supernet,
+    Warmup,
+)
 from autox3d.core.search_settings import Budget as Budget
-from autox3d.core.search_settings import Control, Derive, Search, Supernet, Warmup
 from autox3d.core.search_settings import Paths as Paths
 from autox3d.core.values import (
     NO_EXPANSION,
@@ -39,8 +48,8 @@ T = TypeVar("T")
 PARAMS = Path("params.yaml")
 Classes = Literal["motions", "textures"]
 Split = Literal["train", "val", "test"]
-# The sections that a study may override.
-STUDIED = ("supernet", "warmup", "search", "control", "derive", "train")
+SEARCHED = ("supernet", "warmup", "search", "control", "derive")  # that a part may override
+STUDIED = (*SEARCHED, "train")  # ... and a study
 
 
 @table
@@ -260,6 +269,7 @@ class Params:
     explain: Explain
     device: Annotated[OnDevice, Added({"table": UNTIMED})]
     expand: Annotated[Expand, Added(NO_EXPANSION)]
+    parts: Annotated[Parts, Added(NO_PARTS)]
     studies: dict[str, Study] = optional_section()
     pages: dict[str, Page] = optional_section()
 
@@ -281,6 +291,17 @@ class Params:
         ):
             raise ValueError(f"target {taken[0]} is a network of scale or baseline. Rename it.")
         return expand
+
+    @field_validator("parts")
+    @classmethod
+    def _end_with_the_search(cls, parts: Parts, others: ValidationInfo) -> Parts:
+        supernet = others.data.get("supernet")
+        wanted = PART.format(part=list(parts.open)[-1]) if parts.open else None
+        if wanted and supernet is not None and supernet.space != wanted:
+            raise ValueError(
+                f"supernet.space is {supernet.space}. Write {wanted}, of the last part."
+            )
+        return parts
 
 
 def load(path: Path = PARAMS) -> Params:
@@ -321,18 +342,44 @@ def for_study(params: Params, name: str, path: Path = PARAMS) -> Params:
     """
     study = named(params.studies, "studies", name, path)
     place = f"studies.{name}.overrides"
-    for section in study.overrides:
-        if section not in STUDIED:
-            raise Refused(
-                f"{path}: unknown '{place}.{section}'. A study can change: {', '.join(STUDIED)}."
-            )
-    changes = {section: study.overrides.get(section, {}) for section in STUDIED}
-    if "space" in changes["supernet"]:
+    if "space" in study.overrides.get("supernet", {}):
         raise Refused(
             f"{path}: '{place}.supernet.space' is another setting. Use 'studies.{name}.space'."
         )
-    changed = _merged(asdict(params), changes)
-    changed["supernet"]["space"] = study.space
+    return _varied(params, study.overrides, STUDIED, "A study", study.space, path, place)
+
+
+def for_part(params: Params, name: str, path: Path = PARAMS) -> Params:
+    """Returns the settings with the space and the settings of the part `name`, checked again.
+
+    Raises:
+        Refused: there is no such part, or a setting is unknown or ill-typed.
+    """
+    overrides = named(params.parts.before, "parts.before", name, path)
+    place, space = f"parts.before.{name}", PART.format(part=name)
+    if "space" in overrides.get("supernet", {}):
+        raise Refused(f"{path}: '{place}.supernet.space' is always {space}. Delete it.")
+    return _varied(params, overrides, SEARCHED, "A part", space, path, place)
+
+
+def _varied(
+    params: Params,
+    overrides: Mapping[str, Mapping[str, Any]],
+    may: Sequence[str],
+    who: str,
+    space: str,
+    path: Path,
+    place: str,
+) -> Params:
+    """Returns the settings of a search apart: with overrides of the sections `may`, no parts."""
+    for section in overrides:
+        if section not in may:
+            raise Refused(
+                f"{path}: unknown '{place}.{section}'. {who} can change: {', '.join(may)}."
+            )
+    changed = _merged(asdict(params), {section: overrides.get(section, {}) for section in may})
+    changed["supernet"]["space"] = space
+    changed["parts"] = NO_PARTS
     return schema.check(changed, Params, path, place)
 
 

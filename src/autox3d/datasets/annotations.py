@@ -24,7 +24,8 @@ from autox3d.datasets.reading import composed, unknown_class
 SPLITS = ("train", "val", "test")
 # Generated data sets, which have no annotation files: files of that name in `datasets`
 DEMO, DEMO_BOXES, DEMO_LABELS = "demo", "demo_boxes", "demo_labels"
-GENERATED = DEMO, DEMO_BOXES, DEMO_LABELS
+DEMO_STREAMS = "demo_streams"
+GENERATED = DEMO, DEMO_BOXES, DEMO_LABELS, DEMO_STREAMS
 
 
 class Label(NamedTuple):

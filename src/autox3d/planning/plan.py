@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from autox3d.core.device_table import Rates
-from autox3d.core.settings import Params
+from autox3d.core.settings import Params, for_part
 from autox3d.core.values import ClipSpec
 from autox3d.datasets.annotations import DEMO_BOXES
 from autox3d.search.costs import SpaceCosts, of_budget
 from autox3d.search.derive import in_window
+from autox3d.search.parts import opened
 from autox3d.search.ranking import CLIPS
 from autox3d.search.space import Space
 from autox3d.sizing.scaling import baseline, clip_of, scaled
@@ -106,9 +107,30 @@ def stage_costs(params: Params, videos: Videos, rates: Rates) -> list[StageCost]
     )
     if not params.searches:
         return [transcode, *_networks(params, videos, {})]
-    space = Space.load(Path(params.supernet.space))
-    found = networks_of(params, space, searched(params, videos))
-    return [transcode, *_search(params, videos, space, found), *_networks(params, videos, found)]
+    found: Found = {}
+    costs = [transcode]
+    for name, own, space in searches(params, searched(params, videos)):
+        found = networks_of(own, space, searched(params, videos))
+        costs += _search(own, videos, space, found, name)
+    return [*costs, *_networks(params, videos, found)]
+
+
+def searches(params: Params, classes: int) -> Iterator[tuple[str, Params, Space]]:
+    """The search, or its parts: the name of those before the last, settings, and the space.
+
+    Raises:
+        Refused: a file is missing or invalid, or a part has no network within its budget.
+    """
+    if not params.parts.open:
+        yield "", params, Space.load(Path(params.supernet.space))
+        return
+    assert params.parts.space, "checked with the settings"
+    whole, found = Space.load(Path(params.parts.space)), None
+    for name, part in params.parts.open.items():
+        last = name not in params.parts.before
+        own, space = params if last else for_part(params, name), opened(whole, name, part, found)
+        yield "" if last else name, own, space
+        found = networks_of(own, space, classes)[DERIVED / "genotype.yaml"]
 
 
 def searched(params: Params, videos: Videos) -> int:
@@ -145,16 +167,23 @@ def upscaled(params: Params, videos: Videos) -> dict[str, int]:
     found: Found = {}
     sides: dict[str, int] = {}
     if params.searches:
-        space = Space.load(Path(params.supernet.space))
-        found = networks_of(params, space, searched(params, videos))
-        sides["search"] = params.supernet.sampling.jitter[1]
+        for _, own, space in searches(params, searched(params, videos)):
+            found = networks_of(own, space, searched(params, videos))
+            side = own.supernet.sampling.jitter[1]
+            sides["search"] = max(side, sides.get("search", 0))
     for name, genotype in genotypes(params, found).items():
         sides[name] = max(params.train[name].sampling.jitter[1], genotype.input.short)
     return {name: side for name, side in sides.items() if side > params.transcode.short}
 
 
-def _search(params: Params, videos: Videos, space: Space, found: Found) -> Iterator[StageCost]:
-    """The costs of warmup, search, control and derive on the subset, split into two halves."""
+def _search(
+    params: Params, videos: Videos, space: Space, found: Found, part: str
+) -> Iterator[StageCost]:
+    """The costs of warmup, search, control and derive on the subset, split into two halves.
+
+    Args:
+        part: of a search in parts, but for the last
+    """
     subset, search = params.subset, params.search
     classes = searched(params, videos)
     train = min(classes * subset.train, videos.train)
@@ -163,10 +192,13 @@ def _search(params: Params, videos: Videos, space: Space, found: Found) -> Itera
     costs = SpaceCosts(space, classes)
     mean = costs.expected([[1 / len(c.candidates)] * len(c.candidates) for c in space.choices])
 
+    def named(stage: str) -> str:
+        return f"part_{stage}@{part}" if part else stage
+
     def phase(stage: str, epochs: int, draws: int, alpha_draws: int) -> StageCost:
         clips = epochs * steps * batch
         return StageCost(
-            stage=stage,
+            stage=named(stage),
             trained=(1 + BACKWARD) * clips * draws * mean,
             forward=clips * alpha_draws * mean,
             clips=clips * (2 if alpha_draws else 1),
@@ -180,7 +212,7 @@ def _search(params: Params, videos: Videos, space: Space, found: Found) -> Itera
     ranked = 2 + params.derive.runners_up + len(params.derive.budgets)  # found and mode
     each = cost(found[DERIVED / "genotype.yaml"], classes).gmacs
     yield StageCost(
-        stage="derive", forward=ranked * clips * each, clips=clips, span=_span(space.input)
+        stage=named("derive"), forward=ranked * clips * each, clips=clips, span=_span(space.input)
     )
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from autox3d.core.origin import PARTS
+
 
 def digits(value: float) -> str:
     """Three significant digits, without a power of ten: 1,330, 57.2 or 0.857."""
@@ -21,7 +23,12 @@ class Source(NamedTuple):
 
 
 def source_of(folder: Path, stage: str, name: str) -> Source:
-    """The source of a file under results/, with the stage that makes it."""
+    """The source of a file under results/, with the stage that makes it.
+
+    In the folder of a part of a search it is the part's own stage.
+    """
+    if folder.parent.name == PARTS:
+        stage = f"part_{stage}@{folder.name}"
     return Source(f"{folder}/{name}", f"dvc repro {stage}")
 
 

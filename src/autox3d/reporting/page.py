@@ -44,7 +44,7 @@ def page_of(results: Results, name: str, title: str) -> str:
         raise Refused(f"{results.folder}: has no network '{name}'. Run `evaluate@{name}` first.")
     alone = results._replace(networks=networks, derived=None, genotype=None, trace=None, alpha=None)
     alone = alone._replace(warmup=None, control=None, control_alpha=None, attention=None)
-    alone = alone._replace(searches={}, studies={}, study_runs={}, expansion=None)
+    alone = alone._replace(searches={}, studies={}, study_runs={}, expansion=None, parts={})
     shown = sections_of_one(alone)
     return render(title, summary(alone), key_figures(alone), shown, verdicts(alone))
 

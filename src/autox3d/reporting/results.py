@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 from autox3d.core import schema
 from autox3d.core.curves import Curve, Pair, read_confusion
 from autox3d.core.errors import Refused
-from autox3d.core.origin import run_again
+from autox3d.core.origin import PARTS, run_again
 from autox3d.core.records import Account, Explanation, Latency, Provenance
 from autox3d.core.scores import CLASSIFY, Evaluation
 from autox3d.core.search_records import (
@@ -24,6 +24,7 @@ from autox3d.core.search_records import (
     StudyRecord,
     WarmupMade,
 )
+from autox3d.core.settings import SEARCHED
 from autox3d.reporting import expanded
 from autox3d.reporting.expanded import Expansion
 from autox3d.vision.arch.genotype import Genotype
@@ -32,6 +33,7 @@ from autox3d.vision.tasks.task import Task
 
 T = TypeVar("T")
 MADE = "_made"  # end of the name of a file of provenance
+PHASES = ("warm-up", "search")
 # Columns that the report needs of each curve
 TRAINING, WARMUP = ("epoch", "loss"), ("epoch", "loss")
 SEARCH, CONTROL = ("epoch", "entropy", "mode_gmacs"), ("epoch", "entropy")
@@ -93,12 +95,23 @@ class Results(NamedTuple):
     studies: dict[str, StudyRecord]  # by name
     study_runs: dict[str, Provenance]  # of each search and training of a study: `study@beta/beta0`
     expansion: Expansion | None  # that the settings ask for
+    parts: dict[str, Results]  # of a search in parts, those before the last, by name
 
     @property
     def task(self) -> Task:
         """The task of the first network that was evaluated; classification before there is one."""
         evaluated = [n.evaluation for n in self.networks if n.evaluation]
         return tasks.named(evaluated[0].task if evaluated else CLASSIFY)
+
+    @property
+    def phases(self) -> dict[str, Provenance]:
+        """Warm-ups and searches, those of earlier parts first: what finding the network took."""
+        before = {
+            f"{part}: {name}": made
+            for part, of in self.parts.items()
+            for name, made in of.phases.items()
+        }
+        return before | {name: self.searches[name] for name in PHASES if name in self.searches}
 
     @property
     def tested(self) -> list[Tested]:
@@ -160,7 +173,21 @@ def read(folder: Path, settings: Mapping[str, Any]) -> Results:
             for name, made in StudyProvenance.read(path).runs.items()
         },
         expansion=expanded.read(folder, settings),
+        parts={name: _part(folder, name, settings) for name in _before_the_last(settings)},
     )
+
+
+def _before_the_last(settings: Mapping[str, Any]) -> Sequence[str]:
+    """The names of the parts of a search but for the last, whose results are those of `search`."""
+    return list((settings.get("parts") or {}).get("before", {}))
+
+
+def _part(folder: Path, name: str, settings: Mapping[str, Any]) -> Results:
+    """What there is of a part: a folder like that of all results, with a search and no networks."""
+    own = settings["parts"]["before"][name]
+    searched = {key: {**(settings.get(key) or {}), **own.get(key, {})} for key in SEARCHED}
+    searched["supernet"]["space"] = str(folder / PARTS / name / "space.yaml")
+    return read(folder / PARTS / name, searched)
 
 
 def if_there(read_file: Callable[[Path], T], path: Path) -> T | None:

@@ -23,6 +23,7 @@ from autox3d.reporting.layout import (
     sources_of,
 )
 from autox3d.reporting.papers import papers
+from autox3d.reporting.parts import parts
 from autox3d.reporting.results import Network, Results, Tested
 from autox3d.reporting.search import search
 from autox3d.reporting.studies import studies
@@ -34,6 +35,7 @@ def sections(results: Results) -> list[Section]:
         accuracy(results),
         architecture(results),
         search(results),
+        *parts(results),
         expansion(results),
         training(results),
         classes(results),
@@ -224,7 +226,12 @@ def _counts(name: str, of: Counts) -> list[str]:
 def origins(results: Results) -> Section:
     """Provenance of the results, and all settings."""
     section = Section("origins", "How it was made")
-    runs = results.searches | {n.name: n.made for n in results.networks if n.made}
+    runs = {
+        f"{part}: {name}": made
+        for part, of in results.parts.items()
+        for name, made in of.searches.items()
+    }
+    runs |= results.searches | {n.name: n.made for n in results.networks if n.made}
     runs |= results.study_runs | (results.expansion.made if results.expansion else {})
     made = {name: provenance.content() for name, provenance in runs.items()}
     if made:

@@ -41,10 +41,9 @@ def table(results: Results, found: Expansion, metric: Metric) -> Table:
         ["expansion", digits(found.hours), trained, *_network(name, results, metric)]
         for name in [tried.name for tried in found.targets] or [NONE]
     ]
-    spent = [results.searches[name] for name in worth.SEARCH if name in results.searches]
-    if spent:
-        hours = sum(map(worth.device_hours, spent))
-        names = " and ".join(name for name in worth.SEARCH if name in results.searches)
+    if phases := results.phases:
+        hours = sum(map(worth.device_hours, phases.values()))
+        names = " and ".join(phases)
         first = results_table.found(results)
         network = _network(first.name if first else NONE, results, metric)
         rows.append(["search", digits(hours), names, *network])

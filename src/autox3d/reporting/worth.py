@@ -15,7 +15,7 @@ from autox3d.reporting.results import Results
 from autox3d.vision.tasks import task as tasks
 
 KIND = "random_networks"  # of study
-SEARCH, APART = ("warm-up", "search"), "null control"
+APART = "null control"
 RESAMPLES, SEED = 2000, 1
 RUN = f"dvc repro study@{KIND}"
 
@@ -36,13 +36,10 @@ class Worth(NamedTuple):
 
 def sentences(results: Results) -> list[str]:
     """For the first screen: the hours of the search, and what they would have bought otherwise."""
-    spent = [results.searches[name] for name in SEARCH if name in results.searches]
-    if not spent:
+    if not (phases := results.phases):
         return []
-    parts = [
-        f"{name} {_hours(results.searches[name])}" for name in SEARCH if name in results.searches
-    ]
-    total = sum(map(device_hours, spent))
+    parts = [f"{name} {_hours(made)}" for name, made in phases.items()]
+    total = sum(map(device_hours, phases.values()))
     apart = results.searches.get(APART)
     control = f"; the null control apart, {_hours(apart)}" if apart and apart.hours else ""
     lines = [f"The search took {digits(total)} device-hours ({', '.join(parts)}{control})."]
@@ -68,13 +65,12 @@ def worth(results: Results, record: StudyRecord) -> Worth | None:
     searched, *others = record.rows
     values = [row.numbers.get(headline) for row in others]
     hours = [device_hours(made[row.name]) for row in others if row.name in made]
-    spent = [results.searches[name] for name in SEARCH if name in results.searches]
     known = [value for value in values if value is not None]
     ours = searched.numbers.get(headline)
     if ours is None or len(known) < 2 or not sum(hours):
         return None
     each = sum(hours) / len(hours)
-    return Worth(sum(map(device_hours, spent)), each, tuple(known), ours)
+    return Worth(sum(map(device_hours, results.phases.values())), each, tuple(known), ours)
 
 
 def compared(of: Worth, record: StudyRecord) -> str:

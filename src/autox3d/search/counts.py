@@ -57,7 +57,8 @@ def counted(space: Space, classes: int) -> Counts:
     """
     if space.dense and any(len(group.channels) > 1 for group in space.groups):
         raise Refused(
-            f"{space.name}: 'channels' are open in the sparse stream of two. Search it alone first."
+            f"{space.name}: 'channels' are open in the sparse stream of two. Search it first, in a"
+            " part of its own ('parts')."
         )
     first = space.genotype((0,) * len(space.choices), space.name)
     whole = {part.name: part for part in cost(first, classes).parts}

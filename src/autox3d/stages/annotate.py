@@ -10,7 +10,15 @@ from __future__ import annotations
 from functools import partial
 
 from autox3d.core import environment, settings
-from autox3d.datasets import annotations, demo, demo_boxes, demo_labels, listing, subset
+from autox3d.datasets import (
+    annotations,
+    demo,
+    demo_boxes,
+    demo_labels,
+    demo_streams,
+    listing,
+    subset,
+)
 from autox3d.runtime.program import arguments, run
 from autox3d.runtime.progress import progress
 
@@ -18,6 +26,7 @@ GENERATED = {
     annotations.DEMO: demo.prepare,
     annotations.DEMO_BOXES: demo_boxes.prepare,
     annotations.DEMO_LABELS: demo_labels.prepare,
+    annotations.DEMO_STREAMS: demo_streams.prepare,
 }
 
 

@@ -5,13 +5,14 @@ python -m autox3d.runtime.launch control --space architectures/space_demo.yaml \
     --alpha results/control/alpha.json --trace results/control/trace.csv \
     --made results/control/control_made.json
 
-Alpha then cannot learn from the clips, so any change of its entropy is noise. The control has the
+Alpha cannot learn from the clips then: any change of its entropy is noise. The control has the
 search's learning rates; the epochs that it leaves out go on in the trace with noise and no clips.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from types import SimpleNamespace
 
 from autox3d.core import settings
 from autox3d.core.errors import Refused
@@ -26,21 +27,22 @@ from autox3d.search.space import Space
 def main() -> None:
     """Uses the settings `control` and those of the search."""
     files = arguments(__doc__, "space", "clips", "init", "alpha", "trace", "made")
-    recipe, space = SearchRecipe.of(settings.load()), Space.load(files.space)
-    shared, params, table = recipe.supernet, recipe.search, settings.load().device.table
-    epochs = settings.load().control.epochs
+    write("control", files, settings.load())
+
+
+def write(stage: str, files: SimpleNamespace, asked: settings.Params, part: str = "") -> None:
+    """Searches with shuffled labels; `part` is that of a search in parts."""
+    recipe, space, epochs = SearchRecipe.of(asked), Space.load(files.space), asked.control.epochs
+    shared, params, table = recipe.supernet, recipe.search, asked.device.table
     if epochs > params.epochs:
-        raise Refused(
-            f"params.yaml: 'control.epochs' is {epochs}, but the search has {params.epochs}. "
-            f"Set it to {params.epochs} or less."
-        )
+        of = f"has {params.epochs}. Set it to {params.epochs} or less."
+        raise Refused(f"params.yaml: 'control.epochs' is {epochs}, but the search {of}")
     if not epochs:
-        write_nothing(files.trace, files.alpha, files.made, space)
-        return
+        return write_nothing(files.trace, files.alpha, files.made, space)
     parts = {"shared": shared, "search": params, "warm": recipe.warmup.epochs, "epochs": epochs}
     parts |= {"space": space, "clips": files.clips, "init": files.init} | recipe.timings
     shown = asdict(shared) | {"search": asdict(params)}
-    with session("control", parts=parts, params=shown, data=files.clips, table=table) as work:
+    with session(stage, part, parts=parts, params=shown, data=files.clips, table=table) as work:
         clips = SearchClips.load(files.clips)
         clips.shuffle(shared.seed)
         result = search(space, clips, recipe, work, init=files.init, epochs=epochs, name="control")

@@ -9,6 +9,8 @@ python -m autox3d.runtime.launch derive --space architectures/space_demo.yaml \
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 from autox3d.core import decided, settings
 from autox3d.core.search_records import Alpha
 from autox3d.runtime.distributed import join
@@ -23,14 +25,16 @@ from autox3d.search.strategy import named
 def main() -> None:
     """Uses the settings `supernet`, `search` and `derive`."""
     names = ("space", "clips", "alpha", "weights", "genotype", "front", "report")
-    files = arguments(__doc__, *names)
-    params = settings.load()
+    write(arguments(__doc__, *names), settings.load())
+
+
+def write(files: SimpleNamespace, params: settings.Params) -> None:
+    """Derives, and writes the outputs."""
     shared, search, derive = params.supernet, params.search, params.derive
     space, clips = Space.load(files.space), RankingClips.load(files.clips)
     classes = len(clips.val.classes)
     costs = of_budget(space, classes, search)
-    prior = load_prior(files.alpha, space, costs.excluded)
-    alpha = Alpha.read(files.alpha)
+    prior, alpha = load_prior(files.alpha, space, costs.excluded), Alpha.read(files.alpha)
     outcome = Outcome(space, alpha, prior, costs, SpaceCosts(space, classes))
     chosen = choose(outcome, named(search.strategy).choose(prior), search, derive)
     draws = chosen.draws
@@ -45,8 +49,7 @@ def main() -> None:
     space.genotype(chosen.found, space.name).save(files.genotype, f"{found}{asked}.")
     files.front.mkdir(parents=True, exist_ok=True)  # also where there is nothing to put
     for budget, draw in chosen.front.items():
-        asked = f", {budget:g} {costs.unit} at most"
-        path = files.front / f"{budget:g}.yaml"
+        asked, path = f", {budget:g} {costs.unit} at most", files.front / f"{budget:g}.yaml"
         space.genotype(draw, space.name).save(path, f"{found}{asked}.")
     derived.write(files.report)
     print(f"derive: {decided.terminal(derived, derive.runners_up)}")

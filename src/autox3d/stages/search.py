@@ -10,6 +10,7 @@ python -m autox3d.runtime.launch search --space architectures/space_demo.yaml \
 from __future__ import annotations
 
 from dataclasses import asdict
+from types import SimpleNamespace
 
 from autox3d.core import settings, tables
 from autox3d.runtime.program import arguments, run
@@ -22,14 +23,18 @@ from autox3d.search.space import Space
 def main() -> None:
     """Uses the settings `supernet` and `search`, and the epochs of `warmup`."""
     names = ("space", "clips", "init", "weights", "alpha", "steps", "trace", "made")
-    files = arguments(__doc__, *names)
-    recipe, space = SearchRecipe.of(settings.load()), Space.load(files.space)
+    write("search", arguments(__doc__, *names), settings.load())
+
+
+def write(stage: str, files: SimpleNamespace, asked: settings.Params, part: str = "") -> None:
+    """Searches, and writes the outputs; `part` is that of a search in parts."""
+    recipe, space = SearchRecipe.of(asked), Space.load(files.space)
     shared, params = recipe.supernet, recipe.search
     parts = {"shared": shared, "search": params, "warm": recipe.warmup.epochs} | recipe.timings
     parts |= {"epochs": params.epochs, "space": space, "clips": files.clips, "init": files.init}
     shown = asdict(shared) | {"search": asdict(params)}
-    table = settings.load().device.table
-    with session("search", parts=parts, params=shown, data=files.clips, table=table) as work:
+    table = asked.device.table
+    with session(stage, part, parts=parts, params=shown, data=files.clips, table=table) as work:
         result = search(space, SearchClips.load(files.clips), recipe, work, init=files.init)
         if work.writes:
             save_weights(files.weights, result.state)

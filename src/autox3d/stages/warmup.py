@@ -8,6 +8,7 @@ python -m autox3d.runtime.launch warmup --space architectures/space_demo.yaml \
 from __future__ import annotations
 
 from dataclasses import asdict
+from types import SimpleNamespace
 
 from autox3d.core import settings, tables
 from autox3d.core.search_records import WarmupMade
@@ -23,7 +24,12 @@ from autox3d.search.space import Space
 def main() -> None:
     """Uses the settings `supernet` and `warmup`, and the epochs of `search` for the cosine."""
     files = arguments(__doc__, "space", "clips", "weights", "curve", "made")
-    params, space = settings.load(), Space.load(files.space)
+    write("warmup", files, settings.load())
+
+
+def write(stage: str, files: SimpleNamespace, params: settings.Params, part: str = "") -> None:
+    """Warms up, and writes the outputs; `part` is that of a search in parts."""
+    space = Space.load(files.space)
     check(space, len(tables.read_classes(files.clips)), params.search, params.derive)
     recipe = SearchRecipe.of(params)
     shared, warmup = recipe.supernet, recipe.warmup
@@ -31,7 +37,7 @@ def main() -> None:
     parts |= {"space": space, "clips": files.clips, **recipe.drawn_by}
     shown = asdict(shared) | {"warmup": asdict(warmup)}
     table = params.device.table
-    with session("warmup", parts=parts, params=shown, data=files.clips, table=table) as work:
+    with session(stage, part, parts=parts, params=shown, data=files.clips, table=table) as work:
         clips = SearchClips.load(files.clips)
         result = warm_up(space, clips, recipe, work)
         if work.writes:
