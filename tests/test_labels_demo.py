@@ -42,7 +42,7 @@ def made(folder: Path, params: Params) -> Path:
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_the_demo_learns_what_a_softmax_cannot_say(tmp_path, monkeypatch):
-    """mAP far above chance; the views' maximum finds actions of a tenth that their mean loses.
+    """mAP far above chance; ten views find actions of a tenth that one loses, best by maximum.
 
     A training by softmax may rank the videos as well, but never says "both", nor "nothing".
     """
@@ -54,10 +54,10 @@ def test_the_demo_learns_what_a_softmax_cannot_say(tmp_path, monkeypatch):
     genotype = baseline(given, "x3d_s", clip_of(given, rule, params.scale), rule)
     tests = replace(params.evaluate, crops=1)
     recipe = params.train["x3d_s"]
-    sigmoid, softmax = (
-        bench.measured(genotype, recipe, tests, loss)[max(tests.clips)]
-        for loss in ("sigmoid", "softmax")
+    of_sigmoid, of_softmax = (
+        bench.measured(genotype, recipe, tests, loss) for loss in ("sigmoid", "softmax")
     )
+    sigmoid, softmax = (found[max(tests.clips)] for found in (of_sigmoid, of_softmax))
     none = np.zeros((len(clips), len(clips.classes)))
     chance = multilabel.measure(none, clips.labels)["chance"]
     print(sigmoid, softmax, chance)
@@ -65,7 +65,8 @@ def test_the_demo_learns_what_a_softmax_cannot_say(tmp_path, monkeypatch):
     assert chance == pytest.approx(0.19, abs=0.02)
     assert sigmoid["mAP, max"] > 4 * chance
     assert sigmoid["mAP, max"] > sigmoid["mAP, mean"]
-    assert sigmoid["a tenth, max"] > sigmoid["a tenth, mean"] + 0.02
+    assert sigmoid["a tenth, max"] > sigmoid["a tenth, mean"]
+    assert sigmoid["a tenth, max"] > of_sigmoid[1]["a tenth, max"] + 0.3
     assert softmax["both"] < 0.05 < 0.4 < sigmoid["both"]
     assert sigmoid["nothing"] < 0.05 < 0.15 < softmax["nothing"]
 
