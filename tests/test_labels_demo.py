@@ -10,33 +10,14 @@ import pytest
 import torch
 from bench import labels as bench
 from support import ROOT
+from support.demo_clips import made
 
-from autox3d.core import settings, tables
-from autox3d.core.settings import Params
-from autox3d.datasets import catalogue, demo_labels, listing
-from autox3d.ingest import transcode
+from autox3d.core import settings
+from autox3d.datasets import demo_labels
 from autox3d.sizing.scaling import baseline, clip_of
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.clips.store import Clips
 from autox3d.vision.tasks import multilabel
-
-
-def made(folder: Path, params: Params) -> Path:
-    """The table of clips of the generated videos, as the stages make it."""
-    raw, data = folder / "raw", folder / "data"
-    raw.mkdir()
-    data.mkdir()
-    found = demo_labels.prepare(raw, "videos", params.annotate.demo, lambda tasks, _: tasks)
-    videos = listing.list_videos(found, raw, "videos", [0])
-    listing.write(videos, found, folder / "videos.parquet", folder / "lists", [0])
-    transcode.transcode(
-        folder / "lists/0.parquet", raw, data / "shards/0.tar", folder / "index/0.parquet",
-        params.transcode, workers=2, progress=lambda items, _: items,
-    )  # fmt: skip
-    joined = catalogue.join(tables.read_table(folder / "videos.parquet"), folder / "index")
-    clips = catalogue.clips(joined, found.classes, folder / "videos.parquet")
-    tables.write_table(clips, data / "clips.parquet", found.classes, found.task)
-    return data / "clips.parquet"
 
 
 @pytest.mark.long
@@ -48,7 +29,7 @@ def test_the_demo_learns_what_a_softmax_cannot_say(tmp_path, monkeypatch):
     """
     monkeypatch.chdir(tmp_path)
     params = settings.load(ROOT / "params/demo_labels.yaml")
-    clips = Clips.load(made(tmp_path, params), split="test")
+    clips = Clips.load(made(tmp_path, params, demo_labels.prepare), split="test")
     rule = replace(params.baseline["x3d_s"], of=str(ROOT / "architectures/x3d_s.yaml"))
     given = Genotype.load(Path(rule.of))
     genotype = baseline(given, "x3d_s", clip_of(given, rule, params.scale), rule)
