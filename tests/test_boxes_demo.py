@@ -79,6 +79,7 @@ def seeded(seed: int) -> Params:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_the_demo_learns_what_its_controls_cannot(tmp_path, monkeypatch, seed):
     """Frame mAP is far above chance. It is at the share of three actions a frame where every box is

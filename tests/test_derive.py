@@ -16,6 +16,7 @@ from autox3d.core.decided import beside_target, terminal
 from autox3d.core.errors import Refused
 from autox3d.core.scores import Metrics
 from autox3d.core.search_records import Alpha, Choice, Derived
+from autox3d.planning.plan import searches
 from autox3d.search.costs import SpaceCosts, of_budget
 from autox3d.search.derive import Chosen, Outcome, check, choose, load_prior, report
 from autox3d.search.ranking import Ranked
@@ -259,9 +260,10 @@ def test_a_record_of_an_earlier_version_can_be_read(tmp_path):
 
 
 @pytest.mark.parametrize("path", sorted([ROOT / "params.yaml", *(ROOT / "params").glob("*.yaml")]))
-def test_the_shipped_windows_have_networks(path):
-    """For as many classes as the file keeps, or ten where it keeps all that there are."""
+def test_the_shipped_windows_have_networks(path, monkeypatch):
+    """For as many classes as the file keeps, or ten where it keeps all; each part of a search."""
+    monkeypatch.chdir(ROOT)
     params = settings.load(path)
-    space = Space.load(ROOT / params.supernet.space)
-
-    check(space, params.subset.classes or 10, params.search, params.derive)
+    classes = params.subset.classes or 10
+    for _, own, space in searches(params, classes):
+        check(space, classes, own.search, own.derive)

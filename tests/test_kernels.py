@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 import torch.nn.functional as F
 import yaml
-from support import ROOT, spaces
+from support import ROOT, killing, spaces
 from torch import Tensor
 
 from autox3d import cli
+from autox3d.core import settings
 from autox3d.core.device_table import (
     REFERENCE,
     Choice,
@@ -27,8 +28,11 @@ from autox3d.core.device_table import (
 from autox3d.core.errors import Refused
 from autox3d.planning import rates as machine
 from autox3d.planning import tuning
+from autox3d.runtime.session import session
+from autox3d.runtime.timing import interleaved
+from autox3d.training import run as training
 from autox3d.vision.arch.genotype import Genotype
-from autox3d.vision.kernels import choice, frames
+from autox3d.vision.kernels import choice, frames, trial
 from autox3d.vision.kernels.cpu import WEIGHT_GRADIENTS
 from autox3d.vision.kernels.depthwise import TRITON
 from autox3d.vision.models.network import VideoNet, open_branches, set_training
@@ -251,6 +255,29 @@ def test_a_checkpoint_keeps_its_kernels(tmp_path):
         assert found.plain() == kept.plain()
     with choice.decided(ranks(), path, {"state": {}}) as found:
         assert (found.name, found.rows) == (REFERENCE, ())
+
+
+def test_a_resumed_training_times_no_kernels_again(clips, tmp_path, monkeypatch):
+    """Nor does one whose settings name a table: a clock is given to the first run alone."""
+    folder = killing.fresh(clips, tmp_path / "run")
+    monkeypatch.chdir(folder)
+    genotype, recipe = Genotype.load(folder / "s.yaml"), settings.load().train["s"]
+    recipe = replace(recipe, epochs=1, warmup=0, validate_every=1)
+    table, clocks = written(tmp_path / "here.yaml"), []
+
+    def tried(name: str, some: object, ranks: object, clock: object) -> Any:
+        clocks.append(clock)
+        return trial.tried(name, lambda: [], cast("trial.Ranks", ranks), None)
+
+    monkeypatch.setattr(training, "tried", tried)
+    for named in (None, None, table):
+        about = {"params": {}, "data": folder / "clips.parquet", "tracked": False}
+        about |= {"table": str(named)} if named else {}
+        with session("train", "s", parts={"kind": 1}, **about) as work:
+            known = training.TrainingClips.load(folder / "clips.parquet")
+            training.train(genotype, known, recipe, work)
+
+    assert clocks == [interleaved, None, None]
 
 
 def test_the_stages_that_train_depend_on_the_table():
