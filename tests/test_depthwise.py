@@ -397,6 +397,13 @@ def test_a_hopeless_kernel_is_timed_once(monkeypatch):
     assert found.rows[0].use == TRITON
 
 
+def test_a_network_without_depthwise_convolutions_has_nothing_to_try(monkeypatch):
+    """X3D's dense variants: no rows, and no line that says that something failed."""
+    monkeypatch.setattr(trial, "load_triton", lambda: None)
+    found, reason = trial.settled(Kernels(REFERENCE, ()), list, torch.float32, ranks(), clock())
+    assert (list(found.rows), reason) == ([], "")
+
+
 def one_pixel(run: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """The last number is a thousandth of the others' size off."""
 

@@ -164,7 +164,7 @@ def _back(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 
 
 class Depthwise(torch.autograd.Function):
-    """The same as `depthwise`, for where nothing traces it: it takes the host half the time."""
+    """The same as `depthwise`, for where nothing traces it: without a dispatcher on the way."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int) -> Tensor:

@@ -170,7 +170,7 @@ def settled(
         load_triton()
         every, device = some(), ranks.device
         reason = next(filter(None, (disagreement(one, dtype, device, parts) for one in every)), "")
-        if not reason and parts == PARTS:
+        if every and not reason and parts == PARTS:
             reason = norm_disagreement(every[0], dtype, device)
         if clock and not reason:
             found = timed(every, dtype, device, clock, parts)
