@@ -1,7 +1,8 @@
 """The surroundings of a run: processes, checkpoints, the lock, tracking and provenance."""
 
-import ctypes
 import os
+
+from autox3d.runtime import memory
 
 # Settings for the processes of the stages; they must be made before torch is imported. Without the
 # first, two threads on a busy machine wait for each other in whole time slices (a step takes 12 s
@@ -10,9 +11,4 @@ import os
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
-# Keep the memory of one clip's frames for the next clip. Returning it to the kernel each time costs
-# page faults, up to two fifths of a decode (docs/LOG.md). Only glibc has these settings.
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
-if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
-    mallopt(M_TRIM_THRESHOLD, 128 << 20)
-    mallopt(M_MMAP_THRESHOLD, 32 << 20)
+memory.keep_frames()
