@@ -378,6 +378,18 @@ def test_a_folded_norm_is_the_norm_after_its_convolution():
     torch.testing.assert_close(layer(x), layer.norm(layer.conv(x)), rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_folded_stem_takes_one_view_as_it_takes_many(threads):
+    """For a single clip in float32, PyTorch takes another kernel of its own accord, a slow one."""
+    net = VideoNet(tiny("x3d_s"), 5)  # its stem has a second convolution before the norm
+    stem, clips = folded(net).stem, torch.randn(3, 3, 4, 32, 32)
+    clips = clips.contiguous(memory_format=torch.channels_last_3d)
+    torch.set_num_threads(threads)
+    with torch.inference_mode():
+        assert torch.equal(stem(clips[:1]), stem(clips)[:1])
+        torch.testing.assert_close(stem(clips), net.eval().stem(clips), rtol=1e-4, atol=1e-5)
+
+
 def test_glore_is_the_reference_unit():
     """arXiv:1811.12814 in its own words: project, reason over nodes, project back, extend."""
     unit = GloRe(8, nodes=3).double().eval()

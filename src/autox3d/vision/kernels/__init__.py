@@ -34,7 +34,7 @@ class Backend(Protocol):
         self,
         x: Tensor,
         weight: Tensor,
-        bias: Tensor,
+        bias: Tensor | None,
         stride: int,
         groups: int,
         then: str,

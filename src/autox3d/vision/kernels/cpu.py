@@ -38,7 +38,7 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, groups
 def fused(
     x: Tensor,
     weight: Tensor,
-    bias: Tensor,
+    bias: Tensor | None,
     stride: int,
     groups: int,
     then: str,

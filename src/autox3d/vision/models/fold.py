@@ -16,7 +16,7 @@ from autox3d.vision.kernels import backend
 from autox3d.vision.kernels.reference import ACTIVATIONS
 from autox3d.vision.models.blocks import ResidualBlock
 from autox3d.vision.models.layers import ConvNorm, Dense, Depthwise, Pointwise
-from autox3d.vision.models.network import VideoNet
+from autox3d.vision.models.network import StemLayer, VideoNet
 from autox3d.vision.models.norm import BatchNorm
 
 Convolution = Pointwise | Depthwise | Dense
@@ -26,13 +26,17 @@ Net = TypeVar("Net", bound=nn.Module)
 class Folded(nn.Module):
     """A convolution and the batch norm that followed it as one, then perhaps an activation."""
 
-    def __init__(self, conv: Convolution, norm: nn.Module, then: str = "none") -> None:
+    def __init__(self, conv: Convolution, norm: nn.Module | None, then: str = "none") -> None:
+        """Without a norm, it is a convolution without bias, by the kernel of the device."""
         super().__init__()
+        self.stride, self.then = conv.stride, then
+        self.groups = len(conv.weight) if isinstance(conv, Depthwise) else 1
+        if norm is None:
+            self.weight, self.bias = nn.Parameter(conv.weight), None
+            return
         assert isinstance(norm, BatchNorm)
         scale, shift = norm.affine()
         bias = getattr(conv, "bias", None)
-        self.stride, self.then = conv.stride, then
-        self.groups = len(conv.weight) if isinstance(conv, Depthwise) else 1
         self.weight = nn.Parameter(conv.weight * scale.view(-1, 1, 1, 1, 1))
         self.bias = nn.Parameter(shift if bias is None else shift + bias * scale)
 
@@ -96,6 +100,8 @@ def _without_norms(net: Net) -> Net:
         if isinstance(before := getattr(layer, "before_norm", None), str):
             setattr(layer, before, Folded(getattr(layer, before), layer.get_submodule("norm")))
             layer.register_module("norm", nn.Identity())
+        if isinstance(layer, StemLayer) and isinstance(layer.space, Dense):
+            layer.register_module("space", Folded(layer.space, None))
     return net
 
 
