@@ -505,9 +505,10 @@ def test_the_report_has_a_section_of_what_the_studies_found(done, tmp_path):
     """A figure or a table a kind; no section without a study; other data's numbers stay away."""
     results = tmp_path / "results"
     results.mkdir()
-    assert studies(read(results, {})).is_empty
+    asked = {"studies": SMALL}
+    assert studies(read(results, asked)).is_empty
     shutil.copytree(done / "results/studies", results / "studies")
-    shown = read(results, {})
+    shown = read(results, asked)
     elements = {element.title: element for element in studies(shown).elements}
 
     figures = {title for title, element in elements.items() if isinstance(element, Figure)}
@@ -536,7 +537,7 @@ def test_the_report_has_a_section_of_what_the_studies_found(done, tmp_path):
     path = results / "studies/random_networks.json"
     path.write_text(path.read_text().replace("kendall_tau", "kendalls_tau"))
     with pytest.raises(Refused) as refused:
-        studies(read(results, {}))
+        studies(read(results, asked))
     line = f"{path}: missing number 'kendall_tau'. Run `study@random_networks` again."
     assert str(refused.value) == line
 
