@@ -17,6 +17,7 @@ from autox3d.core import schema
 from autox3d.core.curves import Curve, Pair, read_confusion
 from autox3d.core.errors import Refused
 from autox3d.core.origin import PARTS, run_again
+from autox3d.core.overrides import SEARCHED
 from autox3d.core.records import Account, Explanation, Latency, Provenance
 from autox3d.core.scores import CLASSIFY, Evaluation
 from autox3d.core.search_records import (
@@ -27,7 +28,6 @@ from autox3d.core.search_records import (
     StudyRecord,
     WarmupMade,
 )
-from autox3d.core.settings import SEARCHED
 from autox3d.reporting import expanded
 from autox3d.reporting.expanded import Expansion
 from autox3d.vision.arch.genotype import Genotype
