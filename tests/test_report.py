@@ -375,6 +375,8 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     named = re.findall(r"<code>(results/[^<]*)</code>", page)
     for path in ("derive/genotype.yaml", "search/trace.csv", "search/alpha.json", "data.json"):
         assert f"results/{path}" in named
+    for name in results_folder.NETWORKS:  # each, also where nothing of it is there
+        assert {f"results/evaluate/{name}.json", f"results/train/{name}.csv"} <= set(named)
     table = (tmp_path / "results/table.md").read_text()
     assert table == "No network has been evaluated yet.\n"
 

@@ -42,7 +42,7 @@ SEARCH, CONTROL = ("epoch", "entropy", "mode_gmacs"), ("epoch", "entropy")
 
 
 class Asked(NamedTuple):
-    """What has files of its own in results/, by the settings: names."""
+    """The names of what has files of its own in results/, by the settings."""
 
     networks: list[str]  # that are trained: what the search found, baselines, then others
     found: list[str]  # the sizes of what the search found
