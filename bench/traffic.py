@@ -39,7 +39,7 @@ from autox3d.vision.models.network import VideoNet, set_training
 
 X3D_S = Path(__file__).parents[1] / "architectures/x3d_s.yaml"
 SMALL = 2**20  # bytes of an operation that is not counted
-RATE = 4.3e12  # bytes a second that a copy on an H200 reaches
+RATE = 4.3e12  # bytes a second of an H200, assumed: nine tenths of the nominal rate
 TWICE = {  # how often an operation reads its first argument, where it is not once
     "native_batch_norm": 2,  # for its statistics, and to normalise
     "native_batch_norm_backward": 2,

@@ -172,16 +172,22 @@ def test_the_gradient_of_a_mean_is_never_written():
     assert strides == [(16, 4, 1), (0, 0, 0)]
 
 
-def bench(name: str, *arguments: str, interpreted: bool = True) -> list[list[str]]:
-    """The tables of a bench, without their heads, from a process that alone has Triton."""
+def alone(*words: str, interpreted: bool = True) -> list[str]:
+    """The lines that Python prints, in a process that alone has Triton."""
     if not (TRITON_FOLDER / ".ready").exists():
         pytest.skip("Triton is not in .triton: make .triton/.ready")
     paths = os.pathsep.join(map(str, (ROOT / "src", TRITON_FOLDER, ROOT)))
     env = os.environ | {"PYTHONPATH": paths} | ({"TRITON_INTERPRET": "1"} if interpreted else {})
-    command = [sys.executable, "-m", f"bench.{name}", *arguments]
+    command = [sys.executable, *words]
     done = subprocess.run(command, env=env, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr
-    lines = [line for line in done.stdout.splitlines() if line.startswith("| ")]
+    return done.stdout.splitlines()
+
+
+def bench(name: str, *arguments: str, interpreted: bool = True) -> list[list[str]]:
+    """The tables of a bench, without their heads."""
+    lines = alone("-m", f"bench.{name}", *arguments, interpreted=interpreted)
+    lines = [line for line in lines if line.startswith("| ")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[1:]]
 
 
@@ -227,3 +233,43 @@ def test_a_compiler_takes_what_follows_for_a_gpu_that_is_not_here():
 
     assert len(table) == 14
     assert all(int(row[2]) < 255 and int(row[3]) == 0 for row in table), table
+
+
+TRIAL = """
+from unittest import mock
+import torch
+from autox3d.vision.kernels import depthwise, trial, triton_elementwise, triton_norm
+
+depthwise.load_triton()
+layer = trial.Layer((2, 7, 2, 5, 4), (3, 3, 3), 1)
+right, calls = {"norm": triton_norm.backward, "gate": triton_elementwise.gated}, iter(range(99))
+
+def off(*given):
+    found = right["norm"](*given)
+    found[0][-1, -1, -1] += 0.02
+    return found
+
+def unsteady(*given):
+    return right["gate"](*given) * (1 + 2e-7 * (next(calls) % 2))
+
+def tried(backward):
+    given = [layer], torch.float32, torch.device("cpu")
+    print(trial.others_disagreement(*given, backward=backward) or "right")
+
+tried(True)
+tried(False)
+with mock.patch.object(triton_norm, "backward", off):
+    tried(True)
+with mock.patch.object(triton_elementwise, "gated", unsteady):
+    tried(False)
+"""
+
+
+@pytest.mark.slow
+def test_a_trial_finds_what_is_wrong_and_what_is_not_the_same_twice():
+    """Of the kernels beside the depthwise ones: nothing, until one is broken."""
+    both, forward, norm, gate = alone("-c", TRIAL)
+
+    assert (both, forward) == ("right", "right")
+    assert norm.startswith("batch norm of 7 channels is off by ")
+    assert gate == "a gate and swish of 7 channels differs from one run to the next"
