@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 from support import ROOT
+from support.demo_clips import made
 from torch import Tensor
 
-from autox3d.core import settings, tables
+from autox3d.core import settings
 from autox3d.core.settings import Params
-from autox3d.datasets import catalogue, demo_boxes, listing
+from autox3d.datasets import demo_boxes
 from autox3d.evaluation.run import every_view, summarise
-from autox3d.ingest import transcode
 from autox3d.runtime.session import session
 from autox3d.sizing.scaling import baseline
 from autox3d.training.run import TrainingClips, train
@@ -26,23 +26,6 @@ from autox3d.vision.models.weights import Trained
 from autox3d.vision.tasks.boxes import ASKED
 
 Metrics = dict[str, float | None]
-
-
-def demo(folder: Path, params: Params) -> Path:
-    """The table of clips of the generated films, as the stages make it."""
-    raw = folder / "raw"
-    raw.mkdir()
-    found = demo_boxes.prepare(raw, "films", params.annotate.demo, lambda tasks, _: tasks)
-    videos = listing.list_videos(found, raw, "films", [0])
-    listing.write(videos, found, folder / "videos.parquet", folder / "lists", [0])
-    transcode.transcode(
-        folder / "lists/0.parquet", raw, folder / "data/shards/0.tar", folder / "index/0.parquet",
-        params.transcode, workers=2, progress=lambda items, _: items,
-    )  # fmt: skip
-    joined = catalogue.join(tables.read_table(folder / "videos.parquet"), folder / "index")
-    clips = catalogue.clips(joined, found.classes, folder / "videos.parquet")
-    tables.write_table(clips, folder / "clips.parquet", found.classes, found.task)
-    return folder / "clips.parquet"
 
 
 def trained(
@@ -90,7 +73,7 @@ def test_the_demo_learns_what_its_controls_cannot(tmp_path, monkeypatch, seed):
     """
     monkeypatch.chdir(tmp_path)
     params = seeded(seed)
-    table = demo(tmp_path, params)
+    table = made(tmp_path, params, demo_boxes.prepare)
     held = Clips.load(table, split="test")
     net = trained(table, params, "x3d")
     found = {"boxes": measured(net, held, params, "boxes")}

@@ -7,27 +7,32 @@ import html
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from support import results_folder
+import yaml
+from support import ROOT, results_folder
 
 from autox3d.commands.compare import load
 from autox3d.core.errors import Refused
 from autox3d.core.schema import parse
 from autox3d.core.scores import Score
+from autox3d.pipeline.stage_names import stage_names
 from autox3d.reporting import differences_page
 from autox3d.reporting.differences import (
     Difference,
     PipelineRun,
+    code,
     differences,
     networks_in_both,
-    recorded,
     standard_error,
+    tables,
 )
 from autox3d.reporting.results import read
 
@@ -97,13 +102,42 @@ def test_a_network_of_one_run_alone_is_told(tmp_path: Path) -> None:
     assert all(difference.after is None for difference in rows)
 
 
-def test_changed_code_and_tables_are_told_from_the_lock() -> None:
-    """The files that stages were made from, by their hashes; nothing else of dvc.lock."""
-    deps = [{"path": "src/autox3d/search/space.py", "md5": "0123456789abcdef"}]
-    deps += [{"path": "data/clips.parquet", "md5": "fedcba9876543210"}]
-    lock = {"stages": {"search": {"cmd": "python", "deps": deps}, "empty": {}}}
-    assert recorded(lock, "src/", (".py",)) == {"src/autox3d/search/space.py": "01234567"}
-    assert recorded(lock, "data/", (".parquet",)) == {"data/clips.parquet": "fedcba98"}
+def test_changed_code_and_tables_are_told_from_the_lock(tmp_path: Path) -> None:
+    """Rooms and tables by their hashes, of the stages that params.yaml names: DVC keeps the others.
+
+    A table is as the last stage left it that wrote it, also where one that reads it has not run.
+    """
+
+    def entry(room: str, table: str, **more: Any) -> dict[str, Any]:
+        deps = [{"path": "src/autox3d/vision", "md5": room}]
+        return {"deps": [*deps, {"path": "data/clips.parquet", "md5": table}], **more}
+
+    results_folder.make(tmp_path)
+    written = [{"path": "data/clips.parquet", "md5": "c" * 32}]
+    stages = {"index": {"outs": written}, "search": entry("a" * 32, "b" * 32), "derive": {}}
+    stages |= {"train@s": entry("a" * 32, "c" * 32), "train@gone": entry("0" * 32, "0" * 32)}
+    (tmp_path / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
+    everything = load(str(tmp_path)).stages
+    shutil.copy(ROOT / "dvc.yaml", tmp_path)
+    there = load(str(tmp_path)).stages
+
+    assert set(there) == {"index", "search", "derive", "train@s"}
+    assert tables(there) == {"data/clips.parquet": "c" * 8}
+    assert code(there) == {"src/autox3d/vision": "a" * 8}
+    assert code(everything) == {"src/autox3d/vision": f"{'0' * 8} {'a' * 8}"}
+
+
+@pytest.mark.parametrize("name", ["params", "params/demo_streams", "params/demo_expand"])
+def test_the_stages_of_a_params_file_are_those_that_dvc_finds(tmp_path: Path, name: str) -> None:
+    """With `foreach`, with `matrix`, with sections that are not there."""
+    for one in ("params.yaml", "dvc.yaml"):
+        shutil.copy(ROOT / (f"{name}.yaml" if one == "params.yaml" else one), tmp_path / one)
+    tool(tmp_path, "git", "init", "--quiet")
+    tool(tmp_path, str(BIN / "dvc"), "init", "--quiet")
+    listed = tool(tmp_path, str(BIN / "dvc"), "stage", "list", "--name-only").split()
+
+    found = list(stage_names(parse(tmp_path / "dvc.yaml"), parse(tmp_path / "params.yaml")))
+    assert sorted(found) == sorted(listed)
 
 
 def test_the_standard_error_is_that_of_two_shares(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """DVC reads what the stages write: `dvc metrics` and `dvc plots` on the project's own dvc.yaml."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -8,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import ROOT, results_folder
+from support import ROOT, programs, results_folder
+from support.studies import BIN
 
 from autox3d.core.records import Latency, Summary
 from autox3d.core.scores import Evaluation
@@ -75,6 +77,28 @@ def test_plots_show(project: Path) -> None:
     for name in results_folder.NETWORKS:
         assert shown[f"results/train/{name}.csv"]
         assert shown[f"results/evaluate/{name}_confusion.csv"]
+
+
+def test_the_report_follows_another_params_file(project: Path, tmp_path: Path) -> None:
+    """`dvc repro` after `cp params/... params.yaml`: rows of the networks that it trains alone.
+
+    DVC leaves the files of the others where they are, and so do we.
+    """
+    root = tmp_path / "clone"
+    shutil.copytree(project, root)
+    shutil.copytree(ROOT / "architectures", root / "architectures")
+    shutil.copytree(ROOT / "src", root / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("studies", "expand", "parts"):
+        (root / "results" / name).mkdir()
+    shutil.copy(ROOT / "params/demo_streams.yaml", root / "params.yaml")
+    path = {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(root / "src")}
+    command = [BIN / "dvc", "repro", "--single-item", "report"]
+    done = programs.run("engines", command, root, os.environ | path, together=True)
+
+    assert done.returncode == 0, done.stdout
+    table = (root / "results/table.md").read_text().splitlines()
+    assert [line.split()[1] for line in table[2:] if line.startswith("|")] == ["s", "x3d_s"]
+    assert (root / "results/evaluate/m.json").is_file()
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from support import ROOT, programs, results_folder
 from autox3d.core.curves import Pair, read_confusion
 from autox3d.core.errors import Refused
 from autox3d.core.intervals import wilson
-from autox3d.core.schema import parse
+from autox3d.core.schema import dump, parse
 from autox3d.reporting import results_table
 from autox3d.reporting.classes import confused_pairs
 from autox3d.reporting.page import page as page_of
@@ -375,6 +375,8 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     named = re.findall(r"<code>(results/[^<]*)</code>", page)
     for path in ("derive/genotype.yaml", "search/trace.csv", "search/alpha.json", "data.json"):
         assert f"results/{path}" in named
+    for name in results_folder.NETWORKS:  # each, also where nothing of it is there
+        assert {f"results/evaluate/{name}.json", f"results/train/{name}.csv"} <= set(named)
     table = (tmp_path / "results/table.md").read_text()
     assert table == "No network has been evaluated yet.\n"
 
@@ -484,9 +486,8 @@ def test_a_metric_that_its_task_has_is_not_left_out(tmp_path: Path) -> None:
 def test_sections_of_what_nobody_asked_for_are_left_out(tmp_path: Path) -> None:
     """No heat maps where the settings name no network for them; no studies without results."""
     results_folder.make(tmp_path)
-    shutil.rmtree(tmp_path / "results/explain")
-    with (tmp_path / "params.yaml").open("a") as settings:
-        settings.write("explain: {networks: []}\n")
+    asked = parse(tmp_path / "params.yaml") | {"explain": {"networks": []}}
+    (tmp_path / "params.yaml").write_text(dump(asked))
     page = shown(tmp_path)
 
     assert re.findall(r"<h2>(.*?)</h2>", page) == [
@@ -505,7 +506,7 @@ def test_a_refusal_leaves_no_page(tmp_path: Path) -> None:
 
 
 def test_found_networks_come_first(made: Path) -> None:
-    """In the order of params.yaml, then the baselines, then what params.yaml does not name."""
+    """In the order of params.yaml, then the baselines, then others that are trained."""
     results = read(made / "results", parse(made / "params.yaml"))
     assert [(n.name, n.searched) for n in results.networks] == [
         ("s", True),
@@ -514,6 +515,43 @@ def test_found_networks_come_first(made: Path) -> None:
         ("x3d_s", False),
         ("s_t1", False),
     ]
+
+
+def test_what_earlier_settings_left_is_not_shown(tmp_path: Path) -> None:
+    """DVC deletes no output of an entry that is gone; the report has what params.yaml names.
+
+    The page and the table are, byte for byte, those of a folder that never had the others.
+    """
+    kept, never = tmp_path / "kept", tmp_path / "never"
+    for root in (kept, never):
+        results_folder.make(root)
+        results_folder.random_networks(root, (0.5, 0.6), 0.007)
+        assert "study@random_networks" in shown(root, drawn=False)
+        settings = parse(root / "params.yaml")
+        changed = {
+            "studies": {},
+            "scale": {"s": settings["scale"]["s"]},
+            "train": {name: settings["train"][name] for name in ("s", "x3d_s")},
+            "explain": {"networks": ["x3d_s"]},
+        }
+        (root / "params.yaml").write_text(dump(settings | changed))
+    gone = ("m", "l", "s_t1")
+    for path in sorted((never / "results").rglob("*")):
+        if path.stem.removesuffix("_made").removesuffix("_confusion") in (*gone, "random_networks"):
+            path.unlink()
+    (never / "results/explain/s.json").unlink()
+
+    assert [one.name for one in read(kept / "results", parse(kept / "params.yaml")).networks] == [
+        "s",
+        "x3d_s",
+    ]
+    assert shown(kept) == shown(never)
+    with contextlib.chdir(kept):
+        there = markdown(read(Path("results"), parse(Path("params.yaml"))))
+    with contextlib.chdir(never):
+        assert there == markdown(read(Path("results"), parse(Path("params.yaml"))))
+    for name in gone:
+        assert f"| {name} " not in there
 
 
 def test_readme_takes_the_table_between_its_marks() -> None:

@@ -15,7 +15,6 @@ from matplotlib.figure import Figure as Canvas
 from support import expanded_folder, results_folder
 
 from autox3d.core.errors import Refused
-from autox3d.core.search_records import StudyProvenance, StudyRecord, StudyRow
 from autox3d.reporting import expanded, worth
 from autox3d.reporting.expansion import expansion
 from autox3d.reporting.layout import Figure, Section, Table
@@ -165,7 +164,7 @@ def test_the_search_and_random_networks_stand_beside_it(root: Path) -> None:
     assert ways == ["expansion", "expansion", "search"]
 
     random = (0.5, 0.6, 0.7, 0.8)
-    _with_study(root, random, hours=0.6)
+    results_folder.random_networks(root, random, hours=0.6)
     after = expansion(results_of(root))
     assert "not measured" not in after.lead
     found = {row["way"]: row for row in rows(after, "Device-hours, beside other ways")}
@@ -181,27 +180,6 @@ def test_the_search_and_random_networks_stand_beside_it(root: Path) -> None:
     assert short == "less than one training (1.2 h)"
     assert found["search"]["network"] == "s"
     assert found["search"]["test (95 %)"].startswith("9")
-
-
-def _with_study(root: Path, random: tuple[float, ...], hours: float) -> None:
-    """A study of random networks, each trained for so long on two devices."""
-    names = ["searched", *(f"random_{number}" for number in range(1, len(random) + 1))]
-    taus = {"kendall_tau": 0.1, "kendall_tau_low": -0.2, "kendall_tau_high": 0.4, "beaten": 2.0}
-    record = StudyRecord(
-        study="random_networks", kind="random_networks", space="demo", task="classify", asked={},
-        numbers=dict(taus),
-        rows=tuple(
-            StudyRow(name=name, numbers={"gmacs": 0.011, "top1": value}, series={})
-            for name, value in zip(names, (0.9, *random), strict=True)
-        ),
-    )  # fmt: skip
-    folder = root / "results/studies"
-    folder.mkdir()
-    record.write(folder / "random_networks.json")
-    made = dataclasses.replace(expanded_folder.MADE, hours=hours)
-    StudyProvenance(runs={f"train_{name}": made for name in names}).write(
-        folder / "random_networks_made.json"
-    )
 
 
 def test_an_expansion_that_is_not_asked_for_shows_nothing(

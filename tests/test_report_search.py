@@ -1,6 +1,5 @@
 """What the report says about a search: its worth, what decided it, its findings, its sets."""
 
-import dataclasses
 import itertools
 import json
 import re
@@ -10,15 +9,12 @@ import pytest
 from support import ARCHITECTURES, results_folder
 from test_report import figures, shown
 
-from autox3d.core.records import Provenance
-from autox3d.core.search_records import StudyProvenance, StudyRecord, StudyRow
 from autox3d.reporting import findings, worth
 from autox3d.reporting.patterns import rings_of
 from autox3d.search.space import Space
 from autox3d.vision.arch.genotype import Genotype
 
 FOUND = Genotype.load(ARCHITECTURES / "autox3d_s.yaml")
-MADE = Provenance(commit="c", device="d", processes=2, hours=0.5, torch="2", python="3")
 
 
 @pytest.fixture
@@ -29,36 +25,6 @@ def results(tmp_path):
 
 def text_of(page):
     return re.sub(r"\s+", " ", re.sub("<[^>]*>", "", page))
-
-
-def with_study(results, values, hours, searched=0.9):
-    """A study of random networks, each trained for `hours` on two devices."""
-    folder = results / "results/studies"
-    folder.mkdir(exist_ok=True)
-    names = ["searched", *(f"random_{number}" for number in range(1, len(values) + 1))]
-    rows = [
-        StudyRow(name=name, numbers={"gmacs": 1.0, "top1": value, "supernet_top1": 0.5}, series={})
-        for name, value in zip(names, [searched, *values], strict=True)
-    ]
-    record = StudyRecord(
-        study="random_networks",
-        kind="random_networks",
-        space="demo",
-        task="classify",
-        asked={},
-        numbers={
-            "kendall_tau": 0.1,
-            "kendall_tau_low": -0.2,
-            "kendall_tau_high": 0.4,
-            "beaten": 2.0,
-        },
-        rows=tuple(rows),
-    )
-    record.write(folder / "random_networks.json")
-    runs = {f"train_{name}": dataclasses.replace(MADE, hours=hours) for name in names}
-    runs["search"] = dataclasses.replace(MADE, hours=99.0)
-    StudyProvenance(runs=runs).write(folder / "random_networks_made.json")
-    return record
 
 
 def test_the_best_of_n_is_that_of_all_n_tuples():
@@ -82,7 +48,7 @@ def test_the_interval_of_the_best_covers_as_often_as_it_says():
 
 def test_the_first_screen_says_what_the_search_was_worth(results):
     """0.042 device-hours; a random network takes 2 x 0.007 h, so three could be trained."""
-    with_study(results, [0.5, 0.6, 0.7, 0.8], 0.007)
+    results_folder.random_networks(results, [0.5, 0.6, 0.7, 0.8], 0.007)
     page = text_of(shown(results, drawn=False).split("<nav")[0])
 
     assert (
@@ -97,13 +63,13 @@ def test_the_first_screen_says_what_the_search_was_worth(results):
 
 def test_more_time_than_networks_is_said(results):
     """Eight could be trained, and four were: the best of these is a bound."""
-    with_study(results, [0.5, 0.6, 0.7, 0.8], 0.0026)
+    results_folder.random_networks(results, [0.5, 0.6, 0.7, 0.8], 0.0026)
     assert "More than the 4 that were trained: their best bounds it." in shown(results, drawn=False)
 
 
 def test_a_search_shorter_than_one_training_is_compared_with_their_mean(results):
     """There is no best of half a network."""
-    with_study(results, [0.5, 0.6, 0.7, 0.8], 0.042)
+    results_folder.random_networks(results, [0.5, 0.6, 0.7, 0.8], 0.042)
     page = shown(results, drawn=False)
     assert "That is 50 % of the time of one random network; the network found 90.0 %" in page
     assert "their mean 65.0 %" in page

@@ -12,7 +12,7 @@ import yaml
 from support import ROOT
 from support.search_parts import PARTS, WHOLE
 
-from autox3d.core import schema, settings
+from autox3d.core import overrides, schema, settings
 from autox3d.core.errors import Refused
 from autox3d.core.search_settings import Part, Parts
 from autox3d.search.parts import opened, save
@@ -188,12 +188,12 @@ def test_a_part_has_settings_of_its_own(tmp_path):
     own = {"supernet": {"lr": 0.8}, "warmup": {"epochs": 3}, "search": {"target": 0.001}}
     path = written(tmp_path, sparse=own)
     params = settings.load(path)
-    of = settings.for_part(params, "sparse", path)
+    of = overrides.for_part(params, "sparse", path)
 
     assert (of.supernet.lr, of.warmup.epochs, of.search.target) == (0.8, 3, 0.001)
     assert of.supernet.space == "results/parts/sparse/space.yaml"
     assert of.search.epochs == params.search.epochs
-    assert settings.for_part(params, "dense", path).supernet.lr == params.supernet.lr
+    assert overrides.for_part(params, "dense", path).supernet.lr == params.supernet.lr
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
@@ -220,7 +220,7 @@ def test_wrong_settings_of_a_part_are_refused(name, tmp_path):
     changes, wanted = WRONG[name]
     path = written(tmp_path, sparse=changes)
     with pytest.raises(Refused) as refused:
-        settings.for_part(settings.load(path), "sparse", path)
+        overrides.for_part(settings.load(path), "sparse", path)
     assert str(refused.value) == f"{path}: {wanted}"
 
 

@@ -13,7 +13,7 @@ import yaml
 from pydantic import Field
 from support import ROOT
 
-from autox3d.core import schema, settings
+from autox3d.core import overrides, schema, settings
 from autox3d.core.errors import Refused
 from autox3d.core.schema import Added
 from autox3d.core.values import ClipSpec, Sampling
@@ -308,7 +308,7 @@ def test_shipped_settings_are_complete(path):
     params = settings.load(path)
 
     for part in params.parts.before:
-        settings.for_part(params, part, path)
+        overrides.for_part(params, part, path)
     made = set(params.baseline) | set(params.scale) | set(params.expand.targets)
     assert made == set(params.train)
     assert set(params.pages) <= set(params.explain.networks), "a page shows its network's clips"

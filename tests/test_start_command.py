@@ -32,6 +32,7 @@ from autox3d.training import announcement
 from autox3d.vision.arch.genotype import Genotype
 
 CLASSES = ("Öl gießen", "b c")
+ALONE = {"train": {"s": {}}, "explain": {"networks": ["s"]}}  # settings of a page of one network
 
 
 @pytest.fixture(scope="module")
@@ -364,7 +365,7 @@ def test_what_takes_seconds_is_told_without_a_power_of_ten(tmp_path: Path) -> No
     file = tmp_path / "results/latency/s.json"
     known = json.loads(file.read_text())
     file.write_text(json.dumps(known | {"batched": known["batched"] | {"median": 1.3334}}))
-    page = page_of(read(tmp_path / "results", {}), "s", "s on clips")
+    page = page_of(read(tmp_path / "results", ALONE), "s", "s on clips")
 
     assert "The 30 views of a video take 1,330 ms without decoding" in page
 
@@ -372,7 +373,7 @@ def test_what_takes_seconds_is_told_without_a_power_of_ten(tmp_path: Path) -> No
 def test_a_page_of_one_network_has_its_mistakes_and_no_other(tmp_path: Path) -> None:
     """No search, no plot with one point; what it costs is a sentence."""
     results_folder.make(tmp_path)
-    page = page_of(read(tmp_path / "results", {}), "s", "s on clips")
+    page = page_of(read(tmp_path / "results", ALONE), "s", "s on clips")
 
     assert "<title>s on clips</title>" in page
     assert "What it gets wrong" in page
@@ -382,7 +383,7 @@ def test_a_page_of_one_network_has_its_mistakes_and_no_other(tmp_path: Path) -> 
     assert "A view costs" in page
     assert "The 30 views of a video take 50 ms without decoding" in page
     with pytest.raises(Refused) as caught:
-        page_of(read(tmp_path / "results", {}), "gone", "x")
+        page_of(read(tmp_path / "results", ALONE), "gone", "x")
     assert str(caught.value) == (
         f"{tmp_path}/results: has no network 'gone'. Run `evaluate@gone` first."
     )

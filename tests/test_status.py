@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 import zc.lockfile
 from support import ROOT
 from support.clone import DVC, Clone
@@ -163,6 +164,26 @@ def test_a_new_clone_has_done_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
 
     assert first == Row("annotate", "to run", "data/lists is not here")
     assert {row.state for row in others} == {"to run", "waiting"}
+
+
+def test_a_stage_of_earlier_settings_says_nothing_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DVC keeps its entry in dvc.lock, and another stage may make the file now."""
+    monkeypatch.chdir(tmp_path)
+    subprocess.run(["git", "init", "--quiet"], check=True)
+    subprocess.run([*DVC, "init", "--quiet"], check=True)
+    use = {"cmd": "cp s.txt used.txt", "deps": ["s.txt"], "outs": ["used.txt"]}
+    for number, name in enumerate(("scale", "select")):
+        make = {"foreach": ["s"], "do": {"cmd": f"echo {number} > s.txt", "outs": ["s.txt"]}}
+        Path("dvc.yaml").write_text(yaml.safe_dump({"stages": {name: make, "use": use}}))
+        subprocess.run([*DVC, "repro", "--quiet"], check=True)
+
+    lock = yaml.safe_load(Path("dvc.lock").read_text())
+    assert set(lock["stages"]) == {"scale@s", "select@s", "use"}
+    lock["stages"]["scale@s"] = lock["stages"].pop("scale@s")  # in any order
+    Path("dvc.lock").write_text(yaml.safe_dump(lock, sort_keys=False))
+    assert [(row.stage, row.state) for row in rows()] == [("select@s", "done"), ("use", "done")]
 
 
 def test_what_is_alike_shares_a_line():

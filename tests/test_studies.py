@@ -14,7 +14,7 @@ import yaml
 from support import ROOT, killing
 from support.studies import SMALL, digests, entry, lay_out
 
-from autox3d.core import settings
+from autox3d.core import overrides, settings
 from autox3d.core.errors import Refused
 from autox3d.core.intervals import wilson
 from autox3d.core.records import Provenance
@@ -51,7 +51,7 @@ def workspace(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 
 def open_lab(name: str) -> Lab:
     """As the stage does it, in the working directory."""
-    params = settings.for_study(settings.load(), name)
+    params = overrides.for_study(settings.load(), name)
     space, clips = Space.load(Path("space.yaml")), Path("clips.parquet")
     return Lab(name, params, space, clips, clips, Path("out") / name)
 
@@ -462,17 +462,17 @@ def test_a_mistake_in_a_study_is_one_line_before_any_work(workspace, name):
 def test_overrides_are_for_one_study_alone(workspace):
     """Nested as in the file, down to a single key; all else is the file's."""
     params = yaml.safe_load(Path("params.yaml").read_text())
-    overrides = {"search": {"epochs": 7}, "train": {"s": {"sampling": {"flip": True}}}}
-    params["studies"]["channels"]["overrides"] = overrides
+    own = {"search": {"epochs": 7}, "train": {"s": {"sampling": {"flip": True}}}}
+    params["studies"]["channels"]["overrides"] = own
     Path("params.yaml").write_text(yaml.safe_dump(params))
     whole = settings.load()
-    changed = settings.for_study(whole, "channels")
+    changed = overrides.for_study(whole, "channels")
 
     assert (changed.search.epochs, whole.search.epochs) == (7, 1)
     assert changed.train["s"].sampling.flip
     assert changed.train["s"].sampling.jitter == whole.train["s"].sampling.jitter
     assert changed.warmup == whole.warmup
-    assert settings.for_study(whole, "beta").search == whole.search
+    assert overrides.for_study(whole, "beta").search == whole.search
 
 
 def test_told_to_stop_between_two_runs_a_study_stops(workspace, monkeypatch):
@@ -505,9 +505,10 @@ def test_the_report_has_a_section_of_what_the_studies_found(done, tmp_path):
     """A figure or a table a kind; no section without a study; other data's numbers stay away."""
     results = tmp_path / "results"
     results.mkdir()
-    assert studies(read(results, {})).is_empty
+    asked = {"studies": SMALL}
+    assert studies(read(results, asked)).is_empty
     shutil.copytree(done / "results/studies", results / "studies")
-    shown = read(results, {})
+    shown = read(results, asked)
     elements = {element.title: element for element in studies(shown).elements}
 
     figures = {title for title, element in elements.items() if isinstance(element, Figure)}
@@ -536,7 +537,7 @@ def test_the_report_has_a_section_of_what_the_studies_found(done, tmp_path):
     path = results / "studies/random_networks.json"
     path.write_text(path.read_text().replace("kendall_tau", "kendalls_tau"))
     with pytest.raises(Refused) as refused:
-        studies(read(results, {}))
+        studies(read(results, asked))
     line = f"{path}: missing number 'kendall_tau'. Run `study@random_networks` again."
     assert str(refused.value) == line
 

@@ -17,7 +17,7 @@ import yaml
 from support import ROOT, killing, programs
 from support.studies import BIN, SMALL, digests, lay_out
 
-from autox3d.core import settings
+from autox3d.core import overrides, settings
 from autox3d.core.search_records import StudyProvenance, StudyRecord
 from autox3d.studies.kind import kind_of
 
@@ -179,5 +179,5 @@ def test_the_sections_that_are_shipped_fit_behind_their_settings(name, tmp_path)
         study.kind for study in params.studies.values()
     }
     for one, asked in params.studies.items():
-        kind_of(settings.for_study(params, one, path), one, path)
+        kind_of(overrides.for_study(params, one, path), one, path)
         assert (ROOT / asked.space).is_file()

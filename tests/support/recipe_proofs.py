@@ -19,7 +19,7 @@ import torch
 import yaml
 
 import autox3d
-from autox3d.core import settings, tables
+from autox3d.core import overrides, settings, tables
 from autox3d.core.errors import Refused
 from autox3d.core.scores import Evaluation
 from autox3d.reporting import results, results_table
@@ -220,7 +220,7 @@ def study(folder: Path, shared: Path, asked: str) -> None:
     params = configure(folder, warmup={"epochs": 0}, studies=studies)
     params["search"]["epochs"] = 1
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
-    whole = settings.for_study(settings.load(), "draws")
+    whole = overrides.for_study(settings.load(), "draws")
     space, clips = Space.load(folder / "space.yaml"), folder / "clips.parquet"
     lab = Lab("draws", whole, space, clips, clips, folder / "out", tracked=False)
     record = kind.kind_of(whole, "draws").run(lab, whole.studies["draws"])

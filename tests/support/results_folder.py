@@ -4,12 +4,16 @@ import base64
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from autox3d.core.records import Provenance
+from autox3d.core.scores import Metrics
+from autox3d.core.search_records import StudyProvenance, StudyRecord, StudyRow
 from autox3d.core.values import ClipSpec
 from autox3d.explaining.sheet import jpeg
 from autox3d.vision.arch.blocks import BlockStyle, Group
@@ -27,7 +31,10 @@ supernet: {space: space.yaml, selection: fair}
 search: {target: 0.012}
 scale: {s: {frames: 8}, m: {frames: 8}, l: {frames: 8}}
 baseline: {x3d_s: {width: 0.5}, s_t1: {width: 1.0}}
+train: {s: {lr: 1.6}, m: {lr: 1.6}, l: {lr: 1.6}, x3d_s: {lr: 1.6}, s_t1: {lr: 1.6}}
+explain: {networks: [s, x3d_s]}
 """
+MADE = Provenance(commit="c", device="d", processes=2, hours=0.5, torch="2", python="3")
 
 
 def make(root: Path, classes: Sequence[str] = CLASSES) -> None:
@@ -73,6 +80,38 @@ def genotype(name: str = "autox3d_demo") -> Genotype:
         ),
         head=Head(channels=96, hidden=128),
     )
+
+
+def random_networks(
+    root: Path, values: Sequence[float], hours: float, searched: float = 0.9
+) -> StudyRecord:
+    """Adds a study of random networks, each trained for `hours` on two devices, and its entry."""
+    folder, kind = root / "results/studies", "random_networks"
+    folder.mkdir(exist_ok=True)
+    with (root / "params.yaml").open("a") as settings:
+        settings.write(f"studies: {{{kind}: {{kind: {kind}}}}}\n")
+    names = ["searched", *(f"random_{number}" for number in range(1, len(values) + 1))]
+    taus: Metrics = {"kendall_tau": 0.1, "kendall_tau_low": -0.2, "kendall_tau_high": 0.4}
+    numbers: list[Metrics] = [
+        {"gmacs": 0.011, "top1": value, "supernet_top1": 0.5} for value in (searched, *values)
+    ]
+    record = StudyRecord(
+        study=kind,
+        kind=kind,
+        space="demo",
+        task="classify",
+        asked={},
+        numbers=taus | {"beaten": 2.0},
+        rows=tuple(
+            StudyRow(name=name, numbers=row, series={})
+            for name, row in zip(names, numbers, strict=True)
+        ),
+    )
+    record.write(folder / f"{kind}.json")
+    runs = {f"train_{name}": replace(MADE, hours=hours) for name in names}
+    runs["search"] = replace(MADE, hours=99.0)
+    StudyProvenance(runs=runs).write(folder / f"{kind}_made.json")
+    return record
 
 
 def write_json(path: Path, content: object) -> None:

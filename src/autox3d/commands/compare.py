@@ -62,9 +62,15 @@ def load(name: str) -> PipelineRun:
 
 
 def _read(folder: Path, name: str) -> PipelineRun:
+    """The run in a folder; without a dvc.yaml, all stages of dvc.lock are taken for its own."""
+    from autox3d.pipeline.stage_names import present
     from autox3d.reporting.differences import PipelineRun
     from autox3d.reporting.results import read, settings_of
 
-    results = read(folder / "results", settings_of(folder / "params.yaml"))
-    lock = folder / "dvc.lock"
-    return PipelineRun(name, results, schema.parse(lock) if lock.is_file() else {})
+    settings = settings_of(folder / "params.yaml")
+    lock, pipeline = (
+        schema.parse(path) if (path := folder / one).is_file() else {}
+        for one in ("dvc.lock", "dvc.yaml")
+    )
+    stages = present(lock, pipeline, settings) if pipeline else lock.get("stages") or {}
+    return PipelineRun(name, read(folder / "results", settings), stages)

@@ -1,5 +1,8 @@
 """The settings in params.yaml: one frozen table for each section, a comment for each setting.
 
+`autox3d.core.search_settings` has the sections of a search, and `autox3d.core.overrides` the
+settings that a study or a part of a search has in place of these.
+
 There are no defaults: a missing, unknown or ill-typed key stops a stage before it does any work
 (`autox3d.core.schema`). The learning rates of SGD are for a batch of 256 clips; they are scaled
 with the batch.
@@ -8,8 +11,7 @@ with the batch.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -48,8 +50,6 @@ T = TypeVar("T")
 PARAMS = Path("params.yaml")
 Classes = Literal["motions", "textures"]
 Split = Literal["train", "val", "test"]
-SEARCHED = ("supernet", "warmup", "search", "control", "derive")  # that a part may override
-STUDIED = (*SEARCHED, "train")  # ... and a study
 
 
 @table
@@ -332,64 +332,3 @@ def named(table: Mapping[str, T], section: str, name: str, path: Path = PARAMS) 
     if name not in table:
         raise Refused(f"{path}: missing section '{section}.{name}'.")
     return table[name]
-
-
-def for_study(params: Params, name: str, path: Path = PARAMS) -> Params:
-    """Returns the settings with the space and the overrides of the study `name`, checked again.
-
-    Raises:
-        Refused: there is no such study, or an override is unknown or ill-typed.
-    """
-    study = named(params.studies, "studies", name, path)
-    place = f"studies.{name}.overrides"
-    if "space" in study.overrides.get("supernet", {}):
-        raise Refused(
-            f"{path}: '{place}.supernet.space' is another setting. Use 'studies.{name}.space'."
-        )
-    return _varied(params, study.overrides, STUDIED, "A study", study.space, path, place)
-
-
-def for_part(params: Params, name: str, path: Path = PARAMS) -> Params:
-    """Returns the settings with the space and the settings of the part `name`, checked again.
-
-    Raises:
-        Refused: there is no such part, or a setting is unknown or ill-typed.
-    """
-    overrides = named(params.parts.before, "parts.before", name, path)
-    place, space = f"parts.before.{name}", PART.format(part=name)
-    if "space" in overrides.get("supernet", {}):
-        raise Refused(f"{path}: '{place}.supernet.space' is always {space}. Delete it.")
-    return _varied(params, overrides, SEARCHED, "A part", space, path, place)
-
-
-def _varied(
-    params: Params,
-    overrides: Mapping[str, Mapping[str, Any]],
-    may: Sequence[str],
-    who: str,
-    space: str,
-    path: Path,
-    place: str,
-) -> Params:
-    """Returns the settings of a search apart: with overrides of the sections `may`, no parts."""
-    for section in overrides:
-        if section not in may:
-            raise Refused(
-                f"{path}: unknown '{place}.{section}'. {who} can change: {', '.join(may)}."
-            )
-    changed = _merged(asdict(params), {section: overrides.get(section, {}) for section in may})
-    changed["supernet"]["space"] = space
-    changed["parts"] = NO_PARTS
-    return schema.check(changed, Params, path, place)
-
-
-def _merged(content: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the content with the changes applied; nested tables are merged key by key."""
-    merged = dict(content)
-    for key, value in changes.items():
-        inner = merged.get(key)
-        if isinstance(inner, dict) and isinstance(value, Mapping):
-            merged[key] = _merged(inner, value)
-        else:
-            merged[key] = value
-    return merged

@@ -13,7 +13,7 @@ from autox3d.core.errors import Refused
 
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 
-RECORD = ("params.yaml", "dvc.lock")
+RECORD = ("params.yaml", "dvc.yaml", "dvc.lock")
 RESULTS = "results"
 TABLES = (".json", ".csv", ".yaml")
 
@@ -35,7 +35,7 @@ def resolve(name: str) -> str | None:
 
 
 def export(revision: str, into: Path) -> list[str]:
-    """Writes the params.yaml, dvc.lock and tables under results/ of a revision into a folder.
+    """Writes what a run is read from into a folder: RECORD, and the tables under results/.
 
     Returns:
         The files of the revision that DVC's cache no longer has.

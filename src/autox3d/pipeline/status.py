@@ -68,7 +68,8 @@ def rows() -> list[Row]:
         Refused: dvc.yaml, params.yaml or dvc.lock cannot be read.
     """
     graph, stages, recorded = _pipeline()
-    made = {out["path"]: out.get("md5") for one in recorded.values() for out in one.get("outs", [])}
+    now = [recorded.get(str(one.addressing)) or {} for one in stages]  # DVC keeps others, too
+    made = {out["path"]: out.get("md5") for one in now for out in one.get("outs", [])}
     found: dict[str, Row] = {}
     for stage in stages:
         name = str(stage.addressing)

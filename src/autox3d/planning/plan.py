@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from autox3d.core.device_table import Rates
-from autox3d.core.settings import Params, for_part
+from autox3d.core.overrides import for_part
+from autox3d.core.settings import Params
 from autox3d.core.values import ClipSpec
 from autox3d.datasets.annotations import DEMO_BOXES
 from autox3d.search.costs import SpaceCosts, of_budget

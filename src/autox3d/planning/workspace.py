@@ -166,7 +166,7 @@ def _is_shipped(path: Path) -> bool:
 def set_results_apart() -> list[str]:
     """Deletes committed results, which git has, and moves all others to another folder.
 
-    Results of other videos beside one's own would be shown in the same tables.
+    Those of other videos would be shown until one's own networks of the same names are trained.
     """
     if not RESULTS.exists():
         return []

@@ -19,7 +19,7 @@ class PipelineRun(NamedTuple):
 
     name: str  # of its folder or revision, as the user gave it
     results: Results
-    lock: Mapping[str, Any]  # dvc.lock: the inputs of each stage
+    stages: Mapping[str, Any]  # of dvc.lock: the inputs and outputs of each
     commit: str = ""  # of a revision; empty for a folder
     lost: Sequence[str] = ()  # files of a revision that are no longer in any cache
 
@@ -70,8 +70,8 @@ def facts(run: PipelineRun) -> dict[str, dict[str, Any]]:
     results = run.results
     subjects: dict[str, Mapping[str, Any]] = {
         "settings": results.settings,
-        "data": _data(results) | recorded(run.lock, "data/", (".parquet",)),
-        "code": recorded(run.lock, "src/", (".py",)),
+        "data": _data(results) | tables(run.stages),
+        "code": code(run.stages),
         "genotype": asdict(results.genotype) if results.genotype else {},
         "search": _search(results),
     }
@@ -79,14 +79,26 @@ def facts(run: PipelineRun) -> dict[str, dict[str, Any]]:
     return {subject: flat(values) for subject, values in subjects.items()}
 
 
-def recorded(lock: Mapping[str, Any], under: str, ends: tuple[str, ...]) -> dict[str, str]:
-    """The stages' input files below a folder, with their hashes from dvc.lock."""
-    inputs = [of for stage in lock.get("stages", {}).values() for of in stage.get("deps", [])]
-    return {
-        of["path"]: of.get("md5", "")[:HASH]
-        for of in sorted(inputs, key=lambda of: of["path"])
-        if of["path"].startswith(under) and of["path"].endswith(ends)
-    }
+def tables(stages: Mapping[str, Any]) -> dict[str, str]:
+    """The tables that stages read, with their hashes as the stages before them wrote them."""
+    inputs, outputs = _hashes(stages, "deps"), _hashes(stages, "outs")
+    names = [path for path in inputs if path.startswith("data/") and path.endswith(".parquet")]
+    return {path: " ".join(outputs.get(path, inputs[path])) for path in names}
+
+
+def code(stages: Mapping[str, Any]) -> dict[str, str]:
+    """The rooms of code that stages depend on, with their hashes: several where stages differ."""
+    inputs = _hashes(stages, "deps").items()
+    return {path: " ".join(hashes) for path, hashes in inputs if path.startswith("src/")}
+
+
+def _hashes(stages: Mapping[str, Any], what: str) -> dict[str, list[str]]:
+    """The different hashes of each of the paths that stages have as `what`, by path."""
+    found: dict[str, set[str]] = {}
+    for stage in stages.values():
+        for of in stage.get(what, []):
+            found.setdefault(of["path"], set()).add(of.get("md5", "")[:HASH])
+    return {path: sorted(found[path]) for path in sorted(found)}
 
 
 def _data(results: Results) -> dict[str, Any]:

@@ -37,9 +37,9 @@ def page_of(results: Results, name: str, title: str) -> str:
     """A page of one network, without what belongs to a search.
 
     Raises:
-        Refused: there is no result of such a network.
+        Refused: no such network has been tested.
     """
-    networks = [network for network in results.networks if network.name == name]
+    networks = [one for one in results.networks if one.name == name and one.evaluation]
     if not networks:
         raise Refused(f"{results.folder}: has no network '{name}'. Run `evaluate@{name}` first.")
     alone = results._replace(networks=networks, derived=None, genotype=None, trace=None, alpha=None)

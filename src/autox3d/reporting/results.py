@@ -1,5 +1,8 @@
 """The files under results/ as typed records: a missing file is None, a damaged one is refused.
 
+What is read is what the settings name (`asked`). The folders may hold more: where params.yaml has
+lost an entry, DVC makes its stages no more, and deletes none of their files.
+
 Accuracies are shares in [0, 1]; costs are G multiply-adds of one view.
 """
 
@@ -14,6 +17,7 @@ from autox3d.core import schema
 from autox3d.core.curves import Curve, Pair, read_confusion
 from autox3d.core.errors import Refused
 from autox3d.core.origin import PARTS, run_again
+from autox3d.core.overrides import SEARCHED
 from autox3d.core.records import Account, Explanation, Latency, Provenance
 from autox3d.core.scores import CLASSIFY, Evaluation
 from autox3d.core.search_records import (
@@ -24,7 +28,6 @@ from autox3d.core.search_records import (
     StudyRecord,
     WarmupMade,
 )
-from autox3d.core.settings import SEARCHED
 from autox3d.reporting import expanded
 from autox3d.reporting.expanded import Expansion
 from autox3d.vision.arch.genotype import Genotype
@@ -32,11 +35,19 @@ from autox3d.vision.tasks import task as tasks
 from autox3d.vision.tasks.task import Task
 
 T = TypeVar("T")
-MADE = "_made"  # end of the name of a file of provenance
 PHASES = ("warm-up", "search")
 # Columns that the report needs of each curve
 TRAINING, WARMUP = ("epoch", "loss"), ("epoch", "loss")
 SEARCH, CONTROL = ("epoch", "entropy", "mode_gmacs"), ("epoch", "entropy")
+
+
+class Asked(NamedTuple):
+    """The names of what has files of its own in results/, by the settings."""
+
+    networks: list[str]  # that are trained: what the search found, baselines, then others
+    found: list[str]  # the sizes of what the search found
+    explained: list[str]  # networks with heat maps
+    studies: list[str]
 
 
 class Network(NamedTuple):
@@ -136,12 +147,25 @@ def settings_of(path: Path) -> Mapping[str, Any]:
     return content
 
 
+def asked(settings: Mapping[str, Any]) -> Asked:
+    """What the settings name, as the stages of dvc.yaml follow from them."""
+    trained, found = (list(settings.get(section) or {}) for section in ("train", "scale"))
+    first = [*found, *(settings.get("baseline") or {})]
+    return Asked(
+        networks=[name for name in first if name in trained] + sorted(set(trained) - set(first)),
+        found=found,
+        explained=list((settings.get("explain") or {}).get("networks") or []),
+        studies=sorted(settings.get("studies") or {}),
+    )
+
+
 def read(folder: Path, settings: Mapping[str, Any]) -> Results:
-    """Reads the files that are there.
+    """Reads the files that are there, of what the settings name.
 
     Raises:
         Refused: a file is damaged; the message names it, the field, and the stage to run again.
     """
+    of = asked(settings)
     warmed_up = if_there(WarmupMade.read, folder / "warmup_made.json")
     searches = {
         "warm-up": warmed_up.made if warmed_up else None,
@@ -161,16 +185,17 @@ def read(folder: Path, settings: Mapping[str, Any]) -> Results:
         control=if_there(partial(Curve.read, wanted=CONTROL), folder / "control/trace.csv"),
         control_alpha=if_there(Alpha.read, folder / "control/alpha.json"),
         searches={name: made for name, made in searches.items() if made},
-        networks=[_network(folder, name, settings) for name in _names(folder, settings)],
+        networks=[_network(folder, name, of) for name in of.networks],
         studies={
-            path.stem: StudyRecord.read(path)
-            for path in sorted(folder.glob("studies/*.json"))
-            if not path.stem.endswith(MADE)
+            name: record
+            for name in of.studies
+            if (record := if_there(StudyRecord.read, folder / f"studies/{name}.json"))
         },
         study_runs={
-            f"study@{path.stem.removesuffix(MADE)}/{name}": made
-            for path in sorted(folder.glob(f"studies/*{MADE}.json"))
-            for name, made in StudyProvenance.read(path).runs.items()
+            f"study@{name}/{run}": made
+            for name in of.studies
+            if (runs := if_there(StudyProvenance.read, folder / f"studies/{name}_made.json"))
+            for run, made in runs.runs.items()
         },
         expansion=expanded.read(folder, settings),
         parts={name: _part(folder, name, settings) for name in _before_the_last(settings)},
@@ -195,26 +220,18 @@ def if_there(read_file: Callable[[Path], T], path: Path) -> T | None:
     return read_file(path) if path.exists() else None
 
 
-def _names(folder: Path, settings: Mapping[str, Any]) -> list[str]:
-    """The names of networks: searched ones in the order of params.yaml, then all with results."""
-    there = {path.stem for path in folder.glob("genotypes/*.yaml")}
-    there |= {path.stem for path in folder.glob("evaluate/*.json")}
-    there |= {path.stem for path in folder.glob("train/*.csv")}
-    listed = [*(settings.get("scale") or {}), *(settings.get("baseline") or {})]
-    return [name for name in listed if name in there] + sorted(there - set(listed))
-
-
-def _network(folder: Path, name: str, settings: Mapping[str, Any]) -> Network:
+def _network(folder: Path, name: str, of: Asked) -> Network:
+    explained = folder / f"explain/{name}.json"
     return Network(
         name=name,
-        searched=name in (settings.get("scale") or {}),
+        searched=name in of.found,
         genotype=if_there(Genotype.load, folder / f"genotypes/{name}.yaml"),
         curve=if_there(partial(Curve.read, wanted=TRAINING), folder / f"train/{name}.csv"),
         made=if_there(Provenance.read, folder / f"train/{name}_made.json"),
         evaluation=if_there(_evaluation, folder / f"evaluate/{name}.json"),
         confusion=if_there(read_confusion, folder / f"evaluate/{name}_confusion.csv"),
         latency=if_there(Latency.read, folder / f"latency/{name}.json"),
-        explained=if_there(Explanation.read, folder / f"explain/{name}.json"),
+        explained=if_there(Explanation.read, explained) if name in of.explained else None,
     )
 
 

@@ -6,7 +6,7 @@ python -m autox3d.stages.part --part dense --space architectures/space_two_strea
 
 from __future__ import annotations
 
-from autox3d.core import settings
+from autox3d.core import overrides, settings
 from autox3d.core.search_settings import SCRATCH
 from autox3d.runtime.program import arguments, run
 from autox3d.search.parts import opened, save
@@ -19,7 +19,7 @@ def main() -> None:
     files = arguments(__doc__, "space", "found", "out", words=["part"])
     params = settings.load()
     for name in params.parts.before:
-        settings.for_part(params, name)
+        overrides.for_part(params, name)
     part = settings.named(params.parts.open, "parts.open", files.part)
     found = None if str(files.found) == SCRATCH else Genotype.load(files.found)
     space = opened(Space.load(files.space), files.part, part, found)

@@ -10,7 +10,7 @@ python -m autox3d.runtime.launch part_derive --part sparse \
 
 from __future__ import annotations
 
-from autox3d.core import settings
+from autox3d.core import overrides, settings
 from autox3d.runtime.program import arguments, run
 from autox3d.stages.derive import write
 
@@ -19,7 +19,7 @@ def main() -> None:
     """Uses the settings of the part, `parts.before`, and of the search for what they leave."""
     names = ("space", "clips", "alpha", "weights", "genotype", "front", "report")
     files = arguments(__doc__, *names, words=["part"])
-    write(files, settings.for_part(settings.load(), files.part))
+    write(files, overrides.for_part(settings.load(), files.part))
 
 
 if __name__ == "__main__":

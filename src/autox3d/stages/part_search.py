@@ -11,7 +11,7 @@ python -m autox3d.runtime.launch part_search --part sparse \
 
 from __future__ import annotations
 
-from autox3d.core import settings
+from autox3d.core import overrides, settings
 from autox3d.runtime.program import arguments, run
 from autox3d.stages.search import write
 
@@ -20,7 +20,7 @@ def main() -> None:
     """Uses the settings of the part, `parts.before`, and of the search for what they leave."""
     names = ("space", "clips", "init", "weights", "alpha", "steps", "trace", "made")
     files = arguments(__doc__, *names, words=["part"])
-    write("part_search", files, settings.for_part(settings.load(), files.part), files.part)
+    write("part_search", files, overrides.for_part(settings.load(), files.part), files.part)
 
 
 if __name__ == "__main__":

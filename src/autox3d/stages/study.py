@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from autox3d.core import settings
+from autox3d.core import overrides, settings
 from autox3d.core.search_records import StudyProvenance
 from autox3d.runtime.distributed import join
 from autox3d.runtime.program import arguments, run
@@ -24,7 +24,7 @@ def main() -> None:
     """Uses the entry of `studies` with the study's name, and all settings that it can override."""
     names = ("space", "subset", "clips", "init", "out", "record", "made")
     files, whole = arguments(__doc__, *names, words=["name"]), settings.load()
-    params, space = settings.for_study(whole, files.name), Space.load(files.space)
+    params, space = overrides.for_study(whole, files.name), Space.load(files.space)
     kind = kind_of(params, files.name)
     same = files.space == Path(whole.supernet.space)
     ready = Ready(files.init, SearchRecipe.of(whole)) if same else None

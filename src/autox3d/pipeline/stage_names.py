@@ -1,0 +1,39 @@
+"""The stages that a dvc.yaml has by some settings, without DVC, which reads whole clones alone."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+def present(
+    lock: Mapping[str, Any], pipeline: Mapping[str, Any], settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The stages of a dvc.lock that are there by the settings: DVC keeps those that are gone.
+
+    Args:
+        lock, pipeline, settings: the content of dvc.lock, dvc.yaml and params.yaml
+    """
+    names = set(stage_names(pipeline, settings))
+    return {name: entry for name, entry in (lock.get("stages") or {}).items() if name in names}
+
+
+def stage_names(pipeline: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[str]:
+    """As `dvc stage list --name-only`: train@s, candidate@step1-depth-2, report."""
+    for name, entry in pipeline["stages"].items():
+        if "foreach" in entry:
+            yield from (f"{name}@{item}" for item in _items(entry["foreach"], settings))
+        elif "matrix" in entry:
+            columns = [_items(values, settings) for values in entry["matrix"].values()]
+            yield from (f"{name}@{'-'.join(row)}" for row in itertools.product(*columns))
+        else:
+            yield name
+
+
+def _items(reference: str, settings: Mapping[str, Any]) -> list[str]:
+    """What `${expand.path}` is in the settings: the keys of a table, or the values of a list."""
+    keys = reference.removeprefix("${").removesuffix("}").split(".")
+    found = functools.reduce(lambda table, key: (table or {}).get(key), keys, settings)
+    return [str(item) for item in found or ()]
