@@ -344,6 +344,24 @@ def test_without_a_compiler_a_gpu_says_so_once_and_takes_pytorchs(monkeypatch, c
     assert TRITON not in KERNELS
 
 
+def test_a_prediction_asks_once_whether_a_kernel_is_right(monkeypatch, capsys):
+    """No trial precedes it: one that is a pixel off, of those with a bias, goes."""
+    wrong = SLOW._replace(forward=one_pixel(SLOW.forward))
+    monkeypatch.setattr(depthwise, "load_triton", lambda: KERNELS.update({TRITON: wrong}))
+    monkeypatch.delitem(KERNELS, TRITON, raising=False)
+    depthwise.triton_works.cache_clear()
+    try:
+        assert not depthwise.triton_works(CPU)
+    finally:
+        depthwise.triton_works.cache_clear()
+
+    line = (
+        "cpu: no kernels of Triton, PyTorch's instead: the result of t3_s3, stride 1, 54 channels"
+    )
+    assert capsys.readouterr().err.startswith(line)
+    assert TRITON not in KERNELS
+
+
 LAYERS = [Layer((3, 6, 4, 8, 8), (3, 3, 3), 2), Layer((3, 10, 4, 5, 5), (1, 5, 5), 1)]
 
 

@@ -169,7 +169,11 @@ def settled(
     try:
         load_triton()
         every, device = some(), ranks.device
-        reason = next(filter(None, (disagreement(one, dtype, device, parts) for one in every)), "")
+        each = ((one, how) for how in dict.fromkeys((parts, FORWARD)) for one in every)
+        wrong = (
+            disagreement(one, dtype, device, how) for one, how in each
+        )  # validations are tests
+        reason = next(filter(None, wrong), "")
         if not reason:
             reason = others_disagreement(every, dtype, device, backward=parts == PARTS)
         if clock and not reason:
@@ -206,6 +210,13 @@ def disagreement(
         if not torch.equal(got, other):
             return f"{name} of {layer} differs from one run to the next"
     return ""
+
+
+def small_disagreement(device: torch.device) -> str:
+    """What Triton gets wrong in a test, tried at one small size, "" if nothing."""
+    layer, kind = Layer((2, 54, 3, 5, 4), (3, 3, 3), 1), torch.float32
+    reason = disagreement(layer, kind, device, FORWARD)
+    return reason or others_disagreement([layer], kind, device, backward=False)
 
 
 def others_disagreement(
