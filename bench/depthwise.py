@@ -36,6 +36,8 @@ from autox3d.vision.kernels.trial import Layer
 NAMES = ("t1_s3", "t1_s5", "t3_s3", "t3_s5", "t5_s3", "t5_s5")
 WIDTHS = ((54, 40), (108, 20), (216, 10), (432, 5))  # X3D-S: inner channels, px out at 160 px
 ALLOWED = {"float32": 1e-5, "bfloat16": 1e-2}  # of the norm
+HALF = ("x", "y", "g", "plus", "grad", "passed", "for_x")  # arguments of kernels, in bfloat16
+WHOLE = ("w", "bias", "part", "found", "weight", "total", "gate", "mean", "variance")  # in float32
 TOY, SMALL = (1, 3, 3, 3, 4), (2, 54, 5, 9, 11)  # sizes of a check, of a CPU and of a GPU
 HEAD = "| kernel | stride | type | by | result | input's gradient | weight's |\n" + "|---" * 7 + "|"
 
@@ -157,8 +159,10 @@ def assembled(function: Any, constants: dict[str, int], sm: int) -> tuple[int, i
     from triton.backends.compiler import GPUTarget  # pyright: ignore[reportMissingImports]
     from triton.compiler import ASTSource  # pyright: ignore[reportMissingImports]
 
-    pointers = dict.fromkeys(("x", "y", "g"), "*bf16") | {"w": "*fp32", "part": "*fp32"}
-    types = {name: pointers.get(name, "i32") for name in function.arg_names}
+    known_types = dict.fromkeys(HALF, "*bf16") | dict.fromkeys(WHOLE, "*fp32")
+    pointers = known_types.keys()
+    known_types |= dict.fromkeys(("eps", "momentum"), "fp32")
+    types = {name: known_types.get(name, "i32") for name in function.arg_names}
     types |= dict.fromkeys(constants, "constexpr")
     places = {name: (place,) for place, name in enumerate(function.arg_names)}
     aligned = {places[name]: [["tt.divisibility", 16]] for name in types if name in pointers}

@@ -30,7 +30,17 @@ from autox3d.search.space import Space
 from autox3d.search.supernet import Supernet
 from autox3d.sizing.scaling import thinned
 from autox3d.vision.arch.genotype import Genotype
-from autox3d.vision.kernels import Backend, backend, choice, depthwise, gpu, reference, trial, using
+from autox3d.vision.kernels import (
+    Backend,
+    backend,
+    choice,
+    depthwise,
+    gpu,
+    gpu_norm,
+    reference,
+    trial,
+    using,
+)
 from autox3d.vision.kernels.depthwise import KERNELS, PARTS, TRITON, Kernel
 from autox3d.vision.kernels.trial import Layer
 from autox3d.vision.models.fold import folded
@@ -129,12 +139,15 @@ def every(tap: Tensor) -> Tensor:
     return tap.double()[:, None, None, None]
 
 
-def by_taps(x: Tensor, weight: Tensor, stride: int) -> Tensor:
-    """A depthwise convolution as it is written down: a sum over taps."""
+def by_taps(
+    x: Tensor, weight: Tensor, stride: int, bias: Tensor | None = None, then: str = "none"
+) -> Tensor:
+    """A depthwise convolution as it is written down: a sum over taps; and what follows it."""
     y = torch.zeros(x[..., ::stride, ::stride].shape, dtype=torch.float64)
     for seen, tap in views(F.pad(padded(x, weight), (0, 1, 0, 1)), weight, y, stride):
         y += seen * every(tap)
-    return last(y, x)
+    y = y if bias is None else y + every(bias)
+    return last(reference.ACTIVATIONS[then](y), x)
 
 
 def input_by_taps(grad: Tensor, x: Tensor, weight: Tensor, stride: int) -> Tensor:
@@ -228,6 +241,14 @@ def outcome(net: VideoNet, clips: Tensor) -> tuple[Tensor, ...]:
     return (logits.detach(), scores, *torch.autograd.grad(logits.sum(), list(net.parameters())))
 
 
+@pytest.fixture
+def no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has no table of its own is PyTorch's, though a table names kernels of Triton."""
+    for module in (gpu, gpu_norm):
+        monkeypatch.setattr(module, "by_triton", lambda device: False)
+
+
+@pytest.mark.usefixtures("no_others")
 def test_a_network_computes_with_the_kernels_that_were_chosen(monkeypatch):
     """Trained and folded; each part of each of its depthwise convolutions takes the other one."""
     calls: dict[Operation, int] = dict.fromkeys(PARTS, 0)
@@ -276,6 +297,7 @@ def test_autocast_casts_the_input_as_pytorch_does(monkeypatch):
     assert weight.grad.dtype == torch.float32
 
 
+@pytest.mark.usefixtures("no_others")
 def test_the_compiler_takes_the_operation_whole(monkeypatch):
     """No graph break in a block with kernels of Triton, forward and backward."""
     monkeypatch.setitem(KERNELS, TRITON, SLOW)
@@ -322,6 +344,24 @@ def test_without_a_compiler_a_gpu_says_so_once_and_takes_pytorchs(monkeypatch, c
     assert TRITON not in KERNELS
 
 
+def test_a_prediction_asks_once_whether_a_kernel_is_right(monkeypatch, capsys):
+    """No trial precedes it: one that is a pixel off, of those with a bias, goes."""
+    wrong = SLOW._replace(forward=one_pixel(SLOW.forward))
+    monkeypatch.setattr(depthwise, "load_triton", lambda: KERNELS.update({TRITON: wrong}))
+    monkeypatch.delitem(KERNELS, TRITON, raising=False)
+    depthwise.triton_works.cache_clear()
+    try:
+        assert not depthwise.triton_works(CPU)
+    finally:
+        depthwise.triton_works.cache_clear()
+
+    line = (
+        "cpu: no kernels of Triton, PyTorch's instead: the result of t3_s3, stride 1, 54 channels"
+    )
+    assert capsys.readouterr().err.startswith(line)
+    assert TRITON not in KERNELS
+
+
 LAYERS = [Layer((3, 6, 4, 8, 8), (3, 3, 3), 2), Layer((3, 10, 4, 5, 5), (1, 5, 5), 1)]
 
 
@@ -352,7 +392,7 @@ def settle(monkeypatch: pytest.MonkeyPatch, kernel: Kernel, **given: Any) -> tup
     """Tries a kernel on a CPU, as if it were Triton's on a GPU."""
     monkeypatch.setitem(KERNELS, TRITON, kernel)
     monkeypatch.setattr(trial, "load_triton", lambda: None)
-    monkeypatch.setattr(trial, "norm_disagreement", lambda *_: "")  # it needs Triton itself
+    monkeypatch.setattr(trial, "others_disagreement", lambda *_, **__: "")  # needs Triton itself
     known = {"found": Kernels(REFERENCE, ()), "some": lambda: LAYERS, "dtype": torch.float32}
     known |= {"ranks": ranks(), "clock": clock()}
     return trial.settled(**(known | given))

@@ -25,7 +25,7 @@ from autox3d.search.costs import SpaceCosts
 from autox3d.search.space import Space
 from autox3d.sizing.expansion import candidates, network, start
 from autox3d.vision.arch.genotype import Genotype
-from autox3d.vision.models.fold import folded, folded_part
+from autox3d.vision.models.fold import folded
 from autox3d.vision.models.network import VideoNet
 
 CPU = torch.device("cpu")
@@ -242,10 +242,10 @@ def test_the_parts_together_are_the_network_that_predicts(space):
     timing.opened(net)
     clips = torch.randn(2, 3, 2, 20, 20)
     with torch.inference_mode():
-        x = folded_part(net.stem)(clips.contiguous(memory_format=torch.channels_last_3d))
+        x = folded(net.stem)(clips.contiguous(memory_format=torch.channels_last_3d))
         for block, attend in zip(net.blocks, net.attention, strict=True):
-            x = folded_part(attend)(folded_part(block)(x))
-        assert torch.equal(folded_part(net.head)(x), folded(net)(clips))
+            x = folded(attend)(folded(block)(x))
+        assert torch.equal(folded(net.head)(x), folded(net)(clips))
 
 
 def test_every_part_of_a_plan_can_be_timed(space, quick):

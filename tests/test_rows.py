@@ -56,7 +56,7 @@ def assert_counts(layers: Iterable[Layer], module: nn.Module, x: torch.Tensor) -
     listed = list(layers)
     norms = [layer for layer in module.modules() if isinstance(layer, BatchNorm)]
     for norm in norms:
-        norm.forward = lambda x: x
+        norm.forward = lambda x, then="none", plus=None: x
     with Products() as products, torch.no_grad():
         module(x)
 

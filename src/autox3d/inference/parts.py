@@ -22,7 +22,7 @@ from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.kernels.choice import here
 from autox3d.vision.models.attention import attention
 from autox3d.vision.models.blocks import block
-from autox3d.vision.models.fold import fast_dtype, folded, folded_part
+from autox3d.vision.models.fold import fast_dtype, folded
 from autox3d.vision.models.network import HeadLayer, StemLayer, VideoNet, initialise_layer
 from autox3d.vision.models.norm import BatchNorm
 
@@ -92,7 +92,7 @@ def module(
         part = attention(row.kind, row.channels, genotype.attention.nodes)
     part.apply(initialise_layer)
     opened(part)
-    return folded_part(part)
+    return folded(part)
 
 
 def opened(part: nn.Module) -> None:

@@ -58,13 +58,20 @@ class Backend(Protocol):
         batch: bool,
         momentum: float,
         eps: float,
+        then: str = "none",
+        plus: Tensor | None = None,
     ) -> Tensor:
-        """`torch.nn.functional.batch_norm` of (B, C, T, H, W), differentiable.
+        """then(`torch.nn.functional.batch_norm` + plus) of (B, C, T, H, W), differentiable.
 
         Args:
             mean, variance: the running ones (C,), which move if `batch`; or None
             batch: whether the batch's own statistics normalise it
+            then, plus: as in `fused`
         """
+        ...
+
+    def gated(self, x: Tensor, gate: Tensor, then: str) -> Tensor:
+        """Computes then(x * gate), of (B, C, T, H, W) and a gate (B, C), differentiable."""
         ...
 
     def pooled(self, x: Tensor) -> Tensor:
@@ -80,6 +87,8 @@ class Backend(Protocol):
         momentum: float,
         clips: int,
         eps: float,
+        then: str = "none",
+        plus: Tensor | None = None,
     ) -> Tensor:
         """Normalises each chunk of `clips` clips of (B, C, T, H, W) by the chunk's statistics.
 
@@ -87,6 +96,7 @@ class Backend(Protocol):
 
         Args:
             running: mean and variance (C,), which move once, by the mean over the chunks; or None
+            then, plus: what follows, as in `fused`
         """
         ...
 

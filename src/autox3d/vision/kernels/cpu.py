@@ -21,7 +21,7 @@ from autox3d.core.device_table import REFERENCE
 from autox3d.vision.kernels import frames, reference
 from autox3d.vision.kernels.choice import chosen
 
-batch_norm, pooled = reference.batch_norm, reference.pooled
+batch_norm, pooled, gated = reference.batch_norm, reference.pooled, reference.gated
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, groups: int) -> Tensor:
@@ -67,12 +67,14 @@ def chunk_norm(
     momentum: float,
     clips: int,
     eps: float,
+    then: str = "none",
+    plus: Tensor | None = None,
 ) -> Tensor:
     """Normalises each chunk of `clips` clips by its statistics, one after the other."""
     chunks = x.split(clips)
     if running is None:
         done = [F.batch_norm(c, None, None, weight, bias, True, 0.0, eps) for c in chunks]
-        return done[0] if len(done) == 1 else torch.cat(done)
+        return reference.finished(done[0] if len(done) == 1 else torch.cat(done), then, plus)
     means, variances = (of.repeat(len(chunks), 1) for of in running)
     done = [
         F.batch_norm(chunk, mean, variance, weight, bias, True, momentum, eps)
@@ -81,7 +83,7 @@ def chunk_norm(
     with torch.no_grad():
         for of, moved in zip(running, (means, variances), strict=True):
             of.copy_(moved.mean(0))
-    return torch.cat(done)
+    return reference.finished(torch.cat(done), then, plus)
 
 
 def _fuses(dtype: torch.dtype) -> bool:

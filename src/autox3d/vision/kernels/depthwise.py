@@ -20,16 +20,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from autox3d.core.device_table import REFERENCE, Operation
-from autox3d.vision.kernels.choice import chosen
+from autox3d.vision.kernels import reference
+from autox3d.vision.kernels.choice import chosen, takes
 
 TRITON = "triton"
 PARTS: tuple[Operation, ...] = ("forward", "input_gradient", "weight_gradient")
 
 
 class Kernel(NamedTuple):
-    """A way to compute the parts; all tensors and results are in channels_last_3d."""
+    """A way to compute the parts; all tensors and results are in channels_last_3d.
 
-    forward: Callable[[Tensor, Tensor, int], Tensor]  # (x, weight, stride) -> y
+    In inference the forward pass is given a bias (C,) and the activation that follows, too.
+    """
+
+    forward: Callable[..., Tensor]  # (x, weight, stride, bias=None, then="none") -> y
     input_gradient: Callable[[Tensor, Tensor, Tensor, int], Tensor]  # (grad, x, weight, stride)
     weight_gradient: Callable[[Tensor, Tensor, Tensor, int], Tensor]  # (grad, x, weight, stride)
 
@@ -53,18 +57,33 @@ def load_triton() -> None:
 
 @cache
 def triton_works(device: torch.device) -> bool:
-    """Whether Triton is there and compiles; if not, a line says why PyTorch's kernels are taken."""
+    """Whether Triton is there, compiles and is right, where no trial at the start has asked so.
+
+    If not, a line says why PyTorch's kernels are taken.
+    """
     if TRITON in KERNELS:
         return True
     try:
         load_triton()
-        x = torch.ones(1, 8, 3, 4, 4, device=device)
-        KERNELS[TRITON].forward(x, x.new_ones(8, 1, 3, 3, 3), 1)
+        from autox3d.vision.kernels.trial import small_disagreement
+
+        if reason := small_disagreement(device):
+            raise ArithmeticError(reason)  # one way out for all that may go wrong
     except Exception as error:  # noqa: BLE001  # of a compiler that nobody here knows
         KERNELS.pop(TRITON, None)
         line = next(iter(str(error).strip().splitlines()), type(error).__name__)
         print(f"{device}: no kernels of Triton, PyTorch's instead: {line}", file=sys.stderr)
     return TRITON in KERNELS
+
+
+def by_triton(device: torch.device) -> bool:
+    """Whether what has no table of its own is computed by Triton: where a convolution is."""
+    return takes(TRITON, device) and triton_works(device)
+
+
+def convolved(x: Tensor, weight: Tensor, stride: int, bias: Tensor, then: str) -> Tensor:
+    """Computes then(convolution + bias) without gradients, by the kernel chosen for it."""
+    return _kernel("forward", x, weight, stride).forward(x, weight, stride, bias, then)
 
 
 @torch.library.custom_op(
@@ -103,11 +122,14 @@ def _kernel(part: Operation, x: Tensor, weight: Tensor, stride: int) -> Kernel:
     return KERNELS.get(name, KERNELS[REFERENCE])
 
 
-def _forward(x: Tensor, weight: Tensor, stride: int) -> Tensor:
+def _forward(
+    x: Tensor, weight: Tensor, stride: int, bias: Tensor | None = None, then: str = "none"
+) -> Tensor:
     padding = [size // 2 for size in weight.shape[2:]]
+    bias = None if bias is None else bias.to(x.dtype)
     with _by_aten():
-        y = F.conv3d(x, weight.to(x.dtype), None, (1, stride, stride), padding, 1, len(weight))
-    return _last(y)
+        y = F.conv3d(x, weight.to(x.dtype), bias, (1, stride, stride), padding, 1, len(weight))
+    return reference.finished(_last(y), then, None)
 
 
 def _input_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: int) -> Tensor:

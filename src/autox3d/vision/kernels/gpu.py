@@ -1,4 +1,4 @@
-"""Convolutions, batch norm and means on a GPU, all in memory of channels last.
+"""Convolutions and means on a GPU, all in memory of channels last; for norms, see `gpu_norm`.
 
 Depthwise convolutions take kernels of Triton where they are chosen. The rest is PyTorch's, led to
 the kernels that it has for channels last, whose backward passes keep that order.
@@ -13,38 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autox3d.vision.kernels import choice, reference
-from autox3d.vision.kernels.depthwise import TRITON, Depthwise, depthwise, triton_works
+from autox3d.vision.kernels import gpu_norm, reference
+from autox3d.vision.kernels.depthwise import Depthwise, by_triton, convolved, depthwise
+from autox3d.vision.kernels.gpu_norm import as_rows, as_volume
 
-
-class _BatchNorm(torch.autograd.Function):
-    """Batch norm of (B, C, T, H, W) as of (B, C, T*H, W), for which alone there are such kernels.
-
-    Its result is no view to autograd: an activation in place would otherwise copy each gradient.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, *rest: Any) -> Tensor:
-        mean, variance, momentum, eps = rest
-        x = _last(x)
-        y, flat = torch.empty_like(x), x.flatten(2, 3)
-        kind = torch.promote_types(x.dtype, torch.float32)
-        own = [torch.empty_like(weight, dtype=kind) for _ in range(2)]
-        how = flat, weight, bias, mean, variance, True, momentum, eps
-        out = {"out": y.flatten(2, 3), "save_mean": own[0], "save_invstd": own[1]}
-        torch.ops.aten.native_batch_norm.out(*how, **out)
-        ctx.save_for_backward(flat, weight, mean, variance, *own)
-        ctx.eps = eps
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        flat, weight, *some = ctx.saved_tensors
-        grad = _last(grads[0])
-        found = torch.ops.aten.native_batch_norm_backward(
-            grad.flatten(2, 3), flat, weight, *some, True, ctx.eps, [True, True, True]
-        )
-        return found[0].view(grad.shape), *found[1:], *[None] * 4
+batch_norm, chunk_norm = gpu_norm.batch_norm, gpu_norm.chunk_norm
 
 
 class _Mean(torch.autograd.Function):
@@ -61,77 +34,37 @@ class _Mean(torch.autograd.Function):
         return share[:, :, None, None, None].expand(ctx.shape)
 
 
-class ChunkNorm(torch.autograd.Function):
-    """Batch norm of several chunks of equal size by Triton; also their statistics (3, G, C)."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, clips: int, eps: float) -> Any:
-        from autox3d.vision.kernels import triton_norm
-
-        x = _last(x)
-        y = torch.empty_like(x)
-        found = triton_norm.forward(_chunks(x, clips), weight, bias, eps, _chunks(y, clips))
-        ctx.save_for_backward(x, weight, found)
-        ctx.clips = clips
-        ctx.mark_non_differentiable(found)
-        return y, found
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        from autox3d.vision.kernels import triton_norm
-
-        (x, weight, found), grad = ctx.saved_tensors, _last(grads[0])
-        given = _chunks(grad, ctx.clips), _chunks(x, ctx.clips)
-        for_x, (for_bias, for_weight) = triton_norm.backward(*given, weight, found)
-        size = *x.shape[:1], *x.shape[2:], x.shape[1]
-        return for_x.view(size).permute(0, 4, 1, 2, 3), for_weight, for_bias, None, None
-
-
-def chunk_norm(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    running: tuple[Tensor, Tensor] | None,
-    momentum: float,
-    clips: int,
-    eps: float,
-) -> Tensor:
-    """Normalises each chunk of `clips` clips by its statistics, all chunks at once.
-
-    By Triton where the run takes its kernels and no chunk is smaller; a compiler fuses the
-    operators of the reference by itself.
-    """
-    by_triton = choice.takes(TRITON, x.device) and len(x) % clips == 0
-    if torch.compiler.is_compiling() or not (by_triton and triton_works(x.device)):
-        return reference.chunk_norm(x, weight, bias, running, momentum, clips, eps)
-    y, found = ChunkNorm.apply(x, weight, bias, clips, eps)
-    if running is not None:
-        with torch.no_grad():
-            mean, _, variance = found.mean(1)
-            running[0].lerp_(mean, momentum)
-            running[1].lerp_(variance, momentum)
-    return y
-
-
-def batch_norm(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    mean: Tensor | None,
-    variance: Tensor | None,
-    batch: bool,
-    momentum: float,
-    eps: float,
-) -> Tensor:
-    """Batch norm by statistics of the batch, towards which running ones move, or by these."""
-    if torch.compiler.is_compiling() or not batch:
-        return reference.batch_norm(x, weight, bias, mean, variance, batch, momentum, eps)
-    return _BatchNorm.apply(x, weight, bias, mean, variance, momentum, eps)
-
-
 def pooled(x: Tensor) -> Tensor:
     """The mean over all positions: (B, C, T, H, W) -> (B, C)."""
     return reference.pooled(x) if torch.compiler.is_compiling() else _Mean.apply(x)
+
+
+class Gated(torch.autograd.Function):
+    """then(x * gate) by Triton, of (B, C, T, H, W) and (B, C); x alone is kept."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gate: Tensor, then: str) -> Tensor:
+        from autox3d.vision.kernels import triton_elementwise
+
+        x, ctx.then = _last(x), then
+        ctx.save_for_backward(x, gate)
+        return as_volume(triton_elementwise.gated(as_rows(x), gate, then), x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        from autox3d.vision.kernels import triton_elementwise
+
+        x, gate = ctx.saved_tensors
+        given = as_rows(_last(grads[0])), as_rows(x), gate, ctx.then
+        for_x, for_gate = triton_elementwise.gated_backward(*given)
+        return as_volume(for_x, x), for_gate, None
+
+
+def gated(x: Tensor, gate: Tensor, then: str) -> Tensor:
+    """Computes then(x * gate), of (B, C, T, H, W) and (B, C); in one pass where by Triton."""
+    if torch.compiler.is_compiling() or not by_triton(x.device):
+        return reference.gated(x, gate, then)
+    return Gated.apply(x, gate, then)
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, groups: int) -> Tensor:
@@ -159,14 +92,48 @@ def fused(
     then: str,
     plus: Tensor | None,
 ) -> Tensor:
-    """Computes then(convolution + bias + plus); `plus` has the shape of the output."""
-    y = convolve(x, weight, bias, stride, groups)
-    return reference.ACTIVATIONS[then](y if plus is None else y + plus)
+    """Computes then(convolution + bias + plus); `plus` has the shape of the output.
+
+    A depthwise convolution adds its bias and activates in the pass that computes it; of 1x1x1, the
+    matrix product adds the bias, and what is left has one pass of Triton's.
+    """
+    if torch.compiler.is_compiling() or torch.is_grad_enabled():  # a compiler fuses by itself
+        y = convolve(x, weight, bias, stride, groups)
+        return reference.ACTIVATIONS[then](y if plus is None else y + plus)
+    kind = x.device.type
+    if torch.is_autocast_enabled(kind):
+        x = x.to(torch.get_autocast_dtype(kind))
+    if groups > 1 and bias is not None:
+        within = then if plus is None else "none"
+        y = convolved(x, weight, stride, bias, within)
+        return y if plus is None else _finished(y, None, plus, then)
+    if weight.shape[2:].numel() == 1 and bias is not None:
+        relu = then == "relu" and plus is None
+        y = _product(x, weight.to(x.dtype), bias.to(x.dtype), stride, relu)
+        return y if relu else _finished(y, None, plus, then)
+    y = reference.convolve(x, weight.to(x.dtype), None, stride, groups)
+    return _finished(_last(y), bias, plus, then)
 
 
-def _chunks(x: Tensor, clips: int) -> Tensor:
-    """(B, C, T, H, W) in channels_last_3d -> (chunks, positions, C), the same memory."""
-    return x.permute(0, 2, 3, 4, 1).view(len(x) // clips, -1, x.shape[1])
+def _product(x: Tensor, weight: Tensor, bias: Tensor, stride: int, relu: bool) -> Tensor:
+    """A 1x1x1 convolution as a matrix product, whose kernel adds the bias and perhaps activates."""
+    rows = _last(x[..., ::stride, ::stride]).permute(0, 2, 3, 4, 1)
+    given = bias, rows.reshape(-1, x.shape[1]), weight.flatten(1).t()
+    y = torch.ops.aten._addmm_activation(*given) if relu else torch.addmm(*given)
+    return y.view(*rows.shape[:-1], len(weight)).permute(0, 4, 1, 2, 3)
+
+
+def _finished(y: Tensor, bias: Tensor | None, plus: Tensor | None, then: str) -> Tensor:
+    """Computes then(y + bias + plus) in the memory of y, in one pass where Triton's are taken."""
+    if bias is None and plus is None and then == "none":
+        return y
+    if by_triton(y.device):
+        from autox3d.vision.kernels import triton_elementwise
+
+        return triton_elementwise.finish(y, bias, plus, then)
+    if bias is not None:
+        y += bias.to(y.dtype).view(-1, 1, 1, 1)
+    return reference.finished(y, then, plus)
 
 
 def _last(x: Tensor) -> Tensor:

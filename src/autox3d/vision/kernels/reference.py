@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 ACTIVATIONS = {"none": lambda y: y, "relu": F.relu, "swish": F.silu}  # keyed by oneDNN's names
+IN_PLACE = {**ACTIVATIONS, "relu": F.relu_}  # where nothing else needs what is activated
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, groups: int) -> Tensor:
@@ -44,9 +45,27 @@ def batch_norm(
     batch: bool,
     momentum: float,
     eps: float,
+    then: str = "none",
+    plus: Tensor | None = None,
 ) -> Tensor:
     """Batch norm by statistics of the batch, towards which running ones move, or by these."""
-    return F.batch_norm(x, mean, variance, weight, bias, batch, momentum, eps)
+    y = F.batch_norm(x, mean, variance, weight, bias, batch, momentum, eps)
+    return finished(y, then, plus)
+
+
+def finished(y: Tensor, then: str, plus: Tensor | None) -> Tensor:
+    """Computes then(y + plus), in the memory of y; a norm or convolution does not need its result.
+
+    Args:
+        then: a key of `ACTIVATIONS`
+        plus: of the shape of y, or None
+    """
+    return IN_PLACE[then](y if plus is None else y.add_(plus))
+
+
+def gated(x: Tensor, gate: Tensor, then: str) -> Tensor:
+    """Computes then(x * gate), of (B, C, T, H, W) and (B, C)."""
+    return IN_PLACE[then](x * gate[:, :, None, None, None])
 
 
 def pooled(x: Tensor) -> Tensor:
@@ -62,6 +81,8 @@ def chunk_norm(
     momentum: float,
     clips: int,
     eps: float,
+    then: str = "none",
+    plus: Tensor | None = None,
 ) -> Tensor:
     """Normalises each chunk of `clips` clips by its statistics, all chunks at once.
 
@@ -79,7 +100,7 @@ def chunk_norm(
         with torch.no_grad():
             for of, found in zip(running, zip(*moments, strict=True), strict=True):
                 of.lerp_(torch.cat(found).mean(0), momentum)
-    return done[0] if len(done) == 1 else torch.cat(done)
+    return finished(done[0] if len(done) == 1 else torch.cat(done), then, plus)
 
 
 def _grouped(

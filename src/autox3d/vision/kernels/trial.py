@@ -15,7 +15,7 @@ import statistics
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from math import prod
+from math import gcd, prod
 from types import SimpleNamespace
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -23,12 +23,12 @@ import torch
 from torch import Tensor, nn
 
 from autox3d.core.device_table import REFERENCE, Choice, Kernels, Operation
-from autox3d.vision.kernels import Backend, choice, gpu, reference, using
+from autox3d.vision.kernels import Backend, choice, reference, trial_norm, using
 from autox3d.vision.kernels.depthwise import KERNELS, PARTS, TRITON, Kernel, fits, load_triton
 
 Runs = Mapping[str, Callable[[], object]]
 CHECKED = 2  # clips of a check: float64 takes memory
-SLACK = 1e-4  # of the root mean square; what an element may be off besides a rounding of its own
+WIDE = 8  # channels that a load may take at once
 MADE = "tried at the start"
 ROUNDS, CALLS = 7, 20  # of a timing; the median counts of rounds, of calls in a row the mean
 ENOUGH = 0.01  # s that the calls in a row may take, as far as one call lets them
@@ -169,9 +169,13 @@ def settled(
     try:
         load_triton()
         every, device = some(), ranks.device
-        reason = next(filter(None, (disagreement(one, dtype, device, parts) for one in every)), "")
-        if every and not reason and parts == PARTS:
-            reason = norm_disagreement(every[0], dtype, device)
+        each = ((one, how) for how in dict.fromkeys((parts, FORWARD)) for one in every)
+        wrong = (
+            disagreement(one, dtype, device, how) for one, how in each
+        )  # validations are tests
+        reason = next(filter(None, wrong), "")
+        if not reason:
+            reason = others_disagreement(every, dtype, device, backward=parts == PARTS)
         if clock and not reason:
             found = timed(every, dtype, device, clock, parts)
     except torch.OutOfMemoryError:
@@ -192,44 +196,40 @@ def disagreement(
 ) -> str:
     """What Triton's kernel gets wrong, "" if nothing.
 
-    An element may be off by one rounding of its type, and by `SLACK` of all of them.
+    An element may be off by one rounding of its type, and by `trial_norm.SLACK` of all of them.
     """
-    given = random(layer, CHECKED, dtype, device)
-    exact = runs(KERNELS[REFERENCE], *(one.double() for one in given), stride=layer.stride)
-    found = runs(KERNELS[TRITON], *given, stride=layer.stride)
+    given, alone = random(layer, CHECKED, dtype, device), parts != FORWARD
+    wide = [one.double() for one in given]
+    exact = runs(KERNELS[REFERENCE], *wide, stride=layer.stride, alone=alone)
+    found = runs(KERNELS[TRITON], *given, stride=layer.stride, alone=alone)
     for part in parts:
         name, want = NAMES[part], exact[part]()
         got, other = found[part](), found[part]()
-        size = want.square().mean().sqrt()
-        off = (got.double() - want).abs()
-        if not (off <= torch.finfo(got.dtype).eps * want.abs() + SLACK * size).all():
-            return f"{name} of {layer} is off by {off.max() / size:.1e} of its size"
+        if by := trial_norm.apart(got, want):
+            return f"{name} of {layer} is off by {by} of its size"
         if not torch.equal(got, other):
             return f"{name} of {layer} differs from one run to the next"
     return ""
 
 
-def norm_disagreement(layer: Layer, dtype: torch.dtype, device: torch.device) -> str:
-    """What Triton's batch norm of several chunks gets wrong at a layer's input, "" if nothing."""
-    x = random(layer, CHECKED, dtype, device)[0]
-    grad, channels = random(layer, CHECKED, dtype, device)[0].flip(0), x.shape[1]
-    scale, shift = torch.linspace(0.5, 1.5, 2 * channels, device=device).split(channels)
+def small_disagreement(device: torch.device) -> str:
+    """What Triton gets wrong in a test, tried at one small size, "" if nothing."""
+    layer, kind = Layer((2, 54, 3, 5, 4), (3, 3, 3), 1), torch.float32
+    reason = disagreement(layer, kind, device, FORWARD)
+    return reason or others_disagreement([layer], kind, device, backward=False)
 
-    def results_of(norm: Callable[..., Tensor], kind: torch.dtype) -> list[Tensor]:
-        parts = [x.to(kind), scale.to(torch.promote_types(kind, torch.float32)), shift]
-        given = [part.detach().clone().requires_grad_() for part in parts]
-        y = norm(*given, 1, 1e-5)
-        return [y.detach(), *torch.autograd.grad(y, given, grad.to(kind))]
 
-    def right(x: Tensor, scale: Tensor, shift: Tensor, clips: int, eps: float) -> Tensor:
-        return reference.chunk_norm(x, scale, shift, None, 0.0, clips, eps)
+def others_disagreement(
+    some: Sequence[Layer], dtype: torch.dtype, device: torch.device, backward: bool
+) -> str:
+    """What Triton's other kernels get wrong at the layers' inputs, "" if nothing.
 
-    exact = results_of(right, torch.float64)
-    found = results_of(lambda *given: gpu.ChunkNorm.apply(*given)[0], dtype)
-    for name, want, got in zip(("result", "x", "scale", "shift"), exact, found, strict=True):
-        size, off = want.square().mean().sqrt(), (got.double() - want).abs()
-        if not (off <= torch.finfo(got.dtype).eps * want.abs() + SLACK * size).all():
-            return f"batch norm ({name}) of {channels} channels is off by {off.max() / size:.1e}"
+    They are compiled anew for each number of channels that a load takes at once.
+    """
+    for layer in {gcd(one.size[1], WIDE): one for one in some}.values():
+        x = random(layer, CHECKED, dtype, device)[0]
+        if reason := trial_norm.disagreement(x, backward):
+            return reason
     return ""
 
 
@@ -244,7 +244,10 @@ def timed(
     rows = []
     for layer in some:
         given = random(layer, layer.size[0], dtype, device)
-        each = {name: runs(kernel, *given, layer.stride) for name, kernel in KERNELS.items()}
+        each = {
+            name: runs(kernel, *given, layer.stride, alone=parts != FORWARD)
+            for name, kernel in KERNELS.items()
+        }
         for part in parts:
             ms = _milliseconds({name: of[part] for name, of in each.items()}, device, clock)
             rows.append(
@@ -299,11 +302,17 @@ def random(
 
 
 def runs(
-    kernel: Kernel, x: Tensor, weight: Tensor, grad: Tensor, stride: int
+    kernel: Kernel, x: Tensor, weight: Tensor, grad: Tensor, stride: int, *, alone: bool = True
 ) -> dict[Operation, Callable[[], Tensor]]:
-    """The parts of a kernel."""
+    """The parts of a kernel.
+
+    Args:
+        alone: without a bias and swish, which follow in inference
+    """
+    bias = torch.linspace(-1, 1, len(weight), dtype=weight.dtype, device=weight.device)
+    follows = () if alone else (bias, "swish")
     return {
-        "forward": lambda: kernel.forward(x, weight, stride),
+        "forward": lambda: kernel.forward(x, weight, stride, *follows),
         "input_gradient": lambda: kernel.input_gradient(grad, x, weight, stride),
         "weight_gradient": lambda: kernel.weight_gradient(grad, x, weight, stride),
     }

@@ -17,17 +17,16 @@ before it is imported, it computes on a CPU, slowly.
 
 from __future__ import annotations
 
-from math import gcd
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from autox3d.vision.kernels.triton_elementwise import THEN, activated, in_units, over
+
 SIZES = ["T", "H", "W", "HO", "WO", "units", "rows"]  # compiled once, not for each divisor of them
 UNROLLED = 27  # taps; of more, not all fit into registers, and the loop over their rows stays one
 ROWS = 4  # of outputs that a program of `weights_kernel` takes
-WIDE = 8  # numbers that a load may take at once
 
 
 @triton.jit
@@ -83,10 +82,10 @@ def _see(a0, a1, a2, a3, a4, x, w, h, live, kh, wo, wm, c, cm, W, C,
 
 
 @triton.jit(do_not_specialize=SIZES)
-def forward_kernel(x, w, y, T, H, W, HO, WO, units, UNIT: tl.constexpr, KT: tl.constexpr,
+def forward_kernel(x, w, bias, y, T, H, W, HO, WO, units, UNIT: tl.constexpr, KT: tl.constexpr,
                    KS: tl.constexpr, S: tl.constexpr, BW: tl.constexpr, BC: tl.constexpr,
-                   UNROLL: tl.constexpr):  # fmt: skip
-    """x (B, T, H, W, C), w (KT*KS*KS, C) -> y (B, T, HO, WO, C)."""
+                   UNROLL: tl.constexpr, BIAS: tl.constexpr, THEN: tl.constexpr):  # fmt: skip
+    """x (B, T, H, W, C), w (KT*KS*KS, C), bias (C,) -> then(y + bias), y (B, T, HO, WO, C)."""
     C = units * UNIT  # a product, from which the compiler knows how wide loads may be
     Q: tl.constexpr = KT // 2
     tiles = tl.cdiv(WO, BW)
@@ -115,7 +114,11 @@ def forward_kernel(x, w, y, T, H, W, HO, WO, units, UNIT: tl.constexpr, KT: tl.c
                                           cm, W, C, KT, KS, S)  # fmt: skip
         if t >= Q:
             to = y + (t - Q) * HO * WO * C + wo[:, None] * C + c[None, :]
-            tl.store(to, a0.to(y.dtype.element_ty), mask=wm[:, None] & cm[None, :])
+            v = a0
+            if BIAS:
+                v += tl.load(bias + c, mask=cm, other=0.0).to(tl.float32)[None, :]
+            v = activated(v, THEN)
+            tl.store(to, v.to(y.dtype.element_ty), mask=wm[:, None] & cm[None, :])
         a0, a1, a2, a3, a4 = _next(a0, a1, a2, a3, a4, zero, KT)
 
 
@@ -208,8 +211,10 @@ def weights_kernel(x, g, part, T, H, W, HO, WO, units, rows, UNIT: tl.constexpr,
     _store(a0, a1, a2, a3, a4, out, Z, om, KT)
 
 
-def forward(x: Tensor, weight: Tensor, stride: int) -> Tensor:
-    """Convolves (B, C, T, H, W) with (C, 1, KT, KS, KS) -> (B, C, T, HO, WO).
+def forward(
+    x: Tensor, weight: Tensor, stride: int, bias: Tensor | None = None, then: str = "none"
+) -> Tensor:
+    """Computes then(convolution + bias) with (C, 1, KT, KS, KS): (B, C, T, HO, WO).
 
     The padding is half the kernel.
     """
@@ -217,10 +222,11 @@ def forward(x: Tensor, weight: Tensor, stride: int) -> Tensor:
     size = *x.shape[:3], *(-(-side // stride) for side in x.shape[3:])
     y = _empty(x, size)
     taps, columns, cells = tile(weight)
-    grid = (x.shape[0] * y.shape[3] * _over(y.shape[4], columns), _over(x.shape[1], cells))
+    grid = (x.shape[0] * y.shape[3] * over(y.shape[4], columns), over(x.shape[1], cells))
     forward_kernel[grid](
-        x, _listed(weight), y, *x.shape[2:], *y.shape[3:], *_units(x), *weight.shape[2:4], stride,
-        columns, cells, taps <= UNROLLED, num_warps=4,
+        x, _listed(weight), x if bias is None else bias, y, *x.shape[2:], *y.shape[3:], *_units(x),
+        *weight.shape[2:4], stride, columns, cells, taps <= UNROLLED, bias is not None, THEN[then],
+        num_warps=4,
     )  # fmt: skip
     return y
 
@@ -232,8 +238,8 @@ def input_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: int) -> Tens
     grad = _last(grad)
     y = _empty(grad, x.shape)
     _, columns, cells = tile(weight)
-    part = _over(x.shape[4], stride)
-    grid = (x.shape[0] * x.shape[3] * _over(part, columns) * stride, _over(x.shape[1], cells))
+    part = over(x.shape[4], stride)
+    grid = (x.shape[0] * x.shape[3] * over(part, columns) * stride, over(x.shape[1], cells))
     backward_kernel[grid](
         grad, _listed(weight), y, *x.shape[2:], *grad.shape[3:], *_units(x), *weight.shape[2:4],
         stride, columns, cells, num_warps=4,
@@ -246,12 +252,12 @@ def weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: int) -> Ten
     grad, x = _last(grad), _last(x)
     clips, channels = x.shape[:2]
     time, space = weight.shape[2:4]
-    (units, unit), rows, over = _units(x), min(ROWS, grad.shape[3]), weights_tile(space)
-    count = clips * _over(grad.shape[3], rows)
+    (units, unit), rows, sizes = _units(x), min(ROWS, grad.shape[3]), weights_tile(space)
+    count = clips * over(grad.shape[3], rows)
     parts = x.new_empty((count, time, space, space, channels), dtype=torch.float32)
-    weights_kernel[(count, _over(channels, over["BC"]), space)](
+    weights_kernel[(count, over(channels, sizes["BC"]), space)](
         x, grad, parts, *x.shape[2:], *grad.shape[3:], units, rows, unit, time, space, stride,
-        **over, num_warps=4,
+        **sizes, num_warps=4,
     )  # fmt: skip
     return parts.sum(0).movedim(-1, 0).unsqueeze(1).to(weight.dtype).contiguous()
 
@@ -285,10 +291,4 @@ def weights_tile(space: int) -> dict[str, int]:
 
 
 def _units(x: Tensor) -> tuple[int, int]:
-    """The channels in units that can be loaded at once, and the size of a unit."""
-    unit = gcd(x.shape[1], WIDE)
-    return x.shape[1] // unit, unit
-
-
-def _over(whole: int, part: int) -> int:
-    return -(-whole // part)
+    return in_units(x.shape[1])

@@ -1,75 +1,86 @@
-"""Batch norm of several chunks at once by Triton, forward and backward, in channels last.
+"""Batch norm of several chunks at once by Triton, with what follows it, in channels last.
 
     G chunks, N positions of a chunk (clips x frames x pixels), C channels
 
-Memory is (G, N, C). A chunk's sums are in float32 and in a fixed order, without atomic operations:
-a program adds up some rows, a second kernel adds up the programs. Sums are of the distance from the
-first row, so that a mean far from 0 costs no digits. PyTorch's own batch norm takes one chunk a
-call, and its operators for all of them write every step of the formula to memory in float32.
+Memory is (G, N, C). The result is then(norm + plus) of an activation `then`. Forward, x is read
+twice and the result written once. The backward pass computes the derivative of the activation again
+from x and the statistics; after a sum, from the result, which the next layer keeps anyway. So
+neither the normalised tensor nor a mask is ever in memory.
+
+A chunk's sums are in float32 and in a fixed order, without atomic operations: a program adds up
+some rows, each of its threads its own until the end, and a second kernel adds up the programs. Sums
+are of the distance from the first row, so that a mean far from 0 costs no digits.
 """
 # ruff: noqa: N803, N806  # constants of a kernel are capitals, as in Triton's own code
 # pyright: reportMissingImports=false, reportIndexIssue=false
 
 from __future__ import annotations
 
-from math import gcd
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-ROWS, WIDTH = 32, 64  # of a tile: positions and channels
-PROGRAMS = 1024  # of a sum, about: a GPU has some hundred multiprocessors
-WIDE = 8  # numbers that a load may take at once
-SIZES = ["N", "rows", "units", "splits"]  # compiled once, not for each divisor of them
+from autox3d.vision.kernels.triton_elementwise import (
+    SIZES,
+    THEN,
+    activated,
+    in_units,
+    over,
+    place,
+    slope,
+    split,
+    tile,
+)
 
-
-@triton.jit
-def _tile(N, C, start, WIDTH: tl.constexpr, ROWS: tl.constexpr):
-    """Places (ROWS, WIDTH) of a tile in a chunk, and which of them there are."""
-    n = start + tl.arange(0, ROWS)
-    c = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
-    keep = (n < N)[:, None] & (c < C)[None, :]
-    return n[:, None] * C + c[None, :], c, keep
+TOTAL = {"ROWS": 128, "WIDTH": 16}  # of a second sum: all programs of a chunk in few steps
 
 
 @triton.jit(do_not_specialize=SIZES)
 def moments_kernel(x, part, N, rows, units, splits, UNIT: tl.constexpr, ROWS: tl.constexpr,
                    WIDTH: tl.constexpr):  # fmt: skip
     """x (G, N, C) -> part (2, G, splits, C): sums of x - first row, and of its square."""
-    C = units * UNIT
+    C = units * UNIT  # a product, from which the compiler knows how wide loads may be
     s, g, chunks = tl.program_id(0), tl.program_id(2), tl.num_programs(2)
     x += g.to(tl.int64) * N * C
     c = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
     first = tl.load(x + c, mask=c < C, other=0.0).to(tl.float32)
-    a = tl.zeros((WIDTH,), tl.float32)
+    a = tl.zeros((ROWS, WIDTH), tl.float32)
     b = a
-    for start in range(s * rows, tl.minimum((s + 1) * rows, N), ROWS):
-        at, _, keep = _tile(N, C, start, WIDTH, ROWS)
-        keep = keep & (start + tl.arange(0, ROWS) < (s + 1) * rows)[:, None]
+    end = tl.minimum((s + 1) * rows, N)
+    for start in range(s * rows, end, ROWS):
+        at, _, keep = place(end, C, start, WIDTH, ROWS)
         v = tl.load(x + at, mask=keep, other=0.0).to(tl.float32) - first[None, :]
         v = tl.where(keep, v, 0.0)
-        a += tl.sum(v, 0)
-        b += tl.sum(v * v, 0)
+        a += v
+        b += v * v
     to = part + (g * splits + s) * C + c
-    tl.store(to, a, mask=c < C)
-    tl.store(to + chunks * splits * C, b, mask=c < C)
+    tl.store(to, tl.sum(a, 0), mask=c < C)
+    tl.store(to + chunks * splits * C, tl.sum(b, 0), mask=c < C)
+
+
+@triton.jit
+def _totals(part, splits, C, WIDTH: tl.constexpr, ROWS: tl.constexpr):
+    """Both sums (WIDTH,) over the programs of this chunk."""
+    g, chunks = tl.program_id(0), tl.num_programs(0)
+    a = tl.zeros((ROWS, WIDTH), tl.float32)
+    b = a
+    for start in range(0, splits, ROWS):
+        at, _, keep = place(splits, C, start, WIDTH, ROWS)
+        of = part + g * splits * C + at
+        a += tl.load(of, mask=keep, other=0.0)
+        b += tl.load(of + chunks * splits * C, mask=keep, other=0.0)
+    return tl.sum(a, 0), tl.sum(b, 0)
 
 
 @triton.jit(do_not_specialize=SIZES)
 def statistics_kernel(x, part, found, eps, N, splits, units, UNIT: tl.constexpr,
-                      WIDTH: tl.constexpr):  # fmt: skip
+                      ROWS: tl.constexpr, WIDTH: tl.constexpr):  # fmt: skip
     """part (2, G, splits, C) -> found (3, G, C): mean, 1 / deviation, unbiased variance."""
     C = units * UNIT
     g, chunks = tl.program_id(0), tl.num_programs(0)
     c = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
-    a = tl.zeros((WIDTH,), tl.float32)
-    b = a
-    for s in range(0, splits):
-        of = part + (g * splits + s) * C + c
-        a += tl.load(of, mask=c < C, other=0.0)
-        b += tl.load(of + chunks * splits * C, mask=c < C, other=0.0)
+    a, b = _totals(part, splits, C, WIDTH, ROWS)
     first = tl.load(x + g.to(tl.int64) * N * C + c, mask=c < C, other=0.0).to(tl.float32)
     a = a / N
     variance = tl.maximum(b / N - a * a, 0.0)
@@ -79,133 +90,190 @@ def statistics_kernel(x, part, found, eps, N, splits, units, UNIT: tl.constexpr,
     tl.store(to + 2 * chunks * C, variance * (N / (N - 1.0)), mask=c < C)
 
 
+@triton.jit(do_not_specialize=["chunks", "C"])
+def running_kernel(found, mean, variance, momentum, chunks, C, WIDTH: tl.constexpr):
+    """Moves mean and variance (C,) towards their means over the chunks in found (3, G, C)."""
+    c = tl.program_id(0) * WIDTH + tl.arange(0, WIDTH)
+    a = tl.zeros((WIDTH,), tl.float32)
+    b = a
+    for g in range(0, chunks):
+        a += tl.load(found + g * C + c, mask=c < C, other=0.0)
+        b += tl.load(found + (2 * chunks + g) * C + c, mask=c < C, other=0.0)
+    old = tl.load(mean + c, mask=c < C, other=0.0)
+    tl.store(mean + c, old + momentum * (a / chunks - old), mask=c < C)
+    old = tl.load(variance + c, mask=c < C, other=0.0)
+    tl.store(variance + c, old + momentum * (b / chunks - old), mask=c < C)
+
+
+@triton.jit
+def _scales(found, weight, bias, g, chunks, c, C):
+    """Mean, 1 / deviation, scale and shift (WIDTH,) of a chunk's channels."""
+    mean = tl.load(found + g * C + c, mask=c < C, other=0.0)
+    inverse = tl.load(found + (chunks + g) * C + c, mask=c < C, other=0.0)
+    scale = tl.load(weight + c, mask=c < C, other=0.0).to(tl.float32) * inverse
+    shift = tl.load(bias + c, mask=c < C, other=0.0).to(tl.float32)
+    return mean, inverse, scale, shift
+
+
 @triton.jit(do_not_specialize=SIZES)
-def forward_kernel(x, found, weight, bias, y, N, units, UNIT: tl.constexpr, ROWS: tl.constexpr,
+def forward_kernel(x, found, weight, bias, plus, y, N, units, UNIT: tl.constexpr,
+                   PLUS: tl.constexpr, THEN: tl.constexpr, ROWS: tl.constexpr,
                    WIDTH: tl.constexpr):  # fmt: skip
-    """x (G, N, C) -> y of the same shape, normalised, scaled and shifted."""
+    """x and plus (G, N, C) -> y of the same shape, normalised, and what follows."""
     C = units * UNIT
     g, chunks = tl.program_id(2), tl.num_programs(2)
-    at, c, keep = _tile(N, C, tl.program_id(0) * ROWS, WIDTH, ROWS)
-    of = found + g * C + c
-    mean = tl.load(of, mask=c < C, other=0.0)
-    scale = tl.load(of + chunks * C, mask=c < C, other=0.0)
-    scale *= tl.load(weight + c, mask=c < C, other=0.0)
-    shift = tl.load(bias + c, mask=c < C, other=0.0)
-    at += g.to(tl.int64) * N * C
-    v = tl.load(x + at, mask=keep, other=0.0).to(tl.float32)
+    at, c, keep = place(N, C, tl.program_id(0) * ROWS, WIDTH, ROWS)
+    mean, _, scale, shift = _scales(found, weight, bias, g, chunks, c, C)
+    from_first = g.to(tl.int64) * N * C
+    v = tl.load(x + from_first + at, mask=keep, other=0.0).to(tl.float32)
     v = (v - mean[None, :]) * scale[None, :] + shift[None, :]
-    tl.store(y + at, v.to(y.dtype.element_ty), mask=keep)
+    if PLUS:
+        v += tl.load(plus + from_first + at, mask=keep, other=0.0).to(tl.float32)
+    tl.store(y + from_first + at, activated(v, THEN).to(y.dtype.element_ty), mask=keep)
+
+
+@triton.jit
+def _through(d, v, y, keep, scale, shift, PLUS: tl.constexpr, THEN: tl.constexpr):
+    """The gradient d before the activation; v is x - mean, `y` where the result is."""
+    if PLUS:
+        d *= slope(tl.load(y, mask=keep, other=0.0).to(tl.float32), THEN)
+    elif THEN != 0:
+        d *= slope(v * scale[None, :] + shift[None, :], THEN)
+    return d
 
 
 @triton.jit(do_not_specialize=SIZES)
-def sums_kernel(grad, x, found, part, N, rows, units, splits, UNIT: tl.constexpr,
-                ROWS: tl.constexpr, WIDTH: tl.constexpr):  # fmt: skip
-    """part (2, G, splits, C): sums of the gradient, and of it times the normalised x."""
+def sums_kernel(grad, x, y, found, weight, bias, part, passed, N, rows, units, splits,
+                UNIT: tl.constexpr, PLUS: tl.constexpr, THEN: tl.constexpr, ROWS: tl.constexpr,
+                WIDTH: tl.constexpr):  # fmt: skip
+    """part (2, G, splits, C): sums of the norm's gradient, and of it times the normalised x.
+
+    After a sum, the gradient is also that of the other part, and is written to `passed`.
+    """
     C = units * UNIT
     s, g, chunks = tl.program_id(0), tl.program_id(2), tl.num_programs(2)
     c = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
-    of = found + g * C + c
-    mean = tl.load(of, mask=c < C, other=0.0)
-    scale = tl.load(of + chunks * C, mask=c < C, other=0.0)
-    x += g.to(tl.int64) * N * C
-    grad += g.to(tl.int64) * N * C
-    a = tl.zeros((WIDTH,), tl.float32)
+    mean, inverse, scale, shift = _scales(found, weight, bias, g, chunks, c, C)
+    from_first = g.to(tl.int64) * N * C
+    a = tl.zeros((ROWS, WIDTH), tl.float32)
     b = a
-    for start in range(s * rows, tl.minimum((s + 1) * rows, N), ROWS):
-        at, _, keep = _tile(N, C, start, WIDTH, ROWS)
-        keep = keep & (start + tl.arange(0, ROWS) < (s + 1) * rows)[:, None]
-        d = tl.load(grad + at, mask=keep, other=0.0).to(tl.float32)
-        v = tl.load(x + at, mask=keep, other=0.0).to(tl.float32)
-        a += tl.sum(d, 0)
-        b += tl.sum(d * (v - mean[None, :]), 0)
+    end = tl.minimum((s + 1) * rows, N)
+    for start in range(s * rows, end, ROWS):
+        at, _, keep = place(end, C, start, WIDTH, ROWS)
+        d = tl.load(grad + from_first + at, mask=keep, other=0.0).to(tl.float32)
+        v = tl.load(x + from_first + at, mask=keep, other=0.0).to(tl.float32) - mean[None, :]
+        d = _through(d, v, y + from_first + at, keep, scale, shift, PLUS, THEN)
+        if PLUS:
+            tl.store(passed + from_first + at, d.to(passed.dtype.element_ty), mask=keep)
+        a += d
+        b += d * v
     to = part + (g * splits + s) * C + c
-    tl.store(to, a, mask=c < C)
-    tl.store(to + chunks * splits * C, b * scale, mask=c < C)
+    tl.store(to, tl.sum(a, 0), mask=c < C)
+    tl.store(to + chunks * splits * C, tl.sum(b, 0) * inverse, mask=c < C)
 
 
 @triton.jit(do_not_specialize=SIZES)
-def totals_kernel(part, total, splits, units, UNIT: tl.constexpr, WIDTH: tl.constexpr):
+def totals_kernel(part, total, splits, units, UNIT: tl.constexpr, ROWS: tl.constexpr,
+                  WIDTH: tl.constexpr):  # fmt: skip
     """part (2, G, splits, C) -> total (2, G, C)."""
     C = units * UNIT
     g, chunks = tl.program_id(0), tl.num_programs(0)
     c = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
-    a = tl.zeros((WIDTH,), tl.float32)
-    b = a
-    for s in range(0, splits):
-        of = part + (g * splits + s) * C + c
-        a += tl.load(of, mask=c < C, other=0.0)
-        b += tl.load(of + chunks * splits * C, mask=c < C, other=0.0)
+    a, b = _totals(part, splits, C, WIDTH, ROWS)
     tl.store(total + g * C + c, a, mask=c < C)
-    tl.store(total + chunks * C + g * C + c, b, mask=c < C)
+    tl.store(total + (chunks + g) * C + c, b, mask=c < C)
 
 
 @triton.jit(do_not_specialize=SIZES)
-def backward_kernel(grad, x, found, weight, total, y, N, units, UNIT: tl.constexpr,
-                    ROWS: tl.constexpr, WIDTH: tl.constexpr):  # fmt: skip
+def backward_kernel(grad, x, found, weight, bias, total, y, N, units, UNIT: tl.constexpr,
+                    THEN: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr):  # fmt: skip
     """The gradient of x (G, N, C)."""
     C = units * UNIT
     g, chunks = tl.program_id(2), tl.num_programs(2)
-    at, c, keep = _tile(N, C, tl.program_id(0) * ROWS, WIDTH, ROWS)
-    of = found + g * C + c
-    mean = tl.load(of, mask=c < C, other=0.0)
-    scale = tl.load(of + chunks * C, mask=c < C, other=0.0)
+    at, c, keep = place(N, C, tl.program_id(0) * ROWS, WIDTH, ROWS)
+    mean, inverse, scale, shift = _scales(found, weight, bias, g, chunks, c, C)
     a = tl.load(total + g * C + c, mask=c < C, other=0.0) / N
-    b = tl.load(total + chunks * C + g * C + c, mask=c < C, other=0.0) / N * scale
-    scale *= tl.load(weight + c, mask=c < C, other=0.0)
+    b = tl.load(total + (chunks + g) * C + c, mask=c < C, other=0.0) / N * inverse
     at += g.to(tl.int64) * N * C
     d = tl.load(grad + at, mask=keep, other=0.0).to(tl.float32)
     v = tl.load(x + at, mask=keep, other=0.0).to(tl.float32) - mean[None, :]
+    d = _through(d, v, y, keep, scale, shift, False, THEN)
     d = (d - a[None, :] - v * b[None, :]) * scale[None, :]
     tl.store(y + at, d.to(y.dtype.element_ty), mask=keep)
 
 
-def forward(x: Tensor, weight: Tensor, bias: Tensor, eps: float, y: Tensor) -> Tensor:
-    """Normalises (G, N, C), contiguous, into y: (3, G, C) of mean, 1 / deviation, variance."""
+def forward(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    eps: float,
+    y: Tensor,
+    plus: Tensor | None = None,
+    then: str = "none",
+) -> Tensor:
+    """Puts then(norm of x + plus) into y: (3, G, C) of mean, 1 / deviation, variance.
+
+    Args:
+        x, plus, y: (G, N, C), contiguous
+    """
     chunks, count, channels = x.shape
-    units, unit = _units(channels)
-    splits, rows = _splits(x)
+    (units, unit), (rows, width) = in_units(channels), tile(channels)
+    splits, of_each = split(x)
     part = x.new_empty((2, chunks, splits, channels), dtype=torch.float32)
     found = x.new_empty((3, chunks, channels), dtype=torch.float32)
-    wide = _over(channels, WIDTH)
-    moments_kernel[(splits, wide, chunks)](x, part, count, rows, units, splits, unit, ROWS, WIDTH)
-    statistics_kernel[(chunks, wide)](x, part, found, eps, count, splits, units, unit, WIDTH)
-    forward_kernel[(_over(count, ROWS), wide, chunks)](
-        x, found, weight, bias, y, count, units, unit, ROWS, WIDTH
+    wide = over(channels, width)
+    moments_kernel[(splits, wide, chunks)](
+        x, part, count, of_each, units, splits, unit, rows, width
+    )
+    statistics_kernel[(chunks, over(channels, TOTAL["WIDTH"]))](
+        x, part, found, eps, count, splits, units, unit, **TOTAL
+    )
+    given = x, found, weight, bias, y if plus is None else plus, y
+    forward_kernel[(over(count, rows), wide, chunks)](
+        *given, count, units, unit, plus is not None, THEN[then], rows, width
     )
     return found
 
 
-def backward(grad: Tensor, x: Tensor, weight: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
-    """The gradients of x (G, N, C), and of bias and weight (2, C)."""
+def move(found: Tensor, mean: Tensor, variance: Tensor, momentum: float) -> None:
+    """Moves running statistics (C,) towards the means over chunks of what `forward` found."""
+    chunks, channels = found.shape[1:]
+    grid = (over(channels, TOTAL["ROWS"]),)
+    running_kernel[grid](found, mean, variance, momentum, chunks, channels, TOTAL["ROWS"])
+
+
+def backward(
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    found: Tensor,
+    y: Tensor | None = None,
+    then: str = "none",
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The gradients of x (G, N, C), of bias and weight (2, C), and of what was added.
+
+    Args:
+        y: the result, if something was added before the activation; the activation is then ReLU
+    """
     chunks, count, channels = x.shape
-    units, unit = _units(channels)
-    splits, rows = _splits(x)
+    (units, unit), (rows, width) = in_units(channels), tile(channels)
+    splits, of_each = split(x)
     part = x.new_empty((2, chunks, splits, channels), dtype=torch.float32)
     total = x.new_empty((2, chunks, channels), dtype=torch.float32)
-    wide, y = _over(channels, WIDTH), torch.empty_like(x)
+    wide, for_x = over(channels, width), torch.empty_like(x)
+    passed = None if y is None else torch.empty_like(grad)
+    norm, how = (found, weight, bias), (THEN[then], rows, width)
     sums_kernel[(splits, wide, chunks)](
-        grad, x, found, part, count, rows, units, splits, unit, ROWS, WIDTH
+        grad, x, x if y is None else y, *norm, part, grad if passed is None else passed,
+        count, of_each, units, splits, unit, y is not None, *how
+    )  # fmt: skip
+    totals_kernel[(chunks, over(channels, TOTAL["WIDTH"]))](
+        part, total, splits, units, unit, **TOTAL
     )
-    totals_kernel[(chunks, wide)](part, total, splits, units, unit, WIDTH)
-    backward_kernel[(_over(count, ROWS), wide, chunks)](
-        grad, x, found, weight, total, y, count, units, unit, ROWS, WIDTH
+    if passed is not None:  # the activation is behind it
+        grad, how = passed, (THEN["none"], rows, width)
+    backward_kernel[(over(count, rows), wide, chunks)](
+        grad, x, *norm, total, for_x, count, units, unit, *how
     )
-    return y, total.sum(1)
-
-
-def _splits(x: Tensor) -> tuple[int, int]:
-    """The programs that share a sum over the positions of a chunk, and the positions of each."""
-    chunks, count, channels = x.shape
-    wanted = max(1, PROGRAMS // (chunks * _over(channels, WIDTH)))
-    rows = _over(_over(count, wanted), ROWS) * ROWS
-    return _over(count, rows), rows
-
-
-def _units(channels: int) -> tuple[int, int]:
-    """The channels in units that can be loaded at once, and the size of a unit."""
-    unit = gcd(channels, WIDE)
-    return channels // unit, unit
-
-
-def _over(whole: int, part: int) -> int:
-    return -(-whole // part)
+    return for_x, total.sum(1), passed

@@ -10,11 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from autox3d.vision.arch.blocks import INVERTED, Block, BlockStyle, block_type, expands
-from autox3d.vision.kernels import backend
+from autox3d.vision.kernels import backend, reference
 from autox3d.vision.models.layers import ConvNorm, Dense, Depthwise, Pointwise
 from autox3d.vision.models.norm import BatchNorm
-
-ACTIVATIONS = {"relu": F.relu_, "swish": F.silu}  # in place: batch norm does not need its output
 
 
 class SqueezeExcite(nn.Module):
@@ -25,12 +23,12 @@ class SqueezeExcite(nn.Module):
         self.squeeze = Pointwise(channels, hidden, bias=True)
         self.excite = Pointwise(hidden, channels, bias=True)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Multiplies each channel by its gate: (B, C, T, H, W) -> the same shape."""
+    def forward(self, x: Tensor, then: str = "none") -> Tensor:
+        """Multiplies each channel by its gate, and activates: (B, C, T, H, W) -> the same shape."""
         squeeze, excite = self.squeeze, self.excite  # 1x1x1 after a mean: matrices
         hidden = F.linear(backend(x).pooled(x), squeeze.weight.flatten(1), squeeze.bias).relu()
         gate = F.linear(hidden, excite.weight.flatten(1), excite.bias).sigmoid()
-        return x * gate[:, :, None, None, None]
+        return backend(x).gated(x, gate, then)
 
 
 class DropConnect(nn.Module):
@@ -41,9 +39,14 @@ class DropConnect(nn.Module):
         self.rate = rate
         self.uniform: Tensor | None = None  # numbers in [0, 1) of each clip; None: it draws them
 
+    @property
+    def drops(self) -> bool:
+        """Whether it changes anything."""
+        return self.training and self.rate > 0
+
     def forward(self, x: Tensor) -> Tensor:
         """Zeroes dropped clips and scales the others by 1 / (1 - rate); (B, C, T, H, W)."""
-        if not (self.training and self.rate):
+        if not self.drops:
             return x
         if self.uniform is None:
             uniform = torch.rand(x.shape[0], 1, 1, 1, 1, device=x.device)
@@ -58,7 +61,6 @@ class ResidualBlock(nn.Module):
     def __init__(self, block: Block, style: BlockStyle) -> None:
         super().__init__()
         inner, self.style = block.inner, style
-        self.first, self.second = ACTIVATIONS[style.first], ACTIVATIONS[style.second]
         self.expand = ConvNorm(Pointwise(block.channels_in, inner), BatchNorm(inner))
         self.depthwise = _middle(inner, block.kernel, block.stride, style)
         self.gate = SqueezeExcite(inner, block.gate) if block.gate else nn.Identity()
@@ -70,10 +72,9 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Applies the block: (B, C, T, H, W) -> (B, channels, T, H/stride, W/stride)."""
-        y = self.first(self.expand(x))
-        y = self.second(self.gate(self.depthwise(y)))
-        y = self.drop(self.project(y))
-        return F.relu_(y.add_(self.shortcut(x)))
+        y = self.expand(x, self.style.first)
+        y = _gated(self.depthwise, self.gate, y, self.style.second)
+        return _added(self.project, self.drop, y, self.shortcut(x))
 
 
 class Bottleneck(nn.Module):
@@ -82,7 +83,7 @@ class Bottleneck(nn.Module):
     def __init__(self, block: Block, style: BlockStyle) -> None:
         super().__init__()
         inner, (time, space) = block.inner, block.kernel
-        self.first, self.second = ACTIVATIONS[style.first], ACTIVATIONS[style.second]
+        self.style = style
         self.expand = ConvNorm(Dense(block.channels_in, inner, (time, 1)), BatchNorm(inner))
         self.space = _middle(inner, (1, space), block.stride, style)
         self.gate = SqueezeExcite(inner, block.gate) if block.gate else nn.Identity()
@@ -94,10 +95,9 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Applies the block: (B, C, T, H, W) -> (B, channels, T, H/stride, W/stride)."""
-        y = self.first(self.expand(x))
-        y = self.second(self.gate(self.space(y)))
-        y = self.drop(self.project(y))
-        return F.relu_(y.add_(self.shortcut(x)))
+        y = self.expand(x, self.style.first)
+        y = _gated(self.space, self.gate, y, self.style.second)
+        return _added(self.project, self.drop, y, self.shortcut(x))
 
 
 class MobileBlock(nn.Module):
@@ -109,8 +109,7 @@ class MobileBlock(nn.Module):
 
     def __init__(self, block: Block, style: BlockStyle) -> None:
         super().__init__()
-        inner, self.adds = block.inner, block.identity
-        self.first, self.second = ACTIVATIONS[style.first], ACTIVATIONS[style.second]
+        inner, self.adds, self.style = block.inner, block.identity, style
         self.expand = (
             ConvNorm(Pointwise(block.channels_in, inner), BatchNorm(inner))
             if expands(block)
@@ -126,9 +125,21 @@ class MobileBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Applies the block: (B, C, T, H, W) -> (B, channels, T, H/stride, W/stride)."""
-        y = x if isinstance(self.expand, nn.Identity) else self.first(self.expand(x))
-        y = self.project(self.second(self.gate(self.depthwise(y))))
-        return F.relu_(self.drop(y).add_(x) if self.adds else y)
+        y = x if isinstance(self.expand, nn.Identity) else self.expand(x, self.style.first)
+        y = _gated(self.depthwise, self.gate, y, self.style.second)
+        return _added(self.project, self.drop, y, x) if self.adds else self.project(y, "relu")
+
+
+def _gated(middle: ConvNorm, gate: nn.Module, x: Tensor, then: str) -> Tensor:
+    """The middle convolution, the gate if there is one, and the activation behind both."""
+    return middle(x, then) if isinstance(gate, nn.Identity) else gate(middle(x), then)
+
+
+def _added(project: ConvNorm, drop: DropConnect, x: Tensor, shortcut: Tensor) -> Tensor:
+    """The last convolution of a branch, the sum with the shortcut, and ReLU."""
+    if drop.drops:
+        return reference.finished(drop(project(x)), "relu", shortcut)
+    return project(x, "relu", shortcut)
 
 
 def _middle(channels: int, kernel: tuple[int, int], stride: int, style: BlockStyle) -> ConvNorm:

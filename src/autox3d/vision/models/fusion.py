@@ -7,7 +7,6 @@ alpha = T_D / T_S, H x W pixels
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from autox3d.vision.arch.fusions import REACH, SKIP, fusion
@@ -25,7 +24,7 @@ class TimeConvolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_D, T_D, H, W) -> (B, C_S, T_S, H, W)."""
-        return F.relu_(self.point(self.time(x)))
+        return self.point(self.time(x), "relu")
 
 
 class TimeSampling(nn.Module):
@@ -39,7 +38,7 @@ class TimeSampling(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_D, T_D, H, W) -> (B, C_S, T_S, H, W)."""
         some = x[:, :, :: self.alpha].contiguous(memory_format=torch.channels_last_3d)
-        return F.relu_(self.point(some))
+        return self.point(some, "relu")
 
 
 class TimeToChannel(nn.Module):
@@ -58,7 +57,7 @@ class TimeToChannel(nn.Module):
         """(B, C_D, T_D, H, W) -> (B, C_S, T_S, H, W)."""
         frames = x.unflatten(2, (-1, self.alpha)).permute(0, 2, 4, 5, 1, 3)
         side_by_side = frames.flatten(4).movedim(4, 1)  # (B, alpha * C_D, T_S, H, W)
-        return F.relu_(self.point(side_by_side))
+        return self.point(side_by_side, "relu")
 
 
 def _point(channels_in: int, channels: int) -> ConvNorm:

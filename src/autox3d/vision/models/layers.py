@@ -92,9 +92,13 @@ class ConvNorm(nn.Module):
         super().__init__()
         self.conv, self.norm = conv, norm
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Convolves and normalises; in evaluation, the norm is folded into the convolution."""
+    def forward(self, x: Tensor, then: str = "none", plus: Tensor | None = None) -> Tensor:
+        """Computes then(norm of the convolution + plus).
+
+        In evaluation, the norm is folded into the convolution.
+        """
         if self.training:
-            return self.norm(self.conv(x))
+            return self.norm(self.conv(x), then, plus)
         scale, shift = self.norm.affine()
-        return self.conv.convolve(x, self.conv.weight * scale.view(-1, 1, 1, 1, 1), shift)
+        y = self.conv.convolve(x, self.conv.weight * scale.view(-1, 1, 1, 1, 1), shift)
+        return reference.finished(y, then, plus)

@@ -35,7 +35,7 @@ class StemLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Computes the stem's features: (B, 3, T, H, W) -> (B, channels, T, H/2, W/2)."""
-        return F.relu_(self.norm(self.time(self.space(x))))
+        return self.norm(self.time(self.space(x)), "relu")
 
 
 class Dropout(nn.Module):
@@ -117,7 +117,7 @@ class HeadLayer(nn.Module):
 
     def _pooled(self, conv: nn.Module, x: Tensor, boxes: Tensor | None, every: int) -> Tensor:
         """A stream's features at each position or in each box: (B, C, T, H, W) -> (B, P, C')."""
-        x = F.relu_(conv(x))
+        x = conv(x, "relu")
         if boxes is not None:
             return in_boxes(x, boxes)
         window = self.window[0] * every, *self.window[1:]

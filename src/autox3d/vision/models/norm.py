@@ -39,26 +39,26 @@ class BatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(channels))
         self.register_buffer("num_batches_tracked", torch.tensor(0))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalises each channel: (B, C, T, H, W) -> the same shape."""
-        if self.tracked and not self.training:
-            return self._normalise(x, self.running_mean, self.running_var)
-        if self.tracked:
-            self.num_batches_tracked += 1
+    def forward(self, x: Tensor, then: str = "none", plus: Tensor | None = None) -> Tensor:
+        """Computes then(norm of each channel + plus): (B, C, T, H, W) -> the same shape.
+
+        Args:
+            then: an activation, a key of `kernels.reference.ACTIVATIONS`
+            plus: of the shape of x, or None
+        """
         running = (self.running_mean, self.running_var) if self.tracked else None
-        if len(x) <= self.clips:
-            return self._normalise(x, *(running or (None, None)))
-        return backend(x).chunk_norm(
-            x, self.weight, self.bias, running, self.momentum, self.clips, self.eps
-        )
+        if self.tracked and self.training:
+            self.num_batches_tracked += 1
+        batch = self.training or not self.tracked
+        if batch and len(x) > self.clips:
+            return backend(x).chunk_norm(
+                x, self.weight, self.bias, running, self.momentum, self.clips, self.eps, then, plus
+            )
+        mean, variance = running or (None, None)
+        how = mean, variance, batch, self.momentum, self.eps, then, plus
+        return backend(x).batch_norm(x, self.weight, self.bias, *how)
 
     def affine(self) -> tuple[Tensor, Tensor]:
         """Returns the scale and shift of each channel in evaluation, both (C,)."""
         scale = self.weight * torch.rsqrt(self.running_var + self.eps)
         return scale, self.bias - self.running_mean * scale
-
-    def _normalise(self, x: Tensor, mean: Tensor | None, var: Tensor | None) -> Tensor:
-        """Normalises x; in training by its own statistics, towards which `mean` and `var` move."""
-        batch = self.training or not self.tracked
-        how = self.weight, self.bias, mean, var, batch, self.momentum, self.eps
-        return backend(x).batch_norm(x, *how)
