@@ -10,7 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 ACTIVATIONS = {"none": lambda y: y, "relu": F.relu, "swish": F.silu}  # keyed by oneDNN's names
-IN_PLACE = {**ACTIVATIONS, "relu": F.relu_}  # where nothing else needs what is activated
+
+
+def _swish_in_place(y: Tensor) -> Tensor:
+    """A gradient needs what is activated, so only without one."""
+    return F.silu(y, inplace=not torch.is_grad_enabled())
+
+
+# Where nothing else needs what is activated
+IN_PLACE = {**ACTIVATIONS, "relu": F.relu_, "swish": _swish_in_place}
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, groups: int) -> Tensor:
