@@ -17,7 +17,6 @@ operators, in turns.
 from __future__ import annotations
 
 import argparse
-import copy
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -206,12 +205,12 @@ def clocked(size: tuple[int, ...], device: torch.device, repeats: int) -> None:
             kernel(x, weight, 1) + shift.to(x.dtype).view(-1, 1, 1, 1), "swish", None
         )
 
-    kernel, half = KERNELS[TRITON].forward, copy.copy(x)
+    kernel, changed = KERNELS[TRITON].forward, x.clone()
     runs: dict[str, tuple[Any, Any]] = {
         "depthwise, bias, swish": (lambda: kernel(x, weight, 1, shift, "swish"), behind(kernel)),
         "sum, ReLU": (
-            lambda: by.finish(half, None, other, "relu"),
-            lambda: reference.finished(half, "relu", other),
+            lambda: by.finish(changed, None, other, "relu"),
+            lambda: reference.finished(changed, "relu", other),
         ),
         "gate, swish, both ways": (both_ways(gpu.Gated.apply), both_ways(reference.gated)),
     }

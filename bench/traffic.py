@@ -32,7 +32,7 @@ from torch.utils._pytree import tree_leaves
 
 from autox3d.core.device_table import Choice, Kernels
 from autox3d.vision.arch.genotype import Genotype
-from autox3d.vision.kernels import Backend, choice, gpu, using
+from autox3d.vision.kernels import Backend, choice, depthwise, gpu, using
 from autox3d.vision.kernels.depthwise import KERNELS, PARTS, TRITON, Kernel
 from autox3d.vision.models.fold import folded
 from autox3d.vision.models.network import VideoNet, set_training
@@ -99,6 +99,7 @@ def counted() -> Iterator[Traffic]:
     with (
         mock.patch.dict(sys.modules, stand_ins),
         mock.patch.dict(KERNELS, {TRITON: _depthwise(traffic)}),
+        mock.patch.object(depthwise, "triton_works", return_value=True),
         using(cast("Backend", gpu)),
         choice.using_kernels(Kernels("all", rows)),
         traffic,

@@ -241,6 +241,12 @@ def outcome(net: VideoNet, clips: Tensor) -> tuple[Tensor, ...]:
     return (logits.detach(), scores, *torch.autograd.grad(logits.sum(), list(net.parameters())))
 
 
+@pytest.fixture(autouse=True)
+def unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is known of Triton yet on any device."""
+    monkeypatch.setattr(depthwise, "WORKS", {})
+
+
 @pytest.fixture
 def no_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """What has no table of its own is PyTorch's, though a table names kernels of Triton."""
@@ -331,17 +337,12 @@ def test_without_a_compiler_a_gpu_says_so_once_and_takes_pytorchs(monkeypatch, c
     monkeypatch.setattr(depthwise, "load_triton", load)
     monkeypatch.delitem(KERNELS, TRITON, raising=False)
     monkeypatch.setattr(Tensor, "is_cuda", True)
-    depthwise.triton_works.cache_clear()
-    try:
-        with using(GPU), choice.using_kernels(use_all(TRITON)):
-            found = [gpu.convolve(x, weight, None, 1, 6) for _ in range(2)]
-    finally:
-        depthwise.triton_works.cache_clear()
+    with using(GPU), choice.using_kernels(use_all(TRITON)):
+        found = [gpu.convolve(x, weight, None, 1, 6) for _ in range(2)]
 
     assert all((one - wanted).norm() < 1e-6 * wanted.norm() for one in found)
     line = "cpu: no kernels of Triton, PyTorch's instead: Failed to find C compiler.\n"
     assert capsys.readouterr().err == line
-    assert TRITON not in KERNELS
 
 
 def test_a_prediction_asks_once_whether_a_kernel_is_right(monkeypatch, capsys):
@@ -349,17 +350,12 @@ def test_a_prediction_asks_once_whether_a_kernel_is_right(monkeypatch, capsys):
     wrong = SLOW._replace(forward=one_pixel(SLOW.forward))
     monkeypatch.setattr(depthwise, "load_triton", lambda: KERNELS.update({TRITON: wrong}))
     monkeypatch.delitem(KERNELS, TRITON, raising=False)
-    depthwise.triton_works.cache_clear()
-    try:
-        assert not depthwise.triton_works(CPU)
-    finally:
-        depthwise.triton_works.cache_clear()
+    assert not depthwise.triton_works(CPU)
 
     line = (
         "cpu: no kernels of Triton, PyTorch's instead: the result of t3_s3, stride 1, 54 channels"
     )
     assert capsys.readouterr().err.startswith(line)
-    assert TRITON not in KERNELS
 
 
 LAYERS = [Layer((3, 6, 4, 8, 8), (3, 3, 3), 2), Layer((3, 10, 4, 5, 5), (1, 5, 5), 1)]
@@ -388,11 +384,13 @@ def clock(**milliseconds: float) -> trial.Clock:
     return timed
 
 
-def settle(monkeypatch: pytest.MonkeyPatch, kernel: Kernel, **given: Any) -> tuple[Kernels, str]:
-    """Tries a kernel on a CPU, as if it were Triton's on a GPU."""
+def settle(
+    monkeypatch: pytest.MonkeyPatch, kernel: Kernel, others: str = "", **given: Any
+) -> tuple[Kernels, str]:
+    """Tries a kernel on a CPU, as if it were Triton's on a GPU; `others` are wrong so."""
     monkeypatch.setitem(KERNELS, TRITON, kernel)
     monkeypatch.setattr(trial, "load_triton", lambda: None)
-    monkeypatch.setattr(trial, "others_disagreement", lambda *_, **__: "")  # needs Triton itself
+    monkeypatch.setattr(trial, "others_disagreement", lambda *_, **__: others)  # needs Triton
     known = {"found": Kernels(REFERENCE, ()), "some": lambda: LAYERS, "dtype": torch.float32}
     known |= {"ranks": ranks(), "clock": clock()}
     return trial.settled(**(known | given))
@@ -494,6 +492,19 @@ def test_a_kernel_that_is_wrong_or_fails_costs_one_line(case, monkeypatch):
     assert reason.startswith(why)
     assert "\n" not in reason
     assert (found.name, found.rows) == (REFERENCE, ())
+
+
+def test_what_a_trial_refused_is_not_taken_afterwards(monkeypatch, capsys):
+    """A prediction in the same process, by the package's table, has no trial of its own."""
+    _, reason = settle(monkeypatch, SLOW, others="a gate and swish of 6 channels is off by 0.1")
+    assert reason == "a gate and swish of 6 channels is off by 0.1"
+    with choice.using_kernels(use_all(TRITON)):
+        assert not depthwise.by_triton(CPU)
+
+    assert settle(monkeypatch, SLOW)[1] == ""
+    with choice.using_kernels(use_all(TRITON)):
+        assert depthwise.by_triton(CPU)
+    assert capsys.readouterr().err == ""
 
 
 def test_without_triton_it_is_said(monkeypatch):

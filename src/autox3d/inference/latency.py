@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from autox3d.core.records import Seconds
-from autox3d.runtime import memory
 from autox3d.runtime.timing import interleaved, spread
 
 CLEAR, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")  # Linux: proc(5)
@@ -39,15 +38,13 @@ def measure(
     repeats: int,
     warmup: int,
 ) -> Measured:
-    """Times `score` on `clips` (V, 3, T, S, S), in batches and one by one, as prediction runs it.
+    """Times `score` on `clips` (V, 3, T, S, S), in batches and one by one.
 
     Args:
         score: (B, 3, T, S, S) -> anything; it may return before a GPU is done
         warmup: runs before the first one that counts
     """
     device = clips.device
-    if device.type == "cpu":
-        memory.keep_tensors()
     _forget_peak(device)
 
     def timed(size: int) -> Seconds:
@@ -65,9 +62,7 @@ def latency(run: Callable[[], object], repeats: int, warmup: int, device: torch.
 def _forget_peak(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-        return
-    memory.give_back()
-    if CLEAR.exists():
+    elif CLEAR.exists():
         CLEAR.write_text("5")
 
 

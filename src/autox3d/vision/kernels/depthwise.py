@@ -12,7 +12,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -22,9 +21,11 @@ from torch import Tensor
 from autox3d.core.device_table import REFERENCE, Operation
 from autox3d.vision.kernels import reference
 from autox3d.vision.kernels.choice import chosen, takes
+from autox3d.vision.kernels.reference import channels_last
 
 TRITON = "triton"
 PARTS: tuple[Operation, ...] = ("forward", "input_gradient", "weight_gradient")
+WORKS: dict[torch.device, bool] = {}  # what was last found of Triton on a device
 
 
 class Kernel(NamedTuple):
@@ -55,25 +56,24 @@ def load_triton() -> None:
     KERNELS[TRITON] = Kernel(by.forward, by.input_gradient, by.weight_gradient)
 
 
-@cache
 def triton_works(device: torch.device) -> bool:
-    """Whether Triton is there, compiles and is right, where no trial at the start has asked so.
+    """Whether Triton is there, compiles and is right: asked once, unless a trial has answered.
 
     If not, a line says why PyTorch's kernels are taken.
     """
-    if TRITON in KERNELS:
-        return True
-    try:
-        load_triton()
-        from autox3d.vision.kernels.trial import small_disagreement
+    if device not in WORKS:
+        try:
+            load_triton()
+            from autox3d.vision.kernels.trial import small_disagreement
 
-        if reason := small_disagreement(device):
-            raise ArithmeticError(reason)  # one way out for all that may go wrong
-    except Exception as error:  # noqa: BLE001  # of a compiler that nobody here knows
-        KERNELS.pop(TRITON, None)
-        line = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        print(f"{device}: no kernels of Triton, PyTorch's instead: {line}", file=sys.stderr)
-    return TRITON in KERNELS
+            if reason := small_disagreement(device):
+                raise ArithmeticError(reason)  # one way out for all that may go wrong
+            WORKS[device] = True
+        except Exception as error:  # noqa: BLE001  # of a compiler that nobody here knows
+            WORKS[device] = False
+            line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            print(f"{device}: no kernels of Triton, PyTorch's instead: {line}", file=sys.stderr)
+    return WORKS[device]
 
 
 def by_triton(device: torch.device) -> bool:
@@ -129,11 +129,11 @@ def _forward(
     bias = None if bias is None else bias.to(x.dtype)
     with _by_aten():
         y = F.conv3d(x, weight.to(x.dtype), bias, (1, stride, stride), padding, 1, len(weight))
-    return reference.finished(_last(y), then, None)
+    return reference.finished(channels_last(y), then, None)
 
 
 def _input_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: int) -> Tensor:
-    return _last(_gradient(grad, x, weight, stride, (True, False, False))[0])
+    return channels_last(_gradient(grad, x, weight, stride, (True, False, False))[0])
 
 
 def _weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: int) -> Tensor:
@@ -148,7 +148,7 @@ def _gradient(
     padding, strides = [size // 2 for size in weight.shape[2:]], (1, stride, stride)
     with _by_aten():
         return torch.ops.aten.convolution_backward(
-            *(_last(grad), x, weight.to(x.dtype), None, strides, padding),
+            *(channels_last(grad), x, weight.to(x.dtype), None, strides, padding),
             *((1, 1, 1), False, (0, 0, 0), len(weight), which),
         )
 
@@ -161,13 +161,9 @@ def _by_aten() -> AbstractContextManager[None]:
     return torch.backends.cudnn.flags(enabled=False)
 
 
-def _last(x: Tensor) -> Tensor:
-    return x.contiguous(memory_format=torch.channels_last_3d)
-
-
 def _shape(x: Tensor, weight: Tensor, stride: int) -> Tensor:
     size = *x.shape[:3], *(-(-side // stride) for side in x.shape[3:])
-    return _last(x.new_empty(size))
+    return channels_last(x.new_empty(size))
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -209,6 +205,6 @@ class Depthwise(torch.autograd.Function):
 KERNELS = {REFERENCE: Kernel(_forward, _input_gradient, _weight_gradient)}
 
 depthwise.register_fake(_shape)
-input_gradient.register_fake(lambda grad, x, weight, stride: _last(torch.empty_like(x)))
+input_gradient.register_fake(lambda grad, x, weight, stride: channels_last(torch.empty_like(x)))
 weight_gradient.register_fake(lambda grad, x, weight, stride: weight.new_empty(weight.shape))
 depthwise.register_autograd(_back, setup_context=_keep)

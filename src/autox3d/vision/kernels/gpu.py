@@ -16,6 +16,7 @@ from torch import Tensor
 from autox3d.vision.kernels import gpu_norm, reference
 from autox3d.vision.kernels.depthwise import Depthwise, by_triton, convolved, depthwise
 from autox3d.vision.kernels.gpu_norm import as_rows, as_volume
+from autox3d.vision.kernels.reference import channels_last
 
 batch_norm, chunk_norm = gpu_norm.batch_norm, gpu_norm.chunk_norm
 
@@ -46,7 +47,7 @@ class Gated(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, gate: Tensor, then: str) -> Tensor:
         from autox3d.vision.kernels import triton_elementwise
 
-        x, ctx.then = _last(x), then
+        x, ctx.then = channels_last(x), then
         ctx.save_for_backward(x, gate)
         return as_volume(triton_elementwise.gated(as_rows(x), gate, then), x)
 
@@ -55,7 +56,7 @@ class Gated(torch.autograd.Function):
         from autox3d.vision.kernels import triton_elementwise
 
         x, gate = ctx.saved_tensors
-        given = as_rows(_last(grads[0])), as_rows(x), gate, ctx.then
+        given = as_rows(channels_last(grads[0])), as_rows(x), gate, ctx.then
         for_x, for_gate = triton_elementwise.gated_backward(*given)
         return as_volume(for_x, x), for_gate, None
 
@@ -112,12 +113,12 @@ def fused(
         y = _product(x, weight.to(x.dtype), bias.to(x.dtype), stride, relu)
         return y if relu else _finished(y, None, plus, then)
     y = reference.convolve(x, weight.to(x.dtype), None, stride, groups)
-    return _finished(_last(y), bias, plus, then)
+    return _finished(channels_last(y), bias, plus, then)
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor, stride: int, relu: bool) -> Tensor:
     """A 1x1x1 convolution as a matrix product, whose kernel adds the bias and perhaps activates."""
-    rows = _last(x[..., ::stride, ::stride]).permute(0, 2, 3, 4, 1)
+    rows = channels_last(x[..., ::stride, ::stride]).permute(0, 2, 3, 4, 1)
     given = bias, rows.reshape(-1, x.shape[1]), weight.flatten(1).t()
     y = torch.ops.aten._addmm_activation(*given) if relu else torch.addmm(*given)
     return y.view(*rows.shape[:-1], len(weight)).permute(0, 4, 1, 2, 3)
@@ -134,7 +135,3 @@ def _finished(y: Tensor, bias: Tensor | None, plus: Tensor | None, then: str) ->
     if bias is not None:
         y += bias.to(y.dtype).view(-1, 1, 1, 1)
     return reference.finished(y, then, plus)
-
-
-def _last(x: Tensor) -> Tensor:
-    return x.contiguous(memory_format=torch.channels_last_3d)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from autox3d.vision.kernels import reference
 from autox3d.vision.kernels.depthwise import by_triton
+from autox3d.vision.kernels.reference import channels_last
 
 LIMIT = 2**31  # numbers of a chunk: Triton's kernels count its places in 32 bits
 
@@ -26,7 +27,7 @@ class NativeNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, *rest: Any) -> Tensor:
         mean, variance, momentum, eps, clips = rest
-        x = _last(x)
+        x = channels_last(x)
         y, kind = torch.empty_like(x), torch.promote_types(x.dtype, torch.float32)
         chunks = list(zip(_flat(x, clips), _flat(y, clips), strict=True))
         moved = [[of] * len(chunks) for of in (mean, variance)]
@@ -49,7 +50,7 @@ class NativeNorm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, *found = ctx.saved_tensors
-        grad, for_x, others = _last(grads[0]), [], []
+        grad, for_x, others = channels_last(grads[0]), [], []
         chunks = zip(_flat(grad, ctx.clips), _flat(x, ctx.clips), strict=True)
         for place, (some, flat) in enumerate(chunks):
             own = found[2 * place : 2 * place + 2]
@@ -84,9 +85,9 @@ class ChunkNorm(torch.autograd.Function):
     ) -> Any:
         from autox3d.vision.kernels import triton_norm
 
-        x = _last(x)
+        x = channels_last(x)
         y, ctx.clips, ctx.then = torch.empty_like(x), clips, then
-        added = None if plus is None else as_rows(_last(plus), clips)
+        added = None if plus is None else as_rows(channels_last(plus), clips)
         given = as_rows(x, clips), weight, bias, eps, as_rows(y, clips), added, then
         found = triton_norm.forward(*given)
         ctx.save_for_backward(x, weight, bias, found, *([] if plus is None else [y]))
@@ -98,7 +99,13 @@ class ChunkNorm(torch.autograd.Function):
         from autox3d.vision.kernels import triton_norm
 
         x, weight, bias, found, *result = ctx.saved_tensors
-        given = as_rows(_last(grads[0]), ctx.clips), as_rows(x, ctx.clips), weight, bias, found
+        given = (
+            as_rows(channels_last(grads[0]), ctx.clips),
+            as_rows(x, ctx.clips),
+            weight,
+            bias,
+            found,
+        )
         y = as_rows(result[0], ctx.clips) if result else None
         for_x, (for_bias, for_weight), passed = triton_norm.backward(*given, y, ctx.then)
         wide = [None if one is None else as_volume(one, x) for one in (for_x, passed)]
@@ -181,7 +188,3 @@ def as_rows(x: Tensor, clips: int = 1) -> Tensor:
 def as_volume(rows: Tensor, like: Tensor) -> Tensor:
     """The inverse of `as_rows`."""
     return rows.view(*like.shape[:1], *like.shape[2:], like.shape[1]).permute(0, 4, 1, 2, 3)
-
-
-def _last(x: Tensor) -> Tensor:
-    return x.contiguous(memory_format=torch.channels_last_3d)

@@ -71,6 +71,11 @@ def finished(y: Tensor, then: str, plus: Tensor | None) -> Tensor:
     return IN_PLACE[then](y if plus is None else y.add_(plus))
 
 
+def channels_last(x: Tensor) -> Tensor:
+    """The same numbers in channels_last_3d; a copy only where they are not."""
+    return x.contiguous(memory_format=torch.channels_last_3d)
+
+
 def gated(x: Tensor, gate: Tensor, then: str) -> Tensor:
     """Computes then(x * gate), of (B, C, T, H, W) and (B, C)."""
     return IN_PLACE[then](x * gate[:, :, None, None, None])

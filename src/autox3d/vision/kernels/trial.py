@@ -1,4 +1,4 @@
-"""Which kernels the depthwise convolutions of a GPU take: tried there before a run uses them.
+"""Which kernels a GPU takes, Triton's or PyTorch's: tried there before a run uses them.
 
 A kernel must agree with PyTorch's operator in float64 and give the same bits twice. Of those that
 do, one is taken in place of the one before it, in the order of `depthwise.KERNELS`, if it takes
@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from autox3d.core.device_table import REFERENCE, Choice, Kernels, Operation
-from autox3d.vision.kernels import Backend, choice, reference, trial_norm, using
+from autox3d.vision.kernels import Backend, choice, depthwise, reference, trial_norm, using
 from autox3d.vision.kernels.depthwise import KERNELS, PARTS, TRITON, Kernel, fits, load_triton
 
 Runs = Mapping[str, Callable[[], object]]
@@ -165,14 +165,13 @@ def settled(
     Args:
         found: what is decided; it counts where there is no clock
     """
-    reason = ""
+    reason, every, device = "", (), ranks.device
     try:
         load_triton()
-        every, device = some(), ranks.device
+        every = some()
+        # A training's validations have the forward pass of a test
         each = ((one, how) for how in dict.fromkeys((parts, FORWARD)) for one in every)
-        wrong = (
-            disagreement(one, dtype, device, how) for one, how in each
-        )  # validations are tests
+        wrong = (disagreement(one, dtype, device, how) for one, how in each)
         reason = next(filter(None, wrong), "")
         if not reason:
             reason = others_disagreement(every, dtype, device, backward=parts == PARTS)
@@ -183,9 +182,11 @@ def settled(
     except Exception as error:  # noqa: BLE001  # of a compiler and a device that nobody here knows
         line = next(iter(str(error).strip().splitlines()), "")
         reason = f"they failed ({type(error).__name__}: {line})"
-    if ranks.device.type == "cuda":
+    if device.type == "cuda":
         torch.cuda.empty_cache()
     reason = next(filter(None, ranks.gather(reason)), "")
+    if reason or every:
+        depthwise.WORKS[device] = not reason  # for what this process computes afterwards
     if reason:
         return Kernels(REFERENCE, ()), reason
     return Kernels.of(ranks.share(found.plain())), ""

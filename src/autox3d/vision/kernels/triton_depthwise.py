@@ -22,6 +22,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from autox3d.vision.kernels.reference import channels_last
 from autox3d.vision.kernels.triton_elementwise import THEN, activated, in_units, over
 
 SIZES = ["T", "H", "W", "HO", "WO", "units", "rows"]  # compiled once, not for each divisor of them
@@ -218,7 +219,7 @@ def forward(
 
     The padding is half the kernel.
     """
-    x = _last(x)
+    x = channels_last(x)
     size = *x.shape[:3], *(-(-side // stride) for side in x.shape[3:])
     y = _empty(x, size)
     taps, columns, cells = tile(weight)
@@ -235,7 +236,7 @@ def input_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: int) -> Tens
     """The gradient of `x`: (B, C, T, HO, WO) -> (B, C, T, H, W)."""
     if stride == 1:
         return forward(grad, weight.flip(2, 3, 4), 1)
-    grad = _last(grad)
+    grad = channels_last(grad)
     y = _empty(grad, x.shape)
     _, columns, cells = tile(weight)
     part = over(x.shape[4], stride)
@@ -249,7 +250,7 @@ def input_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: int) -> Tens
 
 def weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: int) -> Tensor:
     """The gradient of the weight, (C, 1, KT, KS, KS) in its type."""
-    grad, x = _last(grad), _last(x)
+    grad, x = channels_last(grad), channels_last(x)
     clips, channels = x.shape[:2]
     time, space = weight.shape[2:4]
     (units, unit), rows, sizes = _units(x), min(ROWS, grad.shape[3]), weights_tile(space)
@@ -260,10 +261,6 @@ def weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: int) -> Ten
         **sizes, num_warps=4,
     )  # fmt: skip
     return parts.sum(0).movedim(-1, 0).unsqueeze(1).to(weight.dtype).contiguous()
-
-
-def _last(x: Tensor) -> Tensor:
-    return x.contiguous(memory_format=torch.channels_last_3d)
 
 
 def _empty(like: Tensor, size: torch.Size | tuple[int, ...]) -> Tensor:

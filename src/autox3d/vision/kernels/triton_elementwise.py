@@ -16,6 +16,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from autox3d.vision.kernels.reference import channels_last
+
 THEN = {"none": 0, "relu": 1, "swish": 2}  # an activation as a constant of a kernel
 TILE = 2048  # numbers of a tile, 16 for each of 128 threads, so that enough loads are under way
 WIDTHS = 64, 32  # channels of a tile
@@ -111,7 +113,7 @@ def finish(y: Tensor, bias: Tensor | None, plus: Tensor | None, then: str) -> Te
     channels = y.shape[1]
     count, (units, unit), (rows, width) = y.numel() // channels, in_units(channels), tile(channels)
     if plus is not None:
-        plus = plus.contiguous(memory_format=torch.channels_last_3d)
+        plus = channels_last(plus)
     some = [y if one is None else one for one in (bias, plus)]  # one that is None is not read
     finish_kernel[(over(count, rows), over(channels, width))](
         y, *some, count, units, unit, bias is not None, plus is not None, THEN[then], rows, width
