@@ -127,17 +127,31 @@ def test_changed_code_and_tables_are_told_from_the_lock(tmp_path: Path) -> None:
     assert code(everything) == {"src/autox3d/vision": f"{'0' * 8} {'a' * 8}"}
 
 
+MORE = """
+  listed: {foreach: [a, 2], do: {cmd: 'echo ${item}'}}
+  keyed: {foreach: {x: {of: 1}, y: {of: 2}}, do: {cmd: 'echo ${item.of}'}}
+  grid: {matrix: {m: [x, y], n: [1, 2]}, cmd: 'echo ${item.m} ${item.n}'}
+"""
+
+
 @pytest.mark.parametrize("name", ["params", "params/demo_streams", "params/demo_expand"])
 def test_the_stages_of_a_params_file_are_those_that_dvc_finds(tmp_path: Path, name: str) -> None:
-    """With `foreach`, with `matrix`, with sections that are not there."""
-    for one in ("params.yaml", "dvc.yaml"):
-        shutil.copy(ROOT / (f"{name}.yaml" if one == "params.yaml" else one), tmp_path / one)
+    """With `foreach`, with `matrix`, with sections that are not there, with stages of one's own."""
+    shutil.copy(ROOT / f"{name}.yaml", tmp_path / "params.yaml")
+    pipeline = (ROOT / "dvc.yaml").read_text().replace("\nstages:\n", f"\nstages:{MORE}")
+    (tmp_path / "dvc.yaml").write_text(pipeline)
     tool(tmp_path, "git", "init", "--quiet")
     tool(tmp_path, str(BIN / "dvc"), "init", "--quiet")
     listed = tool(tmp_path, str(BIN / "dvc"), "stage", "list", "--name-only").split()
 
     found = list(stage_names(parse(tmp_path / "dvc.yaml"), parse(tmp_path / "params.yaml")))
     assert sorted(found) == sorted(listed)
+
+
+def test_a_dvc_file_without_stages_has_none():
+    """Nor has a path through a plain value anything."""
+    assert list(stage_names({}, {})) == []
+    assert list(stage_names({"stages": {"a": {"foreach": "${seed.x}"}}}, {"seed": 1})) == []
 
 
 def test_the_standard_error_is_that_of_two_shares(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def present(
 
 def stage_names(pipeline: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[str]:
     """As `dvc stage list --name-only`: train@s, candidate@step1-depth-2, report."""
-    for name, entry in pipeline["stages"].items():
+    for name, entry in (pipeline.get("stages") or {}).items():
         if "foreach" in entry:
             yield from (f"{name}@{item}" for item in _items(entry["foreach"], settings))
         elif "matrix" in entry:
@@ -32,8 +32,16 @@ def stage_names(pipeline: Mapping[str, Any], settings: Mapping[str, Any]) -> Ite
             yield name
 
 
-def _items(reference: str, settings: Mapping[str, Any]) -> list[str]:
-    """What `${expand.path}` is in the settings: the keys of a table, or the values of a list."""
-    keys = reference.removeprefix("${").removesuffix("}").split(".")
-    found = functools.reduce(lambda table, key: (table or {}).get(key), keys, settings)
-    return [str(item) for item in found or ()]
+def _items(listed: Any, settings: Mapping[str, Any]) -> list[str]:
+    """The keys of a table or the values of a list: as they stand, or `${expand.path}` of settings.
+
+    What the settings do not have is empty.
+    """
+    if isinstance(listed, str):
+        keys = listed.removeprefix("${").removesuffix("}").split(".")
+        listed = functools.reduce(_of, keys, settings)
+    return [str(item) for item in listed] if isinstance(listed, (Mapping, list)) else []
+
+
+def _of(table: Any, key: str) -> Any:
+    return table.get(key) if isinstance(table, Mapping) else None
