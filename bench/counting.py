@@ -3,9 +3,10 @@
     python -m bench.counting    # a training step and a draw of a search, without a GPU
 
 What is dispatched does not depend on the sizes of tensors, so small ones on a CPU are counted, in
-the types of a GPU's autocast and by the operators that a GPU takes (`kernels.reference`). A view or
-an allocation launches nothing, and an operation over a list of tensors one kernel for as many as
-torch puts into one. Only the counts of one program can be compared: a real one may launch more.
+the types of a GPU's autocast and by PyTorch's operators (`kernels.reference`), of which Triton does
+several at once where it is taken: `bench.traffic` counts those. A view or an allocation launches
+nothing, and an operation over a list of tensors one kernel for as many as torch puts into one. Only
+the counts of one program can be compared: a real one may launch more.
 """
 
 from __future__ import annotations

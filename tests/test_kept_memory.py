@@ -1,4 +1,4 @@
-"""The memory of large tensors is kept for the next ones where a network predicts on a CPU."""
+"""The memory of large tensors is kept for the next ones where a program asks for it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ import pytest
 import torch
 from support.trained import trained
 
-from autox3d.inference.fast import plain
-from autox3d.inference.latency import measure
 from autox3d.inference.network import Network
 from autox3d.runtime import memory
 from autox3d.vision.models.weights import Trained
@@ -39,10 +37,11 @@ def made() -> Trained:
     return Trained(net, genotype, classes, {}, {})
 
 
-def predict(answers) -> None:
-    """Before a network is there, afterwards, in a thread, and when all is given back."""
-    found = [left_by_large_tensors()]
+def keep(answers) -> None:
+    """Before memory is kept, though a network is there; afterwards; in a thread; given back."""
     Network(made(), "cpu", torch.float32)
+    found = [left_by_large_tensors()]
+    memory.keep_tensors()
     found.append(left_by_large_tensors())
     thread = threading.Thread(target=lambda: found.append(left_by_large_tensors()))
     thread.start()
@@ -52,12 +51,15 @@ def predict(answers) -> None:
     answers.put([*found, kept - resident()])
 
 
-def time_it(answers) -> None:
-    """What is left by tensors after a network has been timed."""
-    score = plain(made())
-    with torch.inference_mode():
-        measure(score, torch.randn(1, 3, 4, 40, 40), 1, repeats=1, warmup=0)
-    answers.put(left_by_large_tensors())
+def keep_before_something(answers) -> None:
+    """MB that are free but kept because something behind them is in use, and then given back."""
+    memory.keep_tensors()
+    before, large = resident(), [torch.ones(10_000_000) for _ in range(40)]
+    behind = torch.ones(1_000_000)
+    del large
+    kept = resident()
+    memory.give_back()
+    answers.put([kept - before, kept - resident(), behind.sum().item()])
 
 
 def answer(runner, target):
@@ -69,9 +71,9 @@ def answer(runner, target):
     return found
 
 
-def test_prediction_keeps_what_a_pass_has_used(runner):
-    """Without a network the kernel gets it back at once; a thread's is not kept, and no harm."""
-    before, after, in_thread, given_back = answer(runner, predict)
+def test_what_a_pass_has_used_is_kept_once_it_is_asked_for(runner):
+    """By default the kernel gets it back at once; a thread's is not kept, and no harm."""
+    before, after, in_thread, given_back = answer(runner, keep)
 
     assert before < 20
     assert 180 < after < 260
@@ -79,6 +81,9 @@ def test_prediction_keeps_what_a_pass_has_used(runner):
     assert 180 < given_back < 260
 
 
-def test_a_network_is_timed_with_the_memory_that_prediction_keeps(runner):
-    """Else page faults would count that prediction does not have."""
-    assert 180 < answer(runner, time_it) < 260
+def test_more_than_a_gigabyte_is_kept_before_something_in_use(runner):
+    """So a program that loads a network is not made to keep it."""
+    kept, given_back, _ = answer(runner, keep_before_something)
+
+    assert kept > 1500
+    assert given_back > 1400

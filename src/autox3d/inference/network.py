@@ -3,9 +3,9 @@
     K clips of a video, V views (K clips times crops), T frames, S x S pixels, C classes,
     F features: the input of the last linear layer
 
-Four things make it fast: batch norms are folded into the convolutions, bfloat16 is used where the
-device computes with it, a thread decodes the next clips while the current ones are scored, and on a
-CPU the memory of a pass is kept for the next one.
+Three things make it fast: batch norms are folded into the convolutions, bfloat16 is used where the
+device computes with it, and a thread decodes the next clips while the current ones are scored. On a
+CPU a program may keep the memory of a pass for the next one, too: `autox3d.runtime.memory`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from autox3d.inference.files import FileVideo
 from autox3d.inference.stream import RATE, Window, windows_of
 from autox3d.ingest import source
 from autox3d.ingest.source import BadVideo
-from autox3d.runtime import memory
 from autox3d.vision.arch.cost import in_words
 from autox3d.vision.clips.normalise import normalise
 from autox3d.vision.clips.views import Crops, FramesRule, crop_sides, test_box, test_size
@@ -91,8 +90,6 @@ class Network:
     ) -> None:
         self.device = default_device(device)
         self.dtype = dtype or fast_dtype(self.device)
-        if self.device.type == "cpu":
-            memory.keep_tensors()
         self.net, self.task = fast(trained, self.device, self.dtype), trained.task
         self.genotype, self.how, self.metrics = trained.genotype, trained.how, trained.metrics
         self.classes = trained.classes

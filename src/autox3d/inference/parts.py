@@ -15,7 +15,6 @@ from torch import nn
 
 from autox3d.core.latency_table import LatencyTable, Setup, TimedPart, Type
 from autox3d.inference.network import CPU_BATCH
-from autox3d.runtime import memory
 from autox3d.runtime.timing import CLOCKS, clock_of, timed
 from autox3d.vision.arch.blocks import Block
 from autox3d.vision.arch.genotype import Genotype
@@ -53,8 +52,6 @@ def setup(genotype: Genotype, fingerprint: str, device: torch.device, asked: Ask
     if asked.threads:
         torch.set_num_threads(asked.threads)
     cpu, best = device.type == "cpu", str(fast_dtype(device)).removeprefix("torch.")
-    if cpu:
-        memory.keep_tensors()
     own = here(device)
     return Setup(
         space=genotype.name,

@@ -22,10 +22,11 @@ def keep_frames() -> None:
 
 
 def keep_tensors() -> None:
-    """Keeps the memory of a network's pass on a CPU for the next pass: pieces of any size, 1 GB.
+    """Keeps the memory of a network's pass on a CPU for the next pass: pieces of any size.
 
-    Returning it costs up to two fifths of a pass of X3D-S over six views (docs/LOG.md). It is the
-    memory of the main thread, and counts from now on.
+    Returning it costs a third of a pass of X3D-S over three views (docs/LOG.md). It is the memory
+    of the main thread, and counts from now on, for the whole program. Of what is free at the end of
+    the heap 1 GB is kept; of what is free before something in use, all of it, until `give_back`.
     """
     _set(MMAP_MAX, 0)
     _set(TRIM_THRESHOLD, 1 << 30)
