@@ -150,7 +150,7 @@ def test_the_stages_of_a_params_file_are_those_that_dvc_finds(tmp_path: Path, na
 
 def test_a_dvc_file_without_stages_has_none():
     """Nor has a path through a plain value anything."""
-    assert list(stage_names({}, {})) == []
+    assert list(stage_names({}, {})) == list(stage_names({"stages": ["a"]}, {})) == []
     assert list(stage_names({"stages": {"a": {"foreach": "${seed.x}"}}}, {"seed": 1})) == []
 
 
@@ -231,7 +231,7 @@ def tool(root: Path, *command: str) -> str:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two commits: results in git, the genotype in DVC; the second one as `change` leaves it."""
+    """Two commits: results in git, the genotype and a folder of them in DVC; then `change`."""
     root = tmp_path_factory.mktemp("project")
     tool(root, "git", "init", "--quiet", "--initial-branch", "main")
     tool(root, "git", "commit", "--quiet", "--allow-empty", "--message", "nothing yet")
@@ -240,7 +240,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for step in (None, change):
         if step:
             step(root)
-        tool(root, str(BIN / "dvc"), "add", "--quiet", "results/derive/genotype.yaml")
+        (root / "results/derive/front").mkdir(exist_ok=True)
+        shutil.copy(root / "results/derive/genotype.yaml", root / "results/derive/front/0.01.yaml")
+        there = ("results/derive/genotype.yaml", "results/derive/front")
+        tool(root, str(BIN / "dvc"), "add", "--quiet", *there)
         tool(root, "git", "add", "--all")
         tool(root, "git", "commit", "--quiet", "--message", "a run")
     return root
@@ -284,7 +287,7 @@ def test_what_the_cache_has_lost_is_named(project: Path, tmp_path: Path) -> None
     tool(tmp_path, "git", "clone", "--quiet", str(project), "clone")
     with contextlib.chdir(tmp_path / "clone"):
         before, after = load("main~1"), load("main")
-    assert list(before.lost) == ["results/derive/genotype.yaml"]
+    assert sorted(before.lost) == ["results/derive/front", "results/derive/genotype.yaml"]
     assert [d.subject for d in differences(before, after)] == ["settings", "s"]
     assert "genotype.yaml not in DVC's cache. `dvc fetch` may bring" in differences_page.text(
         before, after

@@ -7,9 +7,14 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from autox3d.core.errors import Refused
+
+if TYPE_CHECKING:
+    from dvc.api import DVCFileSystem
 
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 
@@ -38,18 +43,37 @@ def export(revision: str, into: Path) -> list[str]:
     """Writes what a run is read from into a folder: RECORD, and the tables under results/.
 
     Returns:
-        The files of the revision that DVC's cache no longer has.
+        The files and folders of the revision that DVC's cache does not have.
     """
     from dvc.api import DVCFileSystem  # slow to import
 
     files = DVCFileSystem(rev=revision)
-    tables = [name for name in files.find(RESULTS) if name.endswith(TABLES)]
-    lost = []
+    lost: list[str] = []
+    tables = _tables(files, RESULTS, lost) if files.exists(RESULTS) else ()
     for name in [*filter(files.exists, RECORD), *tables]:
-        target = into / name
-        target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            target.write_bytes(files.cat_file(name))
+            content = files.cat_file(name)
         except FileNotFoundError:
             lost.append(name)
+            continue
+        assert isinstance(content, bytes)
+        target = into / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
     return lost
+
+
+def _tables(files: DVCFileSystem, folder: str, lost: list[str]) -> Iterator[str]:
+    """The tables below a folder; folders of which not even the contents are known are `lost`."""
+    from dvc_data.index import DataIndexDirError
+
+    try:
+        found = files.ls(folder, detail=True)
+    except DataIndexDirError:
+        lost.append(folder)
+        return
+    for one in found:
+        if one["type"] == "directory":
+            yield from _tables(files, one["name"], lost)
+        elif one["name"].endswith(TABLES):
+            yield one["name"]

@@ -22,7 +22,8 @@ def present(
 
 def stage_names(pipeline: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[str]:
     """As `dvc stage list --name-only`: train@s, candidate@step1-depth-2, report."""
-    for name, entry in (pipeline.get("stages") or {}).items():
+    stages = _of(pipeline, "stages")
+    for name, entry in stages.items() if isinstance(stages, Mapping) else ():
         if "foreach" in entry:
             yield from (f"{name}@{item}" for item in _items(entry["foreach"], settings))
         elif "matrix" in entry:
