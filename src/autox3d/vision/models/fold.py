@@ -64,9 +64,8 @@ def folded(net: Net) -> Net:
     """A copy in evaluation mode, without any batch norm; `net` or a part of it stays as it is."""
     around = nn.ModuleList([copy.deepcopy(net).eval()])
     for layer in list(around.modules()):
-        apart = isinstance(
-            layer, (Bottleneck, MobileBlock)
-        )  # their bits are those of earlier versions
+        # What follows stays apart in these, so that their bits are those of earlier versions
+        apart = isinstance(layer, (Bottleneck, MobileBlock))
         for name, part in list(layer.named_children()):
             if isinstance(part, ConvNorm):
                 setattr(layer, name, Folded(part.conv, part.norm, apart=apart))
