@@ -13,6 +13,7 @@ EXTRAS = {  # extra: the modules that this package imports from it
     "report": ("cycler", "jinja2", "matplotlib", "textalloc"),
     "pipeline": (
         "dvc",
+        "dvc_data",
         "networkx",
         "pandas",
         "pyarrow",
