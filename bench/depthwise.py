@@ -13,16 +13,13 @@ is further from float64 than its type allows.
 from __future__ import annotations
 
 import argparse
-import re
 import statistics
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from math import prod
-from pathlib import Path
 from typing import Any
 
 import torch
+from bench.assembly import assembled
 from torch import Tensor
 
 from autox3d.core.errors import Refused
@@ -36,8 +33,6 @@ from autox3d.vision.kernels.trial import Layer
 NAMES = ("t1_s3", "t1_s5", "t3_s3", "t3_s5", "t5_s3", "t5_s5")
 WIDTHS = ((54, 40), (108, 20), (216, 10), (432, 5))  # X3D-S: inner channels, px out at 160 px
 ALLOWED = {"float32": 1e-5, "bfloat16": 1e-2}  # of the norm
-HALF = ("x", "y", "g", "plus", "grad", "passed", "for_x")  # arguments of kernels, in bfloat16
-WHOLE = ("w", "bias", "part", "found", "weight", "total", "gate", "mean", "variance")  # in float32
 TOY, SMALL = (1, 3, 3, 3, 4), (2, 54, 5, 9, 11)  # sizes of a check, of a CPU and of a GPU
 HEAD = "| kernel | stride | type | by | result | input's gradient | weight's |\n" + "|---" * 7 + "|"
 
@@ -130,13 +125,14 @@ def clocked(kernel: str, stride: int, args: argparse.Namespace, device: torch.de
 
 
 def compiled(args: argparse.Namespace) -> None:
-    """Prints registers and spilled bytes of each kernel, compiled for GPUs that are not here."""
-    print("| kernel | stride | sm | of | registers | spilled, bytes |\n" + "|---" * 6 + "|")
+    """Prints what each kernel is compiled to, at the widest layers of X3D-S."""
+    print("| kernel | stride | sm | of | registers | spilled, bytes | instructions, multiply-adds "
+          "of the inner loop |\n" + "|---" * 7 + "|")  # fmt: skip
     for kernel, stride in cases(args):
         for name, function, constants in specialised(*kernel_size(kernel), stride):
             for sm in args.compile:
-                registers, spilled = assembled(function, constants, sm)
-                cells = f"{name} | {registers} | {spilled}"
+                made = assembled(function, constants, sm)
+                cells = f"{name} | {made.registers} | {made.spilled} | {made.loop or ''}"
                 print(f"| {kernel} | {stride} | {sm} | {cells} |", flush=True)
 
 
@@ -144,46 +140,12 @@ def specialised(time: int, space: int, stride: int) -> Iterator[tuple[str, Any, 
     """The functions of Triton that a size needs, with the values that they are compiled for."""
     from autox3d.vision.kernels import triton_depthwise as by
 
-    taps, columns, cells = by.tile(torch.empty(1, 1, time, space, space))
-    same = {"UNIT": 4, "KT": time, "KS": space, "S": stride}
-    unroll = {"UNROLL": int(taps <= by.UNROLLED)}
-    yield "forward", by.forward_kernel, {**same, "BW": columns, "BC": cells, **unroll}
+    weight, width = torch.empty(54, 1, time, space, space), WIDTHS[0][1]
+    forward = by.forward_constants(weight, stride, width)
+    yield "forward", by.forward_kernel, {**forward, "BIAS": 0, "THEN": 0}
     if stride > 1:
-        yield "input", by.backward_kernel, {**same, "BW": columns, "BC": cells}
-    yield "weight", by.weights_kernel, {**same, **by.weights_tile(space)}
-
-
-def assembled(function: Any, constants: dict[str, int], sm: int) -> tuple[int, int]:
-    """Registers of a thread, and bytes that did not fit, as ptxas says for bfloat16."""
-    import triton  # pyright: ignore[reportMissingImports]
-    from triton.backends.compiler import GPUTarget  # pyright: ignore[reportMissingImports]
-    from triton.compiler import ASTSource  # pyright: ignore[reportMissingImports]
-
-    known_types = dict.fromkeys(HALF, "*bf16") | dict.fromkeys(WHOLE, "*fp32")
-    pointers = known_types.keys()
-    known_types |= dict.fromkeys(("eps", "momentum"), "fp32")
-    types = {name: known_types.get(name, "i32") for name in function.arg_names}
-    types |= dict.fromkeys(constants, "constexpr")
-    places = {name: (place,) for place, name in enumerate(function.arg_names)}
-    aligned = {places[name]: [["tt.divisibility", 16]] for name in types if name in pointers}
-    known = {places[name]: value for name, value in constants.items()}
-    source = ASTSource(function, types, known, aligned)
-    made = triton.compile(source, target=GPUTarget("cuda", sm, 32))
-    ptxas = Path(str(triton.__file__)).parent / "backends/nvidia/bin/ptxas"
-    with tempfile.TemporaryDirectory() as folder:
-        text = Path(folder, "kernel.ptx")
-        text.write_text(made.asm["ptx"])
-        target = f"--gpu-name=sm_{sm}{'a' if sm >= 90 else ''}"
-        command = [ptxas, "-v", target, text, "-o", f"{folder}/kernel.cubin"]
-        said = subprocess.run(command, capture_output=True, text=True, check=True).stderr
-    return number("registers", said), number("bytes spill stores", said)
-
-
-def number(of: str, said: str) -> int:
-    """The number that stands before some words."""
-    found = re.search(rf"(\d+) {of}", said)
-    assert found, said
-    return int(found[1])
+        yield "input", by.backward_kernel, by.backward_constants(weight, stride, stride * width)
+    yield "weight", by.weights_kernel, by.weights_constants(weight, stride, width)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from bench.depthwise import assembled
+from bench.assembly import assembled
 from torch import Tensor
 
 from autox3d.core.device_table import Choice, Kernels
@@ -226,8 +226,8 @@ def compiled(versions: list[int]) -> None:
     print("| kernel | sm | registers | spilled, bytes |\n" + "|---" * 4 + "|")
     for name, function, constants in specialised():
         for sm in versions:
-            registers, spilled = assembled(function, constants, sm)
-            print(f"| {name} | {sm} | {registers} | {spilled} |", flush=True)
+            made = assembled(function, constants, sm)
+            print(f"| {name} | {sm} | {made.registers} | {made.spilled} |", flush=True)
 
 
 def specialised() -> Iterator[tuple[str, Any, dict[str, int]]]:
@@ -239,7 +239,7 @@ def specialised() -> Iterator[tuple[str, Any, dict[str, int]]]:
     (_, unit), (rows, width) = by.in_units(54), by.tile(54)
     total, tile = {"UNIT": unit, **norm.TOTAL}, {"UNIT": unit, "ROWS": rows, "WIDTH": width}
     swish, after_sum = {**tile, "THEN": 2}, {**tile, "PLUS": 1, "THEN": 1}
-    taps = {"UNIT": unit, "KT": 3, "KS": 3, "S": 1, "BW": 8, "BC": 64, "UNROLL": 1}
+    taps = conv.forward_constants(torch.empty(54, 1, 3, 3, 3), 1, WIDTHS[0][1])
     yield "depthwise, bias, swish", conv.forward_kernel, {**taps, "BIAS": 1, "THEN": 2}
     yield "bias, swish", by.finish_kernel, {**swish, "BIAS": 1, "PLUS": 0}
     yield "sum, ReLU", by.finish_kernel, {**after_sum, "BIAS": 0}

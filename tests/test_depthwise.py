@@ -90,7 +90,7 @@ def test_two_kernels_are_right_in_the_interpreter():
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("size", ["1 3 3 3 4", "2 10 6 5 9", "1 70 2 7 8"])
+@pytest.mark.parametrize("size", ["1 3 3 3 4", "2 10 6 5 9", "1 70 2 7 8", "2 4 1 3 10"])
 def test_all_kernels_are_right_in_the_interpreter(size):
     """The six of the space and the stem's, where tiles are not full, in both types."""
     kernels = "t1_s3", "t1_s5", "t3_s3", "t3_s5", "t5_s3", "t5_s5", "t5_s1"

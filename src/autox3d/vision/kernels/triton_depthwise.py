@@ -3,11 +3,13 @@
     B clips, C channels, T frames, H x W pixels in, HO x WO pixels out, KT x KS x KS taps, S stride
 
 Memory is (B, T, H, W, C). Sums are in float32 and in a fixed order, without atomic operations, so
-that equal input gives equal bits. A program of the forward pass has BW outputs of a row by BC
-channels and walks through all frames; a frame that is loaded serves all KT outputs that see it. The
-input's gradient at stride 2 is the same walk with the taps in reverse; a program's columns are all
+that equal input gives equal bits. A strip is P neighbouring pixels of a row, for which a thread has
+two channels and walks through all frames. A pixel that it loads serves all taps of time and of the
+row that see it, in KT x P sums that stay in registers: a list of tensors, one for each.
+
+The input's gradient at stride 2 is the same walk with the taps in reverse; a program's rows are all
 even or all odd, so that it loads no tap in vain. A program of the weight's gradient sums one row of
-taps over some rows of a clip; the sums of all programs are added up afterwards.
+taps over some strips; the sums of all programs are added up afterwards.
 
 It needs the package `triton`, which PyTorch's wheels for CUDA bring. Where TRITON_INTERPRET is set
 before it is imported, it computes on a CPU, slowly.
@@ -17,199 +19,252 @@ before it is imported, it computes on a CPU, slowly.
 
 from __future__ import annotations
 
+from math import gcd
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from autox3d.vision.kernels.reference import channels_last
-from autox3d.vision.kernels.triton_elementwise import THEN, activated, in_units, over
+from autox3d.vision.kernels.triton_elementwise import THEN, activated, over, tile
 
-SIZES = ["T", "H", "W", "HO", "WO", "units", "rows"]  # compiled once, not for each divisor of them
-UNROLLED = 27  # taps; of more, not all fit into registers, and the loop over their rows stays one
-ROWS = 4  # of outputs that a program of `weights_kernel` takes
-
-
-@triton.jit
-def _add(a0, a1, a2, a3, a4, v, tap, step, cm, KT: tl.constexpr):
-    """Adds pixels (BW, BC), each times its tap, to the sums of the KT outputs that see them."""
-    a0 += v * tl.load(tap, mask=cm, other=0.0)[None, :]
-    if KT > 1:
-        a1 += v * tl.load(tap + step, mask=cm, other=0.0)[None, :]
-        a2 += v * tl.load(tap + 2 * step, mask=cm, other=0.0)[None, :]
-    if KT > 3:
-        a3 += v * tl.load(tap + 3 * step, mask=cm, other=0.0)[None, :]
-        a4 += v * tl.load(tap + 4 * step, mask=cm, other=0.0)[None, :]
-    return a0, a1, a2, a3, a4
+SIZES = ["T", "H", "W", "HO", "WO", "units", "count"]  # compiled once, not for each divisor of them
+PAIR = 2  # channels of a thread: more would leave too few registers for a strip
+WARPS = 4  # of a program
+THREADS = 32 * WARPS
+HELD = 27  # taps that a thread holds in registers; of more, it loads a row of them when it needs it
+SUMMING = 2048  # programs of the weight's gradient, about
 
 
 @triton.jit
-def _next(a0, a1, a2, a3, a4, zero, KT: tl.constexpr):
-    """Moves the sums on by a frame, once the first is stored."""
-    if KT == 1:
-        a0 = zero
-    if KT == 3:
-        a0, a1, a2 = a1, a2, zero
-    if KT == 5:
-        a0, a1, a2, a3, a4 = a1, a2, a3, a4, zero
-    return a0, a1, a2, a3, a4
+def _row_of_taps(w, C, kh, KT: tl.constexpr, KS: tl.constexpr):
+    """The taps (KT x KS) of a row; w is (KT*KS*KS, C) from a thread's channels on."""
+    taps = ()
+    for k in tl.static_range(KT):
+        for kw in tl.static_range(KS):
+            taps += (tl.load(w + ((k * KS + kh) * KS + kw) * C),)
+    return taps
 
 
 @triton.jit
-def _store(a0, a1, a2, a3, a4, to, step, keep, KT: tl.constexpr):
-    """Stores the sums (KP, BW, BC) of KT frames, summed over BW, a step from frame to frame."""
-    tl.store(to, tl.sum(a0, 1), mask=keep)
-    if KT > 1:
-        tl.store(to + step, tl.sum(a1, 1), mask=keep)
-        tl.store(to + 2 * step, tl.sum(a2, 1), mask=keep)
-    if KT > 3:
-        tl.store(to + 3 * step, tl.sum(a3, 1), mask=keep)
-        tl.store(to + 4 * step, tl.sum(a4, 1), mask=keep)
+def _see(sums, x, taps, C, first, W, live, KT: tl.constexpr, KS: tl.constexpr, S: tl.constexpr,
+         P: tl.constexpr, EVEN: tl.constexpr):  # fmt: skip
+    """Adds a row of pixels to the sums (KT x P) of the frames that see it, the earliest first.
+
+    `x` is where the strip's middle tap sees it at first, in column `first`.
+    """
+    Q: tl.constexpr = KS // 2
+    for j in tl.static_range((P - 1) * S + KS):
+        keep = live
+        if not EVEN or j < Q or j > (P - 1) * S + Q:  # else some output's middle tap is there
+            keep = keep & (first + (j - Q) >= 0) & (first + (j - Q) < W)
+        v = tl.load(x + (j - Q) * C, mask=keep, other=0.0).to(tl.float32)
+        seen = ()
+        for k in tl.static_range(KT):
+            for p in tl.static_range(P):
+                one = sums[k * P + p]
+                if j - p * S >= 0 and j - p * S < KS:
+                    one += v * taps[(KT - 1 - k) * KS + j - p * S]
+                seen += (one,)
+        sums = seen
+    return sums
 
 
 @triton.jit
-def _see(a0, a1, a2, a3, a4, x, w, h, live, kh, wo, wm, c, cm, W, C,
-         KT: tl.constexpr, KS: tl.constexpr, S: tl.constexpr):  # fmt: skip
-    """Adds one row of a frame, `x` its frame, `kh` its row of taps."""
-    Z = KS * KS * C  # from a tap to that of the next frame
-    for kw in tl.static_range(KS):
-        wi = wo * S + kw - KS // 2
-        keep = (wm & (wi >= 0) & (wi < W) & live)[:, None] & cm[None, :]
-        at = x + (h * W + wi[:, None]) * C + c[None, :]
-        v = tl.load(at, mask=keep, other=0.0).to(tl.float32)
-        last = w + (KT - 1) * Z + (kh * KS + kw) * C + c
-        a0, a1, a2, a3, a4 = _add(a0, a1, a2, a3, a4, v, last, -Z, cm, KT)
-    return a0, a1, a2, a3, a4
+def _store(y, sums, C, there, first, WO, bias, P: tl.constexpr, EVEN: tl.constexpr,
+           BIAS: tl.constexpr, THEN: tl.constexpr):  # fmt: skip
+    """Stores a strip of a frame, with what follows."""
+    for p in tl.static_range(P):
+        v = sums[p] + bias if BIAS else sums[p]
+        keep = there if EVEN else there & (first + p < WO)
+        tl.store(y + p * C, activated(v, THEN).to(y.dtype.element_ty), mask=keep)
 
 
 @triton.jit(do_not_specialize=SIZES)
-def forward_kernel(x, w, bias, y, T, H, W, HO, WO, units, UNIT: tl.constexpr, KT: tl.constexpr,
-                   KS: tl.constexpr, S: tl.constexpr, BW: tl.constexpr, BC: tl.constexpr,
-                   UNROLL: tl.constexpr, BIAS: tl.constexpr, THEN: tl.constexpr):  # fmt: skip
-    """x (B, T, H, W, C), w (KT*KS*KS, C), bias (C,) -> then(y + bias), y (B, T, HO, WO, C)."""
+def forward_kernel(x, w, bias, y, T, H, W, HO, WO, units, count, UNIT: tl.constexpr,
+                   KT: tl.constexpr, KS: tl.constexpr, S: tl.constexpr, P: tl.constexpr,
+                   EVEN: tl.constexpr, HOLD: tl.constexpr, BIAS: tl.constexpr, THEN: tl.constexpr,
+                   THREADS: tl.constexpr):  # fmt: skip
+    """x (B, T, H, W, C), w (KT*KS*KS, C), bias (C,) -> then(y + bias), y (B, T, HO, WO, C).
+
+    `count` is that of strips times units of channels.
+    """
     C = units * UNIT  # a product, from which the compiler knows how wide loads may be
     Q: tl.constexpr = KT // 2
-    tiles = tl.cdiv(WO, BW)
-    row, tile = tl.program_id(0) // tiles, tl.program_id(0) % tiles
-    b, o = row // HO, row % HO
-    c = tl.program_id(1) * BC + tl.arange(0, BC)
-    wo = tile * BW + tl.arange(0, BW)
-    cm, wm = c < C, wo < WO
-    x += b.to(tl.int64) * (T * H * W * C)
-    y += b.to(tl.int64) * (T * HO * WO * C) + o * WO * C
-    zero = tl.zeros((BW, BC), tl.float32)
-    a0, a1, a2, a3, a4 = zero, zero, zero, zero, zero
-    for t in range(0, T + Q):
-        frame = x + t * H * W * C
-        if UNROLL:
+    R: tl.constexpr = KS // 2
+    i = tl.program_id(0) * THREADS + tl.arange(0, THREADS)
+    there, i = (i < count)[:, None], tl.minimum(i, count - 1)
+    strip, row = i // units, i // units // tl.cdiv(WO, P)
+    wo, o, b = ((strip % tl.cdiv(WO, P)) * P)[:, None], (row % HO)[:, None], (row // HO)[:, None]
+    c = (i % units)[:, None] * UNIT + tl.arange(0, UNIT)[None, :]
+    x += b.to(tl.int64) * (T * H * W * C) + ((o * W + wo) * S * C + c)
+    y += b.to(tl.int64) * (T * HO * WO * C) + ((o * WO + wo) * C + c)
+    w += c
+    zero = tl.zeros((THREADS, UNIT), tl.float32)
+    sums, shift, taps = (zero,) * (KT * P), zero, ()
+    if BIAS:
+        shift = tl.load(bias + c).to(tl.float32)
+    if HOLD:
+        for kh in tl.static_range(KS):
+            taps += _row_of_taps(w, C, kh, KT, KS)
+    for t in range(0, T):
+        if HOLD:
             for kh in tl.static_range(KS):
-                h = o * S + kh - KS // 2
-                live = (h >= 0) & (h < H) & (t < T)
-                a0, a1, a2, a3, a4 = _see(a0, a1, a2, a3, a4, frame, w, h, live, kh, wo, wm, c,
-                                          cm, W, C, KT, KS, S)  # fmt: skip
+                h = o * S + (kh - R)
+                live = (h >= 0) & (h < H)
+                sums = _see(sums, x + (kh - R) * W * C, taps[kh * KT * KS : (kh + 1) * KT * KS],
+                            C, wo * S, W, live, KT, KS, S, P, EVEN)  # fmt: skip
         else:
             for kh in range(0, KS):
-                h = o * S + kh - KS // 2
-                live = (h >= 0) & (h < H) & (t < T)
-                a0, a1, a2, a3, a4 = _see(a0, a1, a2, a3, a4, frame, w, h, live, kh, wo, wm, c,
-                                          cm, W, C, KT, KS, S)  # fmt: skip
+                h = o * S + (kh - R)
+                live = (h >= 0) & (h < H)
+                sums = _see(sums, x + (kh - R) * W * C, _row_of_taps(w, C, kh, KT, KS),
+                            C, wo * S, W, live, KT, KS, S, P, EVEN)  # fmt: skip
+        x += H * W * C
         if t >= Q:
-            to = y + (t - Q) * HO * WO * C + wo[:, None] * C + c[None, :]
-            v = a0
-            if BIAS:
-                v += tl.load(bias + c, mask=cm, other=0.0).to(tl.float32)[None, :]
-            v = activated(v, THEN)
-            tl.store(to, v.to(y.dtype.element_ty), mask=wm[:, None] & cm[None, :])
-        a0, a1, a2, a3, a4 = _next(a0, a1, a2, a3, a4, zero, KT)
+            _store(y, sums, C, there, wo, WO, shift, P, EVEN, BIAS, THEN)
+            y += HO * WO * C
+        sums = sums[P:] + (zero,) * P
+    for q in tl.static_range(Q):
+        if T + q >= Q:
+            _store(y, sums, C, there, wo, WO, shift, P, EVEN, BIAS, THEN)
+            y += HO * WO * C
+        sums = sums[P:] + (zero,) * P
+
+
+@triton.jit
+def _see_back(sums, g, taps, C, first, WO, live, KT: tl.constexpr, KS: tl.constexpr,
+              S: tl.constexpr, P: tl.constexpr):  # fmt: skip
+    """Adds a row of gradients to those of the strip (KT x P) that they come from.
+
+    `g` is where column `first` of the strip comes from with the middle tap.
+    """
+    Q: tl.constexpr = KS // 2
+    for j in tl.static_range(-(Q // S), (P - 1 + Q) // S + 1):
+        keep = live & (first // S + j >= 0) & (first // S + j < WO)
+        v = tl.load(g + j * C, mask=keep, other=0.0).to(tl.float32)
+        seen = ()
+        for k in tl.static_range(KT):
+            for p in tl.static_range(P):
+                one = sums[k * P + p]
+                if p + Q - S * j >= 0 and p + Q - S * j < KS:
+                    one += v * taps[k * KS + p + Q - S * j]
+                seen += (one,)
+        sums = seen
+    return sums
 
 
 @triton.jit(do_not_specialize=SIZES)
-def backward_kernel(g, w, y, T, H, W, HO, WO, units, UNIT: tl.constexpr, KT: tl.constexpr,
-                    KS: tl.constexpr, S: tl.constexpr, BW: tl.constexpr,
-                    BC: tl.constexpr):  # fmt: skip
-    """g (B, T, HO, WO, C), w (KT*KS*KS, C) -> the input's gradient y (B, T, H, W, C)."""
+def backward_kernel(g, w, y, T, H, W, HO, WO, units, count, UNIT: tl.constexpr, KT: tl.constexpr,
+                    KS: tl.constexpr, S: tl.constexpr, P: tl.constexpr, EVEN: tl.constexpr,
+                    THREADS: tl.constexpr):  # fmt: skip
+    """g (B, T, HO, WO, C), w (KT*KS*KS, C) -> the input's gradient y (B, T, H, W, C).
+
+    `count` is that of strips of every S-th row times units; P is a multiple of S.
+    """
     C = units * UNIT
     Q: tl.constexpr = KT // 2
-    Z = KS * KS * C
-    tiles = tl.cdiv(tl.cdiv(W, S), BW)
-    odd, place = tl.program_id(0) % S, tl.program_id(0) // S
-    row, tile = place // tiles, place % tiles
-    b, h = row // H, row % H
-    c = tl.program_id(1) * BC + tl.arange(0, BC)
-    wi = (tile * BW + tl.arange(0, BW)) * S + odd
-    cm, wm = c < C, wi < W
-    g += b.to(tl.int64) * (T * HO * WO * C)
-    y += b.to(tl.int64) * (T * H * W * C) + h * W * C
-    zero = tl.zeros((BW, BC), tl.float32)
-    a0, a1, a2, a3, a4 = zero, zero, zero, zero, zero
-    for t in range(0, T + Q):
-        for kh in range(0, KS):
-            above = h + KS // 2 - kh
-            o = above // S
-            live = (above >= 0) & (above % S == 0) & (o < HO) & (t < T)
-            if live:
-                for kw in tl.static_range(KS):
-                    if (odd + KS // 2 + S * KS - kw) % S == 0:
-                        left = wi + KS // 2 - kw
-                        wo = left // S
-                        keep = (wm & (left >= 0) & (wo < WO))[:, None] & cm[None, :]
-                        at = g + ((t * HO + o) * WO + wo[:, None]) * C + c[None, :]
-                        v = tl.load(at, mask=keep, other=0.0).to(tl.float32)
-                        first = w + (kh * KS + kw) * C + c
-                        a0, a1, a2, a3, a4 = _add(a0, a1, a2, a3, a4, v, first, Z, cm, KT)
+    odd = tl.program_id(1)
+    i = tl.program_id(0) * THREADS + tl.arange(0, THREADS)
+    strip, row = i // units, i // units // tl.cdiv(W, P)
+    wi, b = ((strip % tl.cdiv(W, P)) * P)[:, None], (row // tl.cdiv(H, S))[:, None]
+    h = ((row % tl.cdiv(H, S)) * S + odd)[:, None]
+    c = (i % units)[:, None] * UNIT + tl.arange(0, UNIT)[None, :]
+    there = (i < count)[:, None] & (h < H)
+    above = (h + KS // 2) // S  # the row that its first tap leads to
+    g += b.to(tl.int64) * (T * HO * WO * C) + ((above * WO + wi // S) * C + c)
+    y += b.to(tl.int64) * (T * H * W * C) + ((h * W + wi) * C + c)
+    w += c
+    zero = tl.zeros((THREADS, UNIT), tl.float32)
+    sums = (zero,) * (KT * P)
+    for t in range(0, T):
+        for kh in range((odd + KS // 2) % S, KS, S):
+            o = above - kh // S
+            live = there & (o >= 0) & (o < HO)
+            sums = _see_back(sums, g - (kh // S) * WO * C, _row_of_taps(w, C, kh, KT, KS), C, wi,
+                             WO, live, KT, KS, S, P)  # fmt: skip
+        g += HO * WO * C
         if t >= Q:
-            to = y + (t - Q) * H * W * C + wi[:, None] * C + c[None, :]
-            tl.store(to, a0.to(y.dtype.element_ty), mask=wm[:, None] & cm[None, :])
-        a0, a1, a2, a3, a4 = _next(a0, a1, a2, a3, a4, zero, KT)
+            _store(y, sums, C, there, wi, W, zero, P, EVEN, False, 0)
+            y += H * W * C
+        sums = sums[P:] + (zero,) * P
+    for q in tl.static_range(Q):
+        if T + q >= Q:
+            _store(y, sums, C, there, wi, W, zero, P, EVEN, False, 0)
+            y += H * W * C
+        sums = sums[P:] + (zero,) * P
 
 
-@triton.jit(do_not_specialize=SIZES)
-def weights_kernel(x, g, part, T, H, W, HO, WO, units, rows, UNIT: tl.constexpr, KT: tl.constexpr,
-                   KS: tl.constexpr, S: tl.constexpr, KP: tl.constexpr, BW: tl.constexpr,
-                   BC: tl.constexpr):  # fmt: skip
-    """x (B, T, H, W, C), g (B, T, HO, WO, C) -> part (programs, KT, KS, KS, C), to be summed."""
+@triton.jit
+def _strip(g, C, live, first, WO, P: tl.constexpr, EVEN: tl.constexpr):
+    """Loads a strip of gradients."""
+    some = ()
+    for p in tl.static_range(P):
+        keep = live if EVEN else live & (first + p < WO)
+        some += (tl.load(g + p * C, mask=keep, other=0.0).to(tl.float32),)
+    return some
+
+
+@triton.jit
+def _meet(sums, x, some, C, first, W, live, KT: tl.constexpr, KS: tl.constexpr, S: tl.constexpr,
+          P: tl.constexpr, EVEN: tl.constexpr):  # fmt: skip
+    """Adds a row of pixels times the strips of gradients (KT x P) that see it, for each tap."""
+    Q: tl.constexpr = KS // 2
+    for j in tl.static_range((P - 1) * S + KS):
+        keep = live
+        if not EVEN or j < Q or j > (P - 1) * S + Q:
+            keep = keep & (first + (j - Q) >= 0) & (first + (j - Q) < W)
+        v = tl.load(x + (j - Q) * C, mask=keep, other=0.0).to(tl.float32)
+        met = ()
+        for k in tl.static_range(KT):
+            for kw in tl.static_range(KS):
+                one = sums[k * KS + kw]
+                if j >= kw and (j - kw) % S == 0 and (j - kw) // S < P:
+                    one += v * some[k * P + (j - kw) // S]
+                met += (one,)
+        sums = met
+    return sums
+
+
+@triton.jit(do_not_specialize=[*SIZES, "clips", "steps"])
+def weights_kernel(x, g, part, T, H, W, HO, WO, units, clips, steps, UNIT: tl.constexpr,
+                   KT: tl.constexpr, KS: tl.constexpr, S: tl.constexpr, P: tl.constexpr,
+                   EVEN: tl.constexpr, STRIPS: tl.constexpr, BC: tl.constexpr):  # fmt: skip
+    """x (B, T, H, W, C), g (B, T, HO, WO, C) -> part (programs, KT, KS, KS, C), to be summed.
+
+    The programs of a strip's KS rows of taps are neighbours, since they read the same.
+    """
     C = units * UNIT
-    slabs = tl.cdiv(HO, rows)
-    number, kh = tl.program_id(0), tl.program_id(2)
-    b, slab = number // slabs, number % slabs
-    c = tl.program_id(1) * BC + tl.arange(0, BC)
-    kw = tl.arange(0, KP)  # KS of them count: a tile has a power of two
-    cm = c < C
-    x += b.to(tl.int64) * (T * H * W * C)
-    g += b.to(tl.int64) * (T * HO * WO * C)
-    a0 = tl.zeros((KP, BW, BC), tl.float32)
-    a1, a2, a3, a4 = a0, a0, a0, a0
-    for step in range(0, rows * tl.cdiv(WO, BW)):
-        o = slab * rows + step % rows
-        wo = (step // rows) * BW + tl.arange(0, BW)
-        wm = (wo < WO) & (o < HO)
-        h = o * S + kh - KS // 2
-        wi = wo[None, :] * S + kw[:, None] - KS // 2
-        inside = wm[None, :] & (wi >= 0) & (wi < W) & (kw < KS)[:, None] & (h >= 0) & (h < H)
-        xm = inside[:, :, None] & cm[None, None, :]
-        gm = wm[:, None] & cm[None, :]
-        xp = x + (h * W + wi[:, :, None]) * C + c[None, None, :]
-        gp = g + (o * WO + wo[:, None]) * C + c[None, :]
+    Q: tl.constexpr = KT // 2
+    kh, number = tl.program_id(0) % KS, tl.program_id(0) // KS
+    c = (tl.program_id(1) * BC + tl.arange(0, BC))[None, :]
+    zero = tl.zeros((STRIPS, BC), tl.float32)
+    sums = (zero,) * (KT * KS)
+    for step in range(number * steps, (number + 1) * steps):
+        strip = step * STRIPS + tl.arange(0, STRIPS)
+        row = strip // tl.cdiv(WO, P)
+        wo, o = ((strip % tl.cdiv(WO, P)) * P)[:, None], (row % HO)[:, None]
+        b, h = (row // HO)[:, None], o * S + (kh - KS // 2)
+        there = (c < C) & (b < clips)
+        live = there & (h >= 0) & (h < H)
+        at = x + (b.to(tl.int64) * (T * H * W * C) + ((h * W + wo * S) * C + c))
+        to = g + (b.to(tl.int64) * (T * HO * WO * C) + ((o * WO + wo) * C + c))
+        some = (zero,) * ((KT - Q) * P)  # of frames t + Q, the first, to t - Q
+        for q in tl.static_range(Q):
+            some = _strip(to + q * HO * WO * C, C, there & (q < T), wo, WO, P, EVEN) + some
+        to += Q * HO * WO * C
         for t in range(0, T):
-            v = tl.load(xp + t * H * W * C, mask=xm, other=0.0).to(tl.float32)
-            for k in tl.static_range(KT):
-                to = t - k + KT // 2
-                d = tl.load(gp + to * HO * WO * C, mask=gm & (to >= 0) & (to < T), other=0.0)
-                d = d.to(tl.float32)[None, :, :]
-                if k == 0:
-                    a0 += v * d
-                if k == 1:
-                    a1 += v * d
-                if k == 2:
-                    a2 += v * d
-                if k == 3:
-                    a3 += v * d
-                if k == 4:
-                    a4 += v * d
-    Z = KS * KS * C
-    out = part + number.to(tl.int64) * (KT * Z) + (kh * KS + kw[:, None]) * C + c[None, :]
-    om = (kw < KS)[:, None] & cm[None, :]
-    _store(a0, a1, a2, a3, a4, out, Z, om, KT)
+            new = _strip(to, C, there & (t + Q < T), wo, WO, P, EVEN)
+            some = new + some[: (KT - 1) * P]
+            sums = _meet(sums, at, some, C, wo * S, W, live, KT, KS, S, P, EVEN)
+            at += H * W * C
+            to += HO * WO * C
+    c = tl.program_id(1) * BC + tl.arange(0, BC)
+    out = part + (number.to(tl.int64) * (KT * KS * KS) + kh * KS) * C + c
+    for k in tl.static_range(KT):
+        for kw in tl.static_range(KS):
+            tl.store(out + (k * KS * KS + kw) * C, tl.sum(sums[k * KS + kw], 0), mask=c < C)
 
 
 def forward(
@@ -220,14 +275,13 @@ def forward(
     The padding is half the kernel.
     """
     x = channels_last(x)
-    size = *x.shape[:3], *(-(-side // stride) for side in x.shape[3:])
-    y = _empty(x, size)
-    taps, columns, cells = tile(weight)
-    grid = (x.shape[0] * y.shape[3] * over(y.shape[4], columns), over(x.shape[1], cells))
-    forward_kernel[grid](
-        x, _listed(weight), x if bias is None else bias, y, *x.shape[2:], *y.shape[3:], *_units(x),
-        *weight.shape[2:4], stride, columns, cells, taps <= UNROLLED, bias is not None, THEN[then],
-        num_warps=4,
+    y = _empty(x, (*x.shape[:3], *(over(side, stride) for side in x.shape[3:])))
+    how = forward_constants(weight, stride, y.shape[4])
+    units = x.shape[1] // how["UNIT"]
+    count = len(x) * y.shape[3] * over(y.shape[4], how["P"]) * units
+    forward_kernel[(over(count, THREADS),)](
+        x, _listed(weight), x if bias is None else bias, y, *x.shape[2:], *y.shape[3:], units,
+        count, **how, BIAS=bias is not None, THEN=THEN[then], num_warps=WARPS,
     )  # fmt: skip
     return y
 
@@ -237,13 +291,12 @@ def input_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: int) -> Tens
     if stride == 1:
         return forward(grad, weight.flip(2, 3, 4), 1)
     grad = channels_last(grad)
-    y = _empty(grad, x.shape)
-    _, columns, cells = tile(weight)
-    part = over(x.shape[4], stride)
-    grid = (x.shape[0] * x.shape[3] * over(part, columns) * stride, over(x.shape[1], cells))
-    backward_kernel[grid](
-        grad, _listed(weight), y, *x.shape[2:], *grad.shape[3:], *_units(x), *weight.shape[2:4],
-        stride, columns, cells, num_warps=4,
+    y, how = _empty(grad, x.shape), backward_constants(weight, stride, x.shape[4])
+    units = x.shape[1] // how["UNIT"]
+    count = len(x) * over(x.shape[3], stride) * over(x.shape[4], how["P"]) * units
+    backward_kernel[(over(count, THREADS), stride)](
+        grad, _listed(weight), y, *x.shape[2:], *grad.shape[3:], units, count, **how,
+        num_warps=WARPS,
     )  # fmt: skip
     return y
 
@@ -251,14 +304,16 @@ def input_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: int) -> Tens
 def weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: int) -> Tensor:
     """The gradient of the weight, (C, 1, KT, KS, KS) in its type."""
     grad, x = channels_last(grad), channels_last(x)
-    clips, channels = x.shape[:2]
-    time, space = weight.shape[2:4]
-    (units, unit), rows, sizes = _units(x), min(ROWS, grad.shape[3]), weights_tile(space)
-    count = clips * over(grad.shape[3], rows)
+    (clips, channels), (time, space) = x.shape[:2], weight.shape[2:4]
+    how = weights_constants(weight, stride, grad.shape[4])
+    wide = over(channels, how["BC"])
+    some = over(clips * grad.shape[3] * over(grad.shape[4], how["P"]), how["STRIPS"])
+    steps = over(some, max(1, SUMMING // (wide * space)))
+    count = over(some, steps)
     parts = x.new_empty((count, time, space, space, channels), dtype=torch.float32)
-    weights_kernel[(count, over(channels, sizes["BC"]), space)](
-        x, grad, parts, *x.shape[2:], *grad.shape[3:], units, rows, unit, time, space, stride,
-        **sizes, num_warps=4,
+    weights_kernel[(count * space, wide)](
+        x, grad, parts, *x.shape[2:], *grad.shape[3:], channels // how["UNIT"], clips, steps, **how,
+        num_warps=WARPS,
     )  # fmt: skip
     return parts.sum(0).movedim(-1, 0).unsqueeze(1).to(weight.dtype).contiguous()
 
@@ -274,18 +329,37 @@ def _listed(weight: Tensor) -> Tensor:
     return weight.float().flatten(1).t().contiguous()
 
 
-def tile(weight: Tensor) -> tuple[int, int, int]:
-    """The taps; and the columns and channels of a program, fewer where there are more taps."""
-    taps = weight[0].numel()
-    if taps <= UNROLLED:
-        return taps, 8, 64
-    return (taps, 8, 32) if taps <= 45 else (taps, 4, 32)
+def forward_constants(weight: Tensor, stride: int, width: int) -> dict[str, int]:
+    """What the forward kernel is compiled for at a weight, a stride and outputs of a width.
+
+    Of t1_s5 a thread holds no taps: a row of them is enough work for each time that it loads it.
+    """
+    hold = weight[0].numel() <= HELD and weight.shape[3] < 5
+    how = {**_sizes(weight, stride), **_strips(stride, width)}
+    return {**how, "HOLD": int(hold), "THREADS": THREADS}
 
 
-def weights_tile(space: int) -> dict[str, int]:
-    """The taps of a row, rounded up to a power of two; columns and channels, which are summed."""
-    return {"KP": triton.next_power_of_2(space), "BW": 8, "BC": 32}
+def backward_constants(weight: Tensor, stride: int, width: int) -> dict[str, int]:
+    """The same of the input's gradient at stride 2, for inputs of a width."""
+    length = 2 * stride
+    strips = {"P": length, "EVEN": int(width % length == 0)}
+    return {**_sizes(weight, stride), **strips, "THREADS": THREADS}
 
 
-def _units(x: Tensor) -> tuple[int, int]:
-    return in_units(x.shape[1])
+def weights_constants(weight: Tensor, stride: int, width: int) -> dict[str, int]:
+    """The same of the weight's gradient: a program has two numbers for each of its threads."""
+    _, cells = tile(len(weight))
+    strips = {"STRIPS": PAIR * THREADS // cells, "BC": cells}
+    return {**_sizes(weight, stride), **_strips(stride, width), **strips}
+
+
+def _sizes(weight: Tensor, stride: int) -> dict[str, int]:
+    channels, _, time, space, _ = weight.shape
+    return {"UNIT": gcd(channels, PAIR), "KT": time, "KS": space, "S": stride}
+
+
+def _strips(stride: int, width: int) -> dict[str, int]:
+    """The length of strips that leaves the fewest places empty, and whether it leaves none."""
+    lengths = (5, 4, 3) if stride == 1 else (4, 3)
+    length = min(lengths, key=lambda one: over(width, one) * one)
+    return {"P": length, "EVEN": int(width % length == 0)}
