@@ -26,12 +26,13 @@ from bench.networks import training_step
 
 from autox3d.core.device_table import REFERENCE, Kernels
 from autox3d.runtime.timing import interleaved
-from autox3d.training.graph import choose, cuda_graph
+from autox3d.training.graph import choose
 from autox3d.training.loop import Schedule, State, train_steps
 from autox3d.training.passes import Pass, Passes
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.clips.loader import Batch
 from autox3d.vision.kernels import choice, trial
+from autox3d.vision.learning.capture import cuda_graph
 from autox3d.vision.learning.schedule import sgd
 from autox3d.vision.models.network import VideoNet, open_branches, set_training
 from autox3d.vision.tasks.classify import TASK

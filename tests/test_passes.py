@@ -19,12 +19,13 @@ from support import spaces
 from torch import Tensor
 
 from autox3d.training import run
-from autox3d.training.graph import CAPTURED, PLAIN, Work, choose
+from autox3d.training.graph import CAPTURED, PLAIN, choose
 from autox3d.training.loop import Schedule, State, train_steps
 from autox3d.training.passes import Pass, Passes, grouped
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.clips.loader import Batch
 from autox3d.vision.kernels import cpu, reference, using
+from autox3d.vision.learning.capture import Work
 from autox3d.vision.learning.noise import Noise
 from autox3d.vision.learning.schedule import sgd
 from autox3d.vision.models.blocks import DropConnect

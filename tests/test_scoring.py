@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from autox3d.core.values import ClipSpec
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.clips import views
 from autox3d.vision.clips.videos import Decoded
+from autox3d.vision.learning.capture import Work
 from autox3d.vision.learning.scoring import Scorer, at_once, fetched, grouped, ready
 from autox3d.vision.models.fold import folded
 from autox3d.vision.models.network import VideoNet, open_branches
@@ -71,7 +73,7 @@ def test_out_of_memory_halves_the_pass_and_goes_on(net, monkeypatch, capsys):
     (one,) = (video.views("lcr", spec) for video in videos(spec, 1))
     alone, sizes, whole = Scorer(net, TASK, CPU, 1)(one.clips), [], Scorer._pass
 
-    def small(self: Scorer, clips: Tensor) -> Tensor:
+    def small(self: Scorer, clips: Tensor, _boxes: None) -> Tensor:
         sizes.append(len(clips))
         if len(clips) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
@@ -91,6 +93,91 @@ def test_out_of_memory_halves_the_pass_and_goes_on(net, monkeypatch, capsys):
     monkeypatch.setattr(Scorer, "_pass", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError))
     with pytest.raises(torch.OutOfMemoryError):
         Scorer(net, TASK, CPU, 6)(one.clips)
+
+
+def drawn(net: VideoNet, count: int) -> list[Tensor]:
+    """So many passes of four views."""
+    spec = net.genotype.input
+    return list(torch.randint(256, (count, 4, spec.frames, 36, 36, 3), dtype=torch.uint8))
+
+
+def same(work: Work) -> Work:
+    """What a graph does: the same work again."""
+    work()
+    return work
+
+
+def test_a_pass_whose_size_comes_again_is_replayed(net, monkeypatch):
+    """The first two are plain, the second is compared, and a last one of fewer views is plain."""
+    *some, last = drawn(net, 5)
+    alone = Scorer(net, TASK, CPU, 4)
+    plain, wanted = [], [alone(views) for views in (*some, last[:3])]
+    whole = Scorer._pass
+    monkeypatch.setattr(Scorer, "_pass", lambda self, *of: plain.append(of) or whole(self, *of))
+    replays = []
+
+    def counted(work: Work) -> Work:
+        work()
+        return lambda: replays.append(work()) or None
+
+    scorer = Scorer(net, TASK, CPU, 4, counted)
+    found = [scorer(views) for views in (*some, last[:3])]
+
+    assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
+    assert len(replays) == 3  # the second as a trial, the third and the fourth
+    assert [len(views) for views, *_ in plain] == [4, 4, 4, *[4] * len(replays), 3]
+
+
+def raises(error: RuntimeError) -> Callable[[Work], Work]:
+    """A capture that fails."""
+
+    def capture(_work: Work) -> Work:
+        raise error
+
+    return capture
+
+
+@pytest.mark.parametrize(
+    ("capture", "reason"),
+    [
+        (lambda work: lambda: None, "its scores are others"),
+        (lambda work: work() or (lambda: None), "its scores are others"),
+        (
+            raises(RuntimeError("no such call\nwhile capturing")),
+            "its capture failed (no such call)",
+        ),
+        (raises(torch.OutOfMemoryError("CUDA")), "there is not enough memory for it"),
+    ],
+)
+def test_without_a_graph_that_is_right_passes_stay_plain(net, capture, reason, capsys):
+    """A line says why, once, and no score is another."""
+    some = drawn(net, 4)
+    alone, scorer = Scorer(net, TASK, CPU, 4), Scorer(net, TASK, CPU, 4, capture)
+
+    assert all(torch.equal(scorer(views), alone(views)) for views in some)
+    assert capsys.readouterr().err == f"cpu: no CUDA graph for tests: {reason}.\n"
+
+
+def test_what_a_graph_keeps_is_given_up_before_passes_are_made_smaller(net, monkeypatch, capsys):
+    """Its memory is wanted by a pass of another size, which then has as many views as before."""
+    some, spec = drawn(net, 3), net.genotype.input
+    larger = torch.randint(256, (4, spec.frames, 40, 40, 3), dtype=torch.uint8)
+    alone, scorer = Scorer(net, TASK, CPU, 4), Scorer(net, TASK, CPU, 4, same)
+    wanted, whole, sizes = alone(larger), Scorer._pass, []
+    for one in some:
+        scorer(one)
+
+    def full(self: Scorer, views: Tensor, *of: Tensor) -> Tensor:
+        sizes.append(len(views))
+        if any(self._replays.values()):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(self, views, *of)
+
+    monkeypatch.setattr(Scorer, "_pass", full)
+    assert torch.equal(scorer(larger), wanted)
+    assert sizes == [4, 4]
+    line = "cpu: no CUDA graph for tests: passes of other sizes need its memory.\n"
+    assert capsys.readouterr().err == line
 
 
 def test_scores_are_read_one_pass_late():

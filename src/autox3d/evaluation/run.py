@@ -40,6 +40,7 @@ from autox3d.vision.clips.store import Clips
 from autox3d.vision.clips.videos import VideoViews, ViewLoader, shown_in_tests
 from autox3d.vision.clips.views import Crops, crop_sides, test_places, test_size, union_places
 from autox3d.vision.kernels.trial import FORWARD, Layer, layers, tried
+from autox3d.vision.learning.capture import cuda_graph
 from autox3d.vision.learning.scoring import Scorer, at_once, fetched, ready
 from autox3d.vision.models.weights import Trained
 from autox3d.vision.tasks.task import POOLS
@@ -92,7 +93,8 @@ def _scored(
     device, crops, name = world.device, crops_of(tests), f"evaluate {trained.genotype.name}"
     spec = shown_in_tests(clips.task, trained.genotype.input)
     net = ready(trained.net.to(device), device)
-    scorer = Scorer(net, clips.task, device, tests.batch)
+    capture = cuda_graph if device.type == "cuda" else None
+    scorer = Scorer(net, clips.task, device, tests.batch, capture)
     loader = ViewLoader(
         clips=clips,
         spec=spec,

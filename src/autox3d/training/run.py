@@ -27,7 +27,7 @@ from autox3d.runtime.session import Session
 from autox3d.runtime.timing import interleaved
 from autox3d.runtime.work_time import WorkTime
 from autox3d.training.drop_connect import spread
-from autox3d.training.graph import CAPTURED, PLAIN, choose, cuda_graph
+from autox3d.training.graph import CAPTURED, PLAIN, choose
 from autox3d.training.loop import NotFinite, Schedule, State, train_steps
 from autox3d.training.passes import Pass, Passes
 from autox3d.vision.arch.genotype import Genotype
@@ -39,6 +39,7 @@ from autox3d.vision.clips.store import Clips
 from autox3d.vision.clips.videos import centre_clips, shown_in_tests
 from autox3d.vision.kernels.choice import decided
 from autox3d.vision.kernels.trial import Layer, layers, tried
+from autox3d.vision.learning.capture import cuda_graph
 from autox3d.vision.learning.schedule import scaled_rate, sgd
 from autox3d.vision.learning.scoring import Scorer, at_once, fetched, grouped, ready
 from autox3d.vision.learning.statistics import recalibrate_batch_norm

@@ -6,6 +6,8 @@ On a CPU a network scores as it was trained, the views of one video at a time: i
 depend on how many there are. On a GPU its batch norms are folded into the convolutions, it computes
 in bfloat16, views are cut from frames that are there already, several videos share a pass, and
 scores are fetched one pass late, so that neither the device nor the process waits for the other.
+A test's passes are captured as a CUDA graph when their size comes a second time, if the graph gives
+the scores of that pass to the bit, and replayed from then on.
 """
 
 from __future__ import annotations
@@ -14,13 +16,14 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from itertools import islice
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from autox3d.vision.clips.normalise import normalise
 from autox3d.vision.clips.videos import VideoViews
+from autox3d.vision.learning.capture import Capture, Work
 from autox3d.vision.models.fold import fast_dtype, folded
 from autox3d.vision.models.network import VideoNet
 from autox3d.vision.tasks.task import Task
@@ -28,16 +31,34 @@ from autox3d.vision.tasks.task import Task
 T = TypeVar("T")
 
 
+class Replay(NamedTuple):
+    """A pass that was captured: it reads its views here, and puts their scores there."""
+
+    views: Tensor  # uint8 (V, T, S, S, 3)
+    scores: Tensor  # (V, C)
+    run: Work
+
+
 class Scorer:
     """A network that scores views, up to `batch` in a pass, and fewer once memory has run out.
 
     Args:
         net: on the device; set to evaluation mode. In float32 on a GPU it computes by autocast.
+        capture: for a network whose weights stay as they are: makes of a pass what repeats it
     """
 
-    def __init__(self, net: nn.Module, task: Task, device: torch.device, batch: int) -> None:
+    def __init__(
+        self,
+        net: nn.Module,
+        task: Task,
+        device: torch.device,
+        batch: int,
+        capture: Capture | None = None,
+    ) -> None:
         self.net, self.task, self.device, self.batch = net.eval(), task, device, batch
         self.dtype = next(net.parameters()).dtype
+        self._capture = capture
+        self._replays: dict[torch.Size, Replay | None] = {}  # None: a size that came once
 
     @torch.inference_mode()
     def __call__(self, views: Tensor, boxes: Tensor | None = None) -> Tensor:
@@ -54,8 +75,11 @@ class Scorer:
         while (done := sum(map(len, parts))) < len(views):
             try:
                 some = slice(done, done + self.batch)
-                parts.append(self._pass(views[some], *(one[some] for one in given)))
+                parts.append(self._scores(views[some], *(one[some] for one in given)))
             except torch.OutOfMemoryError:
+                if any(self._replays.values()):
+                    self._give_up("passes of other sizes need its memory")
+                    continue
                 if self.batch == 1:
                     raise
                 self.batch = (self.batch + 1) // 2
@@ -67,6 +91,52 @@ class Scorer:
         clips = [video.clips for video in videos]
         boxes = torch.cat([video.boxes for video in videos]) if self.task.boxed else None
         return self(clips[0] if len(clips) == 1 else torch.cat(clips), boxes)
+
+    def _scores(self, views: Tensor, boxes: Tensor | None = None) -> Tensor:
+        """The scores of a pass, by its replay where there is one."""
+        if self._capture is None or boxes is not None:
+            return self._pass(views, boxes)
+        if replay := self._replays.get(views.shape):
+            replay.views.copy_(views)
+            replay.run()
+            return replay.scores.clone()
+        scores = self._pass(views)
+        if views.shape in self._replays:
+            self._try(self._capture, views, scores)
+        else:
+            self._replays[views.shape] = None
+        return scores
+
+    def _try(self, capture: Capture, views: Tensor, scores: Tensor) -> None:
+        """Captures a pass of other views; it is replayed if it then gives the scores of these."""
+        replay = Replay(
+            torch.zeros_like(views, device=self.device), torch.empty_like(scores), lambda: None
+        )
+
+        def work() -> None:
+            replay.scores.copy_(self._pass(replay.views))
+
+        try:
+            replay = replay._replace(run=capture(work))
+            replay.views.copy_(views)
+            replay.run()
+            if torch.equal(replay.scores, scores):
+                self._replays[views.shape] = replay
+                return
+            reason = "its scores are others"
+        except torch.OutOfMemoryError:
+            reason = "there is not enough memory for it"
+        except RuntimeError as error:
+            reason = f"its capture failed ({str(error).partition(chr(10))[0]})"
+        self._give_up(reason)
+
+    def _give_up(self, reason: str) -> None:
+        """Goes on without replays, after a line."""
+        self._capture = None
+        self._replays.clear()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()  # of the graphs' own memory
+        print(f"{self.device}: no CUDA graph for tests: {reason}.", file=sys.stderr)
 
     def _pass(self, views: Tensor, boxes: Tensor | None = None) -> Tensor:
         clips = normalise(views.to(self.device, non_blocking=True)).to(self.dtype)
