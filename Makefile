@@ -5,7 +5,7 @@ PORT ?= 5000
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 READY := .venv/.ready
-QUICK := architecture settings genotype cost space prior parsec constraint training views dataset weights
+QUICK := architecture schema settings genotype cost space prior parsec constraint training views dataset weights
 
 .PHONY: help setup demo test test-quick test-slow test-system test-slurm test-long check format deps lock readme settings rescan ui clean
 

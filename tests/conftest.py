@@ -28,8 +28,8 @@ TOGETHER = {
     ),
     "stages": (
         *("test_resume", "test_resume_failures", "test_resume_signals"),
-        *("test_search_stages", "test_evaluate", "test_studies", "test_latency"),
-        *("test_tracking_stages", "test_splits"),
+        *("test_search_stages", "test_evaluate", "test_studies", "test_studies_runs"),
+        *("test_latency", "test_tracking_stages", "test_splits"),
     ),
     "engines": ("test_pipeline", "test_pipeline_failures", "test_upgrade", "test_studies_engines"),
 }

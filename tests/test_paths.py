@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 import torch
 from support import ROOT
-from test_search_loop import schedule
+from support.toy_search import schedule
 
 from autox3d.core.errors import Refused
 from autox3d.search.loop import ALPHA, WEIGHTS, step_draws

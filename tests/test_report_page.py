@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import test_compare
 from support import results_folder
+from support.reports import FIGURES, HOSTILE, PICTURES, report
 from test_compare import COMPARED
-from test_report import FIGURES, HOSTILE, PICTURES, report
 
 from autox3d.commands.compare import load
 from autox3d.reporting import differences_page

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 from support import ARCHITECTURES, results_folder
-from test_report import figures, shown
+from support.reports import figures, shown
 
 from autox3d.reporting import findings, worth
 from autox3d.reporting.patterns import rings_of

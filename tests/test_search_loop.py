@@ -1,134 +1,32 @@
-"""The search learns what helps, stops at no step for good, and is one run on several processes."""
+"""The search learns what helps, moves alpha by its gradient, and stops at no step for good."""
 
 import copy
-import dataclasses
 import itertools
 import math
-import weakref
 from collections import Counter
 
 import pytest
 import torch
-from torch.multiprocessing.spawn import start_processes
+from support.toy_search import (
+    BATCH,
+    CANDIDATES,
+    CHUNK,
+    alone,
+    batches,
+    cost,
+    expected,
+    fresh,
+    same,
+    schedule,
+    search,
+)
 
-from autox3d.runtime.distributed import join
 from autox3d.search.constraint import Constraint
-from autox3d.search.dealing import deal, is_split
 from autox3d.search.likelihood import Likelihood
 from autox3d.search.loop import alpha_step, search_steps, seed_of
 from autox3d.search.prior import Prior
-from autox3d.search.state import Costs, SearchSchedule, SearchState
-from autox3d.search.strategies.parsec import STRATEGY
 from autox3d.search.trace import pack, unpack
 from autox3d.vision.tasks.classify import TASK
-
-CANDIDATES = (2, 3)
-STEPS, BATCH, CHUNK = 3, 16, 4
-
-
-class Toy(torch.nn.Module):
-    """Two searched layers; the first choice decides whether the label can be seen at all."""
-
-    def __init__(self):
-        super().__init__()
-        self.first = torch.nn.Parameter(torch.randn(2, 4, 8))
-        self.last = torch.nn.Parameter(torch.randn(3, 8, 2))
-
-    def forward(self, clips, draw):
-        seen = clips if draw[0] else clips.abs()  # the sign is the label
-        hidden = torch.nn.functional.dropout(
-            torch.tanh(seen @ self.first[draw[0]]), 0.1, self.training
-        )
-        return (hidden @ self.last[draw[1]])[:, None]  # one position
-
-
-def cost(draw):
-    return 1.0 + 0.5 * draw[1]
-
-
-class Table:
-    """The cost of a network depends on its second choice."""
-
-    of = staticmethod(cost)
-
-    @staticmethod
-    def expected(probabilities):
-        return sum(chance * cost((0, i)) for i, chance in enumerate(probabilities[1]))
-
-    @staticmethod
-    def expectation(probabilities):
-        return probabilities[1] @ torch.tensor([1.0, 1.5, 2.0], dtype=torch.float64)
-
-
-expected = Table.expected
-
-
-def schedule(until, **changes):
-    made = SearchSchedule(
-        seed=3,
-        until=until,
-        steps=STEPS,
-        batch=BATCH,
-        chunk=CHUNK,
-        draws=2,
-        alpha_draws=4,
-        shared=False,
-        strategy=STRATEGY,
-        likelihood=Likelihood("sum", 1.0),
-        constraint=Constraint("log", 0.2, None, 1.4),
-        costs=Costs(Table(), Table()),
-        rate=lambda step: 0.2,
-    )
-    return made._replace(**changes)
-
-
-def fresh():
-    torch.manual_seed(0)
-    net, prior = Toy(), Prior(CANDIDATES)
-    sgd = torch.optim.SGD(net.parameters(), lr=0.0, momentum=0.9, weight_decay=5e-5)
-    return SearchState(net, prior, sgd, torch.optim.Adam(prior.parameters(), lr=0.05))
-
-
-def batches(half, shuffled=False, rank=0, size=1, draws=2, per_pass=1):
-    """Clips of a step follow from (half, epoch, step); ranks take the chunks they are dealt."""
-    how = schedule(1, per_pass=per_pass)
-
-    def epoch(number, start):
-        for step in range(start, STEPS):
-            generator = torch.Generator().manual_seed(seed_of(half, number, step))
-            clips = torch.randn(BATCH, 4, generator=generator)
-            labels = (clips[:, 0] > 0).long()
-            if shuffled:
-                labels = labels[torch.randperm(BATCH, generator=generator)]
-            chunks = list(enumerate(zip(clips.split(CHUNK), labels.split(CHUNK), strict=True)))
-            pieces = deal(how.groups, draws, rank, size)
-            numbers = [number for piece in pieces for number in how.members(piece.group)]
-            yield [(number, *chunks[number][1]) for number in numbers]
-
-    return epoch
-
-
-def alone(tensors):
-    """One process has nothing to sum."""
-
-
-def search(state, warmup=2, epochs=6, **changes):
-    shuffled = changes.pop("shuffled", False)
-    yield from search_steps(state, TASK, schedule(warmup, **changes), batches(0), None, alone)
-    yield from search_steps(
-        state, TASK, schedule(epochs, **changes), batches(0), batches(1, shuffled), alone
-    )
-
-
-def same(one, two):
-    """Whether two states have the same bits."""
-    if isinstance(one, dict):
-        return one.keys() == two.keys() and all(same(one[key], two[key]) for key in one)
-    if isinstance(one, list):
-        return len(one) == len(two) and all(map(same, one, two))
-    if isinstance(one, torch.Tensor):
-        return one.dtype == two.dtype and torch.equal(one.nan_to_num(-1), two.nan_to_num(-1))
-    return one == two
 
 
 def test_it_finds_the_choice_that_helps_and_the_null_control_does_not():
@@ -346,95 +244,3 @@ def test_a_loss_for_alpha_that_is_not_finite_leaves_alpha_alone():
     assert same(state.adam.state_dict(), before.adam.state_dict())
     assert not same(state.supernet.state_dict(), before.supernet.state_dict())
     assert (state.step, state.rows) == (0, [])
-
-
-def process(rank, size, port, folder, changes):
-    """One rank of a run over gloo."""
-    import os
-
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1"}
-    os.environ["MASTER_PORT"] = str(port)
-    torch.set_num_threads(1)
-    with join() as world:
-        state = fresh()
-        per_pass = changes.get("per_pass", 1)
-        for until, alpha in [(1, None), (3, batches(1, False, rank, size, 4, per_pass))]:
-            own = schedule(until, place=(rank, size), **changes)
-            weights = batches(0, False, rank, size, own.draws, per_pass)
-            list(search_steps(state, TASK, own, weights, alpha, world.sum_))
-        world.agree("alpha", state.prior.alpha)
-        torch.save(state.state_dict() | {"last": state.past[-1]}, folder / f"{rank}.pt")
-
-
-@pytest.mark.timeout(180)
-@pytest.mark.parametrize(("size", "per_pass"), [(2, 1), (3, 1), (5, 1), (3, 2), (3, 3)])
-def test_processes_are_one_search(runner, tmp_path, size, per_pass):
-    """All end with the same bits, and with what one process finds, up to the order of sums.
-
-    Of 4 chunks of 3 draws, 2 processes split none, 3 split two and 5 split three; by 5, one chunk
-    is shared by three. Of passes of 2 chunks or 3, 3 processes share one or two.
-    """
-    import socket
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    changes = {"draws": 3, "constraint": Constraint("dual", None, None, 1.4)}
-    changes |= {"per_pass": per_pass, "shared": True} if per_pass > 1 else {}
-    # `runner` has started the fork server, with torch in it
-    start_processes(process, (size, port, tmp_path, changes), size, start_method="forkserver")
-    first, *others = (torch.load(tmp_path / f"{rank}.pt") for rank in range(size))
-    one = fresh()
-    list(search(one, 1, 3, **changes))
-
-    assert all(same(first, other) for other in others)
-    assert torch.allclose(first["prior"]["alpha"], one.prior.alpha, rtol=0, atol=1e-4)
-    for name, weight in one.supernet.named_parameters():
-        assert torch.allclose(first["supernet"][name], weight, rtol=0, atol=1e-5)
-    assert first["multiplier"] == pytest.approx(one.multiplier, abs=1e-4)
-    wanted = torch.cat((one.past[-1], pack(one.rows))) if one.rows else one.past[-1]
-    assert torch.allclose(first["last"].nan_to_num(), wanted.nan_to_num(), atol=1e-3)
-
-
-@pytest.mark.parametrize(("chunks", "draws"), [(24, 13), (4, 3), (1, 6), (5, 1), (3, 2)])
-def test_every_pass_is_dealt_once(chunks, draws):
-    """As evenly as it goes, at most two shared chunks a process, these first; 64 have work."""
-    for size in (1, 2, 3, 7, 64):
-        dealt = [deal(chunks, draws, rank, size) for rank in range(size)]
-        pairs = [
-            [(piece.group, draw) for piece in pieces for draw in piece.draws] for pieces in dealt
-        ]
-
-        assert sorted(itertools.chain(*pairs)) == list(
-            itertools.product(range(chunks), range(draws))
-        )
-        counts = sorted(map(len, pairs))
-        assert counts[-1] - counts[0] <= 1
-        for pieces in dealt:
-            whole = [piece.whole for piece in pieces]
-            assert whole == sorted(whole)
-            assert whole.count(False) <= 2
-            assert all(piece.whole == (len(piece.draws) == draws) for piece in pieces)
-        assert is_split(chunks, draws, size) == any(
-            not piece.whole for pieces in dealt for piece in pieces
-        )
-
-
-def test_a_process_holds_two_gradients_at_most():
-    """The first of 3 processes shares one chunk and has another alone; the middle shares two."""
-    held = []
-
-    def gradient(forwards, parameters, scale):
-        found, values = STRATEGY.weight_gradient(forwards, parameters, scale)
-        held.append(weakref.WeakSet(found[:1]))
-        alive.append(sum(len(one) for one in held))
-        return found, values
-
-    for rank in range(3):
-        alive = []
-        held.clear()
-        counting = dataclasses.replace(STRATEGY, weight_gradient=gradient)
-        own = schedule(1, place=(rank, 3), draws=3, strategy=counting)
-        next(search_steps(fresh(), TASK, own, batches(0, False, rank, 3, 3), None, alone))
-
-        assert max(alive) == 2

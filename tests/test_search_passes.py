@@ -6,10 +6,10 @@ import dataclasses
 from dataclasses import replace
 
 import pytest
-import test_search_loop as toy
 import torch
 from bench.counting import shared_draw
 from support import ARCHITECTURES
+from support import toy_search as toy
 from torch import Tensor
 
 from autox3d.search.constraint import Constraint

@@ -5,6 +5,9 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
+import torch
+from torch import Tensor
+
 from autox3d.core.values import ClipSpec
 from autox3d.search.space import Space
 from autox3d.vision.arch.blocks import Group
@@ -21,6 +24,11 @@ def small(crop: int = 32, **fuses: str) -> Genotype:
     clip = replace(genotype.input, crop=crop, short=crop + 8)
     made = replace(genotype, input=clip)
     return fused(made, fuses["all"]) if fuses else made
+
+
+def clips(genotype: Genotype, count: int = 2) -> Tensor:
+    size = genotype.input
+    return torch.randn(count, 3, size.frames, size.crop, size.crop)
 
 
 def fused(genotype: Genotype, kind: str) -> Genotype:

@@ -11,6 +11,11 @@ from typing import Any
 
 import yaml
 
+from autox3d.core import overrides, settings
+from autox3d.core.search_records import StudyRecord
+from autox3d.search.space import Space
+from autox3d.studies.kind import kind_of
+from autox3d.studies.lab import Lab
 from support import killing
 
 BIN = Path(sys.executable).parent
@@ -66,6 +71,19 @@ def lay_out(clips: Path, folder: Path, studies: dict[str, Any]) -> Path:
         shutil.copy(folder / "s.yaml", folder / f"genotypes/{name}.yaml")
     (folder / "params.yaml").write_text(yaml.safe_dump(params | {"studies": studies}))
     return folder
+
+
+def open_lab(name: str) -> Lab:
+    """As the stage does it, in the working directory."""
+    params = overrides.for_study(settings.load(), name)
+    space, clips = Space.load(Path("space.yaml")), Path("clips.parquet")
+    return Lab(name, params, space, clips, clips, Path("out") / name)
+
+
+def study(name: str) -> tuple[Lab, StudyRecord]:
+    """The study of that name, from a notebook's point of view."""
+    found = open_lab(name)
+    return found, kind_of(found.params, name).run(found, found.params.studies[name])
 
 
 def digests(folder: Path) -> dict[str, str]:
