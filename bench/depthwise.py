@@ -2,7 +2,7 @@
 
     python -m bench.depthwise --device cuda                     # with times, at X3D-S's widths
     TRITON_INTERPRET=1 PYTHONPATH=.triton python -m bench.depthwise  # without a GPU, toy sizes
-    PYTHONPATH=.triton python -m bench.depthwise --compile 90        # registers, for a H100
+    PYTHONPATH=.triton python -m bench.depthwise --compile 90   # instructions, on a H100
 
 Without a GPU, `make .triton/.ready` installs Triton beside .venv. It ends with an error if a result
 is further from float64 than its type allows.

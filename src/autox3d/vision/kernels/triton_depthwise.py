@@ -360,6 +360,6 @@ def _sizes(weight: Tensor, stride: int) -> dict[str, int]:
 
 def _strips(stride: int, width: int) -> dict[str, int]:
     """The length of strips that leaves the fewest places empty, and whether it leaves none."""
-    lengths = (5, 4, 3) if stride == 1 else (4, 3)
+    lengths = (5, 4, 3) if stride == 1 else (4,)  # more lengths are more to compile
     length = min(lengths, key=lambda one: over(width, one) * one)
     return {"P": length, "EVEN": int(width % length == 0)}
