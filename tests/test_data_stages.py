@@ -18,10 +18,10 @@ import pytest
 import yaml
 from support import ROOT, corpus, programs
 
-from autox3d.core import settings, tables
+from autox3d.core import tables
 from autox3d.core.reasons import REASONS
 from autox3d.core.tables import read_classes, read_table
-from autox3d.datasets import annotations, catalogue, demo
+from autox3d.datasets import catalogue, demo
 from autox3d.ingest import encode
 
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -333,20 +333,6 @@ def test_an_unwritable_folder_is_one_line(public_folder):
     (public_folder / "data").chmod(0o755)
     assert line.startswith("data/lists: permission denied. Make it accessible to user ")
     assert [path.name for path in (public_folder / "data").iterdir()] == ["raw"]
-
-
-@pytest.mark.parametrize(
-    "path", [ROOT / "params.yaml", *sorted((ROOT / "params").glob("*.yaml"))], ids=lambda p: p.stem
-)
-def test_shipped_settings_are_complete(path):
-    """The data sections are complete in each file that may be copied over params.yaml."""
-    listing = settings.load(path).annotate
-
-    assert listing.shards == tuple(range(len(listing.shards)))
-    if listing.dataset not in annotations.GENERATED:
-        adapter = annotations.adapter(listing.dataset)
-        known = {*adapter.REQUIRED, *adapter.OPTIONAL}
-        assert set(adapter.REQUIRED) <= set(listing.files) <= known
 
 
 # ---- joining the shards' indexes
