@@ -16,7 +16,8 @@ import imageio_ffmpeg
 import pandas as pd
 import pytest
 import yaml
-from support import ROOT, corpus, programs
+from support import ROOT, corpus
+from support.data_stages import FLAGS, flags, stage
 
 from autox3d.core import tables
 from autox3d.core.reasons import REASONS
@@ -25,22 +26,6 @@ from autox3d.datasets import catalogue, demo
 from autox3d.ingest import encode
 
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
-FLAGS = {
-    "annotate": "--videos data/videos.parquet --lists data/lists",
-    "transcode": "--list data/lists/0.parquet --shard data/shards/0.tar "
-    "--index data/index/0.parquet",
-    "index": "--videos data/videos.parquet --index data/index --clips data/clips.parquet "
-    "--unused data/unused.csv --report results/data.json",
-    "subset": "--clips data/clips.parquet --subset data/subset.parquet",
-}
-
-
-def stage(name: str, folder: Path, *before: str) -> subprocess.CompletedProcess[str]:
-    """Runs a stage's program in `folder`; `before` is put before its command."""
-    command = [*before, sys.executable, "-m", f"autox3d.stages.{name}", *FLAGS[name].split()]
-    if not before:
-        return programs.run("data", command, folder)
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
 
 def write_settings(folder: Path, **annotate: object) -> None:
@@ -50,21 +35,13 @@ def write_settings(folder: Path, **annotate: object) -> None:
     (folder / "params.yaml").write_text(yaml.safe_dump(content))
 
 
-def refused(result: subprocess.CompletedProcess[str]) -> str:
-    """The last line on stderr (below the progress) of a program that refused its input."""
-    assert result.returncode == 1, result.stderr
-    assert "Traceback" not in result.stderr
-    return result.stderr.splitlines()[-1]
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
     """All data stages of the demo, run on 8 x (2 + 1 + 1) videos and the bad ones."""
     folder = tmp_path_factory.mktemp("made")
     write_settings(folder, demo=PARAMS["annotate"]["demo"] | {"train": 2, "val": 1, "test": 1})
     for name in FLAGS:
-        result = stage(name, folder)
-        assert result.returncode == 0, result.stderr
+        stage(folder, name)
     return folder
 
 
@@ -122,7 +99,7 @@ def test_what_the_labels_are_for_is_in_every_table(made, tmp_path):
     videos = made / "data/videos.parquet"
     tables.write_table(read_table(videos), data / "videos.parquet", read_classes(videos), "ranked")
     for name in ("index", "subset"):
-        assert stage(name, tmp_path).returncode == 0
+        stage(tmp_path, name)
 
     assert tables.read_task(data / "clips.parquet") == "ranked"
     assert tables.read_task(data / "subset.parquet") == "ranked"
@@ -133,10 +110,10 @@ def test_a_second_run_gives_the_same_bytes(made, tmp_path, monkeypatch):
     """Even in another folder, with the data root elsewhere."""
     monkeypatch.setenv("AUTOX3D_RAW", str(made / "data/raw"))
     shutil.copy(made / "params.yaml", tmp_path)
-    assert stage("annotate", tmp_path).returncode == 0
+    stage(tmp_path, "annotate")
     shutil.copytree(made / "data/index", tmp_path / "data/index")
-    assert stage("index", tmp_path).returncode == 0
-    assert stage("subset", tmp_path).returncode == 0
+    stage(tmp_path, "index")
+    stage(tmp_path, "subset")
 
     for name in ("videos.parquet", "lists/0.parquet", "clips.parquet", "subset.parquet"):
         assert (tmp_path / "data" / name).read_bytes() == (made / "data" / name).read_bytes()
@@ -168,13 +145,13 @@ def test_a_class_without_a_usable_video_is_refused(tmp_path):
     """Its files exist, but none can be used: the stage refuses in one line, and writes nothing."""
     write_settings(tmp_path, dataset="folder", videos="v")
     folders(tmp_path, "train/cat/a.mp4", "train/dog/b.mp4", "val/dog/c.mp4")
-    assert stage("annotate", tmp_path).returncode == 0
+    stage(tmp_path, "annotate")
     params = yaml.safe_load((tmp_path / "params.yaml").read_text())
     params["transcode"]["max_lost"] = 1.0
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
-    assert stage("transcode", tmp_path).returncode == 0
+    stage(tmp_path, "transcode")
 
-    assert refused(stage("index", tmp_path)).startswith(
+    assert stage(tmp_path, "index", code=1).startswith(
         "data/videos.parquet: class 'cat' has no usable training video (of 1 listed). "
         "Fix its videos (first: v/train/cat/a.mp4: no video container"
     )
@@ -185,7 +162,7 @@ def test_a_class_without_a_usable_video_is_refused(tmp_path):
 def test_mistakes_in_annotations_end_in_one_line(tmp_path):
     """So do a missing file and an unknown class; nothing is written."""
     write_settings(tmp_path, dataset="csv", videos="v", files={"list": "list.csv"})
-    assert refused(stage("annotate", tmp_path)) == (
+    assert stage(tmp_path, "annotate", code=1) == (
         "data/raw/list.csv: cannot be read (No such file or directory). "
         "Fix annotate.files in params.yaml: its paths are relative to the data root."
     )
@@ -193,7 +170,7 @@ def test_mistakes_in_annotations_end_in_one_line(tmp_path):
     (tmp_path / "data/raw/list.csv").write_text(
         "path,label,split\na.mp4,cat,train\nb.mp4,cab,val\n"
     )
-    assert refused(stage("annotate", tmp_path)) == (
+    assert stage(tmp_path, "annotate", code=1) == (
         "data/raw/list.csv line 3: unknown class 'cab'. Did you mean 'cat'?"
     )
     assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["raw"]
@@ -202,11 +179,11 @@ def test_mistakes_in_annotations_end_in_one_line(tmp_path):
 def test_mistakes_in_settings_end_in_one_line(tmp_path):
     """So do an unknown key, an unknown data set and an empty list of shards."""
     write_settings(tmp_path, video="v")
-    assert refused(stage("annotate", tmp_path)) == (
+    assert stage(tmp_path, "annotate", code=1) == (
         "params.yaml: unknown 'annotate.video'. Did you mean 'videos'?"
     )
     write_settings(tmp_path, dataset="ufc101")
-    assert refused(stage("annotate", tmp_path)) == (
+    assert stage(tmp_path, "annotate", code=1) == (
         "params.yaml: 'annotate.dataset' must be one of 'ava', 'boxes', 'charades', 'csv', 'demo', "
         "'demo_boxes', 'demo_labels', 'demo_streams', 'diving48', 'folder', 'hmdb51', 'jester', "
         "'kinetics', "
@@ -214,9 +191,7 @@ def test_mistakes_in_settings_end_in_one_line(tmp_path):
     )
     assert list(tmp_path.iterdir()) == [tmp_path / "params.yaml"]
     write_settings(tmp_path, shards=[])
-    assert refused(stage("annotate", tmp_path)).startswith(
-        "params.yaml: 'annotate.shards' must be "
-    )
+    assert stage(tmp_path, "annotate", code=1).startswith("params.yaml: 'annotate.shards' must be ")
 
 
 LOSES = """#!/bin/sh
@@ -246,12 +221,12 @@ def test_a_worker_that_does_not_come_back_is_a_line_in_the_report(tmp_path):
     program.write_text(LOSES.format(ffmpeg=imageio_ffmpeg.get_ffmpeg_exe()))
     program.chmod(0o755)
 
-    assert stage("annotate", tmp_path).returncode == 0
-    command = [sys.executable, "-c", SOON, *FLAGS["transcode"].split()]
+    stage(tmp_path, "annotate")
+    command = [sys.executable, "-c", SOON, *flags("transcode")]
     environment = os.environ | {"IMAGEIO_FFMPEG_EXE": str(program)}
     ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
-    assert stage("index", tmp_path).returncode == 0
+    stage(tmp_path, "index")
 
     data = json.loads((tmp_path / "results/data.json").read_text())
     assert data["usable"] == 1
@@ -286,8 +261,7 @@ def test_an_unreadable_video_is_refused(tmp_path):
         corpus.ffmpeg(*corpus.SOURCE, *corpus.H264, seconds=0.3, to=path)
     bad.chmod(0)
     for name in ("annotate", "transcode", "index"):
-        result = stage(name, tmp_path, *drop)
-        assert result.returncode == 0, result.stderr
+        stage(tmp_path, name, *drop)
 
     data = json.loads((tmp_path / "results/data.json").read_text())
     assert data["usable"] == 1
@@ -310,8 +284,7 @@ def test_addresses_in_annotations_open_nothing(tmp_path):
         rows += [f"{host},cat,train", "concat:v/a.mp4|v/b.mp4,cat,train", "file:a.mp4,cat,train"]
         (tmp_path / "data/raw/list.csv").write_text("\n".join(rows))
         for name in ("annotate", "transcode", "index"):
-            result = stage(name, tmp_path)
-            assert result.returncode == 0, result.stderr
+            stage(tmp_path, name)
         with pytest.raises(BlockingIOError):
             server.accept()
 
@@ -328,7 +301,7 @@ def test_an_unwritable_folder_is_one_line(public_folder):
     (public_folder / "data").chmod(0o555)
     drop = ["setpriv", "--reuid", "65534", "--clear-groups"] if os.geteuid() == 0 else []
 
-    line = refused(stage("annotate", public_folder, *drop))
+    line = stage(public_folder, "annotate", *drop, code=1)
 
     (public_folder / "data").chmod(0o755)
     assert line.startswith("data/lists: permission denied. Make it accessible to user ")
