@@ -10,6 +10,7 @@ import yaml
 
 from support import ROOT, corpus, programs
 
+PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 FLAGS = {
     "annotate": "--videos data/videos.parquet --lists data/lists",
     "transcode": "--list data/lists/{shard}.parquet --shard data/shards/{shard}.tar "
@@ -57,11 +58,18 @@ def transcoded(folder: Path, shard: int = 0) -> str:
 
 
 def settings(folder: Path, shards: int = 8, max_lost: float = 0.2, **annotate: object) -> None:
-    """Writes params.yaml."""
+    """Writes params.yaml from params/folder.yaml, with several shards, for small videos."""
     content = yaml.safe_load((ROOT / "params/folder.yaml").read_text())
     content["annotate"] |= {"shards": list(range(shards))} | annotate
     content["transcode"] |= {"short": 48, "preset": "ultrafast", "max_lost": max_lost}
     content["subset"]["classes"] = 1
+    (folder / "params.yaml").write_text(yaml.safe_dump(content))
+
+
+def write_settings(folder: Path, **annotate: object) -> None:
+    """Writes params.yaml from the shipped one, with one shard, a small subset and `annotate`."""
+    content = PARAMS | {"annotate": PARAMS["annotate"] | {"shards": [0]} | annotate}
+    content["subset"] = PARAMS["subset"] | {"classes": None, "train": 2, "val": 1}
     (folder / "params.yaml").write_text(yaml.safe_dump(content))
 
 
