@@ -265,19 +265,35 @@ def arm() -> None:
     the rank AT alone; BEHIND hides the newest checkpoint from the rank AT. TERM=kind:number sends
     SIGTERM to TARGET and goes on.
     """
-    counts = dict.fromkeys(KINDS, 0)
-    here = os.environ.get("RANK", "0") == os.environ.get("AT", "0")
+    watch = _Watch()
+    for kind, places in KINDS.items():
+        for owner, name in places:
+            _patch(owner, name, functools.partial(watch.around, kind))
+    if watch.here and os.environ.get("BEHIND"):
+        _patch(
+            "autox3d.runtime.checkpoint.Checkpoints", "_steps", lambda all_: lambda k: all_(k)[:-1]
+        )
+    if watch.here and (path := os.environ.get("COUNTS")):
+        _at_exit(lambda: Path(path).write_text(json.dumps(watch.counts)))
 
-    def met(variable: str, kind: str) -> bool:
-        return here and os.environ.get(variable) == f"{kind}:{counts[kind]}"
 
-    def watched(kind: str, call: Callable[..., Any]) -> Callable[..., Any]:
+class _Watch:
+    """Counts all occurrences in this process, and acts at those that its environment names."""
+
+    def __init__(self) -> None:
+        self.counts = dict.fromkeys(KINDS, 0)
+        self.here = os.environ.get("RANK", "0") == os.environ.get("AT", "0")
+
+    def met(self, variable: str, kind: str) -> bool:
+        return self.here and os.environ.get(variable) == f"{kind}:{self.counts[kind]}"
+
+    def around(self, kind: str, call: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(call)
         def counted(*args: Any, **kwargs: Any) -> Any:
-            counts[kind] += 1
-            if met("TERM", kind):
+            self.counts[kind] += 1
+            if self.met("TERM", kind):
                 _terminate()
-            dies = met("POINT", kind)
+            dies = self.met("POINT", kind)
             if dies and kind == "half":
                 path, data = args[:2]
                 path.with_suffix(".part").write_bytes(data[: len(data) // 2])
@@ -286,25 +302,21 @@ def arm() -> None:
             found = call(*args, **kwargs)
             if dies:
                 _die()
-            if met("POISON", kind) and kind == "update":
-                args[0].param_groups[0]["params"][0].data.fill_(float("nan"))
-                return found
-            if met("POISON", kind) and kind == "alpha":
-                args[0].param_groups[0]["params"][0].data += 1e-12
-                return found
-            return found * float("nan") if met("POISON", kind) else found
+            return _poisoned(kind, args, found) if self.met("POISON", kind) else found
 
         return counted
 
-    for kind, places in KINDS.items():
-        for owner, name in places:
-            _patch(owner, name, functools.partial(watched, kind))
-    if here and os.environ.get("BEHIND"):
-        _patch(
-            "autox3d.runtime.checkpoint.Checkpoints", "_steps", lambda all_: lambda k: all_(k)[:-1]
-        )
-    if here and (path := os.environ.get("COUNTS")):
-        _at_exit(lambda: Path(path).write_text(json.dumps(counts)))
+
+def _poisoned(kind: str, args: tuple[Any, ...], found: Any) -> Any:
+    """A weight of the optimiser's is changed in place, a loss in what the call has found."""
+    if kind not in ("update", "alpha"):
+        return found * float("nan")
+    weights = args[0].param_groups[0]["params"][0].data
+    if kind == "update":
+        weights.fill_(float("nan"))
+    else:
+        weights += 1e-12
+    return found
 
 
 def _patch(owner: str, name: str, change: Callable[[Callable[..., Any]], Any]) -> None:
