@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from support import ROOT
 from support.annotation_files import KINETICS_HEAD, TRAIN, VAL, refusal, rows, touch, write
 
+from autox3d.core import settings
 from autox3d.datasets import adapters, annotations
 
 # ---- files and settings
@@ -40,6 +42,20 @@ def test_a_data_set_takes_the_files_that_it_names(tmp_path):
     assert refusal(tmp_path, "csv", {"lists": "a.csv"}) == (
         "params.yaml: unknown 'annotate.files.lists'. Known: list."
     )
+
+
+@pytest.mark.parametrize(
+    "path", [ROOT / "params.yaml", *sorted((ROOT / "params").glob("*.yaml"))], ids=lambda p: p.stem
+)
+def test_shipped_settings_name_the_files_of_their_data_set(path):
+    """All that it needs and no other, in each file that may be copied over params.yaml."""
+    listing = settings.load(path).annotate
+
+    assert listing.shards == tuple(range(len(listing.shards)))
+    if listing.dataset not in annotations.GENERATED:
+        adapter = annotations.adapter(listing.dataset)
+        known = {*adapter.REQUIRED, *adapter.OPTIONAL}
+        assert set(adapter.REQUIRED) <= set(listing.files) <= known
 
 
 def test_the_data_sets_are_the_files_of_a_folder(tmp_path, monkeypatch):

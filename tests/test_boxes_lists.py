@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.lists import refusal
 
-from autox3d.core.errors import Refused
 from autox3d.core.settings import Demo
 from autox3d.datasets import annotations, demo_boxes
 from autox3d.datasets.annotations import KeyBox
@@ -59,13 +59,6 @@ def own(root: Path, **changes: str) -> dict[str, str]:
     for name, text in files.items():
         (root / name).write_text(text)
     return {name: name for name in files}
-
-
-def refusal(root: Path, dataset: str, files: dict[str, str]) -> str:
-    """The line, with the folder of the test taken out."""
-    with pytest.raises(Refused) as caught:
-        annotations.read(dataset, root, "v", files)
-    return str(caught.value).replace(f"{root}/", "")
 
 
 # ---- AVA

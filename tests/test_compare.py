@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import yaml
 from support import ROOT, results_folder
+from support.compared import COMPARED, change
 
 from autox3d.commands.compare import load
 from autox3d.core.errors import Refused
@@ -38,7 +39,6 @@ from autox3d.reporting.results import read
 
 BIN = Path(sys.executable).parent
 HOSTILE = '<script>alert(1)</script> & "$x^2$'
-COMPARED = 6  # figures after `change`: five curves of training, and the classes of s
 OWN = {"DVC_NO_ANALYTICS": "1"} | {
     f"GIT_{who}_{what}": "toy@localhost"
     for who in ("AUTHOR", "COMMITTER")
@@ -53,18 +53,6 @@ def run(root: Path) -> PipelineRun:
 def top1(of: PipelineRun) -> float:
     """The accuracy of the first network."""
     return of.results.tested[0].headline
-
-
-def change(root: Path) -> None:
-    """A setting, a block of the genotype, a network's accuracy and one of its classes."""
-    settings, found = root / "params.yaml", root / "results/derive/genotype.yaml"
-    settings.write_text(settings.read_text().replace("target: 0.012", "target: 0.02"))
-    found.write_text(found.read_text().replace("blocks: 1,", "blocks: 3,", 1))
-    path = root / "results/evaluate/s.json"
-    tested = json.loads(path.read_text())
-    tested["lcr"]["top1"] = 0.5
-    tested["per_class"][1]["top1"] = 0.25
-    path.write_text(json.dumps(tested))
 
 
 def test_a_run_does_not_differ_from_itself(tmp_path: Path) -> None:

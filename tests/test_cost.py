@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
 from support import ARCHITECTURES
+from support.products import Products
 from support.streams import anyone, fused
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from autox3d.search.space import Space
 from autox3d.vision.arch.blocks import round_to_8
@@ -26,8 +24,6 @@ from autox3d.vision.models.norm import BatchNorm
 
 SHIPPED = sorted(p.stem for p in ARCHITECTURES.glob("*.yaml") if not p.name.startswith("space_"))
 CLASSES = 400
-aten = torch.ops.aten
-PRODUCTS = {aten.convolution, aten.mm, aten.addmm, aten.bmm, aten.baddbmm}
 
 # X3D, Tables 1 to 4, and Auto-X3D's supplement, Table 1, to more digits than they print:
 # parameters, M without BN affine, G multiply-adds at the centre and left-centre-right crops.
@@ -206,23 +202,6 @@ def test_larger_efficientnets_are_scaled_from_b0(size, width, depth):
     assert large.groups == groups
     assert large.stem.channels == round_to_8(width * small.stem.channels)
     assert large.head == replace(small.head, channels=round_to_8(width * small.head.channels))
-
-
-class Products(TorchDispatchMode):
-    """Watches every convolution and matrix product, whichever module or function it is in."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.macs = self.outputs = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        if func.overloadpacket in PRODUCTS:
-            self.macs += (
-                flop_registry[func.overloadpacket](*args, **(kwargs or {}), out_val=out) // 2
-            )
-            self.outputs += out.numel()
-        return out
 
 
 class Counted:

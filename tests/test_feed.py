@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import pytest
 import torch
+from support.feed import LateCopies
 from torch import Tensor
 
 from autox3d.vision.clips.feed import AHEAD, Feed
@@ -25,29 +26,6 @@ class Item(NamedTuple):
     clips: Tensor
     labels: Tensor
     number: int
-
-
-class LateCopies:
-    """Copies that have their values only once they are received, in another thread."""
-
-    def __init__(self) -> None:
-        self.threads: list[str] = []
-        self.open = 0  # copies that were sent and not received
-        self.most = 0
-
-    def begin(self) -> None:
-        self.threads.append(threading.current_thread().name)
-
-    def send(self, tensors: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        self.open += 1
-        self.most = max(self.most, self.open)
-        return [torch.zeros_like(one) for one in tensors], [one.clone() for one in tensors]
-
-    def receive(self, copies: Sequence[Tensor], sent: Any) -> None:
-        assert threading.current_thread() is threading.main_thread()
-        self.open -= 1
-        for copy, one in zip(copies, sent, strict=True):
-            copy.copy_(one)
 
 
 def items(count: int, taken: list[int] | None = None) -> Iterator[Item]:

@@ -6,9 +6,6 @@ No GPU is needed: PyTorch's operators run on a CPU as well, and Triton's in its 
 from __future__ import annotations
 
 import itertools
-import os
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import replace
 from typing import Any, cast
@@ -17,7 +14,7 @@ import pytest
 import torch
 from bench import traffic
 from support import ROOT
-from test_depthwise import TRITON_FOLDER
+from support.triton import alone
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -170,18 +167,6 @@ def test_the_gradient_of_a_mean_is_never_written():
         assert (grad == 1).all()
         strides.append(grad.stride()[2:])
     assert strides == [(16, 4, 1), (0, 0, 0)]
-
-
-def alone(*words: str, interpreted: bool = True) -> list[str]:
-    """The lines that Python prints, in a process that alone has Triton."""
-    if not (TRITON_FOLDER / ".ready").exists():
-        pytest.skip("Triton is not in .triton: make .triton/.ready")
-    paths = os.pathsep.join(map(str, (ROOT / "src", TRITON_FOLDER, ROOT)))
-    env = os.environ | {"PYTHONPATH": paths} | ({"TRITON_INTERPRET": "1"} if interpreted else {})
-    command = [sys.executable, *words]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, cwd=ROOT, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
 
 
 def bench(name: str, *arguments: str, interpreted: bool = True) -> list[list[str]]:

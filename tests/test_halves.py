@@ -1,4 +1,4 @@
-"""Both halves of a search have a feed; here by the lane of tests/test_feed.py, as on a GPU."""
+"""Both halves of a search have a feed; here by a lane whose copies are late, as on a GPU."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_feed import LateCopies
+from support.feed import LateCopies
 
 from autox3d.search.halves import Halves
 from autox3d.vision.clips.feed import Feed, waiting

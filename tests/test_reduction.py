@@ -11,11 +11,11 @@ from typing import Any
 from unittest import mock
 
 import pytest
-import test_passes as single
 import torch
 import torch.distributed as dist
 from bench.efficiency import Links, messages, search_steps, steps
-from support import ARCHITECTURES
+from support import ARCHITECTURES, spaces
+from support import passes as single
 from torch import Tensor
 from torch.multiprocessing.spawn import start_processes
 
@@ -29,6 +29,7 @@ from autox3d.vision.arch.cost import cost
 from autox3d.vision.arch.genotype import Genotype
 from autox3d.vision.clips.loader import Batch
 from autox3d.vision.learning.schedule import sgd
+from autox3d.vision.models.network import VideoNet
 from autox3d.vision.tasks.classify import TASK
 
 SMALL = 300  # numbers of a bucket here: the network has 2,275
@@ -37,7 +38,7 @@ SMALL = 300  # numbers of a bucket here: the network has 2,275
 @pytest.fixture
 def genotype(tmp_path: Path) -> Genotype:
     path = tmp_path / "s.yaml"
-    path.write_text(single.spaces.GENOTYPE)
+    path.write_text(spaces.GENOTYPE)
     return Genotype.load(path)
 
 
@@ -162,7 +163,7 @@ def process(rank: int, size: int, port: int, folder: Path) -> None:
 @pytest.mark.parametrize("size", [2, 5])
 def test_processes_are_one_training(runner, tmp_path, size):
     """By buckets, with 4 chunks for 5 processes too; counted: a message a bucket and one more."""
-    (tmp_path / "s.yaml").write_text(single.spaces.GENOTYPE)
+    (tmp_path / "s.yaml").write_text(spaces.GENOTYPE)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -193,7 +194,7 @@ def test_efficiency_is_predicted_from_what_is_counted():
     """Bytes by the independent count of parameters; a GPU loses nothing, more of them lose more."""
     genotype = Genotype.load(ARCHITECTURES / "x3d_s.yaml")
     sizes = messages("x3d_s", 400, 64)
-    net = single.VideoNet(genotype, 400)
+    net = VideoNet(genotype, 400)
     running = sum(of.numel() for name, of in net.named_buffers() if "running" in name)
     assert sum(sizes) == 4 * (cost(genotype, 400).params + running) + 8 * 65
     assert all(size >= 4 * LEAST for size in sizes[:-2])

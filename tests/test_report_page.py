@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import test_compare
 from support import results_folder
+from support.compared import COMPARED, change
 from support.reports import FIGURES, HOSTILE, PICTURES, report
-from test_compare import COMPARED
 
 from autox3d.commands.compare import load
 from autox3d.reporting import differences_page
@@ -71,7 +70,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     results_folder.make(root, classes=(HOSTILE, *results_folder.CLASSES[1:]))
     assert report(root).returncode == 0
     before = load(str(root))
-    test_compare.change(root)
+    change(root)
     compared = differences_page.page(before, load(str(root)))
     (root / "results/compared.html").write_text(compared)
     page = (root / "results/report.html").read_text()

@@ -35,10 +35,10 @@ def one(clips, runner, tmp_path_factory) -> dict[str, str]:
 
 @pytest.fixture
 def hooks(tmp_path: Path) -> Path:
-    """The folder from which every Python process of a run imports `killing`, which arms itself."""
+    """The folder from which every Python process of a run imports `points`, and is armed."""
     folder = tmp_path / "hooks"
     folder.mkdir()
-    (folder / "sitecustomize.py").write_text("from support import killing\nkilling.arm()\n")
+    (folder / "sitecustomize.py").write_text("from support import points\npoints.arm()\n")
     return folder
 
 

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from support import ARCHITECTURES
-from test_cost import Products
+from support.products import Products
 from torch import nn
 
 from autox3d.core.errors import Refused

@@ -6,33 +6,23 @@ Nothing is written before everything is known to be good.
 from __future__ import annotations
 
 import csv
-import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
-from support import ROOT, corpus, results_folder
+from support import ROOT, corpus
 from support.rates import RATES
 
 from autox3d import cli
 from autox3d.core.errors import Refused
 from autox3d.core.settings import load
-from autox3d.datasets import subset
 from autox3d.planning import rates
-from autox3d.reporting.page import page_of
-from autox3d.reporting.results import read
-from autox3d.runtime.distributed import World
-from autox3d.training import announcement
-from autox3d.vision.arch.genotype import Genotype
 
 CLASSES = ("Öl gießen", "b c")
-ALONE = {"train": {"s": {}}, "explain": {"networks": ["s"]}}  # settings of a page of one network
 
 
 @pytest.fixture(scope="module")
@@ -304,86 +294,3 @@ def test_another_folder_has_another_list(place: Path, clips: Path, tmp_path: Pat
         path.unlink()
     (place / "data/raw").unlink()
     assert settings_after(other) != first  # DVC keeps what it has once listed by this name
-
-
-# ---- what a training says first
-
-
-def announced(count: int, batch: int, epochs: int) -> list[str]:
-    usual = load(ROOT / "params.yaml").train["s"]
-    recipe = replace(usual, batch=batch, bn_clips=8, epochs=epochs)
-    clips = type("Few", (), {"__len__": lambda _: count, "classes": ("a", "b", "c")})()
-    world = World(0, 1, torch.device("cpu"))
-    network = Genotype.load(ROOT / "architectures/x3d_s.yaml")
-    return list(announcement.announced(network, clips, recipe, world))  # type: ignore[arg-type]
-
-
-def test_a_training_says_what_it_will_do() -> None:
-    """Device, clips, classes, steps and memory; the memory grows with the clips of a chunk."""
-    (line,) = announced(count=1000, batch=8, epochs=10)
-    assert line.startswith("x3d_s on ")
-    assert ": 1000 clips of 3 classes, 10 epochs of 125 steps of 8 clips; about " in line
-    assert line.endswith(" GB")
-    network = Genotype.load(ROOT / "architectures/x3d_s.yaml")
-    two, four, eight = (announcement.training_bytes(network, 3, n) for n in (2, 4, 8))
-    assert eight - four == pytest.approx(2 * (four - two))
-    assert eight > four
-    assert f"about {eight / 1e9:.1f} GB" in line
-
-
-def test_few_steps_are_a_warning() -> None:
-    """An epoch of few steps says which batch would have more; a short training says so."""
-    assert announced(count=100, batch=64, epochs=200)[1:] == [
-        "warning: an epoch has only 1 step, 100 clips in batches of 64. With a batch of 16 it "
-        "would have 6."
-    ]
-    assert announced(count=80, batch=8, epochs=9)[1:] == [
-        "warning: the training has only 90 steps in all. Raise 'train.x3d_s.epochs', unless this "
-        "is a trial."
-    ]
-    assert announced(count=80, batch=8, epochs=10)[1:] == []
-
-
-# ---- what is checked early, and the page
-
-
-def test_too_many_classes_are_refused_early() -> None:
-    """Before a video is transcoded; null is all."""
-    subset.check_count(None, 1)
-    subset.check_count(3, 3)
-    with pytest.raises(Refused) as caught:
-        subset.check_count(4, 3)
-    assert str(caught.value) == (
-        "params.yaml: 'subset.classes' is 4, but only 3 classes have training clips. Ask for at "
-        "most 3, or write null for all."
-    )
-
-
-def test_what_takes_seconds_is_told_without_a_power_of_ten(tmp_path: Path) -> None:
-    """Three digits of milliseconds, as a person writes them."""
-    results_folder.make(tmp_path)
-    file = tmp_path / "results/latency/s.json"
-    known = json.loads(file.read_text())
-    file.write_text(json.dumps(known | {"batched": known["batched"] | {"median": 1.3334}}))
-    page = page_of(read(tmp_path / "results", ALONE), "s", "s on clips")
-
-    assert "The 30 views of a video take 1,330 ms without decoding" in page
-
-
-def test_a_page_of_one_network_has_its_mistakes_and_no_other(tmp_path: Path) -> None:
-    """No search, no plot with one point; what it costs is a sentence."""
-    results_folder.make(tmp_path)
-    page = page_of(read(tmp_path / "results", ALONE), "s", "s on clips")
-
-    assert "<title>s on clips</title>" in page
-    assert "What it gets wrong" in page
-    assert "x3d_s" not in page
-    assert "How it was found" not in page
-    assert "This project" not in page
-    assert "A view costs" in page
-    assert "The 30 views of a video take 50 ms without decoding" in page
-    with pytest.raises(Refused) as caught:
-        page_of(read(tmp_path / "results", ALONE), "gone", "x")
-    assert str(caught.value) == (
-        f"{tmp_path}/results: has no network 'gone'. Run `evaluate@gone` first."
-    )

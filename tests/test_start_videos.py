@@ -133,8 +133,15 @@ def split(rows: list[OwnVideo], copies: tuple[tuple[OwnVideo, ...], ...] = ()) -
     return splitting.split(Path("v"), named, same)[0]
 
 
-@pytest.mark.parametrize("per_recording", [1, 2, 5])
-@pytest.mark.parametrize("sizes", [(14, 14, 14), (120, 20, 6), (4, 4), (3, 300)])
+@pytest.mark.parametrize(
+    ("sizes", "per_recording"),
+    [
+        (sizes, count)
+        for sizes in ((14, 14, 14), (120, 20, 6), (4, 4), (3, 300))
+        for count in (1, 2, 5)
+        if count < min(sizes)  # a class of one recording has a test of its own
+    ],
+)
 def test_recordings_stay_together_and_every_class_is_held_out(
     sizes: tuple[int, ...], per_recording: int
 ) -> None:
@@ -146,8 +153,6 @@ def test_recordings_stay_together_and_every_class_is_held_out(
             for i in range(size)
         )
     )
-    if any(size <= per_recording for size in sizes):
-        return
     found = split(rows)
 
     assert split(rows[::-1]) == found

@@ -25,7 +25,7 @@ from autox3d.studies import attention, kind, lab, ranking, seeds, trainings
 from autox3d.studies.lab import Answers
 from autox3d.vision.models import weights
 
-pytestmark = pytest.mark.slow  # eight kinds of many searches and trainings each
+pytestmark = pytest.mark.slow  # many searches and trainings of each kind
 
 SPACES = {path.stem: Space.load(path) for path in (ROOT / "architectures").glob("space_*.yaml")}
 

@@ -145,3 +145,15 @@ def test_wrong_lists_are_refused(tmp_path):
         f"{tmp_path}/val.txt: none of its 1 ids has a usable clip in split 'val'. "
         "Is it the list for this data set?"
     )
+
+
+def test_too_many_classes_are_refused_early() -> None:
+    """Before a video is transcoded; null is all."""
+    subset.check_count(None, 1)
+    subset.check_count(3, 3)
+    with pytest.raises(Refused) as caught:
+        subset.check_count(4, 3)
+    assert str(caught.value) == (
+        "params.yaml: 'subset.classes' is 4, but only 3 classes have training clips. Ask for at "
+        "most 3, or write null for all."
+    )

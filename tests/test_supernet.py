@@ -1,34 +1,16 @@
 """A path of the supernet is the network of its genotype, to the last bit."""
 
 import dataclasses
-import random
 from collections import Counter
 
 import pytest
 import torch
-from support import ARCHITECTURES
-from support.streams import of_open_widths
+from support.supernet import draws, small_input
 
 from autox3d.search.channel_sets import Selection, indices
 from autox3d.search.path_sets import block_sets, sets_of
-from autox3d.search.space import Space
 from autox3d.search.supernet import Supernet
 from autox3d.vision.models.network import VideoNet, set_training
-
-
-def small_input(name, frames=4, crop=32):
-    """The space with clips that a test has time for."""
-    space = of_open_widths(Space.load(ARCHITECTURES / f"space_{name}.yaml"))
-    size = dataclasses.replace(space.input, frames=frames, crop=crop, short=crop)
-    return dataclasses.replace(space, input=size)
-
-
-def draws(space, count, seed=0):
-    rng = random.Random(seed)
-    return [
-        tuple(rng.randrange(len(choice.candidates)) for choice in space.choices)
-        for _ in range(count)
-    ]
 
 
 def random_supernet(space, selection: Selection = "fair", bn_clips=2, dropout=0.0):

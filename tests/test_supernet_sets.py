@@ -12,7 +12,7 @@ from collections import Counter
 import pytest
 import torch
 from support.spaces import THREE_WIDTHS as SMALL
-from test_supernet import draws, small_input
+from support.supernet import draws, small_input
 
 from autox3d.search.path_sets import block_sets
 from autox3d.search.space import Space

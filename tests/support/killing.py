@@ -1,25 +1,17 @@
-"""Real runs of train, warmup and search on 24 real videos, which die at a point that is told.
-
-A point is `kind:number`: at that occurrence of the kind in its process, counted from 1. Points of
-POINT end in SIGKILL of the whole process group, as a power cut or a scheduler would have it.
-"""
+"""Real runs of train, warmup and search on 24 real videos, which die at the points of points.py."""
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import importlib
 import io
-import json
 import multiprocessing
 import os
-import pydoc
 import shutil
 import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
@@ -34,6 +26,7 @@ from autox3d.core.tables import HALVES
 from autox3d.vision.clips.order import epoch_order
 from autox3d.vision.clips.store import Clips
 from support import ROOT, shards
+from support.points import arm
 from support.spaces import GENOTYPE, SPACE
 
 FLAGS = {
@@ -237,130 +230,6 @@ def _program(stage: str) -> int:
     except Exception:  # noqa: BLE001  # to the log, as Python itself would
         traceback.print_exc()
         return 1
-
-
-KINDS: dict[str, list[tuple[str, str]]] = {
-    "backward": [("torch.Tensor", "backward"), ("torch.autograd", "grad")],
-    "update": [("torch.optim.SGD", "step")],
-    "alpha": [("torch.optim.Adam", "step")],
-    "turn": [("autox3d.vision.clips.order", "epoch_order")],
-    "score": [("autox3d.vision.learning.scoring.Scorer", "_pass")],
-    "settle": [("autox3d.vision.learning.statistics", "recalibrate_batch_norm")],
-    "measured": [("autox3d.training.run.Training", "_validate")],
-    "half": [("autox3d.runtime.checkpoint", "_write")],
-    "synced": [("os", "fsync")],
-    "linked": [("autox3d.runtime.checkpoint", "_link")],
-    "named": [("autox3d.runtime.checkpoint", "_sync_folder")],
-    "saved": [("autox3d.vision.models.weights", "save"), ("safetensors.torch", "save_file")],
-    "loss": [("torch.nn.functional", "cross_entropy")],
-}
-AFTER = {"saved", "linked", "settle", "measured"}  # the call is done before the process dies
-
-
-def arm() -> None:
-    """Makes this process, and its group, die at POINT; COUNTS=file: only counts all occurrences.
-
-    `half` dies with half of a checkpoint written. POISON=loss:number makes that loss a NaN,
-    POISON=update:number a weight after that update, POISON=alpha:number moves alpha by a hair, in
-    the rank AT alone; BEHIND hides the newest checkpoint from the rank AT. TERM=kind:number sends
-    SIGTERM to TARGET and goes on.
-    """
-    counts = dict.fromkeys(KINDS, 0)
-    here = os.environ.get("RANK", "0") == os.environ.get("AT", "0")
-
-    def met(variable: str, kind: str) -> bool:
-        return here and os.environ.get(variable) == f"{kind}:{counts[kind]}"
-
-    def watched(kind: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(call)
-        def counted(*args: Any, **kwargs: Any) -> Any:
-            counts[kind] += 1
-            if met("TERM", kind):
-                _terminate()
-            dies = met("POINT", kind)
-            if dies and kind == "half":
-                path, data = args[:2]
-                path.with_suffix(".part").write_bytes(data[: len(data) // 2])
-            if dies and kind not in AFTER:
-                _die()
-            found = call(*args, **kwargs)
-            if dies:
-                _die()
-            if met("POISON", kind) and kind == "update":
-                args[0].param_groups[0]["params"][0].data.fill_(float("nan"))
-                return found
-            if met("POISON", kind) and kind == "alpha":
-                args[0].param_groups[0]["params"][0].data += 1e-12
-                return found
-            return found * float("nan") if met("POISON", kind) else found
-
-        return counted
-
-    for kind, places in KINDS.items():
-        for owner, name in places:
-            _patch(owner, name, functools.partial(watched, kind))
-    if here and os.environ.get("BEHIND"):
-        _patch(
-            "autox3d.runtime.checkpoint.Checkpoints", "_steps", lambda all_: lambda k: all_(k)[:-1]
-        )
-    if here and (path := os.environ.get("COUNTS")):
-        _at_exit(lambda: Path(path).write_text(json.dumps(counts)))
-
-
-def _patch(owner: str, name: str, change: Callable[[Callable[..., Any]], Any]) -> None:
-    """Where a program has imported the function by its name, there too."""
-    holder = pydoc.locate(owner)
-    old = getattr(holder, name)
-    new = change(old)
-    setattr(holder, name, new)
-    for user in [user for key, user in sys.modules.items() if key.startswith("autox3d.")]:
-        if user.__dict__.get(name) is old:
-            setattr(user, name, new)
-
-
-def _die() -> None:
-    Path("died").touch()
-    os.killpg(0, signal.SIGKILL)
-    signal.pause()
-
-
-def _terminate() -> None:
-    """SIGTERM, and another one at every write to the disk that follows."""
-
-    def tell() -> None:
-        for target in _targets():
-            os.kill(target, signal.SIGTERM)
-
-    def again(handle: int) -> None:
-        tell()
-        sync(handle)
-
-    sync, os.fsync = os.fsync, again
-    Path("told").touch()
-    tell()
-
-
-def _targets() -> list[int]:
-    """TARGET: this rank, its launcher, or a launcher with all its ranks."""
-    alone = os.environ.get("WORLD_SIZE") is None
-    launcher = os.getpid() if alone else os.getppid()
-    ranks = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
-    every = [launcher, *map(int, [] if alone else ranks)]
-    return {"rank": [os.getpid()], "launcher": [launcher], "all": every}[os.environ["TARGET"]]
-
-
-def _at_exit(do: Callable[[], object]) -> None:
-    from autox3d.runtime import program
-
-    run = program.run
-
-    def last(main: Callable[[], Any]) -> None:
-        try:
-            run(main)
-        finally:
-            do()
-
-    program.run = last  # type: ignore[assignment]
 
 
 def fresh(clips: Path, at: Path, like: Path | None = None) -> Path:

@@ -15,7 +15,7 @@ PAGE = ROOT / "CONTRIBUTING.md"
 BLOCK = re.compile(r"^```(?:python|yaml)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 HEAD = re.compile(r"# (?P<path>[\w./]+)(?:, (?P<where>after|before|in place of): (?P<line>.+))?\n")
 COPIED = ("src", "architectures", "params", "params.yaml", "dvc.yaml", "pyproject.toml")
-TESTS = ("support", "conftest.py", "test_architecture.py", "test_cost.py", "test_rows.py")
+TESTS = ("support", "conftest.py", "test_architecture.py", "test_rows.py")
 
 
 class Change(NamedTuple):

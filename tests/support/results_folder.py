@@ -46,7 +46,9 @@ def make(root: Path, classes: Sequence[str] = CLASSES) -> None:
     (root / "space.yaml").write_text(SPACE)
     random = np.random.default_rng(1)
     _data(results, classes)
-    _search(results, random)
+    _traces(results, random)
+    _alpha(results)
+    _derive(results)
     genotype().save(results / "derive/genotype.yaml")
     for name, top1 in NETWORKS.items():
         genotype(name).save(results / f"genotypes/{name}.yaml")
@@ -151,7 +153,8 @@ def _data(results: Path, classes: Sequence[str]) -> None:
     write_json(results / "data.json", found)
 
 
-def _search(results: Path, random: np.random.Generator) -> None:
+def _traces(results: Path, random: np.random.Generator) -> None:
+    """Those of the warm-up, the search and its control."""
     epochs = np.arange(1, 25)
     warmup = pd.DataFrame({"epoch": epochs[:8], "loss": 2.1 * np.exp(-epochs[:8] / 20)})
     warmup.to_csv(results / "warmup.csv", index=False)
@@ -176,6 +179,10 @@ def _search(results: Path, random: np.random.Generator) -> None:
     trace.to_csv(results / "search/trace.csv", index=False)
     trace["entropy"] = 0.4 + 0.6 * fade
     trace.to_csv(results / "control/trace.csv", index=False)
+
+
+def _alpha(results: Path) -> None:
+    """Probabilities of every choice, the same of the search and of its control."""
     choices = []
     for group, taken in enumerate([2, 1, 4, 0], 1):
         columns = {"kernel": (KERNELS, taken), "expansion": ([1.5, 2.25, 3.0], 1)}
@@ -192,20 +199,12 @@ def _search(results: Path, random: np.random.Generator) -> None:
     alpha = {"space": "demo", "choices": choices}
     write_json(results / "search/alpha.json", alpha)
     write_json(results / "control/alpha.json", alpha)
-    networks: list[dict[str, Any]] = [
-        {
-            "gmacs": 0.0118,
-            "probability": 0.2,
-            "supernet_top1": 0.5,
-            "groups": [
-                "t3_s3 3 16 none",
-                "t1_s5 1.5 24 none",
-                "t3_s3 3 48 glore",
-                "t1_s3 2 48 none",
-            ],
-        }
-        for _ in range(3)
-    ]
+
+
+def _derive(results: Path) -> None:
+    """Three networks of one size, one that is dearer, and what decided."""
+    rows = ["t3_s3 3 16 none", "t1_s5 1.5 24 none", "t3_s3 3 48 glore", "t1_s3 2 48 none"]
+    network = {"gmacs": 0.0118, "probability": 0.2, "supernet_top1": 0.5, "groups": rows}
     derived: dict[str, Any] = {"space": "demo", "networks": "1e+06", "target_gmacs": 0.012}
     derived |= {"window": [0.0108, 0.012]}
     decided = [
@@ -219,12 +218,12 @@ def _search(results: Path, random: np.random.Generator) -> None:
         | {"probabilities": {"none": 1.0}},
     ]
     derived |= {"threshold": 2.9, "control_decided": 0}
-    dearer = networks[0] | {"gmacs": 0.0141, "probability": 0.3}
-    dearer |= {"groups": ["t3_s3 3 32 none", *networks[0]["groups"][1:]], "supernet_top1": 0.55}
+    dearer = network | {"gmacs": 0.0141, "probability": 0.3}
+    dearer |= {"groups": ["t3_s3 3 32 none", *rows[1:]], "supernet_top1": 0.55}
     derived["mode"] = {"network": dearer, "attention_nats": 0.0, "window_nats": 0.41}
     derived["mode"] |= {"gain": [-0.012, -0.031, 0.007]}
     derived["front"] = [{"budget": 0.015, "network": dearer}]
-    derived |= {"found": networks[0] | {"choices": decided}, "runners_up": networks[1:]}
+    derived |= {"found": network | {"choices": decided}, "runners_up": [network, network]}
     write_json(results / "derive/derive.json", derived)
 
 
