@@ -80,12 +80,23 @@ def test_sigterm_saves_the_step_and_asks_to_be_run_again(
 @pytest.mark.long
 @pytest.mark.parametrize("target", ["rank", "launcher", "all"])
 @pytest.mark.parametrize(
-    ("moment", "step"), [("update:6", 6), ("score:3", 4), ("settle:1", 12), ("half:1", 4)]
+    ("moment", "step"), [("update:6", 6), ("score:3", 4), ("settle:1", 12), ("half:1", 5)]
 )
 def test_sigterm_to_two_processes(target, moment, step, clips, runner, two, hooks, tmp_path):
-    """It is sent to one rank, to torchrun, or to all of them as a batch system does."""
+    """It is sent to one rank, to torchrun, or to all of them as a batch system does.
+
+    One that comes while the checkpoint of step 4 is written is heard after the next step.
+    """
     folder = killing.fresh(clips, tmp_path / "run")
     check_saved(folder, launched(folder, hooks, 2, TERM=moment, TARGET=target)[0], step)
+    assert runner.finish("train", folder, 2) == two
+
+
+@pytest.mark.slow
+def test_a_launcher_that_is_told_again_waits_for_its_ranks(clips, runner, two, hooks, tmp_path):
+    """Ctrl-C is pressed thrice, a batch system tells all it knows: the ranks save all the same."""
+    folder = killing.fresh(clips, tmp_path / "run")
+    check_saved(folder, launched(folder, hooks, 2, TERM="half:1", TARGET="launcher")[0], 5)
     assert runner.finish("train", folder, 2) == two
 
 

@@ -22,7 +22,8 @@ from autox3d.core.errors import Refused
 from autox3d.runtime import slurm
 from autox3d.runtime.program import RESUME, run
 
-SAVE_TIME = 60  # s that the ranks have to save a checkpoint after SIGTERM
+SAVE_TIME = 60  # s that the ranks have to save a checkpoint after a stop signal
+STOPS = signal.SIGTERM, signal.SIGINT, signal.SIGHUP
 
 
 def main() -> None:
@@ -86,7 +87,16 @@ def _torchrun(processes: int, node: slurm.Node | None, command: list[str]) -> No
         logs_specs=DefaultLogsSpecs(log_dir=scratch.name),
         max_restarts=0,  # a retry of the job resumes
         shutdown_timeout=SAVE_TIME,
+        signals_to_handle="SIGQUIT",  # the others are handled here
     )
+
+    def stop(number: int, _frame: object) -> NoReturn:
+        for each in STOPS:  # torchrun waits for the ranks to save, which another must not break off
+            signal.signal(each, signal.SIG_IGN)
+        raise SignalException(f"got {signal.Signals(number).name}", signal.Signals(number))
+
+    for each in STOPS:
+        signal.signal(each, stop)
     try:
         elastic_launch(config, sys.executable)(*command)
     except SignalException:
