@@ -25,9 +25,9 @@ def resident() -> float:
 
 
 def left_by_large_tensors() -> float:
-    """MB that the process has grown by after 200 MB of tensors have come and gone."""
+    """MB that the process has grown by after 200 MB of tensors have come and gone, six times."""
     before = resident()
-    for _ in range(2):
+    for _ in range(6):
         assert torch.ones(50_000_000).sum() == 50_000_000
     return resident() - before
 
@@ -72,13 +72,16 @@ def answer(runner, target):
 
 
 def test_what_a_pass_has_used_is_kept_once_it_is_asked_for(runner):
-    """By default the kernel gets it back at once; a thread's is not kept, and no harm."""
+    """By default the kernel gets it back at once; a thread's is not kept, and no harm.
+
+    The heap may keep twice as much, where a small piece has settled in the first one's place.
+    """
     before, after, in_thread, given_back = answer(runner, keep)
 
     assert before < 20
-    assert 180 < after < 260
+    assert 180 < after < 460
     assert in_thread < 20
-    assert 180 < given_back < 260
+    assert 180 < given_back < 460
 
 
 def test_more_than_a_gigabyte_is_kept_before_something_in_use(runner):
