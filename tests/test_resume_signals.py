@@ -94,7 +94,7 @@ def test_sigterm_to_two_processes(target, moment, step, clips, runner, two, hook
 
 @pytest.mark.slow
 def test_a_launcher_that_is_told_again_waits_for_its_ranks(clips, runner, two, hooks, tmp_path):
-    """Ctrl-C is pressed thrice, a batch system tells all it knows: the ranks save all the same."""
+    """It is told at every write to the disk, and the ranks save their step all the same."""
     folder = killing.fresh(clips, tmp_path / "run")
     check_saved(folder, launched(folder, hooks, 2, TERM="half:1", TARGET="launcher")[0], 5)
     assert runner.finish("train", folder, 2) == two

@@ -158,6 +158,22 @@ def test_without_a_graph_that_is_right_passes_stay_plain(net, capture, reason, c
     assert capsys.readouterr().err == f"cpu: no CUDA graph for tests: {reason}.\n"
 
 
+def test_without_room_for_a_graph_passes_stay_as_large(net, monkeypatch, capsys):
+    """Its own input may be what does not fit; the pass that was plain keeps its scores."""
+    some = drawn(net, 3)
+    alone, scorer = Scorer(net, TASK, CPU, 4), Scorer(net, TASK, CPU, 4, same)
+
+    def full(*_: object, **__: object) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch, "zeros_like", full)
+
+    assert all(torch.equal(scorer(views), alone(views)) for views in some)
+    assert scorer.batch == 4
+    line = "cpu: no CUDA graph for tests: there is not enough memory for it.\n"
+    assert capsys.readouterr().err == line
+
+
 def test_what_a_graph_keeps_is_given_up_before_passes_are_made_smaller(net, monkeypatch, capsys):
     """Its memory is wanted by a pass of another size, which then has as many views as before."""
     some, spec = drawn(net, 3), net.genotype.input

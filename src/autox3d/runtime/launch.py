@@ -15,12 +15,15 @@ import runpy
 import signal
 import sys
 import tempfile
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from autox3d.core import environment
 from autox3d.core.errors import Refused
 from autox3d.runtime import slurm
 from autox3d.runtime.program import RESUME, run
+
+if TYPE_CHECKING:
+    from torch.distributed.launcher.api import LaunchConfig
 
 SAVE_TIME = 60  # s that the ranks have to save a checkpoint after a stop signal
 STOPS = signal.SIGTERM, signal.SIGINT, signal.SIGHUP
@@ -68,27 +71,10 @@ def _processes() -> int:
 def _torchrun(processes: int, node: slurm.Node | None, command: list[str]) -> NoReturn:
     """Runs the ranks and exits: 0, RESUME after a stop signal, 1 with a line if a rank failed."""
     logging.disable(logging.ERROR)  # torchrun logs the same again: our last line is enough
-    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
+    from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.elastic.rendezvous import RendezvousError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
-    alone = node is None
-    scratch = tempfile.TemporaryDirectory(prefix="autox3d-")
-    config = LaunchConfig(
-        min_nodes=1 if alone else node.nodes,
-        max_nodes=1 if alone else node.nodes,
-        nproc_per_node=processes,
-        run_id="alone" if alone else node.job,
-        rdzv_backend="c10d",
-        rdzv_endpoint="127.0.0.1:0" if alone else node.meeting,
-        rdzv_configs={"is_host": True if alone else node.host},
-        local_addr="127.0.0.1" if alone else None,
-        logs_specs=DefaultLogsSpecs(log_dir=scratch.name),
-        max_restarts=0,  # a retry of the job resumes
-        shutdown_timeout=SAVE_TIME,
-        signals_to_handle="SIGQUIT",  # the others are handled here
-    )
+    from torch.distributed.launcher.api import elastic_launch
 
     def stop(number: int, _frame: object) -> NoReturn:
         for each in STOPS:  # torchrun waits for the ranks to save, which another must not break off
@@ -97,8 +83,9 @@ def _torchrun(processes: int, node: slurm.Node | None, command: list[str]) -> No
 
     for each in STOPS:
         signal.signal(each, stop)
+    scratch = tempfile.TemporaryDirectory(prefix="autox3d-")
     try:
-        elastic_launch(config, sys.executable)(*command)
+        elastic_launch(_config(processes, node, scratch.name), sys.executable)(*command)
     except SignalException:
         sys.exit(RESUME)
     except ChildFailedError as error:
@@ -114,6 +101,28 @@ def _torchrun(processes: int, node: slurm.Node | None, command: list[str]) -> No
     finally:
         scratch.cleanup()
     sys.exit(0)
+
+
+def _config(processes: int, node: slurm.Node | None, logs: str) -> LaunchConfig:
+    """What torchrun has to know; it leaves all signals to this program but SIGQUIT."""
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+    from torch.distributed.launcher.api import LaunchConfig
+
+    alone = node is None
+    return LaunchConfig(
+        min_nodes=1 if alone else node.nodes,
+        max_nodes=1 if alone else node.nodes,
+        nproc_per_node=processes,
+        run_id="alone" if alone else node.job,
+        rdzv_backend="c10d",
+        rdzv_endpoint="127.0.0.1:0" if alone else node.meeting,
+        rdzv_configs={"is_host": True if alone else node.host},
+        local_addr="127.0.0.1" if alone else None,
+        logs_specs=DefaultLogsSpecs(log_dir=logs),
+        max_restarts=0,  # a retry of the job resumes
+        shutdown_timeout=SAVE_TIME,
+        signals_to_handle="SIGQUIT",
+    )
 
 
 def _end(rank: int, status: int, pid: int) -> str:

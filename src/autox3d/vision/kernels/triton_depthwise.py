@@ -52,7 +52,7 @@ def _see(sums, x, taps, C, first, W, live, KT: tl.constexpr, KS: tl.constexpr, S
          P: tl.constexpr, EVEN: tl.constexpr):  # fmt: skip
     """Adds a row of pixels to the sums (KT x P) of the frames that see it, the earliest first.
 
-    `x` is where the strip's middle tap sees it at first, in column `first`.
+    `x` points to the pixels under the middle tap of the strip's first output, in column `first`.
     """
     Q: tl.constexpr = KS // 2
     for j in tl.static_range((P - 1) * S + KS):
@@ -138,7 +138,7 @@ def _see_back(sums, g, taps, C, first, WO, live, KT: tl.constexpr, KS: tl.conste
               S: tl.constexpr, P: tl.constexpr):  # fmt: skip
     """Adds a row of gradients to those of the strip (KT x P) that they come from.
 
-    `g` is where column `first` of the strip comes from with the middle tap.
+    `first` is the strip's first column, and `g` points to column `first // S` of the gradients.
     """
     Q: tl.constexpr = KS // 2
     for j in tl.static_range(-(Q // S), (P - 1 + Q) // S + 1):
@@ -360,6 +360,6 @@ def _sizes(weight: Tensor, stride: int) -> dict[str, int]:
 
 def _strips(stride: int, width: int) -> dict[str, int]:
     """The length of strips that leaves the fewest places empty, and whether it leaves none."""
-    lengths = (5, 4, 3) if stride == 1 else (4,)  # more lengths are more to compile
+    lengths = (5, 4, 3) if stride == 1 else (4,)  # each is compiled for itself
     length = min(lengths, key=lambda one: over(width, one) * one)
     return {"P": length, "EVEN": int(width % length == 0)}

@@ -109,19 +109,18 @@ class Scorer:
 
     def _try(self, capture: Capture, views: Tensor, scores: Tensor) -> None:
         """Captures a pass of other views; it is replayed if it then gives the scores of these."""
-        replay = Replay(
-            torch.zeros_like(views, device=self.device), torch.empty_like(scores), lambda: None
-        )
-
-        def work() -> None:
-            replay.scores.copy_(self._pass(replay.views))
-
         try:
-            replay = replay._replace(run=capture(work))
-            replay.views.copy_(views)
-            replay.run()
-            if torch.equal(replay.scores, scores):
-                self._replays[views.shape] = replay
+            there = torch.zeros_like(views, device=self.device)
+            found = torch.empty_like(scores)
+
+            def work() -> None:
+                found.copy_(self._pass(there))
+
+            run = capture(work)
+            there.copy_(views)
+            run()
+            if torch.equal(found, scores):
+                self._replays[views.shape] = Replay(there, found, run)
                 return
             reason = "its scores are others"
         except torch.OutOfMemoryError:
